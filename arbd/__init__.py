@@ -1,0 +1,64 @@
+"""arbd: a multiprocess provider daemon. This is what an author imports::
+
+    from arbd import Provider, ProviderResponse, action
+
+Names are imported when they are first used, so that ``import arbd`` costs nothing and no process loads what another
+one needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arbd.actions import action as action
+    from arbd.errors import ActionNotFoundError as ActionNotFoundError
+    from arbd.errors import ArbdError as ArbdError
+    from arbd.errors import BindingError as BindingError
+    from arbd.errors import ConfigError as ConfigError
+    from arbd.errors import DuplicateActionError as DuplicateActionError
+    from arbd.errors import InvalidAccountError as InvalidAccountError
+    from arbd.errors import InvalidPayloadError as InvalidPayloadError
+    from arbd.errors import ProviderError as ProviderError
+    from arbd.errors import RegistrationError as RegistrationError
+    from arbd.errors import ResultError as ResultError
+    from arbd.errors import SchemaError as SchemaError
+    from arbd.errors import TaskTimeout as TaskTimeout
+    from arbd.model import TaskInfo as TaskInfo
+    from arbd.provider import Provider as Provider
+    from arbd.rate_limit import NoRateLimitMonitor as NoRateLimitMonitor
+    from arbd.rate_limit import RateLimitMonitor as RateLimitMonitor
+    from arbd.response import ProviderResponse as ProviderResponse
+
+    __version__: str
+
+_HOME = {
+    "arbd.actions": ("action",),
+    "arbd.errors": (
+        *("ActionNotFoundError", "ArbdError", "BindingError", "ConfigError", "DuplicateActionError"),
+        *("InvalidAccountError", "InvalidPayloadError", "ProviderError", "RegistrationError", "ResultError"),
+        *("SchemaError", "TaskTimeout"),
+    ),
+    "arbd.model": ("TaskInfo",),
+    "arbd.provider": ("Provider",),
+    "arbd.rate_limit": ("NoRateLimitMonitor", "RateLimitMonitor"),
+    "arbd.response": ("ProviderResponse",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("arbd")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'arbd' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF, "__version__"})

@@ -1,0 +1,110 @@
+"""The options and steps that commands share: settings as flags, TARGET, and what they resolve to."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from arbd.config import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve
+from arbd.config_files import read_layers, read_token
+from arbd.config_kinds import Kind
+from arbd.description import Description
+from arbd.secrets import placeholder
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic for type checkers only, until click 8.3
+
+FLAGGED: Final = tuple(setting for setting in TABLE if setting.flag)
+LOCAL_HUB: Final = "127.0.0.1:50051"  # where `arbd hub` listens and `arbd submit` calls, unless told otherwise
+_METAVARS: Final = {"hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What the command line said about settings: values by setting name, and ``--config``."""
+
+    flags: dict[str, Any]
+    config_file: str | None
+
+    def resolve(self, description: Description | None = None) -> Resolved:
+        """The effective settings; ``description`` brings what the author wrote into the constructor.
+
+        Raises ``ConfigError`` with every problem.
+        """
+        constructor = from_constructor(_own(description.given) if description else {})
+        layers = [*read_layers(self.config_file, os.environ), constructor, from_flags(self.flags)]
+        return read_token(resolve(layers, required=["name"] if description else []))
+
+    def target(self, target: str | None) -> str:
+        """TARGET of the command line or, without one, of the settings; empty if neither has it."""
+        return target or self.resolve().settings.target
+
+    def required_target(self, target: str | None) -> str:
+        """The same, but without a target the command line is wrong."""
+        found = self.target(target)
+        if not found:
+            raise click.UsageError(f"Missing argument 'TARGET' (or set `target` in {CONFIG_FILE}).")
+        return found
+
+
+class KindType(_ParamType):
+    """A kind of setting as the type of an option that is no setting."""
+
+    def __init__(self, name: str, kind: Kind) -> None:
+        self.name = name
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._kind.parse(value)
+        except ValueError:
+            self.fail(f"{value!r}; allowed: {self._kind.expects}", param, ctx)
+
+
+def settings_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--config`` and a flag for every setting that has one; it receives them as ``given``.
+
+    The values stay as they were written: the settings table judges them, together with all other layers.
+    """
+
+    @functools.wraps(function)
+    def command(*, config_file: str | None, **params: Any) -> None:
+        flags = {setting.name: params.pop(setting.attribute) for setting in FLAGGED}
+        function(given=Given({name: raw for name, raw in flags.items() if raw is not None}, config_file), **params)
+
+    help_text = f"Settings file.  [default: {CONFIG_FILE} here, if there is one]"
+    decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
+    for setting in reversed(FLAGGED):
+        default = "" if setting.default == "" else f"  [default: {_written(setting.default)}]"
+        decorated = click.option(
+            setting.flag,
+            setting.attribute,
+            default=None,
+            metavar=_METAVARS.get(setting.name, None if isinstance(setting.default, bool) else _metavar(setting.kind)),
+            help=f"{setting.doc}{default}",
+        )(decorated)
+    return decorated
+
+
+def _metavar(kind: Kind) -> str:
+    """``auto|json|console`` for a choice."""
+    words = kind.expects.removeprefix("one of ")
+    return words.replace(", ", "|") if words != kind.expects else "TEXT"
+
+
+def _written(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _own(given: dict[str, Any]) -> dict[str, Any]:
+    """Without a token that only stands in for the environment's: the zygote never saw the real one."""
+    token = str(given.get("hub.auth_token"))
+    return {name: value for name, value in given.items() if name != "hub.auth_token" or token != placeholder(token)}

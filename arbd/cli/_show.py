@@ -1,0 +1,89 @@
+"""How commands print: JSON, tables, values for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from arbd.config import Setting
+from arbd.config_kinds import show_size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH_WITHOUT_TERMINAL: Final = 120
+
+
+def json_document(value: Any) -> None:
+    """Print a value as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; as wide as the terminal, or 120 columns where there is none."""
+    from rich import box
+    from rich.table import Table
+
+    drawn = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for row in rows:
+        drawn.add_row(*row)
+    console().print(drawn)
+
+
+def console() -> Console:
+    """Standard output. Text is printed as it is: no markup, no colours for numbers."""
+    from rich.console import Console
+
+    found = Console(highlight=False, markup=False)
+    width = None if found.is_terminal else _WIDTH_WITHOUT_TERMINAL
+    return Console(highlight=False, markup=False, width=width)
+
+
+def value(setting: Setting, shown: Any) -> str:
+    """A setting's value with its unit, sizes in binary units, ``-`` for what is not set."""
+    if shown is None or shown == "":
+        return "-"
+    if isinstance(shown, bool):
+        return "true" if shown else "false"
+    if setting.unit == "bytes":
+        return show_size(shown)
+    number = f"{shown:g}" if isinstance(shown, float) else str(shown)
+    return f"{number} {setting.unit}".rstrip()
+
+
+def fields(schema: dict[str, Any]) -> str:
+    """The top-level fields of a JSON Schema in one line, such as ``a: integer, b?: string``."""
+    root = _follow(schema, schema)
+    required = root.get("required", ())
+    named = root.get("properties", {}).items()
+    listed = [f"{name}{'' if name in required else '?'}: {_type(part, schema)}" for name, part in named]
+    return ", ".join(listed) or "anything"
+
+
+def _type(part: Any, schema: dict[str, Any]) -> str:
+    part = _follow(part, schema)
+    if "const" in part or "enum" in part:
+        return " | ".join(msgspec.json.encode(word).decode() for word in part.get("enum", [part.get("const")]))
+    options = part.get("anyOf") or part.get("oneOf")
+    if options:
+        return " | ".join(_type(option, schema) for option in options)
+    kind = part.get("type", "any")
+    if kind == "array":
+        return f"[{_type(part.get('items', {}), schema)}]"
+    return " | ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _follow(part: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """A ``$ref`` within the document leads to what it names; ``true`` is a schema that allows anything."""
+    if not isinstance(part, dict):
+        return {}
+    reference = part.get("$ref", "")
+    if not reference.startswith("#/"):
+        return part
+    found: Any = schema
+    for step in reference[2:].split("/"):
+        found = found.get(step, {})
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,76 @@
+"""``arbd check``: would ``arbd run`` work, and what would it run?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from arbd.cli import _show
+from arbd.cli._options import Given, settings_options
+from arbd.config import Resolved
+from arbd.description import ActionInfo, Description
+from arbd.errors import EXIT_CONFIG, EXIT_OK
+
+
+@click.command(
+    "check",
+    short_help="Load a provider and tell what is wrong with it.",
+    epilog="""\b
+Examples:
+  arbd check my_provider.py
+  arbd check my_package.provider && systemctl reload my-provider
+
+Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an action are wrong.""",
+)
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options
+@click.pass_context
+def command(ctx: click.Context, target: str | None, as_json: bool, given: Given) -> None:
+    """Load TARGET as `run` would, and print its actions, schemas, timeouts and problems."""
+    found = given.required_target(target)
+    from arbd.launch import describe
+
+    description = describe(found, [], dict(os.environ))
+    resolved = given.resolve(description)
+    problems = _problems(description)
+    if as_json:
+        _show.json_document({"good": not problems, "name": resolved.settings.name, "provider": description})
+    else:
+        _print(found, description, resolved, problems)
+    ctx.exit(EXIT_CONFIG if problems else EXIT_OK)
+
+
+def _problems(description: Description) -> list[str]:
+    """What makes the provider useless, though its module could be imported."""
+    none = [] if description.actions else ["the provider has no actions; register one, or is this the wrong TARGET?"]
+    return [*description.problems, *none]
+
+
+def _print(target: str, description: Description, resolved: Resolved, problems: list[str]) -> None:
+    settings = resolved.settings
+    click.echo(f"{settings.name} ({target}), hub {settings.hub_url}, workers {settings.workers}")
+    for action in description.actions:
+        click.echo("\n" + "\n  ".join(_lines(action, settings.execution_timeout)))
+    click.echo()
+    if description.threads:
+        names = ", ".join(description.threads)
+        click.echo(f"note: importing it left threads running ({names}): workers start by exec, not by fork")
+    for problem in problems:
+        click.echo(f"problem: {problem}")
+    count = len(problems)
+    click.echo(f"{count} problem{'s' if count > 1 else ''}." if problems else "No problems.")
+
+
+def _lines(action: ActionInfo, default_timeout: float) -> Iterator[str]:
+    yield action.name + (f": {action.description}" if action.description else "")
+    yield f"handler  {'async ' if action.is_async else ''}{action.signature}"
+    yield f"payload  {_show.fields(action.payload_schema)}"
+    if action.account_schema is not None:
+        yield f"account  {_show.fields(action.account_schema)}"
+    timeout = f"{default_timeout:g} s (execution_timeout)" if action.timeout is None else f"{action.timeout:g} s"
+    yield f"timeout  {timeout}"
+    for note in action.notes:
+        yield f"note     {note}"

@@ -1,0 +1,52 @@
+"""``arbd config``: every effective setting, and who set it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from arbd.cli import _show
+from arbd.cli._options import Given, settings_options
+from arbd.config import Resolved
+
+
+@click.command(
+    "config",
+    short_help="Every effective setting, and who set it.",
+    epilog="""\b
+Examples:
+  arbd config                     defaults, arbd.toml and the environment
+  arbd config my_provider.py      with what the provider's constructor says
+  arbd config --json
+
+Later wins: defaults, arbd.toml, environment, constructor, flags.""",
+)
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options
+def command(target: str | None, as_json: bool, given: Given) -> None:
+    """Print each setting with its value and where that came from.
+
+    Secrets are not shown. Every wrong setting is reported, and the exit code is 78.
+    """
+    found = given.target(target)
+    description = None
+    if found:
+        from arbd.launch import describe
+
+        description = describe(found, [], dict(os.environ))
+    resolved = given.resolve(description)
+    if as_json:
+        _show.json_document(_document(resolved))
+        return
+    rows = [(setting.name, _show.value(setting, shown), origin) for setting, shown, origin in resolved.shown()]
+    _show.table(("setting", "value", "from"), rows)
+
+
+def _document(resolved: Resolved) -> dict[str, Any]:
+    return {
+        setting.name: {"value": shown, "unit": setting.unit, "from": origin}
+        for setting, shown, origin in resolved.shown()
+    }

@@ -1,0 +1,30 @@
+"""``arbd demo``: the whole machine on real data. Its work is in ``arbd.examples.demo``."""
+
+from __future__ import annotations
+
+import click
+
+from arbd.cli._options import KindType
+from arbd.config_kinds import auto_or, whole
+
+
+@click.command(
+    "demo",
+    short_help="See it work: value at risk over real exchange rates.",
+    epilog="Needs the extra `examples`: pip install 'arbd[examples]'",
+)
+@click.option("--tasks", type=click.IntRange(1, 100_000), default=300, show_default=True, help="How many portfolios.")
+@click.option(
+    "--workers",
+    type=KindType("N|auto", auto_or(whole(1, 1024))),
+    default="auto",
+    show_default=True,
+    help="How many worker processes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, tasks: int, workers: int | str, as_json: bool) -> None:
+    """Value at risk of currency portfolios over the ECB's rates since 1999: hub, daemon and a few hundred tasks."""
+    from arbd.examples.demo import main
+
+    ctx.exit(main(tasks=tasks, workers=str(workers), json=as_json))

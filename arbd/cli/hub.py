@@ -1,0 +1,59 @@
+"""``arbd hub``: the embedded hub in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from arbd.cli._options import LOCAL_HUB, KindType
+from arbd.config_kinds import seconds
+
+if TYPE_CHECKING:
+    from arbd.hub.server import HubOptions
+
+READY: Final = "arbd hub: listening on "  # with the address: the first line on stdout, which `arbd dev` waits for
+
+
+@click.command(
+    "hub",
+    short_help="The embedded hub, for development and tests.",
+    epilog="""\b
+Examples:
+  arbd hub
+  arbd hub --listen 127.0.0.1:0 --lease 5     any free port; tasks not answered in 5 s go to somebody else
+  arbd hub --token s3cret                     only callers with this token
+
+Tasks and results are kept in memory: they end with this process.""",
+)
+@click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where to listen.")
+@click.option(
+    "--lease",
+    type=KindType("seconds", seconds(0.01, 86_400)),
+    default=30.0,
+    show_default=True,
+    help="How long a provider may take to answer before its task is given to another.",
+)
+@click.option("--token", "tokens", multiple=True, help="Accept this token. May be repeated; without any, all may call.")
+@click.option("--parent", type=int, hidden=True, help="End when this parent process ends.")
+def command(listen: str, lease: float, tokens: tuple[str, ...], parent: int | None) -> None:
+    """Serve the Hub protocol, for development, tests and load; `arbd submit` gives it tasks."""
+    from arbd.hub.server import HubOptions
+
+    if parent is not None:
+        from arbd.host.procs import die_with_parent
+
+        die_with_parent(parent)
+    asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=tokens)))
+
+
+async def _serve(options: HubOptions) -> None:
+    from arbd.hub.server import serve
+
+    should_exit = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, should_exit.set)
+    await serve(options, should_exit=should_exit, on_ready=lambda address: click.echo(READY + address))

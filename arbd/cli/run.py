@@ -1,0 +1,40 @@
+"""``arbd run``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import click
+
+from arbd.cli._options import Given, settings_options
+
+
+@click.command(
+    "run",
+    short_help="Run a provider against the hub.",
+    epilog="""\b
+Examples:
+  arbd run my_provider.py                    the one provider in that file
+  arbd run my_package.provider:build         what the function build() returns
+  arbd run prices --hub hub:50051 --workers 4
+  arbd run my_provider.py -- --region eu     arguments for the provider's own sys.argv
+
+SIGTERM and Ctrl-C finish running tasks first; a second one stops at once.
+The token comes from PROVIDER_AUTH_TOKEN or from the file that hub.auth_token_file names.""",
+)
+@click.argument("target", required=False)
+@click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
+@click.option("--script", is_flag=True, hidden=True, help="TARGET is a script that calls provider.start().")
+@settings_options
+@click.pass_context
+def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], script: bool, given: Given) -> None:
+    """Take tasks from the hub, run them, and send the results back.
+
+    TARGET is module, module:attribute or path/file.py[:attribute]; the attribute is a Provider, a subclass of it, or a
+    function that returns one.
+    """
+    found = given.required_target(target)
+    from arbd.launch import RunRequest
+    from arbd.supervisor.main import run
+
+    ctx.exit(
+        run(RunRequest(target=found, argv=list(argv), flags=given.flags, config_file=given.config_file, script=script))
+    )

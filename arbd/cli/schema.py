@@ -1,0 +1,49 @@
+"""``arbd schema``: what callers of a provider may send."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from arbd.cli import _show
+from arbd.cli._options import Given, settings_options
+from arbd.description import ActionInfo
+
+
+@click.command(
+    "schema",
+    short_help="JSON Schema of a provider's actions.",
+    epilog="""\b
+Examples:
+  arbd schema my_provider.py              every action, as one JSON object
+  arbd schema my_provider.py add          the payload of one action
+  arbd schema my_provider.py add --account""",
+)
+@click.argument("target", required=False)
+@click.argument("action", required=False)
+@click.option("--account", is_flag=True, help="The schema of the account instead of the payload; needs ACTION.")
+@settings_options
+def command(target: str | None, action: str | None, account: bool, given: Given) -> None:
+    """Print JSON Schema (2020-12) of every action of TARGET, or of one ACTION."""
+    found = given.required_target(target)
+    from arbd.launch import describe
+
+    actions = {info.name: info for info in describe(found, [], dict(os.environ)).actions}
+    if action is None:
+        if account:
+            raise click.UsageError("--account needs an ACTION.")
+        _show.json_document({name: _document(info) for name, info in actions.items()})
+        return
+    if action not in actions:
+        raise click.BadParameter(
+            f"no action {action!r}; there are: {', '.join(actions) or 'none'}", param_hint="ACTION"
+        )
+    info = actions[action]
+    _show.json_document((info.account_schema or {}) if account else info.payload_schema)
+
+
+def _document(info: ActionInfo) -> dict[str, Any]:
+    schemas: dict[str, Any] = {"description": info.description, "payload": info.payload_schema}
+    return schemas if info.account_schema is None else schemas | {"account": info.account_schema}

@@ -1,0 +1,196 @@
+"""``arbd submit``: tasks to an embedded hub, results back.
+
+payloads (text, @file or JSON lines) ─> hub ─> results as they finish ─> stdout, one line each
+                                                                      └> a bar on stderr where many are awaited
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from arbd.cli._options import LOCAL_HUB, KindType
+from arbd.config_kinds import seconds
+from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
+
+if TYPE_CHECKING:
+    from arbd.hub.board import NewTask, Result
+
+_MANY: Final = 20  # from so many tasks on, a bar says more than lines that rush by
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to send where, and what to do with the answers."""
+
+    hub: str
+    token: str
+    tasks: list[NewTask]
+    wait: bool
+    timeout_s: float | None
+    as_json: bool
+
+
+@click.command(
+    "submit",
+    short_help="Send tasks to the embedded hub, print results.",
+    epilog="""\b
+Examples:
+  arbd submit echo --payload '{"text": "hello"}' --wait
+  arbd submit add --payload @pair.json --count 1000 --wait
+  generate-payloads | arbd submit price --payload - --wait --json > results.jsonl
+
+With --wait the exit code is 0 if every task succeeded, else 1.""",
+)
+@click.argument("action")
+@click.option(
+    "--payload",
+    default="{}",
+    show_default=True,
+    help="JSON, @FILE with JSON, or - for JSON lines on stdin: one task each.",
+)
+@click.option("--account", default="", help="JSON or @FILE with JSON.")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Send each payload so many times.")
+@click.option("--wait", is_flag=True, help="Wait for the results and print them as they come.")
+@click.option("--timeout", "timeout_s", type=KindType("seconds", seconds(0, 86_400)), help="Wait no longer than that.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+@click.option("--provider", default="", help="Only this provider may have the tasks.")
+@click.option(
+    "--hub", metavar="HOST:PORT", envvar="HUB_GRPC_URL", default=LOCAL_HUB, show_default=True, help="The hub."
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    action: str,
+    payload: str,
+    account: str,
+    count: int,
+    provider: str,
+    **options: Any,
+) -> None:
+    """Send tasks for ACTION to a hub that `arbd hub` or `arbd dev` runs, and print task ids or results.
+
+    A hub with tokens is given the one in PROVIDER_AUTH_TOKEN.
+    """
+    from arbd.hub.board import NewTask
+
+    payloads = _json_lines() if payload == "-" else [_json_text("--payload", payload)]
+    account_json = _json_text("--account", account) if account else b""
+    tasks = [NewTask(action, text, account_json, provider=provider) for text in payloads for _ in range(count)]
+    token = os.environ.get("PROVIDER_AUTH_TOKEN", "")
+    ctx.exit(asyncio.run(_send(Job(token=token, tasks=tasks, **options))))
+
+
+def _json_text(option: str, text: str) -> bytes:
+    """JSON from the command line or from ``@file``, checked: a typo is found here, not in a worker's answer."""
+    try:
+        data = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
+        msgspec.json.decode(data)
+    except OSError as error:
+        raise click.BadParameter(f"{text[1:]}: {error.strerror}", param_hint=option) from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint=option) from error
+    return data
+
+
+def _json_lines() -> list[bytes]:
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        if line.strip():
+            try:
+                msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+                raise click.BadParameter(f"line {number} is not JSON: {error}", param_hint="--payload -") from error
+            lines.append(line.strip())
+    return lines
+
+
+async def _send(job: Job) -> int:
+    from arbd.hub.client import HubClient
+
+    started_at = time.monotonic()
+    async with HubClient(job.hub, token=job.token) as client:
+        try:
+            batch = await client.submit(job.tasks)
+        except HubError as error:
+            raise HubError(error.code, f"hub {job.hub}: {error.details}; `arbd hub` starts one") from error
+        if not job.wait:
+            for task_id in batch.ids:
+                click.echo(msgspec.json.encode({"id": task_id}) if job.as_json else task_id)
+            return EXIT_OK
+        try:
+            async with asyncio.timeout(job.timeout_s):
+                counts = await _print_results(client.results(batch.name), job)
+        except TimeoutError:
+            raise HubError("DEADLINE_EXCEEDED", f"not all results came within {job.timeout_s:g} s") from None
+    if len(job.tasks) > 1:
+        _print_summary(counts, time.monotonic() - started_at)
+    return EXIT_OK if counts["success"] == len(job.tasks) else EXIT_FAILURE
+
+
+async def _print_results(results: AsyncIterator[Result], job: Job) -> Counter[str]:
+    """Print every result and count by status. Where a bar is drawn, lines wait until it is gone."""
+    counts: Counter[str] = Counter()
+    kept: list[Result] = []
+    has_bar = len(job.tasks) >= _MANY and sys.stderr.isatty()
+    with _bar(len(job.tasks), has_bar) as advance:
+        async for result in results:
+            counts[result.status] += 1
+            advance()
+            if has_bar:
+                kept.append(result)
+            else:
+                _print_result(result, job)
+    for result in kept:
+        _print_result(result, job)
+    return counts
+
+
+def _print_result(result: Result, job: Job) -> None:
+    response = _response(result)
+    if job.as_json:
+        line = {"id": result.id, "action": result.action, "status": result.status, "provider": result.provider}
+        times = {"attempts": result.attempts, "taken_s": round(result.taken_s, 6)}
+        click.echo(msgspec.json.encode({**line, **times, "response": response}))
+    elif len(job.tasks) == 1:
+        click.echo(msgspec.json.format(msgspec.json.encode(response), indent=2))
+    else:
+        click.echo(f"{result.id} {msgspec.json.encode(response).decode()}")
+
+
+def _response(result: Result) -> Any:
+    """The response dict, or the text that a provider sent instead of one."""
+    try:
+        return result.response
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return result.result.decode(errors="replace")
+
+
+def _print_summary(counts: Counter[str], elapsed_s: float) -> None:
+    total = sum(counts.values())
+    by_status = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    click.echo(f"{total} tasks in {elapsed_s:.2f} s ({total / elapsed_s:.0f}/s): {by_status}", err=True)
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
+    if not shown:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("results", total=total)
+        yield lambda: progress.advance(bar)

@@ -1,0 +1,85 @@
+"""One worker's shared memory, seen from either side: its control words and its two rings.
+
+Not an owner: who makes, maps and closes the memory is ``arbd.host.memory``. A cell is built over any store of
+bytes of ``cell_bytes(ring_size)``, so tests build it over a ``bytearray``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from arbd.core import layout
+from arbd.core.ring import ByteStore, Consumer, Producer
+from arbd.errors import InvariantError
+
+
+class Running(NamedTuple):
+    """The task a worker began last. ``seq`` is 0 before its first."""
+
+    seq: int
+    since_ns: int
+
+
+class SupervisorCell:
+    """The supervisor's side: pushes tasks, pops results, condemns."""
+
+    __slots__ = ("_words", "results", "tasks")
+
+    def __init__(self, store: ByteStore, words: memoryview, ring_bytes: int) -> None:
+        words[layout.MAGIC] = layout.MAGIC_VALUE
+        words[layout.VERSION] = layout.LAYOUT_VERSION
+        words[layout.RING_SIZE] = ring_bytes
+        self._words = words
+        task_at, result_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
+        self.tasks = Producer(
+            store, task_at, ring_bytes, words,
+            tail_word=layout.TASK_TAIL, head_word=layout.TASK_HEAD,
+            lengths=words[task_at // 8 : result_at // 8],
+        )  # fmt: skip
+        self.results = Consumer(
+            store, result_at, ring_bytes, words,
+            tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD,
+            lengths=words[result_at // 8 : (result_at + ring_bytes) // 8],
+        )  # fmt: skip
+
+    def worker_sleeps(self) -> bool:
+        """Whether the worker must be rung. Load it only after a fence: see ``arbd.host.fence``."""
+        return bool(self._words[layout.WORKER_SLEEPING])
+
+    def condemn(self, mark: int) -> None:
+        """Tell the worker to stop (``layout.STOP``), to leave (``layout.LEAVE``) or to go on (0)."""
+        self._words[layout.CONDEMNED] = mark
+
+    def running(self) -> Running:
+        """The task begun last. A worker stores the time first and the number after it, so a time read here is
+        never older than its number: a deadline computed from the pair may be late, never early."""
+        words = self._words
+        return Running(int(words[layout.RUNNING_SEQ]), int(words[layout.RUNNING_SINCE_NS]))
+
+    def totals(self) -> tuple[int, int, int]:
+        """Tasks done, nanoseconds busy, nanoseconds of CPU since the worker started."""
+        words = self._words
+        return int(words[layout.TASKS_DONE]), int(words[layout.BUSY_NS]), int(words[layout.CPU_NS])
+
+
+class WorkerCell:
+    """The worker's side: pops tasks, pushes results, says what it is doing."""
+
+    __slots__ = ("results", "tasks", "words")
+
+    def __init__(self, store: ByteStore, words: memoryview) -> None:
+        if words[layout.MAGIC] != layout.MAGIC_VALUE or words[layout.VERSION] != layout.LAYOUT_VERSION:
+            raise InvariantError("the shared memory is no cell of this version of arbd")
+        ring_bytes = int(words[layout.RING_SIZE])
+        self.words = words
+        task_at, result_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
+        self.tasks = Consumer(
+            store, task_at, ring_bytes, words,
+            tail_word=layout.TASK_TAIL, head_word=layout.TASK_HEAD,
+            lengths=words[task_at // 8 : result_at // 8],
+        )  # fmt: skip
+        self.results = Producer(
+            store, result_at, ring_bytes, words,
+            tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD,
+            lengths=words[result_at // 8 : (result_at + ring_bytes) // 8],
+        )  # fmt: skip

@@ -1,0 +1,70 @@
+"""When a worker must be killed, and when to look again.
+
+The supervisor learns nothing when a task starts: the worker writes number and time into its page. So nothing is
+armed per task. One timer is enough, because of a bound: a task that has not begun at the moment of a look
+cannot reach its hard deadline before ``now + shortest timeout + grace``. Looking then is never too late, and
+an idle daemon does not look at all.
+
+    look(now) ──> a worker past its hard deadline: kill        otherwise look again at the earliest of
+                  * the hard deadline of each task that runs
+                  * now + shortest timeout + grace, if anything waits in a ring or may just have begun
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from arbd.core.cell import Running
+from arbd.core.dispatch import Assignment
+
+
+class Busy(NamedTuple):
+    """A worker with something to do: what it began last, and all it has."""
+
+    slot: int
+    running: Running
+    outstanding: dict[int, Assignment]
+
+
+class Look(NamedTuple):
+    """Who is overdue, with the task that ran too long; and when to look next (``None``: not until a dispatch)."""
+
+    overdue: list[tuple[int, Assignment]]
+    next_at_ns: int | None
+
+
+class Deadlines:
+    """``grace_s`` is the time between the soft deadline and the kill (default 0.25 s)."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_ns = round(grace_s * 1e9)
+        self._shortest_ns = 0
+
+    def set_shortest(self, timeout_s: float) -> None:
+        """The shortest timeout any action has now."""
+        self._shortest_ns = round(timeout_s * 1e9)
+
+    def first_look_at(self, now_ns: int) -> int:
+        """When to look after a dispatch to an idle daemon."""
+        return now_ns + self._shortest_ns + self._grace_ns
+
+    def hard_deadline(self, assignment: Assignment, since_ns: int) -> int:
+        """The moment after which a task that began at ``since_ns`` is killed."""
+        return since_ns + round(assignment.timeout * 1e9) + self._grace_ns
+
+    def look(self, now_ns: int, busy: Iterable[Busy]) -> Look:
+        """Judge every busy worker at this moment."""
+        overdue: list[tuple[int, Assignment]] = []
+        next_at: int | None = None
+        for slot, running, outstanding in busy:
+            assignment = outstanding.get(running.seq)
+            look_at = self.first_look_at(now_ns)
+            if assignment is not None:
+                hard = self.hard_deadline(assignment, running.since_ns)
+                if now_ns >= hard:
+                    overdue.append((slot, assignment))
+                    continue
+                look_at = hard if len(outstanding) == 1 else min(hard, look_at)
+            next_at = look_at if next_at is None else min(next_at, look_at)
+        return Look(overdue, next_at)

@@ -1,0 +1,232 @@
+"""Which worker gets which task, and how many tasks to ask the hub for.
+
+Not a scheduler of time: deadlines are ``arbd.core.deadlines``. Decisions only; nothing is sent here.
+
+A task offered is *assigned* to a worker at once, or waits in the backlog until one has room. A worker has room
+
+* when it has nothing to do, or
+* when what runs there is short (at most ``SHORT_NS``) and what waits there is less than ``COVER_NS`` of work:
+  enough that the worker never idles while the link fetches the next task, so several 50 µs tasks wait in a ring,
+  one 5 ms task does, and nothing waits behind a task of 2 s.
+
+How long an action takes is learned per action from its runs: up at once, down slowly, so that one slow run stops
+tasks from piling up behind the next. An action never seen counts as long.
+
+Invariants: each task offered comes back exactly once, as ``finish``, ``Lost`` or from ``drop_backlog``; a sequence
+number is never used twice; ``free_slots`` is exact at every moment and costs O(1).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from arbd.errors import InvariantError
+from arbd.model import Task
+
+COVER_NS: Final = 4_000_000  # work that may wait in one ring: a hub call takes about 1 ms, 4 under load
+SHORT_NS: Final = 100_000_000  # behind a longer task nothing waits: the poll it saves is < 1 % of it
+_DECAY: Final = 8  # an estimate falls by 1/8 of the difference per run
+_DRIFT: Final = 1.25  # slots are recounted when the mean has moved by this factor
+
+
+class Assignment(msgspec.Struct):
+    """A task with its number, its limits and what it is expected to cost."""
+
+    seq: int
+    task: Task
+    timeout: float  # seconds
+    cost_ns: int = 0
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What a worker's end leaves behind: the task it was running, if any; the others wait again."""
+
+    running: Assignment | None
+    returned: int
+
+
+class _Worker:
+    __slots__ = ("load_ns", "open", "outstanding", "room")
+
+    def __init__(self) -> None:
+        self.outstanding: dict[int, Assignment] = {}  # in the order they were sent
+        self.load_ns = 0
+        self.room = 0
+        self.open = True
+
+
+class Dispatcher:
+    """The decisions of dispatch. ``prefetch`` is the most tasks that may wait in one ring (default 64)."""
+
+    def __init__(self, prefetch: int = 64) -> None:
+        self._prefetch = prefetch
+        self._workers: dict[int, _Worker] = {}
+        self._idle: list[int] = []  # a stack: the worker that was busy last is the warmest
+        self._open: deque[int] = deque()
+        self._backlog: deque[Assignment] = deque()
+        self._estimate_ns: dict[str, int] = {}
+        self._mean_ns = SHORT_NS + 1
+        self._counted_mean_ns = self._mean_ns
+        self._room = 0
+        self._next_seq = 1
+
+    # -- workers come and go ---------------------------------------------------------------------------
+
+    def add_worker(self, worker_id: int) -> None:
+        """A worker is ready to take tasks."""
+        if worker_id in self._workers:
+            raise InvariantError(f"dispatch: worker {worker_id} is there already")
+        self._workers[worker_id] = _Worker()
+        self._idle.append(worker_id)
+        self._open.append(worker_id)
+        self._recount(self._workers[worker_id])
+
+    def close_worker(self, worker_id: int) -> None:
+        """Assign nothing more to this worker; what it has, it finishes."""
+        worker = self._workers[worker_id]
+        worker.open = False
+        self._forget_openings(worker_id)
+        self._recount(worker)
+
+    def remove_worker(self, worker_id: int, running_seq: int) -> Loss:
+        """A worker is gone. The task it was running is lost; those it had not begun go to the front of the backlog."""
+        worker = self._workers.pop(worker_id)
+        self._room -= worker.room
+        self._forget_openings(worker_id)
+        running = worker.outstanding.pop(running_seq, None)
+        waiting = list(worker.outstanding.values())
+        self._backlog.extendleft(reversed(waiting))
+        return Loss(running, len(waiting))
+
+    def _forget_openings(self, worker_id: int) -> None:
+        for openings in (self._idle, self._open):
+            if worker_id in openings:
+                openings.remove(worker_id)
+
+    # -- tasks -----------------------------------------------------------------------------------------
+
+    def offer(self, task: Task, timeout: float) -> Assignment:
+        """Take a task over; it is in the backlog until ``next_assignment`` gives it to a worker."""
+        assignment = Assignment(self._next_seq, task, timeout)
+        self._next_seq += 1
+        self._backlog.append(assignment)
+        return assignment
+
+    def next_assignment(self) -> tuple[int, Assignment] | None:
+        """The oldest waiting task and the worker that gets it; ``None`` when none waits or nobody has room."""
+        if not self._backlog:
+            return None
+        assignment = self._backlog[0]
+        worker_id = self._pick()
+        if worker_id is None:
+            return None
+        self._backlog.popleft()
+        worker = self._workers[worker_id]
+        assignment.cost_ns = self._estimate_ns.get(assignment.task.action, SHORT_NS + 1)
+        worker.outstanding[assignment.seq] = assignment
+        worker.load_ns += assignment.cost_ns
+        self._recount(worker)
+        return worker_id, assignment
+
+    def undo(self, worker_id: int, assignment: Assignment) -> None:
+        """The worker's ring had no room for it after all: it waits again, first in line."""
+        self._settle(worker_id, self._workers[worker_id], assignment.seq)
+        self._backlog.appendleft(assignment)
+
+    def finish(self, worker_id: int, seq: int, run_ns: int) -> Assignment | None:
+        """A worker answered; ``None`` if it no longer has this task, because a verdict was given before."""
+        worker = self._workers.get(worker_id)
+        if worker is None or seq not in worker.outstanding:
+            return None
+        assignment = self._settle(worker_id, worker, seq)
+        self._learn(assignment.task.action, run_ns)
+        return assignment
+
+    def drop_backlog(self) -> list[Assignment]:
+        """Everything that waits for a worker; the caller gives each its verdict."""
+        dropped = list(self._backlog)
+        self._backlog.clear()
+        return dropped
+
+    def _settle(self, worker_id: int, worker: _Worker, seq: int) -> Assignment:
+        assignment = worker.outstanding.pop(seq)
+        worker.load_ns -= assignment.cost_ns
+        if not worker.outstanding and worker.open:
+            self._idle.append(worker_id)
+        self._recount(worker)
+        return assignment
+
+    def _pick(self) -> int | None:
+        """An idle worker, or else the next in turn that has room."""
+        if self._idle:
+            return self._idle.pop()
+        if self._room <= 0:
+            return None
+        for _ in range(len(self._open)):
+            worker_id = self._open[0]
+            self._open.rotate(-1)
+            if self._workers[worker_id].room > 0:
+                return worker_id
+        return None
+
+    # -- how much more ---------------------------------------------------------------------------------
+
+    def free_slots(self) -> int:
+        """How many tasks more could start soon."""
+        return max(0, self._room - len(self._backlog))
+
+    def _learn(self, action: str, run_ns: int) -> None:
+        known = self._estimate_ns.get(action)
+        if known is None or run_ns > known:
+            self._estimate_ns[action] = run_ns
+        else:
+            self._estimate_ns[action] = known - (known - run_ns) // _DECAY
+        self._mean_ns += (run_ns - self._mean_ns) // _DECAY if run_ns < self._mean_ns else run_ns - self._mean_ns
+        mean, counted = self._mean_ns, self._counted_mean_ns
+        if mean * _DRIFT < counted or mean > counted * _DRIFT:
+            self._counted_mean_ns = mean
+            for worker in self._workers.values():
+                self._recount(worker)
+
+    def _recount(self, worker: _Worker) -> None:
+        room = self._room_of(worker) if worker.open else 0
+        self._room += room - worker.room
+        worker.room = room
+
+    def _room_of(self, worker: _Worker) -> int:
+        mean = max(1, self._counted_mean_ns)
+        sent = len(worker.outstanding)
+        if not sent:
+            return 1 if mean > SHORT_NS else 1 + min(self._prefetch, -(-COVER_NS // mean))
+        first = next(iter(worker.outstanding.values())).cost_ns
+        cover_left = COVER_NS - (worker.load_ns - first)
+        if first > SHORT_NS or cover_left <= 0:
+            return 0
+        return max(0, min(self._prefetch + 1 - sent, -(-cover_left // mean)))
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def has_worker(self, worker_id: int) -> bool:
+        """Whether this worker has been added and not yet removed."""
+        return worker_id in self._workers
+
+    @property
+    def backlog(self) -> int:
+        """Tasks that wait for a worker."""
+        return len(self._backlog)
+
+    def outstanding(self, worker_id: int) -> dict[int, Assignment]:
+        """What one worker has, by sequence number, in the order it was sent."""
+        return self._workers[worker_id].outstanding
+
+    def busy_workers(self) -> Iterator[int]:
+        """Workers that have at least one task."""
+        return (worker_id for worker_id, worker in self._workers.items() if worker.outstanding)
+
+    def in_flight(self) -> int:
+        """Tasks with workers or waiting for one."""
+        return len(self._backlog) + sum(len(worker.outstanding) for worker in self._workers.values())

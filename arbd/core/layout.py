@@ -1,0 +1,79 @@
+"""Every shared-memory offset and constant that two processes must agree on. Nowhere else.
+
+Each worker has one memory of its own, a *cell*: a control page, then its task ring, then its result ring::
+
+    0                 4096                   4096 + R               4096 + 2R
+    | control page    | task ring (R bytes)  | result ring (R bytes) |
+
+The control page is a table of 64-bit words. A word has exactly one writer; words of different writers lie on
+different 64-byte cache lines, so that neither side's stores slow the other's loads down.
+
+    line  word              writer      meaning
+    0     MAGIC, VERSION, RING_SIZE     supervisor, once, before the worker exists
+    1     TASK_TAIL         supervisor  bytes ever pushed into the task ring
+    2     TASK_HEAD         worker      bytes ever popped from it
+    3     RESULT_TAIL       worker      bytes ever pushed into the result ring
+    4     RESULT_HEAD       supervisor  bytes ever popped from it
+    5     CONDEMNED         supervisor  STOP: begin no further task, you will be killed; LEAVE: exit when idle
+    6     WORKER_SLEEPING   worker      1: asleep on its doorbell, or about to be: ring it
+    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun last, and when (CLOCK_MONOTONIC)
+    8     TASKS_DONE, BUSY_NS, CPU_NS   worker: totals since it started
+
+One more page, the *board*, belongs to the daemon as a whole:
+
+    0     SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
+
+The design leans on x86-64's store order: a payload is visible before the index that publishes it, because
+stores become visible in program order. ``host.platform.require_supported`` refuses to start elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAGIC_VALUE: Final = 0x61726264_63656C6C  # "arbdcell"
+LAYOUT_VERSION: Final = 1
+
+LINE: Final = 64 // 8  # words in one cache line
+PAGE_BYTES: Final = 4096
+PAGE_WORDS: Final = PAGE_BYTES // 8
+
+# Control page of a cell, as indices into its 64-bit words.
+MAGIC: Final = 0
+VERSION: Final = 1
+RING_SIZE: Final = 2
+TASK_TAIL: Final = 1 * LINE
+TASK_HEAD: Final = 2 * LINE
+RESULT_TAIL: Final = 3 * LINE
+RESULT_HEAD: Final = 4 * LINE
+CONDEMNED: Final = 5 * LINE
+WORKER_SLEEPING: Final = 6 * LINE
+RUNNING_SEQ: Final = 7 * LINE
+RUNNING_SINCE_NS: Final = 7 * LINE + 1
+TASKS_DONE: Final = 8 * LINE
+BUSY_NS: Final = 8 * LINE + 1
+CPU_NS: Final = 8 * LINE + 2
+
+# Values of CONDEMNED.
+STOP: Final = 1
+LEAVE: Final = 2
+
+# The board.
+SUPERVISOR_SLEEPING: Final = 0
+
+# Rings.
+RECORD_HEADER: Final = 8  # bytes: the length of the record, as one 64-bit word
+RECORD_ALIGN: Final = 8  # records start on a word, so that their length is stored in one piece
+WRAP: Final = 0xFFFF_FFFF  # instead of a length: nothing more before the end, go on at the start
+MIN_RING_BYTES: Final = 16 * 1024
+MAX_RECORD_FRACTION: Final = 4  # a longer record than ring/4 goes by reference, so that a few always fit
+
+
+def cell_bytes(ring_bytes: int) -> int:
+    """Size of a cell whose rings hold ``ring_bytes`` each."""
+    return PAGE_BYTES + 2 * ring_bytes
+
+
+def largest_record(ring_bytes: int) -> int:
+    """The longest record that travels inside a ring of that size."""
+    return ring_bytes // MAX_RECORD_FRACTION - RECORD_HEADER

@@ -1,0 +1,69 @@
+"""Finished results until the hub has accepted them.
+
+Not a queue of attempts: when to try again is the hub link's decision. Invariants:
+
+* an outcome appended is offered by ``take`` until it is acknowledged; nothing is dropped;
+* an outcome is with at most one sender at a time: ``take`` hands it over, ``put_back`` or ``ack`` ends that;
+* ``len(outbox)`` counts every outcome not yet acknowledged, so it bounds what a dead hub can pile up.
+
+``Outbox`` is the interface; a durable one keeps the same four verbs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from arbd.errors import InvariantError
+from arbd.model import Outcome
+
+
+class Outbox(Protocol):
+    """What the results path and a hub link need of an outbox."""
+
+    def append(self, outcome: Outcome) -> None:
+        """Keep an outcome until it is acknowledged."""
+
+    def take(self) -> Outcome | None:
+        """Hand the oldest waiting outcome to a sender; ``None`` when none waits."""
+
+    def put_back(self, outcome: Outcome) -> None:
+        """The sender failed: offer this outcome again, before newer ones."""
+
+    def ack(self, outcome: Outcome) -> None:
+        """The hub has it: forget it."""
+
+    def __len__(self) -> int:
+        """Outcomes not yet acknowledged, waiting or with a sender."""
+
+
+class MemoryOutbox:
+    """An outbox that lives as long as the supervisor."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Outcome] = deque()
+        self._with_sender = 0
+
+    def append(self, outcome: Outcome) -> None:
+        self._waiting.append(outcome)
+
+    def take(self) -> Outcome | None:
+        if not self._waiting:
+            return None
+        self._with_sender += 1
+        return self._waiting.popleft()
+
+    def put_back(self, outcome: Outcome) -> None:
+        self._release()
+        self._waiting.appendleft(outcome)
+
+    def ack(self, outcome: Outcome) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._with_sender == 0:
+            raise InvariantError("outbox: an outcome came back that no sender had taken")
+        self._with_sender -= 1
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._with_sender

@@ -1,0 +1,100 @@
+"""The messages between supervisor and zygote, and what a worker is told.
+
+    supervisor                                      zygote
+      Boot  ─────────────────────────────────────>  imports the target
+           <──────────── Described (+ parcel) or Failed
+      Configure  ────────────────────────────────>  freezes the heap; ready to fork
+      Spawn (+ 5 descriptors)  ──────────────────>  forks
+           <──────────── Spawned (+ pidfd)
+           <──────────── Exited                     a worker ended, its group killed, its status read
+      (end of stream)  ──────────────────────────>  kills every worker, leaves
+
+The descriptors of ``Spawn``, in order: cell, task doorbell, board, results doorbell, side socket.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class LogSettings(msgspec.Struct, frozen=True):
+    """How a process logs; see ``arbd.logs.configure``."""
+
+    level: str
+    format: str
+    silent: bool
+
+
+class Boot(msgspec.Struct, frozen=True, tag=True):
+    """Load this target. ``script``: run it as ``__main__`` and stop at ``provider.start()``."""
+
+    target: str
+    argv: list[str]
+    script: bool
+    log: LogSettings
+
+
+class Configure(msgspec.Struct, frozen=True, tag=True):
+    """The settings in force, where a worker needs them."""
+
+    name: str
+    hub_url: str
+    timezone: str
+    execution_timeout: float
+    envelope: Literal["plain", "metadata"]
+    max_result: int
+    log: LogSettings
+
+
+class Spawn(msgspec.Struct, frozen=True, tag=True):
+    """Start worker ``worker_id`` in slot ``slot``, pinned to ``cpu`` (``None``: not pinned)."""
+
+    worker_id: int
+    slot: int
+    cpu: int | None
+
+
+class Described(msgspec.Struct, frozen=True, tag=True):
+    """The target is loaded; the description is in the parcel that comes with this message."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The target cannot be loaded. ``target_error``: TARGET leads nowhere, rather than code that broke."""
+
+    target_error: bool
+    problems: list[str]
+    traceback: str = ""
+
+
+class Spawned(msgspec.Struct, frozen=True, tag=True):
+    """A worker process exists; its pidfd comes with this message."""
+
+    worker_id: int
+    pid: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag=True):
+    """A worker ended: ``status`` is its exit code, or minus the signal that killed it."""
+
+    worker_id: int
+    status: int
+
+
+ToZygote = Boot | Configure | Spawn
+FromZygote = Described | Failed | Spawned | Exited
+
+encode = msgspec.msgpack.Encoder().encode
+_to_zygote: msgspec.msgpack.Decoder[ToZygote] = msgspec.msgpack.Decoder(ToZygote)
+_from_zygote: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygote)
+
+
+def decode_to_zygote(message: bytes) -> ToZygote:
+    """A message of the supervisor."""
+    return _to_zygote.decode(message)
+
+
+def decode_from_zygote(message: bytes) -> FromZygote:
+    """A message of the zygote."""
+    return _from_zygote.decode(message)

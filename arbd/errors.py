@@ -1,0 +1,116 @@
+"""Every exception arbd raises, in one tree; the branch says who is at fault.
+
+    ArbdError
+    ├── ConfigError                  the operator: wrong settings; ``problems`` lists all of them
+    │   └── TargetError              the operator: TARGET names no provider that can be loaded
+    ├── ProviderError                the author, or the caller of an action
+    │   ├── RegistrationError        the author: an action that can never work
+    │   │   ├── DuplicateActionError
+    │   │   ├── BindingError         a handler whose parameters cannot be filled
+    │   │   └── SchemaError          a schema that describes nothing msgspec can check
+    │   ├── ActionNotFoundError      the caller: no action of that name
+    │   ├── InvalidPayloadError      the caller: payload does not fit its schema
+    │   ├── InvalidAccountError      the caller: account does not fit its schema
+    │   └── ResultError              the author: a return value that cannot be sent
+    ├── HubError                     the hub: a call failed; ``code`` is the gRPC status name
+    ├── ZygoteError                  the author's code failed to import, or its process died
+    └── InvariantError               arbd itself: a bug; never raised by bad input
+
+    TaskTimeout (BaseException)      the soft deadline, raised inside a running action
+
+Exit codes of the command line are here too, so that a supervisor script can tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+EXIT_OK: Final = 0
+EXIT_FAILURE: Final = 1  # the daemon or a task failed while running
+EXIT_USAGE: Final = 2  # the command line itself is wrong (click's code)
+EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG: settings or target are wrong; restarting cannot help
+EXIT_ZYGOTE: Final = 70  # sysexits.h EX_SOFTWARE: the author's module broke, or workers cannot boot
+
+
+class ArbdError(Exception):
+    """Base of every error arbd raises on purpose."""
+
+
+class ConfigError(ArbdError):
+    """Settings that cannot work. ``problems`` holds one sentence for each of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class TargetError(ConfigError):
+    """TARGET does not lead to a provider."""
+
+
+class ProviderError(ArbdError):
+    """An action failed for a reason its author or caller can act on.
+
+    An author may raise it: ``data`` becomes the ``data`` of the error result, beside ``error_type``.
+    """
+
+    def __init__(self, message: str = "", data: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class RegistrationError(ProviderError):
+    """An action that can never work was refused at registration."""
+
+
+class DuplicateActionError(RegistrationError):
+    """Two actions of one provider have the same name."""
+
+
+class BindingError(RegistrationError):
+    """A handler has a required parameter that nothing can fill."""
+
+
+class SchemaError(RegistrationError):
+    """A schema cannot be compiled."""
+
+
+class ActionNotFoundError(ProviderError):
+    """No action of that name is registered."""
+
+
+class InvalidPayloadError(ProviderError):
+    """A payload does not fit the action's schema."""
+
+
+class InvalidAccountError(ProviderError):
+    """An account does not fit the action's account schema."""
+
+
+class ResultError(ProviderError):
+    """A return value cannot be encoded or is no valid response."""
+
+
+class HubError(ArbdError):
+    """A hub call failed. ``code`` is the gRPC status name, such as ``UNAVAILABLE``."""
+
+    def __init__(self, code: str, details: str = "") -> None:
+        self.code = code
+        self.details = details
+        super().__init__(f"{code}: {details}" if details else code)
+
+
+class ZygoteError(ArbdError):
+    """The process that holds the author's code could not start, or died."""
+
+
+class InvariantError(ArbdError):
+    """A state that cannot occur did occur: a bug in arbd."""
+
+
+class TaskTimeout(BaseException):
+    """The soft deadline of the running task, raised inside the action.
+
+    A ``BaseException`` so that ``except Exception`` in an action does not swallow it.
+    """

@@ -1,0 +1,131 @@
+"""How busy the daemon's processes and the machine's CPUs were between two moments, as the kernel counted it.
+
+Reads /proc through psutil; changes nothing. Workers are told by their process name, ``arbd:worker-N``. A worker that
+was replaced in between counts as two: times belong to processes, and psutil tells a reused pid from the old process.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import psutil
+
+_WORKER_PREFIX: Final = "arbd:worker"
+
+
+class WorkerLoad(msgspec.Struct, frozen=True):
+    """``busy`` is the share of the time the worker ran; ``cpu_busy`` that its CPU ran anything at all.
+
+    ``cpu`` is None for a worker that may run on several CPUs; ``cpu_busy`` is then None too.
+    """
+
+    name: str
+    pid: int
+    cpu: int | None
+    busy: float
+    cpu_busy: float | None
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Shares between 0 and 1 of the time between ``start`` and ``stop``."""
+
+    workers: list[WorkerLoad]
+    supervisor_busy: float
+    cpus_busy: list[float]
+
+
+class _Seen(msgspec.Struct):
+    """CPU seconds of one process: when first and when last looked at."""
+
+    name: str
+    cpu: int | None
+    first_s: float
+    last_s: float
+
+    @property
+    def spent_s(self) -> float:
+        return self.last_s - self.first_s
+
+
+class Meter:
+    """Watches one daemon. Call ``sample`` now and then: a process that ends is counted up to its last sample.
+
+    ``now_s`` is any steady clock, the same for all calls. Raises ``psutil.NoSuchProcess`` if there is no daemon.
+    """
+
+    def __init__(self, daemon_pid: int, now_s: float) -> None:
+        self._started_at = now_s
+        self._daemon = psutil.Process(daemon_pid)
+        spent_s = _cpu_seconds(self._daemon)
+        self._supervisor = _Seen("supervisor", None, spent_s, spent_s)
+        self._workers: dict[psutil.Process, _Seen] = {}
+        self._cpus_at_start = psutil.cpu_times(percpu=True)
+        self._look(is_first=True)
+
+    def sample(self) -> None:
+        """Read what every process has used by now."""
+        self._look(is_first=False)
+
+    def stop(self, now_s: float) -> Load:
+        """The load since the meter was made."""
+        self.sample()
+        elapsed_s = max(now_s - self._started_at, 1e-9)
+        cpus_busy = [
+            _busy_share(before, after)
+            for before, after in zip(self._cpus_at_start, psutil.cpu_times(percpu=True), strict=True)
+        ]
+        workers = [
+            WorkerLoad(
+                name=seen.name,
+                pid=process.pid,
+                cpu=seen.cpu,
+                busy=seen.spent_s / elapsed_s,
+                # With CPUs offline the kernel's numbers run past the list.
+                cpu_busy=cpus_busy[seen.cpu] if seen.cpu is not None and seen.cpu < len(cpus_busy) else None,
+            )
+            for process, seen in self._workers.items()
+        ]
+        return Load(
+            workers=sorted(workers, key=lambda worker: worker.name),
+            supervisor_busy=self._supervisor.spent_s / elapsed_s,
+            cpus_busy=cpus_busy,
+        )
+
+    def _look(self, *, is_first: bool) -> None:
+        try:
+            self._supervisor.last_s = _cpu_seconds(self._daemon)
+            below = self._daemon.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return  # the daemon ended: the samples before stand
+        for process in below:
+            try:
+                self._look_at(process, is_first=is_first)
+            except psutil.NoSuchProcess:
+                pass  # it ended between the listing and the look: the sample before stands
+
+    def _look_at(self, process: psutil.Process, *, is_first: bool) -> None:
+        name = process.name()
+        if not name.startswith(_WORKER_PREFIX):
+            return
+        spent_s = _cpu_seconds(process)
+        if process in self._workers:
+            self._workers[process].last_s = spent_s
+        else:
+            allowed = process.cpu_affinity() or []
+            # A worker that came later did all of its work since the start.
+            first_s = spent_s if is_first else 0.0
+            self._workers[process] = _Seen(name, allowed[0] if len(allowed) == 1 else None, first_s, spent_s)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _busy_share(before: tuple[float, ...], after: tuple[float, ...]) -> float:
+    """The part of a CPU's time that was neither idle nor waiting for a disk, 0 to 1."""
+    # user, nice, system, idle, iowait, irq, softirq, steal; guest times, which follow, are inside user already.
+    spent = [now - then for then, now in zip(before[:8], after[:8], strict=True)]
+    total = sum(spent)
+    return 1.0 - (spent[3] + spent[4]) / total if total > 0 else 0.0

@@ -1,0 +1,1 @@
+"""One kernel facility per module; no decisions."""

@@ -1,0 +1,64 @@
+"""Processes: killing by handle, dying with the parent, names."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends.
+
+    ``parent`` is the process that should be the parent: if it is gone already, the signal never comes, so leave now.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def outlive_parent() -> None:
+    """Take ``die_with_parent`` back."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def set_name(name: str) -> None:
+    """The name that ``ps`` and ``top`` show: at most 15 bytes."""
+    _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def kill(pidfd: int) -> bool:
+    """SIGKILL by process handle: it can never hit another process. ``False`` if it has ended already."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL to every process of a group. Safe only while its leader is not reaped: until then the number is taken."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def threads_of_this_process() -> list[str]:
+    """Names of all threads of this process, native ones included; the first is the main one."""
+    names = []
+    for tid in sorted(os.listdir("/proc/self/task"), key=int):
+        with open(f"/proc/self/task/{tid}/comm", encoding="utf-8", errors="replace") as comm:
+            names.append(comm.read().strip())
+    return names

@@ -1,0 +1,58 @@
+"""What a hub link is, seen from the supervisor. A link owns *how* tasks and results travel; the supervisor
+owns *how many* tasks may come (``free_slots``) and *which* results go (the outbox).
+
+        hub ──task──> link ── on_task(task) ──> supervisor          at most ``free_slots()`` more at a time
+        hub <─result─ link <── outbox.take() ── supervisor          ``results_ready()`` says there is one
+
+All methods are called on the supervisor's event loop; callbacks are plain functions and must not block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from arbd.core.outbox import Outbox
+from arbd.model import Task
+
+
+class HubPort(Protocol):
+    """What the supervisor offers a link."""
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def free_slots(self) -> int:
+        """How many more tasks could start soon, not counting polls the link has under way."""
+
+    def on_task(self, task: Task) -> None:
+        """Take one task over. Never fails, never blocks; the task gets exactly one outcome."""
+
+
+class HubLink(Protocol):
+    """A connection to a hub."""
+
+    async def start(self, port: HubPort) -> None:
+        """Begin to take tasks and send results. Returns at once; a hub that is down is no error."""
+
+    def slots_changed(self) -> None:
+        """More slots may be free than before: poll again if polls had stopped for want of them."""
+
+    def results_ready(self) -> None:
+        """The outbox has something to take."""
+
+    async def stop_taking(self) -> None:
+        """Start no more polls, and return when every poll under way has been answered.
+
+        A poll is never cancelled: its reply may carry a task, and that task would be lost.
+        Tasks that arrive meanwhile still go to ``on_task``.
+        """
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until the outbox is empty, at most ``timeout`` seconds; ``True`` if it is."""
+
+    async def close(self) -> None:
+        """Let the connection go. Results still in the outbox stay there."""
+
+
+LinkFactory = Callable[[], HubLink]

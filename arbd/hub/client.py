@@ -1,0 +1,143 @@
+"""A client of the embedded hub: submit tasks, take results as they come, ask what happened.
+
+Not a hub link: it speaks the client service (protos/arbd_client.proto), not the Hub protocol.
+
+    async with HubClient("127.0.0.1:50051") as client:
+        batch = await client.submit([NewTask("add", b'{"a": 1, "b": 2}')])
+        async for result in client.results(batch.name):
+            print(result.id, result.response)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import msgspec
+
+from arbd.errors import HubError
+from arbd.hub.board import Event, NewTask, Result
+from arbd.hub.channel import Tls, channel_options, open_channel, parse_url
+from arbd.hub.pb import arbd_client_pb2 as client_pb
+
+_SERVICE: Final = "/arbd.client.v1.Client"
+_BYTES_PER_CALL: Final = 1024 * 1024
+_TASKS_PER_CALL: Final = 1000
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Tasks submitted together; ``ids`` in the order of the tasks."""
+
+    name: str
+    ids: list[str]
+
+
+class HubClient:
+    """One connection to an embedded hub. ``timeout_s`` bounds each call but the stream of results.
+
+    Every method raises ``HubError``, with the gRPC status name as its ``code``.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        tls: bool | None = None,
+        tls_options: Tls | None = None,
+        timeout_s: float = 10,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        target = parse_url(url, tls)
+        self._channel = open_channel(target, tls_options or Tls(), channel_options(max_send=-1, max_receive=-1))
+
+    async def submit(self, tasks: Iterable[NewTask], batch: str = "") -> Batch:
+        """Submit tasks, in calls of at most 1 MiB or 1000 tasks; they may start before the last call is made.
+
+        ``batch``: add them to that one. Tasks of a call that failed are not submitted, those of earlier calls are.
+        """
+        ids: list[str] = []
+        for call in _calls(tasks):
+            request = client_pb.SubmitRequest(batch=batch, tasks=call)
+            reply = client_pb.SubmitReply.FromString(await self._call("Submit", request))
+            batch = reply.batch
+            ids += reply.ids
+        return Batch(batch, ids)
+
+    async def results(self, batch: str, skip: int = 0) -> AsyncIterator[Result]:
+        """Yield results as tasks finish, and end when all tasks of the batch have.
+
+        ``skip``: how many results were received before, to go on after a ``HubError``.
+        """
+        stream = self._channel.unary_stream(f"{_SERVICE}/Await", None, client_pb.Results.FromString)
+        request = client_pb.AwaitRequest(batch=batch, skip=skip).SerializeToString()
+        try:
+            async for message in stream(request, metadata=self._metadata):
+                for result in message.results:
+                    yield _result(result)
+        except grpc.aio.AioRpcError as error:
+            raise _hub_error(error) from error
+
+    async def history(self, task_id: str) -> list[Event]:
+        """What happened to a task; times count from its submission, in seconds."""
+        data = await self._call("History", client_pb.HistoryRequest(id=task_id))
+        events = client_pb.HistoryReply.FromString(data).events
+        return [Event(event.at_s, event.kind, event.provider, event.attempt, event.status) for event in events]
+
+    async def stats(self) -> dict[str, int]:
+        """The hub's counters: calls by method, tasks queued and leased, polls held."""
+        data = await self._call("Stats", client_pb.StatsRequest())
+        return dict(client_pb.StatsReply.FromString(data).counters)
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        await self._channel.close(None)
+
+    async def __aenter__(self) -> HubClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _call(self, method: str, request: Any) -> bytes:
+        call = self._channel.unary_unary(f"{_SERVICE}/{method}", None, None)
+        try:
+            data: bytes = await call(
+                request.SerializeToString(),
+                timeout=self._timeout_s,
+                metadata=self._metadata,
+                wait_for_ready=True,  # a hub that is just starting is worth the timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _hub_error(error) from error
+        return data
+
+
+def _calls(tasks: Iterable[NewTask]) -> Iterator[list[client_pb.NewTask]]:
+    call: list[client_pb.NewTask] = []
+    size = 0
+    for task in tasks:
+        added = len(task.payload) + len(task.account)
+        if call and (len(call) >= _TASKS_PER_CALL or size + added > _BYTES_PER_CALL):
+            yield call
+            call, size = [], 0
+        size += added
+        call.append(
+            client_pb.NewTask(
+                id=task.id, action=task.action, payload=task.payload, account=task.account, provider=task.provider
+            )
+        )
+    yield call  # also when it is empty: a batch without tasks is a batch
+
+
+def _result(result: client_pb.Result) -> Result:
+    return Result(
+        result.id, result.action, result.provider, result.status, result.result, result.attempts, result.taken_s
+    )
+
+
+def _hub_error(error: grpc.aio.AioRpcError) -> HubError:
+    return HubError(error.code().name, error.details() or "")

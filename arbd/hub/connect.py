@@ -1,0 +1,53 @@
+"""From settings to a hub link: the one place where the choice is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from arbd.config import Settings
+from arbd.errors import ConfigError
+from arbd.hub.base import HubLink
+from arbd.hub.channel import Tls
+from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
+
+_ENVELOPE_ROOM = 64 * 1024  # what a message holds beside its large parts
+
+
+def make_link(settings: Settings) -> HubLink:
+    """A link as the settings say. Raises ``ConfigError`` for a TLS file that cannot be read."""
+    problems: list[str] = []
+    tls = Tls(
+        ca=_read(settings.hub_tls_ca, "hub.tls_ca", problems),
+        cert=_read(settings.hub_tls_cert, "hub.tls_cert", problems),
+        key=_read(settings.hub_tls_key, "hub.tls_key", problems),
+    )
+    if problems:
+        raise ConfigError(problems)
+    return GrpcUnaryLink(
+        LinkOptions(
+            url=settings.hub_url,
+            provider=settings.name,
+            token=settings.hub_auth_token,
+            long_poll_s=settings.hub_long_poll,
+            submit_timeout_s=settings.hub_submit_timeout,
+            max_polls=settings.hub_max_polls,
+            max_submits=settings.hub_max_submits,
+            idle_min_s=settings.hub_idle_min,
+            idle_max_s=settings.hub_idle_max,
+            piggyback=settings.hub_piggyback,
+            tls=settings.hub_uses_tls or None,
+            tls_options=tls,
+            # A task above max_payload must still arrive, to be refused with a clear result.
+            max_receive=4 * settings.max_payload + _ENVELOPE_ROOM,
+        )
+    )
+
+
+def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as exc:
+        problems.append(f"{name}: {path} cannot be read: {exc.strerror}")
+        return None

@@ -1,0 +1,384 @@
+"""The hub link over the unary Hub protocol: many ``GetTask`` calls out, results sent beside them.
+
+Not a policy: what a status means is ``policy``, how often to call is ``pace``, how messages look is ``messages``.
+
+    parked pollers ──_release_polls──> GetTask ──> port.on_task          released while window, pause, token gate
+         ^                               │                               and free_slots() allow one more call
+         └───────────────────────────────┘ every answer counts, then asks again
+    parked submitters ─_release_submits─> SubmitTaskResult ─> outbox.ack  released while there is something to send
+
+Invariants:
+
+* polls under way never exceed ``port.free_slots()`` at the moment each one starts;
+* no call is ever cancelled, nor wrapped in ``wait_for``: a poll's answer may carry a task, and both leak memory in
+  grpc. Each call has its own deadline instead, so every wait here ends;
+* an outcome leaves the outbox only when the hub took it, or said that it never will (``Verdict.DROP``);
+* what is sent for a task is its own outcome or a smaller form of it, never anything of another task;
+* submits never wait for polls, and the coroutines live as long as the link: no task is made for a call.
+
+How a stop stays short: nothing can end a poll that a hub holds. So each poll asks, in metadata, to be held at most
+``ask_hold_s``; the embedded hub does so. With a hub that does not know the key a stop takes as long as it holds a
+poll, at most ``long_poll_s + poll_margin_s``. Running tasks drain meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc.aio
+import msgspec
+import structlog
+
+from arbd.hub.base import HubPort
+from arbd.hub.channel import Tls, parse_url
+from arbd.hub.connection import Connection
+from arbd.hub.messages import Form, SeenIds, decode_task, encode_request, encode_result, plain_too_large
+from arbd.hub.pace import REFUSED_INTERVAL_S, Backoff, Pace, TokenGate
+from arbd.hub.policy import Method, Verdict, verdict
+from arbd.hub.sending import Parcel, SendQueue
+from arbd.hub.stats import LinkStats
+from arbd.model import Outcome, Task
+
+_ERROR_MIN_S: Final = 0.05
+_ERROR_MAX_S: Final = 2.0
+_ASIDE_MIN_S: Final = 1.0
+_ASIDE_MAX_S: Final = 60.0
+_MAY_BE_LOCAL: Final = frozenset({"UNAVAILABLE", "CANCELLED"})  # gRPC gives these without having heard the hub
+_DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
+
+
+class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a unary link can be told. Lengths of time in seconds, sizes in bytes.
+
+    ``long_poll_s``: the longest the hub may hold a GetTask; the call's deadline is ``poll_margin_s`` later, so that it
+    never meets a reply. ``ask_hold_s``: how long it is asked to hold one.
+    ``max_polls``, ``max_submits``: calls under way at most. ``idle_min_s``, ``idle_max_s``: first and longest back-off
+    at a hub that answers "nothing" at once. ``refused_interval_s``: between two calls with a token the hub refuses.
+    ``piggyback``: a task in the answer to SubmitTaskResult is the next task, if its id is new. ``tls``: ``None`` = as
+    the URL says. ``max_message``: larger results are replaced before they are sent. ``max_receive``: a larger task
+    cannot be received at all, nor answered. ``too_large_result``: makes the response that stands for a result that
+    is too large, from its task, its size and the limit (0 = unknown).
+    """
+
+    url: str
+    provider: str
+    token: str = ""
+    long_poll_s: float = 30.0
+    poll_margin_s: float = 10.0
+    ask_hold_s: float = 1.0
+    submit_timeout_s: float = 10.0
+    max_polls: int = 32
+    max_submits: int = 32
+    idle_min_s: float = 0.01
+    idle_max_s: float = 1.0
+    refused_interval_s: float = REFUSED_INTERVAL_S
+    piggyback: bool = False
+    tls: bool | None = None
+    tls_options: Tls = Tls()
+    max_message: int = 4 * 1024 * 1024
+    max_receive: int = 256 * 1024 * 1024
+    too_large_result: Callable[[Task, int, int], bytes] = plain_too_large
+
+
+class GrpcUnaryLink:
+    """A ``HubLink`` over grpc.aio. Counters and the state of the connection are in ``stats``.
+
+    Raises ``ConfigError`` for a URL that cannot be used. With ``piggyback`` a task may also come after
+    ``stop_taking``, with the answer to a result: the hub has handed it out, so it is taken over all the same.
+    """
+
+    def __init__(self, options: LinkOptions, *, logger: Any = None) -> None:
+        self.stats = LinkStats()
+        self._options = options
+        self._target = parse_url(options.url, options.tls)
+        self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
+        self._request = encode_request(options.provider, options.token)
+        self._poll_timeout_s = options.long_poll_s + options.poll_margin_s
+        self._metadata = (("arbd-long-poll-ms", str(int(options.ask_hold_s * 1000))),)
+        idle = Backoff(options.idle_min_s, options.idle_max_s, random.random)
+        self._polls = Pace(limit=options.max_polls, window=1, idle=idle, error=_error_backoff())
+        submits = options.max_submits
+        self._submits = Pace(limit=submits, window=submits, idle=_error_backoff(), error=_error_backoff())
+        self._gate = TokenGate(options.refused_interval_s)
+        # Last in, first out: a coroutine that just finished a call gets the next one without a turn of the loop.
+        self._parked_pollers: list[asyncio.Future[None]] = []
+        self._parked_submitters: list[asyncio.Future[Parcel]] = []
+        self._poll_timer: asyncio.TimerHandle | None = None
+        self._submit_timer: asyncio.TimerHandle | None = None
+        self._crew: list[asyncio.Task[None]] = []
+        self._seen = SeenIds() if options.piggyback else None
+        self._stopping = False
+        self._poll_ended = asyncio.Event()
+        self._outbox_empty = asyncio.Event()
+
+    # -- the HubLink interface -------------------------------------------------------------------------------
+
+    async def start(self, port: HubPort) -> None:
+        self._port = port
+        self._queue = SendQueue(port.outbox, Backoff(_ASIDE_MIN_S, _ASIDE_MAX_S, random.random))
+        self._loop = asyncio.get_running_loop()
+        self._connection = Connection(
+            self._target,
+            self._options.tls_options,
+            max_receive=self._options.max_receive,
+            longest_call_s=max(self._poll_timeout_s, self._options.submit_timeout_s),
+        )
+        self._crew = [self._loop.create_task(self._poller()) for _ in range(self._options.max_polls)]
+        self._crew += [self._loop.create_task(self._submitter()) for _ in range(self._options.max_submits)]
+
+    def slots_changed(self) -> None:
+        self._release_polls()
+
+    def results_ready(self) -> None:
+        self._release_submits()
+
+    async def stop_taking(self) -> None:
+        self._stopping = True
+        while self._polls.under_way:
+            self._poll_ended.clear()
+            await self._poll_ended.wait()
+
+    async def flush(self, timeout: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                while len(self._port.outbox):
+                    self._outbox_empty.clear()
+                    self._queue.expedite()
+                    self._release_submits()
+                    await self._outbox_empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        self._stopping = True
+        for timer in (self._poll_timer, self._submit_timer):
+            if timer is not None:
+                timer.cancel()
+        await self._connection.close()  # ends what is still under way: stop_taking and flush had their time
+        for task in self._crew:
+            task.cancel()
+        await asyncio.gather(*self._crew, return_exceptions=True)
+        self._queue.put_all_back()
+
+    # -- what an answer says about the hub -------------------------------------------------------------------
+
+    def _answered(self, started_at: float, now: float) -> None:
+        """The hub did what it was asked for."""
+        self._connection.heard(now)
+        self._gate.passed(started_at)
+        if not self._gate.closed and self.stats.changed_to("up"):
+            self._log.info("hub connected", hub=self._target.address)
+
+    def _troubled(self, outcome: Verdict, code: str, details: str) -> None:
+        if not self.stats.changed_to("refused" if outcome is Verdict.REFUSED else "down"):
+            return
+        words = {"hub": self._target.address, "code": code, "details": self._clean(details)}
+        if outcome is Verdict.REFUSED:
+            self._log.error("hub refuses the token", retry_every_s=self._options.refused_interval_s, **words)
+        else:
+            self._log.warning("hub unavailable", **words)
+
+    def _clean(self, details: str) -> str:
+        """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""
+        token = self._options.token
+        return (details.replace(token, "***") if token else details)[:_DETAILS_MAX]
+
+    def _failed(self, method: Method, pace: Pace, error: Exception, started_at: float) -> Verdict:
+        """Count a failed call, and say what follows from it."""
+        now = _now()
+        code, details = _status(error)
+        result = verdict(method, code, details)
+        if result is not Verdict.EMPTY:
+            self.stats.failures[f"{method.value} {code}"] += 1
+        if code == "DEADLINE_EXCEEDED":
+            self.stats.reconnects += self._connection.replace_if_silent(started_at, now)
+        elif code not in _MAY_BE_LOCAL:
+            self._connection.heard(now)
+        if result is Verdict.EMPTY:
+            pace.empty(started_at, now)
+            self._answered(started_at, now)
+        elif result in (Verdict.ACCEPTED, Verdict.DROP):
+            pace.productive()
+            self._answered(started_at, now)
+        elif result is Verdict.TOO_LARGE:
+            pace.ended()
+        else:
+            pace.failed(started_at, now)
+            if result is Verdict.REFUSED:
+                self._gate.refused(now)
+            self._troubled(result, code, details)
+        return result
+
+    # -- polls -----------------------------------------------------------------------------------------------
+
+    def _release_polls(self) -> None:
+        """Let parked pollers go, as many as may start now; a timer for the next, if time is all it takes."""
+        while self._parked_pollers and not self._stopping:
+            if self._polls.under_way >= self._port.free_slots():
+                return
+            now = _now()
+            at = max(self._polls.start_at(now), self._gate.start_at(now))
+            if at > now:
+                self._poll_timer = self._timer(self._poll_timer, at, self._release_polls)
+                return
+            self._polls.started()
+            self._gate.started(now)
+            self._parked_pollers.pop().set_result(None)
+
+    async def _poller(self) -> None:
+        while True:
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._parked_pollers.append(turn)
+            self._release_polls()
+            await turn
+            await self._poll()
+
+    async def _poll(self) -> None:
+        started_at = _now()
+        self.stats.polls += 1
+        try:
+            data = await self._connection.get_task(self._request, timeout=self._poll_timeout_s, metadata=self._metadata)
+            task = decode_task(data)
+        except asyncio.CancelledError:
+            self._polls.ended()
+            raise
+        except Exception as error:
+            self._failed(Method.GET_TASK, self._polls, error, started_at)
+        else:
+            self._polled(task, started_at, _now())
+        finally:
+            self._poll_ended.set()
+
+    def _polled(self, task: Task | None, started_at: float, now: float) -> None:
+        self._answered(started_at, now)
+        if task is None:
+            self.stats.empty += 1
+            self._polls.empty(started_at, now)
+        else:
+            self._polls.productive()
+            self._take(task)
+
+    def _take(self, task: Task) -> None:
+        self.stats.tasks += 1
+        if self._seen is not None:
+            self._seen.add(task.id)
+        self._port.on_task(task)
+
+    # -- results ---------------------------------------------------------------------------------------------
+
+    def _release_submits(self) -> None:
+        """Let parked submitters go, each with a parcel, as many as may start now."""
+        while self._parked_submitters:
+            now = _now()
+            at = max(self._submits.start_at(now), self._gate.start_at(now))
+            if at <= now:
+                parcel = self._queue.take(now)
+                if parcel is not None:
+                    self._submits.started()
+                    self._gate.started(now)
+                    self._parked_submitters.pop().set_result(parcel)
+                    continue
+                at = self._queue.due_at()
+            self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
+            return
+
+    async def _submitter(self) -> None:
+        while True:
+            turn: asyncio.Future[Parcel] = self._loop.create_future()
+            self._parked_submitters.append(turn)
+            self._release_submits()
+            try:
+                parcel = await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # given a parcel, and cancelled before it could run
+                    self._port.outbox.put_back(turn.result().outcome)
+                raise
+            await self._deliver(parcel)
+
+    async def _deliver(self, parcel: Parcel) -> None:
+        """One call for one result, then settle what becomes of it."""
+        started_at = _now()
+        self.stats.submits += 1
+        outcome = parcel.outcome
+        try:
+            data, parcel.form = encode_result(outcome, self._options, parcel.form)
+            reply = await self._connection.submit(data, timeout=self._options.submit_timeout_s)
+        except asyncio.CancelledError:
+            self._port.outbox.put_back(outcome)
+            raise
+        except Exception as error:
+            result = self._failed(Method.SUBMIT, self._submits, error, started_at)
+            self._settle(parcel, result, error)
+        else:
+            self._answered(started_at, _now())
+            self._submits.productive()
+            self._settle(parcel, Verdict.ACCEPTED)
+            if self._seen is not None and reply:
+                self._take_piggyback(reply, outcome.task.id, self._seen)
+
+    def _settle(self, parcel: Parcel, result: Verdict, error: Exception | None = None) -> None:
+        outbox, outcome = self._port.outbox, parcel.outcome
+        if result is Verdict.TOO_LARGE and self._queue.shrink(parcel, _now()):
+            self.stats.retried += 1
+        elif result is Verdict.DEFER:
+            self.stats.retried += 1
+            self._queue.defer(parcel, _now())
+        elif result in (Verdict.RETRY, Verdict.REFUSED):
+            self.stats.retried += 1
+            outbox.put_back(outcome)
+        else:
+            if result is Verdict.ACCEPTED:
+                self.stats.accepted += 1
+                self.stats.shortened += parcel.form is not Form.FULL
+            else:
+                self._dropped(outcome, error)
+            outbox.ack(outcome)
+            if not len(outbox):
+                self._outbox_empty.set()
+
+    def _dropped(self, outcome: Outcome, error: Exception | None) -> None:
+        self.stats.dropped += 1
+        code, details = _status(error)
+        words = {"task_id": outcome.task.id, "action": outcome.task.action, "status": outcome.status}
+        self._log.error("hub refuses this result for good; dropped", code=code, details=self._clean(details), **words)
+
+    def _take_piggyback(self, reply: bytes, submitted_id: str, seen: SeenIds) -> None:
+        try:
+            task = decode_task(reply)
+        except Exception as error:
+            self._log.warning("answer to a result is no task; ignored", error=type(error).__name__)
+            return
+        if task is not None and task.id != submitted_id and task.id not in seen:
+            self._take(task)
+
+    # -- timers ----------------------------------------------------------------------------------------------
+
+    def _timer(
+        self, old: asyncio.TimerHandle | None, at: float, callback: Callable[[], None]
+    ) -> asyncio.TimerHandle | None:
+        """Have ``callback`` called at ``at``, and not at the time set before; infinity: some event will do it."""
+        if old is not None:
+            old.cancel()
+        # One millisecond more: uvloop rounds, and a timer that fires early would spin until its time has come.
+        return None if at == math.inf else self._loop.call_later(at - _now() + 0.001, callback)
+
+
+_now = time.monotonic  # not loop.time(): uvloop's has whole milliseconds
+
+
+def _status(error: Exception | None) -> tuple[str, str]:
+    """Status name and details of a failed call."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code().name, error.details() or ""
+    # A reply that is no message, or a bug of ours: neither may end the coroutine that met it.
+    return "INTERNAL", f"{type(error).__name__}: {error}"
+
+
+def _error_backoff() -> Backoff:
+    return Backoff(_ERROR_MIN_S, _ERROR_MAX_S, random.random)

@@ -1,0 +1,157 @@
+"""How many calls of one method may be under way, and when the next may start.
+
+Pure: the time (seconds of a monotonic clock) and the randomness are arguments. Not a queue and not a timer: the
+link asks ``start_at`` before each call and tells what came of it.
+
+    answer                  window (calls under way at most)   next call
+    ----------------------  ---------------------------------  ---------------------------------------------
+    productive              + 1, up to ``limit``               at once
+    empty, held by the hub  half, at least 1                   at once: the hub itself did the waiting
+    empty, at once          1                                  ``idle`` back-off after the *start* of this one
+    failed                  1                                  ``error`` back-off after this answer
+
+Every answered task lets two calls follow one, so the window doubles each round trip while tasks come, and one
+gentle call is left when none do. An answer to a call that began before the present pause says nothing new:
+it neither lengthens the pause nor counts as another step of the back-off (32 calls that fail together are one event).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+REFUSED_INTERVAL_S: Final = 31.0
+"""Seconds between two calls while the token is refused. With 30 three calls could fall on one minute's two ends."""
+
+_MAX_STEPS: Final = 60  # 2.0 ** 60 times any first step is beyond any ceiling, and far from overflow
+
+
+class Backoff:
+    """Exponential back-off with full jitter: a random share of ``min(max_s, min_s * 2 ** n)`` seconds.
+
+    Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    ``rand`` returns floats in [0, 1).
+    """
+
+    def __init__(self, min_s: float, max_s: float, rand: Callable[[], float]) -> None:
+        self.min_s = min_s
+        self.max_s = max_s
+        self._rand = rand
+        self._steps = 0
+
+    def next_s(self) -> float:
+        """The next pause, in seconds."""
+        pause_s = self.at_step(self._steps)
+        self._steps = min(self._steps + 1, _MAX_STEPS)
+        return pause_s
+
+    def at_step(self, step: int) -> float:
+        """A pause for the given step (0 is the first), for callers that count by themselves."""
+        ceiling_s: float = min(self.max_s, self.min_s * 2.0 ** min(step, _MAX_STEPS))
+        return self._rand() * ceiling_s
+
+    def reset(self) -> None:
+        """Begin again at ``min_s``."""
+        self._steps = 0
+
+
+class Pace:
+    """The window and the pauses of one method.
+
+    Every call is bracketed by ``started`` and exactly one of ``productive``, ``empty``, ``failed``, ``ended``.
+    """
+
+    def __init__(self, *, limit: int, window: int, idle: Backoff, error: Backoff) -> None:
+        """``limit``: calls under way at most, ever. ``window``: at most at the beginning."""
+        self.under_way = 0
+        self.window = min(window, limit)
+        self._limit = limit
+        self._idle = idle
+        self._error = error
+        self._pause_until = -math.inf
+        self._paused_at = -math.inf
+
+    def start_at(self, now: float) -> float:
+        """When the next call may start: ``now``, a later moment, or infinity (not before some call has ended)."""
+        if self.under_way >= self.window:
+            return math.inf
+        return max(now, self._pause_until)
+
+    def started(self) -> None:
+        """A call starts."""
+        self.under_way += 1
+
+    def ended(self) -> None:
+        """A call ended in a way that says nothing about the hub."""
+        self.under_way -= 1
+
+    def productive(self) -> None:
+        """A call brought a task, or delivered a result."""
+        self.under_way -= 1
+        if self.window < self._limit:
+            self.window += 1
+        self._pause_until = -math.inf
+        self._idle.reset()
+        self._error.reset()
+
+    def empty(self, started_at: float, now: float) -> None:
+        """A call that began at ``started_at`` was answered "nothing"."""
+        self.under_way -= 1
+        self._error.reset()
+        if now - started_at >= self._idle.max_s:
+            self.window = max(1, self.window // 2)
+            self._idle.reset()
+        elif self._says_something_new(started_at, now):
+            self._pause_until = started_at + self._idle.next_s()
+
+    def failed(self, started_at: float, now: float) -> None:
+        """A call that began at ``started_at`` failed."""
+        self.under_way -= 1
+        if self._says_something_new(started_at, now):
+            self._pause_until = now + self._error.next_s()
+
+    def _says_something_new(self, started_at: float, now: float) -> bool:
+        self.window = 1
+        if started_at < self._paused_at:
+            return False
+        self._paused_at = now
+        return True
+
+
+class TokenGate:
+    """Shared by both methods: while the hub refuses the token, one call each ``interval_s`` seconds in total.
+
+    Opens with the first call that is not refused. Calls under way when the first refusal comes are not counted:
+    they were sent in good faith.
+    """
+
+    def __init__(self, interval_s: float = REFUSED_INTERVAL_S) -> None:
+        self._interval_s = interval_s
+        self._next_at = -math.inf
+        self._closed_at = -math.inf
+        self.closed = False
+
+    def start_at(self, now: float) -> float:
+        """When the next call of either method may start."""
+        return max(now, self._next_at) if self.closed else now
+
+    def started(self, now: float) -> None:
+        """A call starts: the next one has to wait its turn if the gate is closed."""
+        if self.closed:
+            self._next_at = now + self._interval_s
+
+    def refused(self, now: float) -> None:
+        """The hub refused the token."""
+        if not self.closed:
+            self.closed = True
+            self._closed_at = now
+            self._next_at = now + self._interval_s
+
+    def passed(self, started_at: float) -> None:
+        """The hub accepted the token of a call that began at ``started_at``.
+
+        A long poll that began before the refusal proves nothing: its token was checked then, not now.
+        """
+        if started_at >= self._closed_at:
+            self.closed = False

@@ -1,0 +1,320 @@
+"""Structured logs of every process role: one JSON object, or one console line, for each event.
+
+    get_logger(...).info() ─┐
+    structlog.get_logger() ─┼─> fields ─> assemble ─> redact ─> render ─> one write to stderr
+    logging.getLogger() ────┘              role, worker, task
+
+Not a log shipper and not a file rotator: lines go to stderr and are somebody else's from there.
+
+Invariants:
+
+* an event is one line, written with one ``write``: lines of several processes on one pipe do not mix (up to
+  ``PIPE_BUF`` bytes the kernel promises it);
+* logging never raises into the code that logs: what cannot be encoded is shown as text, what cannot be written
+  is dropped;
+* a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
+  because those hold payloads;
+* a line written between ``enter_task`` and ``leave_task`` carries that task's ``task_id`` and ``action``;
+* a disabled level costs one call of an empty method: the choice is made when the level is set, not per line.
+
+``configure`` may come later than ``get_logger``, and may come again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import msgspec
+
+# structlog.dev imports rich if it can: 35 ms of 75, in every zygote, for tracebacks that show local variables,
+# which are payloads. Hidden for the moment of this import, it is not found.
+if _hide_rich := "rich" not in sys.modules:
+    sys.modules["rich"] = None  # type: ignore[assignment] # None is how the import system spells "not there"
+try:
+    import structlog  # after the lines above, that is their point
+finally:
+    if _hide_rich:
+        del sys.modules["rich"]
+
+from structlog.contextvars import merge_contextvars
+from structlog.processors import StackInfoRenderer, format_exc_info
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+REDACTED: Final = "[redacted]"
+
+Event = MutableMapping[str, Any]
+
+
+class Logger(structlog.typing.FilteringBoundLogger if TYPE_CHECKING else object):  # type: ignore[misc] # two bases
+    """A logger with the methods of structlog (``info("event", field=value)``) and ``setLevel`` of ``logging``.
+
+    Never made directly: ``get_logger`` does.
+    """
+
+    def setLevel(self, level: str | int) -> None:
+        """Give this logger a level of its own, whatever is configured before or after."""
+        self.__class__ = _logger_class(_level_number(level))
+
+    def isEnabledFor(self, level: str | int) -> bool:
+        """Whether a line of that level would be written."""
+        return bool(self.is_enabled_for(_level_number(level)))
+
+
+class _ConfiguredLogger(Logger, structlog.make_filtering_bound_logger(LEVELS["info"])):  # type: ignore[misc] # dynamic
+    """The loggers without a level of their own. ``configure`` swaps the second base, and so their methods."""
+
+
+class _Sink:
+    """What structlog calls with a finished line, one for each logger name."""
+
+    __slots__ = ("formatter", "name")
+
+    def __init__(self, name: str = "arbd", formatter: logging.Formatter | None = None) -> None:
+        self.name = name
+        self.formatter = formatter
+
+    def write(self, line: bytes) -> None:
+        _output.write(line)
+
+    debug = info = warning = error = critical = write
+
+
+def _fileno(stream: TextIO | None) -> int | None:
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError, AttributeError):  # a StringIO; a closed stream; a stand-in of a test runner
+        return None
+
+
+class _Output:
+    """Where lines go: a file descriptor, a stream that has none, or nowhere."""
+
+    def __init__(self, stream: TextIO | None = None, silent: bool = False) -> None:
+        self._stream = stream
+        self._silent = silent
+        self._fd = _fileno(stream)
+
+    def write(self, line: bytes) -> None:
+        if self._silent:
+            return
+        try:
+            if self._fd is not None:
+                while line:  # a line above PIPE_BUF may go in pieces
+                    line = line[os.write(self._fd, line) :]
+            else:
+                stream = self._stream or sys.stderr
+                stream.write(line.decode())
+                stream.flush()
+        except (OSError, ValueError):
+            pass  # a full disk or a reader that went away must not fail a task (ValueError: a closed stream)
+
+
+class _Bridge(logging.Handler):
+    """Sends the records of the standard library's ``logging`` the same way."""
+
+    _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            message = f"{record.msg} (its arguments do not fit)"
+        event: Any = {key: value for key, value in vars(record).items() if key not in self._STANDARD}
+        event |= {"event": message, "exc_info": record.exc_info, "stack_info": False}
+        sink = _Sink(record.name)
+        for processor in _PROCESSORS:
+            event = processor(sink, record.levelname.lower(), event)
+        sink.write(event)
+
+
+_output = _Output()
+_constants: dict[str, Any] = {}
+_secrets: tuple[str, ...] = ()
+_console: structlog.dev.ConsoleRenderer | None = None  # None: JSON
+_task: tuple[str, str] | None = None
+_bridge = _Bridge()
+
+
+def configure(
+    level: str = "info",
+    format: str = "auto",
+    silent: bool = False,
+    stream: TextIO | None = None,
+    *,
+    role: str = "",
+    worker: int | None = None,
+    secrets: Sequence[str] = (),
+) -> None:
+    """Set up logging of this process; settings ``log.level``, ``log.format`` and ``log.silent``.
+
+    ``stream``: standard error by default. ``format``: ``auto`` is ``console`` on a terminal and ``json``
+    elsewhere. ``role`` and ``worker`` are fields of every line. ``secrets`` are replaced wherever they occur.
+    """
+    global _output, _secrets, _console
+    stream = stream or sys.stderr
+    _output = _Output(stream, silent)
+    _secrets = tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True))
+    _console = _console_renderer(stream) if _wants_console(format, stream) else None
+    set_role(role, worker)
+    number = LEVELS["critical"] if silent else _level_number(level)
+    _ConfiguredLogger.__bases__ = (Logger, structlog.make_filtering_bound_logger(number))
+    structlog.configure(processors=_PROCESSORS, wrapper_class=_ConfiguredLogger, logger_factory=_Sink)
+    root = logging.getLogger()
+    if _bridge not in root.handlers:
+        root.addHandler(_bridge)
+    root.setLevel(number)
+    logging.captureWarnings(True)
+
+
+def set_role(role: str, worker: int | None = None) -> None:
+    """Name this process in every line from here on: after a fork, the child says who it is."""
+    _constants.clear()
+    if role:
+        _constants["role"] = role
+    if worker is not None:
+        _constants["worker"] = worker
+
+
+def get_logger(name: str = "arbd", formatter: logging.Formatter | None = None) -> Logger:
+    """The logger of that name. ``formatter`` renders its lines wherever the format is ``console``."""
+    return _ConfiguredLogger(_Sink(name, formatter), _PROCESSORS, {})
+
+
+def enter_task(task_id: str, action: str) -> None:
+    """Every line of this process belongs to that task until ``leave_task``.
+
+    A plain global: 40 ns. For actions that interleave on an event loop, bind ``task_id`` and ``action`` with
+    ``structlog.contextvars`` instead; those count as well.
+    """
+    global _task
+    _task = (task_id, action)
+
+
+def leave_task() -> None:
+    """Lines belong to no task any more."""
+    global _task
+    _task = None
+
+
+def _assemble(sink: _Sink, level: str, fields: Event) -> Event:
+    """The line's fields in their fixed order: when, what, who, which task, and then the caller's."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
+    event: Event = {"timestamp": now, "level": level, "event": fields.pop("event", ""), "logger": sink.name}
+    event.update(_constants)
+    if _task is not None:
+        event["task_id"], event["action"] = _task
+    for key, value in fields.items():
+        event[f"{key}_" if key in event else key] = value  # a caller's field neither hides ours nor gets lost
+    return event
+
+
+def _redact(sink: _Sink, level: str, event: Event) -> Event:
+    if not _secrets:
+        return event
+    return {_without_secrets(key): _without_secrets(_plain(value)) for key, value in event.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Dicts, lists, text and numbers only, so that no object's own encoding can hide a secret."""
+    try:
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=_text, builtin_types=(bytes, bytearray))
+    except _UNENCODABLE:
+        return _text(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_without_secrets(key): _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_secrets(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return REDACTED if str(value) in _secrets else value
+    text = _text(value)
+    for secret in _secrets:
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def _render(sink: _Sink, level: str, event: Event) -> bytes:
+    if _console is None:
+        return _json(event)
+    # Control characters would let a task's id or an author's value write to the operator's terminal.
+    clean = {key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()}
+    line = _console(sink, level, clean) if sink.formatter is None else _percent(sink.formatter, clean)
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _json(event: Event) -> bytes:
+    try:
+        return msgspec.json.encode(event, enc_hook=_text) + b"\n"
+    except _UNENCODABLE:
+        plain = {key: value if isinstance(value, int) else _text(value) for key, value in event.items()}
+        return json.dumps(plain).encode() + b"\n"
+
+
+def _percent(formatter: logging.Formatter, event: Event) -> str:
+    """A line in an author's %-format, and what that format has no place for behind it."""
+    level = event["level"]
+    record = {
+        "name": event["logger"],
+        "levelname": level.upper(),
+        "levelno": LEVELS.get(level, 0),
+        "msg": event["event"],
+    }
+    line = formatter.format(logging.makeLogRecord(dict(event) | record))
+    rest = "".join(f" {key}={value}" for key, value in event.items() if key not in _SHOWN_BY_FORMAT)
+    return line + rest + "".join(f"\n{event[key]}" for key in ("stack", "exception") if key in event)
+
+
+def _text(value: object) -> str:
+    """Any object as text, even one whose ``repr`` fails."""
+    if isinstance(value, str):
+        return value
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}: its repr failed>"
+
+
+def _wants_console(format: str, stream: TextIO) -> bool:
+    return format == "console" or (format == "auto" and stream.isatty())
+
+
+def _console_renderer(stream: TextIO) -> structlog.dev.ConsoleRenderer:
+    """Colours on a terminal only, and not where https://no-color.org asks for none."""
+    colors = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    plain = structlog.dev.plain_traceback  # the others show local variables
+    return structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain)
+
+
+def _level_number(level: str | int) -> int:
+    number = LEVELS.get(level.lower()) if isinstance(level, str) else level
+    if number is None or number not in LEVELS.values():
+        raise ValueError(f"log level {level!r} is not one of {', '.join(LEVELS)}")
+    return number
+
+
+@cache
+def _logger_class(number: int) -> type[Logger]:
+    return type("Logger", (Logger, structlog.make_filtering_bound_logger(number)), {})
+
+
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), 127] if chr(code) not in "\n\t"}
+_SHOWN_BY_FORMAT: Final = frozenset({"timestamp", "level", "event", "logger", "stack", "exception"})
+# A lone surrogate, a key that is no text, a list inside itself, an integer of more than 64 bits.
+_UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_PROCESSORS: Final[list[Any]] = [
+    merge_contextvars,
+    StackInfoRenderer(),
+    format_exc_info,
+    _assemble,
+    _redact,
+    _render,
+]

@@ -1,0 +1,38 @@
+"""The values that travel the path: a task on its way in, an outcome on its way out."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+Status = Literal["success", "error", "limit"]
+STATUSES: Final[tuple[Status, ...]] = ("success", "error", "limit")
+
+
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """One task as the hub handed it out. The bytes are opaque here: only a worker decodes them."""
+
+    id: str
+    action: str
+    payload: bytes = b""
+    account: bytes = b""
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """The one verdict on a task: ``result`` is the JSON text of its response dict."""
+
+    task: Task
+    status: Status
+    result: bytes
+
+
+class TaskInfo(msgspec.Struct, frozen=True):
+    """What a handler that asks for ``task`` is given.
+
+    ``deadline`` is the moment the soft timeout strikes, in seconds of ``time.monotonic()``.
+    """
+
+    id: str
+    action: str
+    deadline: float

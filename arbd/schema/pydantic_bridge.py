@@ -1,0 +1,106 @@
+"""Pydantic models as schemas, without importing pydantic: a model brings everything along that is needed.
+
+msgspec parses the JSON, so that NaN, nesting and UTF-8 are judged as everywhere else; the model gets the parsed part.
+It validates strictly, in pydantic's JSON mode: ``"1"`` and ``true`` are no int, an int is a float, a string can be a
+datetime. These are the rules of every other kind of schema. A model that wants pydantic's lax rules says so with
+``model_config = ConfigDict(strict=False)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from arbd.schema.problems import Path, Problem, invalid_value, missing, unknown, wrong_type
+
+_TYPE_ERRORS: Final = {
+    "bool_type": "bool",
+    "bytes_type": "bytes",
+    "dataclass_type": "dict",
+    "dict_type": "dict",
+    "float_type": "float",
+    "int_type": "int",
+    "list_type": "list",
+    "model_type": "dict",
+    "none_required": "None",
+    "set_type": "list",
+    "string_type": "str",
+    "tuple_type": "list",
+}
+
+
+def is_model(cls: Any) -> bool:
+    """Whether ``cls`` is a pydantic (2.x) model class."""
+    return isinstance(cls, type) and hasattr(cls, "model_validate_json") and hasattr(cls, "model_fields")
+
+
+def is_root_model(cls: Any) -> bool:
+    """Whether the model stands for one value instead of an object."""
+    return bool(getattr(cls, "__pydantic_root_model__", False))
+
+
+def decode_hook(cls: Any, value: Any) -> Any:
+    """msgspec's ``dec_hook``: called for every class that is not msgspec's own, with the decoded JSON value."""
+    if cls is object:
+        return value
+    strict = cls.model_config.get("strict", True)
+    return cls.model_validate_json(msgspec.json.encode(value), strict=strict)
+
+
+def problems_of(cls: Any, value: Any, path: Path) -> Iterator[Problem]:
+    """Everything pydantic finds wrong with ``value``, in our words."""
+    try:
+        decode_hook(cls, value)
+    except Exception as error:  # validators are author's code
+        if not hasattr(error, "errors"):
+            yield invalid_value(path, f"{type(error).__name__}: {error}")
+            return
+        for fault in error.errors(include_url=False, include_context=False):
+            yield _problem(fault, value, path)
+
+
+def keys_of(cls: Any) -> dict[str, str]:
+    """The model's attributes, with the name of each type."""
+    return {name: _words(field.annotation) for name, field in cls.model_fields.items()}
+
+
+def json_schema_of(cls: Any) -> dict[str, Any]:
+    """The model's JSON Schema. Its ``$defs`` carry the model's name, so that they can move to another document."""
+    schema: dict[str, Any] = cls.model_json_schema(ref_template=f"#/$defs/{cls.__name__}.{{model}}")
+    if "$defs" in schema:
+        schema["$defs"] = {f"{cls.__name__}.{name}": part for name, part in schema["$defs"].items()}
+    return schema
+
+
+def _problem(fault: dict[str, Any], value: Any, base: Path) -> Problem:
+    path = base + _path(fault["loc"], value)
+    kind = fault["type"]
+    if kind == "missing":
+        return missing(path)
+    if kind == "extra_forbidden":
+        return unknown(path)
+    if kind in _TYPE_ERRORS:
+        return wrong_type(path, _TYPE_ERRORS[kind], fault["input"])
+    return invalid_value(path, str(fault["msg"]))
+
+
+def _path(loc: tuple[str | int, ...], value: Any) -> Path:
+    """``loc`` without the steps that name a union's member or a validator: those lead nowhere in the data."""
+    path: list[str | int] = []
+    for place, step in enumerate(loc):
+        if isinstance(value, dict) and (step in value or place == len(loc) - 1):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _words(annotation: Any) -> str:
+    if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")

@@ -1,0 +1,38 @@
+"""Placeholders: what the author's processes see instead of a secret.
+
+A zygote and its workers never hold the hub token, not even in memory they were started with. A variable that carried
+it holds a placeholder of the same length, so that a constructor which checks the token still passes; the supervisor
+puts the real one back where the placeholder comes out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+_MARK: Final = "arbd-redacted-"
+_SHORT: Final = 8  # a shorter secret is replaced only where it is the whole value: "a" is part of many words
+
+
+def placeholder(secret: str) -> str:
+    """A stand-in of the same length that says nothing about the secret."""
+    return (_MARK * (len(secret) // len(_MARK) + 1))[: len(secret)]
+
+
+def scrub(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
+    """The environment with every occurrence of each secret replaced by its placeholder."""
+    clean = dict(environ)
+    for secret in sorted({s for s in secrets if s}, key=len, reverse=True):
+        clean = {name: _swap(value, secret, placeholder(secret)) for name, value in clean.items()}
+    return clean
+
+
+def restore(text: str, secret: str) -> str:
+    """The text with the placeholder of ``secret`` replaced by the secret itself."""
+    return _swap(text, placeholder(secret), secret) if secret else text
+
+
+def _swap(text: str, old: str, new: str) -> str:
+    if len(old) < _SHORT:
+        return new if text == old else text
+    return text.replace(old, new)

@@ -1,0 +1,104 @@
+"""Loading the author's code, and what follows from it: a zygote, and the settings that it and the operator give.
+
+operator's layers ──secrets scrubbed──> zygote ──description──> + constructor layer ──> settings in force
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from arbd.config import Layer, Resolved, Settings, from_constructor, from_flags, resolve
+from arbd.config_files import read_layers, read_token
+from arbd.core.zygote_protocol import Boot, Configure, LogSettings
+from arbd.description import Description
+from arbd.errors import ConfigError
+from arbd.launch import RunRequest, secrets_in, zygote_environment
+from arbd.logs import get_logger
+from arbd.secrets import placeholder, restore
+from arbd.supervisor.zygote_link import ZygoteLink
+
+
+class Generation(NamedTuple):
+    """One loaded provider: its zygote, and the settings it runs with."""
+
+    zygote: ZygoteLink
+    resolved: Resolved
+
+
+async def load(request: RunRequest) -> Generation:
+    """Load the target of a request. Raises ``ConfigError`` with all that is wrong, or ``ZygoteError``."""
+    layers = [*read_layers(request.config_file, os.environ), from_flags(request.flags)]
+    secrets = secrets_in(layers)
+    early, problems = _operators_view(layers)
+    target = request.target or (early.target if early else "")
+    log = log_settings(early) if early else LogSettings("info", "auto", False)
+    try:
+        boot = Boot(target, request.argv, request.script, log)
+        zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets))
+    except ConfigError as exc:
+        raise ConfigError([*problems, *exc.problems]) from exc
+    try:
+        constructor = from_constructor(_given(zygote.description, secrets))
+        resolved = read_token(resolve([*layers[:-1], constructor, layers[-1]], required=["name"]))
+    except ConfigError:
+        zygote.close()
+        raise
+    _warn(zygote.description, resolved)
+    return Generation(zygote, resolved)
+
+
+def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:
+    """The settings before the constructor has spoken. What is wrong now may be overridden, so it is no error yet."""
+    try:
+        return resolve(layers).settings, []
+    except ConfigError as exc:
+        return None, exc.problems
+
+
+def _given(description: Description, secrets: list[str]) -> dict[str, object]:
+    """The constructor's settings with the operator's secrets back in their places; a token that is only the
+    stand-in was read from the operator's own variable, so it is not the constructor's."""
+    given = dict(description.given)
+    token = given.get("hub.auth_token")
+    if isinstance(token, str):
+        if any(token == placeholder(secret) for secret in secrets):
+            del given["hub.auth_token"]
+        for secret in secrets:
+            token = restore(token, secret)
+        if "hub.auth_token" in given:
+            given["hub.auth_token"] = token
+    return given
+
+
+def _warn(description: Description, resolved: Resolved) -> None:
+    log = get_logger("arbd.supervisor")
+    if resolved.origin["hub.auth_token"] == "constructor":
+        log.warning("token_in_source", hint="the hub token is in the provider's code; use PROVIDER_AUTH_TOKEN instead")
+    if description.threads:
+        log.warning(
+            "module_starts_threads",
+            threads=description.threads,
+            hint="workers are started by exec instead of fork, which takes longer; numpy and the like start none "
+            "with OPENBLAS_NUM_THREADS=1 or OMP_NUM_THREADS=1",
+        )
+    for problem in description.problems:
+        log.warning("provider_problem", problem=problem)
+
+
+def log_settings(settings: Settings) -> LogSettings:
+    """How every process of the daemon logs."""
+    return LogSettings(settings.log_level, settings.log_format, settings.log_silent)
+
+
+def configure_message(settings: Settings) -> Configure:
+    """What workers must know of the settings."""
+    return Configure(
+        name=settings.name,
+        hub_url=settings.hub_url,
+        timezone=settings.timezone,
+        execution_timeout=settings.execution_timeout,
+        envelope=settings.response_envelope,
+        max_result=settings.max_result,
+        log=log_settings(settings),
+    )

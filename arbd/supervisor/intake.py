@@ -1,0 +1,88 @@
+"""From the hub into the rings: check what can be checked from outside, then dispatch.
+
+    link.on_task ─> refuse? ──yes──> verdict        unknown action, too large: no worker needs to see it
+                       └──no──> dispatcher ─> pool.send ─> task ring
+
+Payloads are opaque here. This is also the port through which a link sees the daemon.
+"""
+
+from __future__ import annotations
+
+from arbd.config import Settings
+from arbd.core.dispatch import Dispatcher
+from arbd.core.outbox import Outbox
+from arbd.description import Description
+from arbd.model import Task
+from arbd.response import ProviderResponse, aborted, action_not_found, payload_too_large
+from arbd.supervisor.pool import Pool
+from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.watch import Watch
+
+
+class Intake:
+    """Takes tasks over from a hub link."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        pool: Pool,
+        watch: Watch,
+        verdicts: Verdicts,
+        outbox: Outbox,
+    ) -> None:
+        self.outbox = outbox
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._pool = pool
+        self._watch = watch
+        self._verdicts = verdicts
+        self._timeouts: dict[str, float] = {}
+
+    def set_actions(self, description: Description) -> None:
+        """What can be run from now on. Tasks that wait for an action that is gone are told so."""
+        default = self._settings.execution_timeout
+        self._timeouts = {action.name: action.timeout or default for action in description.actions}
+        self._watch.set_shortest(min(self._timeouts.values(), default=default))
+        for assignment in self._dispatcher.drop_backlog():
+            self.on_task(assignment.task)
+
+    def free_slots(self) -> int:
+        """How many more tasks could start soon; none while too many results wait for the hub."""
+        if len(self.outbox) >= self._settings.outbox_limit:
+            return 0
+        return self._dispatcher.free_slots()
+
+    def on_task(self, task: Task) -> None:
+        """Take one task over."""
+        refusal = self._refusal(task)
+        if refusal is not None:
+            self._verdicts.give(task, refusal)
+            return
+        self._dispatcher.offer(task, self._timeouts[task.action])
+        self.pump()
+
+    def _refusal(self, task: Task) -> ProviderResponse | None:
+        if task.action not in self._timeouts:
+            return action_not_found(task.action, list(self._timeouts))
+        limit = self._settings.max_payload
+        if len(task.payload) > limit:
+            return payload_too_large(len(task.payload), limit)
+        if len(task.account) > limit:
+            return payload_too_large(len(task.account), limit, "account")
+        return None
+
+    def pump(self) -> None:
+        """Send what can be sent."""
+        dispatcher = self._dispatcher
+        while (chosen := dispatcher.next_assignment()) is not None:
+            worker_id, assignment = chosen
+            if not self._pool.send(worker_id, assignment):
+                dispatcher.undo(worker_id, assignment)
+                break  # the next result makes room, and pumps again
+            self._watch.on_dispatch()
+
+    def abort_backlog(self) -> None:
+        """At the end of a drain: what no worker has begun is told that it will not be."""
+        for assignment in self._dispatcher.drop_backlog():
+            self._verdicts.give(assignment.task, aborted(assignment.task.action))

@@ -1,0 +1,279 @@
+"""The worker processes: their memory, their life, and the way tasks get to them.
+
+Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``. The pool keeps as many workers as there are
+slots; a slot is a place (a CPU), a worker id is one process, never used twice.
+
+    spawn ─> STARTING ──READY record──> SERVING ──exit──> replaced at once
+                 └──exit before ready──> replaced after a pause; too often: the daemon stops
+
+A reload starts the new generation's workers beside the old ones; each old one leaves when its successor is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from arbd.core import frame, layout
+from arbd.core import zygote_protocol as protocol
+from arbd.core.cell import SupervisorCell
+from arbd.core.dispatch import Assignment
+from arbd.core.lifecycle import Event, State, step
+from arbd.core.restarts import Restarts
+from arbd.host import channel, doorbell, memory, procs
+from arbd.host.fence import make_fence
+from arbd.logs import get_logger
+from arbd.supervisor.zygote_link import ZygoteLink
+
+BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
+
+
+class Worker:
+    """One worker process and what is shared with it."""
+
+    def __init__(self, worker_id: int, slot: int, zygote: ZygoteLink, ring_bytes: int) -> None:
+        self.id = worker_id
+        self.slot = slot
+        self.zygote = zygote
+        self.state = State.STARTING
+        self.booted = False
+        self.damaged = False  # its result ring cannot be read
+        self.pid = 0
+        self._pidfd = -1
+        self._cell_fd = memory.create("arbd-cell", layout.cell_bytes(ring_bytes))
+        self._mapping = memory.attach(self._cell_fd)
+        self.cell = SupervisorCell(self._mapping, memory.words_of(self._mapping), ring_bytes)
+        self._inline_limit = layout.largest_record(ring_bytes)
+        self.bell = doorbell.create()
+        self._side, self._side_theirs = channel.pair()
+        self._side.setblocking(False)
+
+    def handles(self, board_fd: int, results_bell: int) -> tuple[int, ...]:
+        """The descriptors of ``Spawn``, in order."""
+        return (self._cell_fd, self.bell, board_fd, results_bell, self._side_theirs.fileno())
+
+    def handed_over(self) -> None:
+        """The process has its own copies now."""
+        os.close(self._cell_fd)
+        self._cell_fd = -1
+        self._side_theirs.close()
+
+    def attach_process(self, pid: int, pidfd: int) -> None:
+        """The process exists."""
+        self.pid, self._pidfd = pid, pidfd
+
+    def step(self, event: Event) -> None:
+        """Move on in life; see ``arbd.core.lifecycle``."""
+        self.state = step(self.state, event)
+
+    def push(self, assignment: Assignment, number: int) -> bool:
+        """Put a task into the ring; ``False`` if there is no room for it now."""
+        task = assignment.task
+        task_id = task.id.encode("utf-8", "surrogatepass")
+        size = frame.TASK_HEADER + len(task_id) + len(task.payload) + len(task.account)
+        if size <= self._inline_limit:
+            record = frame.encode_task(assignment.seq, assignment.timeout, number, task_id, task.payload, task.account)
+            return self.cell.tasks.push(record)
+        record = frame.encode_task_reference(assignment.seq, assignment.timeout, number, task_id, len(task.payload))
+        return self._push_parcel(record, (task.payload, task.account))
+
+    def _push_parcel(self, record: bytes, body: tuple[bytes, ...]) -> bool:
+        if not self.cell.tasks.has_room(len(record)):
+            return False
+        parcel = memory.create_parcel(body)
+        try:
+            socket.send_fds(self._side, [b"p"], [parcel])
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the worker is dead; its exit gives this task to another
+        finally:
+            os.close(parcel)
+        return self.cell.tasks.push(record)
+
+    def take_parcel(self, limit: int) -> bytes:
+        """The body of a result that came by reference. Raises ``OSError`` or ``ValueError`` if it did not come."""
+        _, fds, _, _ = socket.recv_fds(self._side, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if not fds:
+            raise ValueError("a result by reference came without its parcel")
+        return memory.read_parcel(fds[0], limit)
+
+    def kill(self) -> None:
+        """SIGKILL; the exit is reported by the zygote."""
+        if self._pidfd >= 0:
+            procs.kill(self._pidfd)
+
+    def close(self) -> None:
+        """Give back everything; the process is gone, or will see its ends closed."""
+        for fd in (self._cell_fd, self.bell, self._pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self._side.close()
+        self._side_theirs.close()
+
+
+class PoolEvents(Protocol):
+    """What the pool tells its owner."""
+
+    def on_worker_ready(self, worker: Worker) -> None:
+        """It takes tasks now."""
+
+    def on_worker_retiring(self, worker: Worker) -> None:
+        """A newer one is there: it gets no more tasks, and leaves when it has finished those it has."""
+
+    def on_worker_gone(self, worker: Worker, status: int) -> None:
+        """It ended: exit code, or minus a signal number. Its memory can still be read."""
+
+    def on_cannot_boot(self) -> None:
+        """Workers end before they are ready, every time: the daemon must stop."""
+
+
+class Pool:
+    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
+
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, events: PoolEvents) -> None:
+        self._cpus = cpus
+        self._ring_bytes = ring_bytes
+        self._results_bell = results_bell
+        self._events = events
+        self._restarts = Restarts()
+        self._log = get_logger("arbd.pool")
+        self._next_id = 1
+        self._closing = False
+        self._fence = make_fence()
+        self._loop = asyncio.get_running_loop()
+        self._board_fd = memory.create("arbd-board", layout.PAGE_BYTES)
+        self._board_mapping = memory.attach(self._board_fd)
+        self.board = memory.words_of(self._board_mapping)
+        self.workers: dict[int, Worker] = {}
+        self.zygote: ZygoteLink
+
+    # -- start, replace, retire ------------------------------------------------------------------------
+
+    def move_to(self, zygote: ZygoteLink) -> None:
+        """Start a worker of this zygote in every slot; one that becomes ready there sends its predecessor away."""
+        self.zygote = zygote
+        for slot in range(len(self._cpus)):
+            self._spawn(slot)
+
+    def _spawn(self, slot: int) -> None:
+        worker = Worker(self._next_id, slot, self.zygote, self._ring_bytes)
+        self._next_id += 1
+        self.workers[worker.id] = worker
+        spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
+        self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell))
+        worker.handed_over()
+        self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
+
+    def _spawn_if_needed(self, slot: int) -> None:
+        has_successor = any(
+            worker.slot == slot and worker.zygote is self.zygote and worker.state in (State.STARTING, State.SERVING)
+            for worker in self.workers.values()
+        )
+        if not self._closing and not has_successor:
+            self._spawn(slot)
+
+    def _give_up_booting(self, worker: Worker) -> None:
+        if worker.state is State.STARTING:
+            self._log.error("worker_boot_timeout", worker=worker.slot, seconds=BOOT_TIMEOUT_S)
+            self.kill(worker)
+
+    def _retire_predecessors(self, successor: Worker) -> None:
+        for worker in list(self.workers.values()):
+            if worker.slot != successor.slot or worker.zygote is successor.zygote:
+                continue
+            if worker.state is State.SERVING:
+                worker.step(Event.RETIRE)
+                self._events.on_worker_retiring(worker)
+                worker.cell.condemn(layout.LEAVE)
+                doorbell.ring(worker.bell)
+            elif worker.state is State.STARTING:
+                self.kill(worker)
+
+    def kill(self, worker: Worker) -> None:
+        """End a worker now."""
+        worker.step(Event.KILL)
+        worker.kill()
+
+    # -- what the zygote and the rings say -------------------------------------------------------------
+
+    def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
+        """The zygote has forked it."""
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            os.close(pidfd)
+            return
+        worker.attach_process(pid, pidfd)
+        if worker.state is State.CONDEMNED:
+            worker.kill()
+
+    def on_ready(self, worker: Worker) -> None:
+        """Its first record has come."""
+        worker.step(Event.READY)
+        if worker.state is State.SERVING:
+            worker.booted = True
+            self._restarts.booted()
+            self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
+            self._events.on_worker_ready(worker)
+            self._retire_predecessors(worker)
+
+    def on_exited(self, worker_id: int, status: int) -> None:
+        """The zygote has reaped it: let its owner settle, then replace it."""
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return
+        self._bury(worker, status)
+        if worker.booted:
+            self._spawn_if_needed(worker.slot)
+        elif not self._closing:
+            self._retry_boot(worker, status)
+
+    def on_zygote_lost(self, zygote: ZygoteLink) -> None:
+        """All its workers are dying with it. Nobody reports their ends any more, so make sure and settle."""
+        for worker in [worker for worker in self.workers.values() if worker.zygote is zygote]:
+            worker.kill()
+            self._bury(worker, -signal.SIGKILL)
+
+    def _bury(self, worker: Worker, status: int) -> None:
+        self._events.on_worker_gone(worker, status)
+        worker.step(Event.EXITED)
+        del self.workers[worker.id]
+        worker.close()
+
+    def _retry_boot(self, worker: Worker, status: int) -> None:
+        pause = self._restarts.boot_failed()
+        self._log.error("worker_cannot_boot", worker=worker.slot, status=status, retry_in=pause)
+        if pause is None:
+            self._events.on_cannot_boot()
+        else:
+            self._loop.call_later(pause, self._spawn_if_needed, worker.slot)
+
+    # -- tasks -----------------------------------------------------------------------------------------
+
+    def send(self, worker_id: int, assignment: Assignment) -> bool:
+        """Put a task into a worker's ring and wake it if it sleeps; ``False`` if the ring has no room."""
+        worker = self.workers[worker_id]
+        if not worker.push(assignment, worker.zygote.numbers[assignment.task.action]):
+            return False
+        self._fence()
+        if worker.cell.worker_sleeps():
+            doorbell.ring(worker.bell)
+        return True
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def stop_replacing(self) -> None:
+        """From now on a worker that ends stays away."""
+        self._closing = True
+
+    def close(self) -> None:
+        """Give everything back; the zygotes are closed by their owner."""
+        self._closing = True
+        for worker in self.workers.values():
+            worker.close()
+        self.workers.clear()
+        os.close(self._board_fd)

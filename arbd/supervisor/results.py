@@ -1,0 +1,119 @@
+"""From the result rings into the outbox, and what a worker's end means for its tasks.
+
+    doorbell ─> collect every ring ─> dispatcher.finish ─> verdicts ─> outbox ─> link
+                                          └─ None: this task has its verdict already; the late answer is dropped
+
+The supervisor says on the board that it sleeps, and looks once more, before it goes back to its event loop; a worker
+rings only then. While it collects, publishing a result costs a worker no system call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from arbd.core import frame, layout
+from arbd.core.dispatch import Dispatcher
+from arbd.core.lifecycle import State
+from arbd.core.ring import RingCorruptError
+from arbd.host import doorbell
+from arbd.host.fence import make_fence
+from arbd.hub.base import HubLink
+from arbd.logs import get_logger
+from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.verdicts import Verdicts
+
+_BATCH: Final = 64  # results of one worker before the next one's turn
+_ROUNDS: Final = 4  # rounds over all workers before the event loop gets its turn
+
+_UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
+
+
+class Results:
+    """Collects what workers answer. ``pump`` is called once rings may have room again."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        dispatcher: Dispatcher,
+        verdicts: Verdicts,
+        link: HubLink,
+        *,
+        bell: int,
+        pump: Callable[[], None],
+        max_result: int,
+    ) -> None:
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self._verdicts = verdicts
+        self._link = link
+        self._bell = bell
+        self._pump = pump
+        self._max_result = max_result
+        self._fence = make_fence()
+        self._log = get_logger("arbd.results")
+        self._loop = asyncio.get_running_loop()
+        self._on_settled: Callable[[], None] = lambda: None
+
+    def start(self, on_settled: Callable[[], None]) -> None:
+        """Listen to the doorbell. ``on_settled`` is called after each collection, when tasks have ended."""
+        self._on_settled = on_settled
+        self._loop.add_reader(self._bell, self._on_bell)
+        self._pool.board[layout.SUPERVISOR_SLEEPING] = 1
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._loop.remove_reader(self._bell)
+
+    def _on_bell(self) -> None:
+        doorbell.wait(self._bell)
+        self._collect_all()
+
+    def _collect_all(self) -> None:
+        board = self._pool.board
+        board[layout.SUPERVISOR_SLEEPING] = 0
+        for _ in range(_ROUNDS):
+            if self._collect_round() == 0:
+                board[layout.SUPERVISOR_SLEEPING] = 1
+                self._fence()
+                if self._collect_round() == 0:
+                    return
+                board[layout.SUPERVISOR_SLEEPING] = 0
+        self._loop.call_soon(self._collect_all)
+
+    def _collect_round(self) -> int:
+        collected = sum([self.collect(worker) for worker in list(self._pool.workers.values())])
+        if collected:
+            self._pump()
+            self._verdicts.announce()
+            self._link.slots_changed()
+            self._on_settled()
+        return collected
+
+    def collect(self, worker: Worker) -> int:
+        """Take what one worker has answered so far; how many records. A worker whose ring is damaged is killed."""
+        if worker.damaged:
+            return 0
+        try:
+            records = worker.cell.results.pop_many(_BATCH)
+            for record in records:
+                self._accept(worker, record)
+        except _UNREADABLE as exc:
+            self._log.error("result_ring_unreadable", worker=worker.slot, pid=worker.pid, reason=str(exc))
+            worker.damaged = True
+            if worker.state in (State.STARTING, State.SERVING, State.RETIRING):
+                self._pool.kill(worker)
+            return 0
+        return len(records)
+
+    def _accept(self, worker: Worker, record: bytes) -> None:
+        result = frame.decode_result(record)
+        if result.seq == frame.READY_SEQ:
+            self._pool.on_ready(worker)
+            return
+        body = worker.take_parcel(self._max_result) if result.by_reference else result.body
+        assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)
+        if assignment is not None:
+            self._verdicts.pass_on(assignment.task, result.status, body)

@@ -1,0 +1,111 @@
+"""Hard deadlines: one timer, and the kill.
+
+When to look is decided in ``arbd.core.deadlines``. The kill is exact, because a worker may finish, and begin an
+innocent task, in the very moment in which it is judged::
+
+    condemn ─> fence ─> collect its results ─> does it still run the overdue task? ──no──> lift the mark
+                                                        └──yes──> it can begin nothing else now: SIGKILL
+
+The verdict is given at the kill; the tasks that wait in the dead worker's ring go to others when its end is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from arbd.core import layout
+from arbd.core.deadlines import Busy, Deadlines
+from arbd.core.dispatch import Assignment, Dispatcher
+from arbd.core.lifecycle import State
+from arbd.host.fence import make_fence
+from arbd.logs import get_logger
+from arbd.supervisor.pool import Pool, Worker
+
+
+class Overdue(Protocol):
+    """Told about a task whose worker has just been killed for it."""
+
+    def __call__(self, worker: Worker, assignment: Assignment) -> None: ...
+
+
+class Watch:
+    """Looks at the right moments. ``collect`` takes a worker's results; ``on_timeout`` gives the verdict."""
+
+    def __init__(self, grace_s: float, dispatcher: Dispatcher, pool: Pool) -> None:
+        self._deadlines = Deadlines(grace_s)
+        self._dispatcher = dispatcher
+        self._pool = pool
+        self._fence = make_fence()
+        self._log = get_logger("arbd.watch")
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._collect: Callable[[Worker], int]
+        self._on_timeout: Overdue
+
+    def start(self, collect: Callable[[Worker], int], on_timeout: Overdue) -> None:
+        """Tell it whom to ask and whom to tell."""
+        self._collect = collect
+        self._on_timeout = on_timeout
+
+    def set_shortest(self, timeout_s: float) -> None:
+        """The shortest timeout of any action."""
+        self._deadlines.set_shortest(timeout_s)
+        if self._timer is not None:
+            self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
+
+    def on_dispatch(self) -> None:
+        """A task went to a worker: there is something to look at from now on."""
+        if self._timer is None:
+            self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, at_ns: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0, at_ns - time.monotonic_ns()) / 1e9
+        self._timer = self._loop.call_later(delay, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        workers = self._pool.workers
+        busy = [
+            Busy(worker_id, workers[worker_id].cell.running(), self._dispatcher.outstanding(worker_id))
+            for worker_id in self._dispatcher.busy_workers()
+            if workers[worker_id].state is not State.CONDEMNED
+        ]
+        look = self._deadlines.look(time.monotonic_ns(), busy)
+        for worker_id, assignment in look.overdue:
+            self._judge(workers[worker_id], assignment)
+        if look.overdue or look.next_at_ns is not None:
+            first = self._deadlines.first_look_at(time.monotonic_ns())
+            self._arm(first if look.next_at_ns is None else look.next_at_ns)
+
+    def _judge(self, worker: Worker, assignment: Assignment) -> None:
+        before = worker.state
+        worker.cell.condemn(layout.STOP)
+        self._fence()
+        self._collect(worker)
+        if worker.state is not before:
+            return  # its ring was unreadable, and it has been killed for that
+        still_there = assignment.seq in self._dispatcher.outstanding(worker.id)
+        if not still_there or worker.cell.running().seq != assignment.seq:
+            worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
+            return
+        self._log.warning(
+            "task_killed",
+            task_id=assignment.task.id,
+            action=assignment.task.action,
+            timeout=assignment.timeout,
+            worker=worker.slot,
+            pid=worker.pid,
+        )
+        self._pool.kill(worker)
+        self._on_timeout(worker, assignment)

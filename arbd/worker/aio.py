@@ -1,0 +1,45 @@
+"""``async def`` handlers: one event loop per worker, made when the first of them runs.
+
+A task runs to its end before the next begins; what an action leaves running in the loop goes on with the next one.
+At its deadline the action's coroutine is cancelled. The worker's timer is off meanwhile: raised inside the event
+loop's own code it would break the loop for every later task. A coroutine that never yields is left to the kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+import uvloop
+
+from arbd.errors import TaskTimeout
+from arbd.worker.soft_timer import SoftTimer
+
+
+class AsyncRunner:
+    """Runs awaitables on one persistent loop."""
+
+    def __init__(self, timer: SoftTimer) -> None:
+        self._timer = timer
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
+        """The awaitable's result. Raises ``TaskTimeout`` at ``deadline`` (seconds of ``time.monotonic()``)."""
+        self._timer.disarm()
+        if self._loop is None:
+            self._loop = uvloop.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop.run_until_complete(_until(awaitable, deadline))
+
+
+async def _until(awaitable: Awaitable[Any], deadline: float) -> Any:
+    remaining = deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(remaining) as bound:
+            return await awaitable
+    except TimeoutError:
+        if bound.expired():
+            raise TaskTimeout from None
+        raise

@@ -1,0 +1,172 @@
+"""One task from bytes to bytes. No signals, no rings, no clock of its own; what it needs is in its ``Context``.
+
+    task ─> limit ─> decode + validate ─> fill parameters ─> handler ─> normalise ─> encode ─> (status, JSON text)
+              │            │                    │               │            │          │
+              └─ limit     └─ error (shape 4)   └─ shape 4      └────────────┴──────────┴─ error with error_type
+
+Whatever goes wrong in there is the answer to the task, never the end of the worker: a handler may raise ``SystemExit``
+or ``KeyboardInterrupt``, return something that cannot be sent, or find its logger broken. One exception passes
+through untouched: ``TaskTimeout``, which the worker's timer may raise at any point and which only the worker handles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from arbd.actions import Action
+from arbd.binding import Call, MissingParametersError, Surroundings
+from arbd.encoding import Encoder, Envelope
+from arbd.errors import ProviderError, ResultError, TaskTimeout
+from arbd.model import Status, Task
+from arbd.provider import Provider
+from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
+from arbd.response import (
+    ProviderResponse,
+    action_not_found,
+    error,
+    from_exception,
+    invalid,
+    normalise,
+    rate_limited,
+)
+from arbd.schema import Invalid, Schema
+
+RunAsync = Callable[[Awaitable[Any], float], Any]
+"""Runs an awaitable to its end on the worker's event loop; the second argument is the deadline."""
+
+#: How much of a message survives when the response that carried it could not be sent.
+_MESSAGE_KEPT: Final = 1000
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """Everything one action needs at run time, looked up once."""
+
+    decode_payload: Callable[[bytes], Any]
+    decode_account: Callable[[bytes], Any] | None  # None: nobody looks at the account
+    call: Call
+    check_rate_limits: Callable[[], dict[str, Any] | None] | None
+    action: Action
+
+
+class Context:
+    """What :func:`execute` works with: the provider's actions made ready, and the encoder of their responses.
+
+    Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
+    datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
+    ``None`` for no limit.
+    """
+
+    __slots__ = ("encode", "logger", "run_async", "steps")
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        utc_now: Callable[[], datetime],
+        run_async: RunAsync,
+        envelope: Envelope = "plain",
+        max_result: int | None = None,
+    ) -> None:
+        name, timezone = provider.name, provider.timezone
+        around = Surroundings(name, timezone, provider.logger, utc_now)
+        self.logger = provider.logger
+        self.run_async = run_async
+        self.steps = {key: _step(it, around, provider.rate_limit_monitor) for key, it in provider.actions.items()}
+        self.encode = Encoder(
+            provider=name,
+            timezone=timezone,
+            utc_now=utc_now,
+            envelope=envelope,
+            max_result=max_result,
+            logger=provider.logger,
+        ).encode
+
+
+def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
+    """Run one task. ``deadline`` (seconds of the monotonic clock) is for the handler that asks for it."""
+    try:
+        response = _respond(context, task, deadline)
+        return response.status, context.encode(task.action, response)
+    except BaseException as exc:
+        if _is_timeout(exc):
+            raise
+        return "error", _encode_failure(context, task, exc)
+
+
+def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
+    step = context.steps.get(task.action)
+    if step is None:
+        return action_not_found(task.action, list(context.steps))
+    if step.check_rate_limits is not None:
+        limits = step.check_rate_limits()
+        if limits and limits.get("rate_limited"):
+            return rate_limited(limits)
+    try:
+        payload = step.decode_payload(task.payload)
+    except Invalid as exc:
+        return _invalid("payload", exc, step.action.payload_schema)
+    account = None
+    if step.decode_account is not None:
+        try:
+            account = step.decode_account(task.account)
+        except Invalid as exc:
+            return _invalid("account", exc, step.action.account_schema)
+    try:
+        value = step.call(payload, account, task, deadline)
+    except MissingParametersError as exc:
+        errors = [f"Missing key: {name}" for name in exc.names]
+        return invalid("payload", errors, missing=exc.names, schema=step.action.payload_schema.summary)
+    if hasattr(type(value), "__await__"):
+        value = context.run_async(value, deadline)
+    return normalise(value)
+
+
+def _is_timeout(exc: BaseException) -> bool:
+    """The soft deadline, also when it struck inside an ``asyncio.TaskGroup``, which wraps what it raises."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.subgroup(TaskTimeout) is not None
+    return isinstance(exc, TaskTimeout)
+
+
+def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
+    _log_failure(context.logger, exc)
+    response = from_exception(exc)
+    try:
+        return context.encode(task.action, response)
+    except ResultError as problem:  # the failure's own data cannot be sent: its message still can
+        data = {"error_type": type(exc).__name__, **(problem.data or {})}
+        return context.encode(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
+
+
+def _log_failure(logger: Any, exc: BaseException) -> None:
+    try:
+        if isinstance(exc, ProviderError):  # told on purpose: the message says it all
+            logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
+        else:
+            logger.error("action failed", exc_info=exc)
+    except Exception:  # the author's logger may itself be what is broken; the caller still gets the answer
+        pass
+
+
+def _step(action: Action, around: Surroundings, provider_monitor: RateLimitMonitor | None) -> _Step:
+    monitor = provider_monitor if action.rate_limit_monitor is None else action.rate_limit_monitor
+    if type(monitor) is NoRateLimitMonitor:
+        monitor = None
+    asks_for_account = action.checks_account or "account" in action.binding.wanted
+    return _Step(
+        decode_payload=action.payload_schema.decode,
+        decode_account=action.account_schema.decode if asks_for_account else None,
+        call=action.binding.prepare(around),
+        check_rate_limits=None if monitor is None else monitor.check_rate_limits,
+        action=action,
+    )
+
+
+def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:
+    errors = [problem.text for problem in found.problems]
+    missing = [str(p.path[0]) for p in found.problems if p.kind == "missing" and len(p.path) == 1]
+    return invalid(subject, errors, missing=missing, schema=schema.summary)

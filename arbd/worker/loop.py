@@ -1,0 +1,155 @@
+"""A worker's whole life: pop a task, run it, push the answer; sleep when there is none.
+
+    task ring ──pop──> say what runs ──fence──> condemned? ──no──> execute ──push──> result ring ──> doorbell
+                                                   └──yes──> park: the supervisor is about to kill this process
+
+``RUNNING_SEQ`` is stored before the payload is touched: whatever the payload does to this process, the supervisor
+knows which task did it. The fence after it makes the kill exact: either the supervisor, having condemned, still
+reads the old number and kills for that task, or this loop sees the mark before it begins the next one. So a kill
+never hits a task that had not earned it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from arbd import logs
+from arbd.core import frame, layout
+from arbd.core.cell import WorkerCell
+from arbd.errors import TaskTimeout
+from arbd.host import doorbell, memory
+from arbd.host.fence import make_fence
+from arbd.model import Status, Task
+from arbd.response import timed_out
+from arbd.worker.execute import Context, execute
+from arbd.worker.soft_timer import SoftTimer
+
+_RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
+_PARKED_PAUSE_S: Final = 0.001
+
+
+class Loop:
+    """Everything one worker process works with."""
+
+    def __init__(
+        self,
+        cell_memory: mmap.mmap,
+        board_memory: mmap.mmap,
+        *,
+        bell: int,
+        results_bell: int,
+        side: socket.socket,
+        actions: Sequence[str],
+        context: Context,
+        timer: SoftTimer,
+    ) -> None:
+        words = memory.words_of(cell_memory)
+        cell = WorkerCell(cell_memory, words)
+        self._words = words
+        self._tasks = cell.tasks
+        self._results = cell.results
+        self._board = memory.words_of(board_memory)
+        self._bell = bell
+        self._results_bell = results_bell
+        self._side = side
+        self._actions = actions
+        self._context = context
+        self._timer = timer
+        self._fence = make_fence()
+        self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
+        self._done = 0
+        self._busy_ns = 0
+        self._cpu_ns = time.process_time_ns()
+
+    def run(self) -> None:
+        """Serve until told to leave."""
+        self._publish(frame.READY)
+        pop = self._tasks.pop
+        while True:
+            record = pop()
+            if record is not None:
+                self._run_task(record)
+            elif self._words[layout.CONDEMNED] == layout.LEAVE:
+                return
+            else:
+                self._sleep()
+
+    def _sleep(self) -> None:
+        """Sleep until rung. Saying so, the fence and the second look make it impossible to miss a task."""
+        self._words[layout.WORKER_SLEEPING] = 1
+        self._fence()
+        if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
+            doorbell.wait(self._bell)
+        self._words[layout.WORKER_SLEEPING] = 0
+
+    def _run_task(self, record: bytes) -> None:
+        words = self._words
+        task_frame = frame.decode_task(record)
+        since_ns = time.monotonic_ns()
+        words[layout.RUNNING_SINCE_NS] = since_ns
+        words[layout.RUNNING_SEQ] = task_frame.seq
+        self._fence()
+        while words[layout.CONDEMNED] == layout.STOP:
+            time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
+        body = self._take_parcel() if task_frame.by_reference else task_frame.body
+        at = task_frame.payload_length
+        task = Task(task_frame.id, self._actions[task_frame.action], body[:at], body[at:])
+        status, answer = self._execute(task, task_frame.timeout, since_ns)
+        run_ns = time.monotonic_ns() - since_ns
+        self._answer(task_frame.seq, run_ns, status, answer)
+
+    def _execute(self, task: Task, timeout: float, since_ns: int) -> tuple[Status, bytes]:
+        """Status and response. A task that is late is a timeout, even if the action swallowed the exception
+        or C code kept it from being raised: the caller was promised an answer within the timeout."""
+        deadline = since_ns / 1e9 + timeout
+        logs.enter_task(task.id, task.action)
+        try:
+            try:
+                self._timer.arm(deadline)
+                status, answer = execute(self._context, task, deadline)
+            finally:
+                self._timer.disarm()
+            if time.monotonic() < deadline:
+                return status, answer
+        except TaskTimeout:
+            pass
+        finally:
+            logs.leave_task()
+        return "error", self._context.encode(task.action, timed_out(task.action, timeout))
+
+    def _answer(self, seq: int, run_ns: int, status: Status, answer: bytes) -> None:
+        cpu_ns = time.process_time_ns()
+        used_ns = cpu_ns - self._cpu_ns
+        self._cpu_ns = cpu_ns
+        self._done += 1
+        self._busy_ns += run_ns
+        words = self._words
+        words[layout.TASKS_DONE] = self._done
+        words[layout.BUSY_NS] = self._busy_ns
+        words[layout.CPU_NS] = cpu_ns
+        if len(answer) <= self._inline_limit:
+            self._publish(frame.encode_result(seq, run_ns, used_ns, status, answer))
+        else:
+            self._send_parcel(answer)
+            self._publish(frame.encode_result_reference(seq, run_ns, used_ns, status))
+
+    def _publish(self, record: bytes) -> None:
+        while not self._results.push(record):
+            time.sleep(_RING_FULL_PAUSE_S)
+        self._fence()
+        if self._board[layout.SUPERVISOR_SLEEPING]:
+            doorbell.ring(self._results_bell)
+
+    def _take_parcel(self) -> bytes:
+        _, fds, _, _ = socket.recv_fds(self._side, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        return memory.read_parcel(fds[0], limit=os.fstat(fds[0]).st_size)
+
+    def _send_parcel(self, answer: bytes) -> None:
+        parcel = memory.create_parcel((answer,))
+        socket.send_fds(self._side, [b"p"], [parcel])
+        os.close(parcel)
