@@ -25,6 +25,8 @@ Envelope = Literal["plain", "metadata"]
 
 #: How far the walk follows a culprit down. A structure that contains itself has no end.
 _MAX_DEPTH: Final = 64
+#: Characters of a path that are told. A key may be as long as the data.
+_MAX_PATH: Final = 500
 
 
 class Metadata(msgspec.Struct):
@@ -65,16 +67,20 @@ class Encoder:
 
     def encode(self, action: str, response: ProviderResponse) -> bytes:
         """The JSON text of ``response``. Raises :class:`~arbd.errors.ResultError` if it cannot be sent."""
-        try:
-            text = self._encode(self._wrap(action, response) if self._wraps else response)
-        except Exception as exc:
-            raise self._explain(response, exc) from exc
+        text = self.encode_any_size(action, response)
         if len(text) > self._max_result:
             raise ResultError(
                 f"The result of action '{action}' has {len(text)} bytes; at most {self._max_result} can be sent",
                 {"error_code": "RESULT_TOO_LARGE", "size": len(text), "limit": self._max_result},
             )
         return text
+
+    def encode_any_size(self, action: str, response: ProviderResponse) -> bytes:
+        """The same, without a look at ``max_result``."""
+        try:
+            return self._encode(self._wrap(action, response) if self._wraps else response)
+        except Exception as exc:
+            raise self._explain(response, exc) from exc
 
     def _wrap(self, action: str, response: ProviderResponse) -> ProviderResponse:
         now_utc = self._utc_now()
@@ -99,7 +105,7 @@ class Encoder:
                     break
             else:
                 break
-        return path.removeprefix("."), _kind(value)
+        return path.removeprefix(".")[:_MAX_PATH], _kind(value)
 
     def _encodes(self, value: Any) -> bool:
         try:

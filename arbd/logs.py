@@ -306,7 +306,7 @@ def _logger_class(number: int) -> type[Logger]:
     return type("Logger", (Logger, structlog.make_filtering_bound_logger(number)), {})
 
 
-_CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), 127] if chr(code) not in "\n\t"}
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 _SHOWN_BY_FORMAT: Final = frozenset({"timestamp", "level", "event", "logger", "stack", "exception"})
 # A lone surrogate, a key that is no text, a list inside itself, an integer of more than 64 bits.
 _UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)

@@ -18,6 +18,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     payload: bytes = b""
     account: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"Task(id={self.id!r}, action={self.action!r})"  # never the payload: this may end in a log
+
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The one verdict on a task: ``result`` is the JSON text of its response dict."""
@@ -25,6 +28,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     task: Task
     status: Status
     result: bytes
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.task!r}, status={self.status!r})"
 
 
 class TaskInfo(msgspec.Struct, frozen=True):

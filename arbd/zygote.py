@@ -24,7 +24,7 @@ from typing import NamedTuple, NoReturn
 from arbd import logs, target
 from arbd.core import zygote_protocol as protocol
 from arbd.description import Description
-from arbd.errors import RegistrationError, TargetError
+from arbd.errors import ConfigError, RegistrationError
 from arbd.host import channel, memory, procs
 from arbd.provider import describe
 from arbd.worker import main as worker
@@ -49,8 +49,8 @@ class Zygote:
         """Load, describe, then serve until the supervisor is gone."""
         self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
         self._threads = procs.threads_of_this_process()[1:]
-        self._provider.redact()
         self._send_description(describe(self._provider, self._threads, target.author_files()))
+        self._provider.redact()
         self._poll.register(self._control, select.POLLIN)
         # From here on the end of the stream tells that the supervisor is gone, and unlike a kernel signal it leaves
         # the time to kill what the workers started themselves.
@@ -148,7 +148,7 @@ def main(control_fd: int, parent: int) -> int:
         Zygote(control, boot).run()
     except BrokenPipeError:
         pass  # the supervisor is gone: nobody is left to serve
-    except TargetError as exc:
+    except ConfigError as exc:  # TARGET leads nowhere, or the arguments of Provider(...) cannot work
         _fail(control, protocol.Failed(True, exc.problems))
     except RegistrationError as exc:
         _fail(control, protocol.Failed(True, [str(exc)], _traceback()))

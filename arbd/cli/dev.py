@@ -39,6 +39,8 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], listen: str, given: Given) -> None:
     """Run TARGET against a hub of its own, and restart its workers when its source changes."""
+    if "hub.url" in given.flags:
+        raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")
     found = given.required_target(target)
     from arbd.launch import RunRequest
     from arbd.supervisor.main import run

@@ -5,9 +5,13 @@ Not a scheduler of time: deadlines are ``arbd.core.deadlines``. Decisions only; 
 A task offered is *assigned* to a worker at once, or waits in the backlog until one has room. A worker has room
 
 * when it has nothing to do, or
-* when what runs there is short (at most ``SHORT_NS``) and what waits there is less than ``COVER_NS`` of work:
+* when what runs there is short (at most ``RING_NS``) and what waits there is less than ``COVER_NS`` of work:
   enough that the worker never idles while the link fetches the next task, so several 50 µs tasks wait in a ring,
-  one 5 ms task does, and nothing waits behind a task of 2 s.
+  and one 5 ms task does.
+
+Behind longer tasks nothing waits in a ring, because a ring cannot be taken back: there a few tasks wait in the backlog
+(the *reserve*), and go to whichever worker is free first. When tasks take longer than ``RESERVE_NS`` nothing waits at
+all, because the hub call that it would save is too small a part of them.
 
 How long an action takes is learned per action from its runs: up at once, down slowly, so that one slow run stops
 tasks from piling up behind the next. An action never seen counts as long.
@@ -28,7 +32,9 @@ from arbd.errors import InvariantError
 from arbd.model import Task
 
 COVER_NS: Final = 4_000_000  # work that may wait in one ring: a hub call takes about 1 ms, 4 under load
-SHORT_NS: Final = 100_000_000  # behind a longer task nothing waits: the poll it saves is < 1 % of it
+RING_NS: Final = 10_000_000  # a longer task would hold up what waits behind it in its ring
+RESERVE_NS: Final = 100_000_000  # behind longer tasks nothing waits: the hub call it saves is < 1 % of them
+_UNKNOWN_NS: Final = RESERVE_NS + 1
 _DECAY: Final = 8  # an estimate falls by 1/8 of the difference per run
 _DRIFT: Final = 1.25  # slots are recounted when the mean has moved by this factor
 
@@ -69,9 +75,10 @@ class Dispatcher:
         self._open: deque[int] = deque()
         self._backlog: deque[Assignment] = deque()
         self._estimate_ns: dict[str, int] = {}
-        self._mean_ns = SHORT_NS + 1
+        self._mean_ns = _UNKNOWN_NS
         self._counted_mean_ns = self._mean_ns
         self._room = 0
+        self._reserve = 0
         self._next_seq = 1
 
     # -- workers come and go ---------------------------------------------------------------------------
@@ -83,6 +90,7 @@ class Dispatcher:
         self._workers[worker_id] = _Worker()
         self._idle.append(worker_id)
         self._open.append(worker_id)
+        self._count_reserve()
         self._recount(self._workers[worker_id])
 
     def close_worker(self, worker_id: int) -> None:
@@ -106,6 +114,7 @@ class Dispatcher:
         for openings in (self._idle, self._open):
             if worker_id in openings:
                 openings.remove(worker_id)
+        self._count_reserve()
 
     # -- tasks -----------------------------------------------------------------------------------------
 
@@ -126,7 +135,7 @@ class Dispatcher:
             return None
         self._backlog.popleft()
         worker = self._workers[worker_id]
-        assignment.cost_ns = self._estimate_ns.get(assignment.task.action, SHORT_NS + 1)
+        assignment.cost_ns = self._estimate_ns.get(assignment.task.action, _UNKNOWN_NS)
         worker.outstanding[assignment.seq] = assignment
         worker.load_ns += assignment.cost_ns
         self._recount(worker)
@@ -177,7 +186,7 @@ class Dispatcher:
 
     def free_slots(self) -> int:
         """How many tasks more could start soon."""
-        return max(0, self._room - len(self._backlog))
+        return max(0, self._room + self._reserve - len(self._backlog))
 
     def _learn(self, action: str, run_ns: int) -> None:
         known = self._estimate_ns.get(action)
@@ -191,6 +200,13 @@ class Dispatcher:
             self._counted_mean_ns = mean
             for worker in self._workers.values():
                 self._recount(worker)
+            self._count_reserve()
+
+    def _count_reserve(self) -> None:
+        """One worker of n comes free every mean / n: as many tasks as that makes while a hub call is under way."""
+        mean = self._counted_mean_ns
+        covers = RING_NS < mean <= RESERVE_NS
+        self._reserve = -(-COVER_NS * len(self._open) // mean) if covers else 0
 
     def _recount(self, worker: _Worker) -> None:
         room = self._room_of(worker) if worker.open else 0
@@ -201,10 +217,10 @@ class Dispatcher:
         mean = max(1, self._counted_mean_ns)
         sent = len(worker.outstanding)
         if not sent:
-            return 1 if mean > SHORT_NS else 1 + min(self._prefetch, -(-COVER_NS // mean))
+            return 1 if mean > RING_NS else 1 + min(self._prefetch, -(-COVER_NS // mean))
         first = next(iter(worker.outstanding.values())).cost_ns
         cover_left = COVER_NS - (worker.load_ns - first)
-        if first > SHORT_NS or cover_left <= 0:
+        if first > RING_NS or cover_left <= 0:
             return 0
         return max(0, min(self._prefetch + 1 - sent, -(-cover_left // mean)))
 

@@ -138,6 +138,7 @@ class GrpcUnaryLink:
         self._release_submits()
 
     async def stop_taking(self) -> None:
+        # A caller may put a limit on this wait: it is an event that is given up then, and no call is cancelled.
         self._stopping = True
         while self._polls.under_way:
             self._poll_ended.clear()

@@ -1,7 +1,7 @@
 """An embedded hub in a process of its own, for tests and benchmarks that must not share an interpreter with it.
 
-    parent: HubProcess ──argv: options as JSON──> child: python -m arbd.hub.process
-                       <──stdout: its address────        serves until stdin is closed, so it never outlives the parent
+parent: HubProcess ──argv: options as JSON──> child: python -m arbd.hub.process
+                   <──stdout: its address────        serves until stdin is closed, so it never outlives the parent
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class HubProcess:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 

@@ -91,8 +91,8 @@ def _top_level(plan: Plan, where: str) -> tuple[frozenset[str] | None, frozenset
         case Mapping():
             return None, _NO_KEYS
         case Object():
-            present = (key.attribute for key in plan.keys if key.required or not plan.is_dict)
-            return frozenset(key.attribute for key in plan.keys), frozenset(present)
+            present = frozenset(key.attribute for key in plan.keys if key.present)
+            return frozenset(key.attribute for key in plan.keys), present
         case Model() if not pydantic_bridge.is_root_model(plan.cls):
             keys = frozenset(pydantic_bridge.keys_of(plan.cls))
             return keys, keys

@@ -44,23 +44,26 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """One key of an object: ``name`` in JSON, ``attribute`` in the decoded value."""
+    """One key of an object: ``name`` in JSON, ``attribute`` in the decoded value.
+
+    ``required``: data without it is refused; ``present``: the decoded value has it, from the data or by default.
+    """
 
     name: str
     attribute: str
     required: bool
+    present: bool
     plan: Plan
 
 
 class Object(msgspec.Struct, eq=False):
-    """A dict schema, TypedDict, Struct or dataclass; ``is_dict``: it decodes to a dict.
+    """A dict schema, TypedDict, Struct or dataclass.
 
     ``keys`` is filled after the object exists, because a class may refer to itself. ``closed``: unknown keys are an
     error. ``whole`` is set where the class has rules beyond its keys: the type whose ``convert`` knows them all.
     """
 
     name: str
-    is_dict: bool
     keys: tuple[Key, ...] = ()
     tag_field: str | None = None
     tag: str | int | None = None
@@ -181,20 +184,23 @@ class _Planner:
         has_rules = hasattr(cls, "__post_init__") or hasattr(cls, "__attrs_attrs__")
         self._objects[info.cls] = out = Object(
             name=cls.__name__,
-            is_dict=isinstance(info, mi.TypedDictType),
             tag_field=getattr(info, "tag_field", None),
             tag=getattr(info, "tag", None),
             closed=getattr(info, "forbid_unknown_fields", False),
             whole=info.cls if has_rules else None,
         )
-        out.keys = tuple(
-            Key(field.encode_name, field.name, field.required, self.plan(field.type, f"{at}.{field.encode_name}"))
-            for field in _in_the_authors_order(info)
-        )
+        out.keys = tuple(self._key(field, f"{at}.{field.encode_name}") for field in _in_the_authors_order(info))
         # msgspec 0.22 finds a non-ASCII key of a TypedDict or a dataclass only once that very str object has its
         # UTF-8 form cached; encoding it is what caches it.
         msgspec.json.encode([field.name for field in info.fields])
         return out
+
+    def _key(self, field: mi.Field, at: str) -> Key:
+        # A default of UNSET counts as none in msgspec.inspect: such an attribute may stay unset.
+        has_default = field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
+        return Key(
+            field.encode_name, field.name, field.required, field.required or has_default, self.plan(field.type, at)
+        )
 
     def _collection(self, info: mi.CollectionType, at: str) -> Array:
         item = self.plan(info.item_type, f"{at}[]")

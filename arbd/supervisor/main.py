@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -62,9 +61,19 @@ def run(request: RunRequest) -> int:
 
 
 class Daemon:
-    """One provider daemon. ``owns_process``: it may set signal handlers, logging and CPU affinity of this process."""
+    """One provider daemon. ``owns_process``: it may set signal handlers, logging and CPU affinity of this process.
 
-    def __init__(self, request: RunRequest, make_link: LinkMaker, *, owns_process: bool) -> None:
+    ``on_serving`` is called whenever every slot has a worker that serves.
+    """
+
+    def __init__(
+        self,
+        request: RunRequest,
+        make_link: LinkMaker,
+        *,
+        owns_process: bool,
+        on_serving: Callable[[], None] = lambda: None,
+    ) -> None:
         self._request = request
         self._make_link = make_link
         self._owns_process = owns_process
@@ -76,7 +85,7 @@ class Daemon:
         self._exit_code = EXIT_OK
         self._zygotes: list[ZygoteLink] = []
         self._jobs: set[asyncio.Task[None]] = set()
-        self.serving = threading.Event()
+        self._on_serving = on_serving
         self.settings: Settings
 
     # -- what a signal, or anybody else, may ask --------------------------------------------------------
@@ -146,11 +155,11 @@ class Daemon:
         self._link = self._make_link(settings)
         self._dispatcher = Dispatcher(settings.prefetch)
         self._verdicts = Verdicts(self._outbox, self._encoder(settings), self._link)
-        self._pool = Pool(pinned, settings.ring_size, self._bell, self)
-        self._watch = Watch(settings.kill_grace, self._dispatcher, self._pool)
-        self._intake = Intake(settings, self._dispatcher, self._pool, self._watch, self._verdicts, self._outbox)
+        self.pool = Pool(pinned, settings.ring_size, self._bell, self)
+        self._watch = Watch(settings.kill_grace, self._dispatcher, self.pool)
+        self._intake = Intake(settings, self._dispatcher, self.pool, self._watch, self._verdicts, self._outbox)
         self._results = Results(
-            self._pool,
+            self.pool,
             self._dispatcher,
             self._verdicts,
             self._link,
@@ -228,9 +237,9 @@ class Daemon:
             task.cancel()
 
     async def _kill_the_rest(self) -> None:
-        self._pool.stop_replacing()
+        self.pool.stop_replacing()
         self._intake.abort_backlog()
-        for worker in list(self._pool.workers.values()):
+        for worker in list(self.pool.workers.values()):
             if worker.state in (State.CONDEMNED, State.STARTING) or not self._dispatcher.outstanding(worker.id):
                 continue
             worker.cell.condemn(layout.STOP)
@@ -239,7 +248,7 @@ class Daemon:
             if not left or worker.damaged:
                 continue  # nothing is left; or its end, which settles for all it had, is on its way
             self._dispatcher.close_worker(worker.id)
-            self._pool.kill(worker)
+            self.pool.kill(worker)
             for assignment in left:
                 self._dispatcher.finish(worker.id, assignment.seq, 0)
                 self._log.warning("task_aborted", task_id=assignment.task.id, action=assignment.task.action)
@@ -252,30 +261,30 @@ class Daemon:
         await self._link.close()
         self._watch.stop()
         self._results.stop()
-        self._pool.stop_replacing()
+        self.pool.stop_replacing()
         for zygote in self._zygotes:
             zygote.close()
         for zygote in self._zygotes:
             await zygote.wait_gone()
-        self._pool.close()
+        self.pool.close()
         os.close(self._bell)
         self._log.info("stopped", **self._verdicts.counts)
 
     # -- what the pool and the zygotes say ---------------------------------------------------------------
 
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
-        self._pool.on_spawned(worker_id, pid, pidfd)
+        self.pool.on_spawned(worker_id, pid, pidfd)
 
     def on_exited(self, worker_id: int, status: int) -> None:
-        self._pool.on_exited(worker_id, status)
+        self.pool.on_exited(worker_id, status)
         self._close_left_zygotes()
 
     def on_worker_ready(self, worker: Worker) -> None:
         self._dispatcher.add_worker(worker.id)
         self._intake.pump()
         self._link.slots_changed()
-        if all(other.state is State.SERVING for other in self._pool.workers.values()):
-            self.serving.set()
+        if all(other.state is State.SERVING for other in self.pool.workers.values()):
+            self._on_serving()
 
     def on_worker_retiring(self, worker: Worker) -> None:
         self._dispatcher.close_worker(worker.id)
@@ -291,8 +300,8 @@ class Daemon:
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
         self._log.error("zygote_lost")
         self._zygotes.remove(zygote)
-        self._pool.on_zygote_lost(zygote)
-        if zygote is self._pool.zygote and not self._draining:
+        self.pool.on_zygote_lost(zygote)
+        if zygote is self.pool.zygote and not self._draining:
             self.request_reload()
 
     # -- another generation ------------------------------------------------------------------------------
@@ -302,7 +311,7 @@ class Daemon:
             loaded = await generation.load(self._request)
         except (ConfigError, ZygoteError) as exc:
             self._log.error("reload_failed", reason=str(exc), hint="the code that was running goes on")
-            if self._pool.zygote not in self._zygotes:
+            if self.pool.zygote not in self._zygotes:
                 self._give_up("no_zygote", "the author's code ran in a process that died, and does not load again")
             return
         self._adopt(loaded)
@@ -313,12 +322,12 @@ class Daemon:
         self._zygotes.append(loaded.zygote)
         loaded.zygote.configure(generation.configure_message(self.settings), self)
         self._intake.set_actions(loaded.zygote.description)
-        self._pool.move_to(loaded.zygote)
+        self.pool.move_to(loaded.zygote)
 
     def _close_left_zygotes(self) -> None:
         """A generation that has no worker any more, and will have none, can go."""
-        in_use = {worker.zygote for worker in self._pool.workers.values()}
-        for zygote in [z for z in self._zygotes if z not in in_use and z is not self._pool.zygote]:
+        in_use = {worker.zygote for worker in self.pool.workers.values()}
+        for zygote in [z for z in self._zygotes if z not in in_use and z is not self.pool.zygote]:
             self._zygotes.remove(zygote)
             zygote.close()
             self._run_job(zygote.wait_gone())
@@ -332,7 +341,7 @@ class Daemon:
     async def _watch_sources(self) -> None:
         from arbd.supervisor.sources import changes
 
-        async for changed in changes(lambda: self._pool.zygote.description.sources):
+        async for changed in changes(lambda: self.pool.zygote.description.sources):
             self._log.info("source_changed", files=changed)
             self.request_reload()
 

@@ -18,7 +18,7 @@ class Verdicts:
 
     def __init__(self, outbox: Outbox, encoder: Encoder, link: HubLink) -> None:
         self._outbox = outbox
-        self._encode = encoder.encode
+        self._encode = encoder.encode_any_size
         self._link = link
         self.counts: dict[Status, int] = {"success": 0, "error": 0, "limit": 0}
 

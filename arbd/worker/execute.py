@@ -60,7 +60,7 @@ class Context:
     ``None`` for no limit.
     """
 
-    __slots__ = ("encode", "logger", "run_async", "steps")
+    __slots__ = ("encode", "encode_any_size", "logger", "run_async", "steps")
 
     def __init__(
         self,
@@ -76,14 +76,16 @@ class Context:
         self.logger = provider.logger
         self.run_async = run_async
         self.steps = {key: _step(it, around, provider.rate_limit_monitor) for key, it in provider.actions.items()}
-        self.encode = Encoder(
+        encoder = Encoder(
             provider=name,
             timezone=timezone,
             utc_now=utc_now,
             envelope=envelope,
             max_result=max_result,
             logger=provider.logger,
-        ).encode
+        )
+        self.encode = encoder.encode
+        self.encode_any_size = encoder.encode_any_size
 
 
 def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
@@ -137,9 +139,10 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     response = from_exception(exc)
     try:
         return context.encode(task.action, response)
-    except ResultError as problem:  # the failure's own data cannot be sent: its message still can
+    except ResultError as problem:  # the failure's own data cannot be sent: the head of its message still can
         data = {"error_type": type(exc).__name__, **(problem.data or {})}
-        return context.encode(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
+        # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
+        return context.encode_any_size(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
 
 
 def _log_failure(logger: Any, exc: BaseException) -> None:

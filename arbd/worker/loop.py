@@ -120,7 +120,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode(task.action, timed_out(task.action, timeout))
+        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
 
     def _answer(self, seq: int, run_ns: int, status: Status, answer: bytes) -> None:
         cpu_ns = time.process_time_ns()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,15 @@ def test_tables_are_plain_text_where_there_is_no_terminal() -> None:
         assert phrase in done.stdout
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where SIGINT is ignored (a shell's background job), children would inherit that."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_nothing_running(number: signal.Signals) -> None:
     with subprocess.Popen([*DEMO, "--tasks", "20000"], stderr=subprocess.PIPE, text=True) as demo:

@@ -112,3 +112,12 @@ def test_daemon_that_answers_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(session.DemoError, match="answered no task within 0 s"):
         run(JOBS)
     assert children() == []
+
+
+def test_tasks_that_are_never_answered_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_TEST", "ignores SIGTERM")  # and swallows every task but the first
+    monkeypatch.setattr(session, "_TIMEOUT_PER_JOB_S", -(session._READY_TIMEOUT_S - 1.0))
+    monkeypatch.setattr(session, "_STOP_TIMEOUT_S", 0.1)
+    with pytest.raises(session.DemoError, match="the tasks were not done after 1 s"):
+        run(JOBS[:1])
+    assert children() == []

@@ -384,6 +384,18 @@ def test_a_message_that_is_too_large_is_cut() -> None:
     assert response["data"]["error_code"] == "RESULT_TOO_LARGE"
 
 
+@pytest.mark.parametrize("envelope", ["plain", "metadata"])
+def test_no_limit_is_too_small_for_an_answer(envelope: str) -> None:
+    def handler() -> None:
+        raise DeclinedError("\x00" * 5000, {"k" * 5000: 1j})
+
+    provider = a_provider()
+    provider.actions.register(name="act")(handler)
+    response = run(provider, max_result=1, envelope=envelope)
+    assert response["message"] == "\x00" * 1000
+    assert len(json.dumps(response)) < 8000
+
+
 def test_metadata_wraps_an_error_too() -> None:
     provider = a_provider()
     assert run(provider, "nothing", envelope="metadata")["data"] == {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arbd.examples.demo.report import Report, Sample
     from arbd.examples.demo.session import Session
 
-EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports it
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C; the same for SIGTERM
 _SAMPLE_SIZE: Final = 20
 
 
@@ -40,7 +40,7 @@ def main(tasks: int = 300, workers: str = "auto", json: bool = False) -> int:
     except ArbdError as error:
         print(f"arbd demo: {error}", file=sys.stderr)
         return EXIT_FAILURE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("arbd demo: interrupted; the daemon and the hub are stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
     if json:
@@ -88,12 +88,13 @@ def _call_here(job: Job, on_done: Callable[[], None]) -> Sample:
 
 
 async def _interruptible(jobs: Sequence[Job], workers: str, on_answer: Callable[[], None]) -> Session:
-    """SIGTERM ends the demo as Ctrl-C does: ``asyncio.run`` cancels this coroutine, so that it can clean up."""
+    """SIGTERM ends the demo as ``asyncio.run`` makes Ctrl-C do: by a cancellation, so that everything is stopped."""
     from arbd.examples.demo.session import run_session
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    session = asyncio.create_task(run_session(jobs, workers, on_answer))
+    loop.add_signal_handler(signal.SIGTERM, session.cancel)
     try:
-        return await run_session(jobs, workers, on_answer)
+        return await session
     finally:
         loop.remove_signal_handler(signal.SIGTERM)

@@ -82,6 +82,7 @@ def print_report(console: Console, report: Report) -> None:
     for line in report.failures:
         console.print(f"failed: {line}", style="red", markup=False)
     console.print(_verdict(report))
+    console.print("Next: read arbd/examples/quickstart.py, run it with: arbd dev arbd.examples.quickstart", style="dim")
 
 
 def _risks(assessments: list[Assessment]) -> Table:
@@ -164,7 +165,8 @@ def _verdict(report: Report) -> Text:
     line.append(f"One process alone would have taken {report.one_process_s:.1f} s ")
     line.append(f"(measured on {report.sampled} of the tasks)", style="dim")
     line.append(f": {report.speed_up:.2f} times as long", style="bold green")
-    line.append(f" as {len(report.load.workers)} workers.")
+    workers = len(report.load.workers)
+    line.append(f" as {workers} worker{'' if workers == 1 else 's'}.")
     if report.sample_mismatches:
         line.append(f"\n{report.sample_mismatches} of these results DIFFER from the daemon's.", style="bold red")
     else:

@@ -7,7 +7,7 @@ Reads the package's data file and nothing else of it. Invariants of ``Rates``:
   (the currency was not quoted yet, or no longer, or for a while: the Icelandic króna from 2008 to 2018);
 * a series is handed out whole or refused: gaps are never filled, because an invented rate is an invented risk.
 
-The numbers live in ``array('d')``: 2 MB in all, without an object (and so a reference count) per number,
+The numbers live in ``array('d')``: 2.4 MB in all, without an object (and so a reference count) per number,
 so forked workers go on sharing the pages of the process that loaded them.
 """
 

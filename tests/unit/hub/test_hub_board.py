@@ -158,7 +158,7 @@ def test_finished_tasks_are_forgotten_oldest_first() -> None:
     for task_id in more:
         board.hand_out("p", 0.0)
         board.record_result(task_id, "p", "success", OK, 0.0)
-    with pytest.raises(ForgottenError, match="batch .* is unknown"):
+    with pytest.raises(ForgottenError, match=r"batch .* is unknown"):
         board.is_finished(batch)
 
 

@@ -17,9 +17,7 @@ def whole(_: int = 0) -> float:
 
 
 def make(limit: int = 32, window: int = 1, *, idle: tuple[float, float] = (0.01, 1.0)) -> Pace:
-    return Pace(
-        limit=limit, window=window, idle=Backoff(*idle, rand=whole), error=Backoff(0.05, 2.0, rand=whole)
-    )
+    return Pace(limit=limit, window=window, idle=Backoff(*idle, rand=whole), error=Backoff(0.05, 2.0, rand=whole))
 
 
 def test_back_off_doubles_up_to_its_ceiling_and_begins_again() -> None:
@@ -133,9 +131,7 @@ def test_a_neutral_end_changes_nothing_but_the_count() -> None:
     assert (pace.under_way, pace.window, pace.start_at(3.0)) == (0, 4, 3.0)
 
 
-ANSWERS = st.lists(
-    st.tuples(st.sampled_from(["task", "empty", "held", "failed"]), st.floats(0.0, 0.5)), max_size=200
-)
+ANSWERS = st.lists(st.tuples(st.sampled_from(["task", "empty", "held", "failed"]), st.floats(0.0, 0.5)), max_size=200)
 
 
 @given(answers=ANSWERS, limit=st.integers(1, 8))

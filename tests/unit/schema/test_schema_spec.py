@@ -34,6 +34,11 @@ class Point(msgspec.Struct):
     y: int = 0
 
 
+class Patch(msgspec.Struct):
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    tags: list[str] = []
+
+
 class Circle(msgspec.Struct, tag=True):
     radius: float
 
@@ -179,6 +184,7 @@ def test_a_key_of_an_authors_class_may_be_beyond_ascii() -> None:
         (Both, {"must", "may"}, {"must"}),
         (Point, {"x", "y"}, {"x", "y"}),  # a default makes the attribute always there
         (Person, {"name", "age"}, {"name", "age"}),
+        (Patch, {"name", "tags"}, {"tags"}),  # what is unset is not there
         (Named, {"user_id"}, {"user_id"}),
         (Circle | Square, {"radius", "side"}, set()),
     ],

@@ -1,0 +1,58 @@
+# Every target sets up what it needs: a virtual environment in .venv, and the packages of its extras.
+#   make demo    real tasks through a hub, a supervisor and pinned workers, in half a minute
+#   make test    all tests        make lint    ruff and mypy        make bench   the figures of bench/README.md
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# One stamp for each set of extras: made again when pyproject.toml changes.
+STAMP   = $(VENV)/.installed-$(subst $(comma),-,$(1))
+comma  := ,
+
+RUN_EXTRAS := examples
+TEST_EXTRAS := examples,pydantic,test
+LINT_EXTRAS := bench,examples,lint,pydantic,test
+BENCH_EXTRAS := bench,examples,test
+
+.PHONY: demo test test-fast lint format bench bench-smoke protos clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(call STAMP,$(RUN_EXTRAS))
+	$(BIN)/arbd demo
+
+test: $(call STAMP,$(TEST_EXTRAS))
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(call STAMP,$(TEST_EXTRAS))
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: $(call STAMP,$(LINT_EXTRAS))
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(call STAMP,$(LINT_EXTRAS))
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m pytest bench --benchmark-only $(ARGS)
+
+bench-smoke: $(call STAMP,$(BENCH_EXTRAS))
+	ARBD_BENCH_SMOKE=1 $(BIN)/python -m pytest bench -q $(ARGS)
+
+protos: $(call STAMP,protos)
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=arbd/hub/pb --pyi_out=arbd/hub/pb protos/*.proto
+
+clean:
+	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+# The pattern's stem is the list of extras, with - for the comma.
+$(VENV)/.installed-%: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or say PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; say PYTHON=python3.12 or such"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(subst -,$(comma),$*)]'
+	@touch $@

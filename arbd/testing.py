@@ -1,0 +1,232 @@
+"""What an author tests with.
+
+In this process, without a daemon: validation, the handler, and the response as the hub would get it::
+
+    from arbd.testing import run_action
+
+    def test_refuses_a_negative_price():
+        assert run_action(provider, "order", {"price": -1}).status == "error"
+
+In real workers, against a hub in memory: timeouts, dying processes, everything a daemon does::
+
+    from arbd.testing import running
+
+    def test_times_out():
+        with running("my_package.provider", execution_timeout=0.1) as daemon:
+            assert daemon.run("slow").error_code == "TIMEOUT"
+
+For pytest there is the fixture ``arbd_running``, the same as ``running`` but left until the end of the test; name
+this module in a ``conftest.py``: ``pytest_plugins = ["arbd.testing"]``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from arbd.config import BY_NAME, TABLE
+from arbd.errors import ArbdError, ConfigError
+from arbd.hub.memory import Handle, MemoryHub
+from arbd.launch import RunRequest
+from arbd.model import Status, Task
+
+if TYPE_CHECKING:
+    from arbd.provider import Provider
+    from arbd.supervisor.main import Daemon
+
+try:
+    import pytest
+except ImportError:  # the fixture is for pytest; the rest is not
+    pytest = None  # type: ignore[assignment] # see above
+
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 60.0
+_BY_ATTRIBUTE: Final = {setting.attribute: setting.name for setting in TABLE}
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A response as the hub would get it, decoded."""
+
+    status: Status
+    message: str | None = None
+    data: Any = None
+
+    @property
+    def error_code(self) -> str | None:
+        """``data["error_code"]``, such as ``TIMEOUT``; ``None`` without one."""
+        return self.data.get("error_code") if isinstance(self.data, dict) else None
+
+
+def run_action(provider: Provider, action: str, payload: Any = None, account: Any = None) -> Response:
+    """Run one action in this process, from JSON to JSON, as a worker would; without its timeout.
+
+    ``payload`` and ``account`` are values for JSON, or ``bytes`` that are sent as they are.
+    """
+    from arbd.worker.execute import Context, execute
+
+    context = Context(provider, utc_now=lambda: datetime.now(UTC), run_async=_run_async)
+    task = Task("test", action, _json(payload), _json(account))
+    _, answer = execute(context, task, time.monotonic() + provider.execution_timeout)
+    return msgspec.json.decode(answer, type=Response)
+
+
+def _run_async(awaitable: Awaitable[Any], _deadline: float) -> Any:
+    async def wait() -> Any:
+        return await awaitable
+
+    return asyncio.run(wait())
+
+
+def _json(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else msgspec.json.encode(value)
+
+
+class RunningProvider:
+    """A daemon in a thread of this process, its workers, and the hub they take tasks from."""
+
+    def __init__(self, hub: MemoryHub, daemon: Daemon, loop: asyncio.AbstractEventLoop) -> None:
+        self.hub = hub
+        self.daemon = daemon
+        self._loop = loop
+
+    def submit(self, action: str, payload: Any = None, account: Any = None) -> Handle:
+        """Send a task; its ``Handle`` has the result once it is there."""
+        return self.hub.submit(action, _json(payload), _json(account))
+
+    def run(self, action: str, payload: Any = None, account: Any = None, *, timeout: float = 10.0) -> Response:
+        """Send a task and wait for its response; ``TimeoutError`` after ``timeout`` seconds."""
+        return self.response(self.submit(action, payload, account), timeout=timeout)
+
+    def response(self, handle: Handle, *, timeout: float = 10.0) -> Response:
+        """Wait for the response to a task that was submitted."""
+        return msgspec.json.decode(handle.result(timeout).result, type=Response)
+
+    def stop(self) -> None:
+        """Ask the daemon to drain and stop, as SIGTERM would; a second time: at once."""
+        self._loop.call_soon_threadsafe(self.daemon.request_stop)
+
+    def reload(self) -> None:
+        """Ask it to load the provider's code again, as SIGHUP would."""
+        self._loop.call_soon_threadsafe(self.daemon.request_reload)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers, by slot."""
+        workers = sorted(self.daemon.pool.workers.values(), key=lambda worker: worker.slot)
+        return [worker.pid for worker in workers]
+
+
+@contextmanager
+def running(
+    target: str | Path | Provider | type[Provider], *, argv: list[str] | None = None, **settings: Any
+) -> Iterator[RunningProvider]:
+    """Run a provider in real workers against a hub in memory, until the block ends.
+
+    ``target`` is what ``arbd run`` takes, or a provider or class that can be found by name in its module. ``settings``
+    are those of ``arbd config``, with ``_`` for the dot (``hub_max_polls=4``); one unpinned worker is the default.
+    Raises what the daemon raises when it cannot start.
+    """
+    flags: dict[str, Any] = {"workers": 1, "pin": False, "log.level": "error"}
+    flags |= {_setting_name(attribute): value for attribute, value in settings.items()}
+    request = RunRequest(target=_place(target), argv=argv or [], flags=flags)
+    host = _Host(request)
+    thread = threading.Thread(target=host.run, name="arbd-test-daemon", daemon=True)
+    thread.start()
+    try:
+        yield host.wait_serving()
+    finally:
+        host.stop()
+        thread.join(STOP_TIMEOUT_S)
+    host.raise_failure()
+
+
+def _setting_name(attribute: str) -> str:
+    name = _BY_ATTRIBUTE.get(attribute)
+    if name is None:
+        raise ConfigError([f"there is no setting {attribute}; settings are {', '.join(_BY_ATTRIBUTE)}"])
+    return BY_NAME[name].name
+
+
+def _place(target: str | Path | Provider | type[Provider]) -> str:
+    if isinstance(target, (str, Path)):
+        return str(target)
+    cls = target if isinstance(target, type) else type(target)
+    module = __import__(cls.__module__, fromlist=["_"])
+    for name, value in vars(module).items():
+        if value is target:
+            return f"{cls.__module__}:{name}"
+    raise ConfigError(
+        [f"{target!r} is no name of module {cls.__module__!r}; workers import it by name, so give it one"]
+    )
+
+
+class _Host:
+    """The thread a test daemon lives in."""
+
+    def __init__(self, request: RunRequest) -> None:
+        self._request = request
+        self._hub = MemoryHub()
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._running: RunningProvider | None = None
+
+    def run(self) -> None:
+        import uvloop
+
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as exc:
+            self._failure = exc
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        from arbd.supervisor.main import Daemon
+
+        daemon = Daemon(
+            self._request,
+            lambda settings: self._hub.link(settings.name),
+            owns_process=False,
+            on_serving=self._ready.set,
+        )
+        self._running = RunningProvider(self._hub, daemon, asyncio.get_running_loop())
+        await daemon.run()
+
+    def wait_serving(self) -> RunningProvider:
+        if not self._ready.wait(START_TIMEOUT_S):
+            raise ArbdError(f"the provider was not ready after {START_TIMEOUT_S:g} s")
+        self.raise_failure()
+        assert self._running is not None
+        return self._running
+
+    def stop(self) -> None:
+        if self._running is not None:
+            try:
+                self._running.stop()
+            except RuntimeError:
+                pass  # its loop has ended already
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+
+if pytest is not None:
+
+    @pytest.fixture
+    def arbd_running() -> Iterator[Callable[..., RunningProvider]]:
+        """``arbd_running(target, **settings)``: like ``running``, stopped at the end of the test."""
+        with ExitStack() as stack:
+            yield lambda target, **settings: stack.enter_context(running(target, **settings))

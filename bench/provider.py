@@ -1,0 +1,59 @@
+"""The provider that the benchmarks run, under the real daemon: ``python -m arbd run bench/provider.py``.
+
+Its actions do as little as possible, or burn CPU in a known way, so that what is measured is arbd.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import Any
+
+from arbd import Provider
+
+provider = Provider(name="bench", execution_timeout=30)
+
+
+def burn(rounds: int) -> int:
+    """Pure Python work: the same function runs in workers and in bare processes."""
+    total = 0
+    for number in range(rounds):
+        total += number * number % 7
+    return total
+
+
+@provider.actions.register(name="nothing")
+def nothing() -> None:
+    """The trivial action."""
+
+
+@provider.actions.register(name="burn")
+def burn_action(rounds: int) -> int:
+    """CPU for a fixed amount of work."""
+    return burn(rounds)
+
+
+def _report(reader: str) -> None:
+    """Say who runs, and since when: one line into the named pipe of the benchmark."""
+    with open(reader, "w", encoding="ascii") as pipe:
+        pipe.write(f"{os.getpid()} {time.monotonic_ns()}\n")
+
+
+@provider.actions.register(name="hang_python", timeout=0.02)
+def hang_python(reader: str) -> None:
+    """An action that swallows its soft deadline: only the kill ends it."""
+    _report(reader)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:  # noqa: S112 # the point of this action: nothing that is raised stops it
+            continue
+
+
+@provider.actions.register(name="hang_c", timeout=0.02)
+def hang_c(reader: str) -> Any:
+    """A C call that does not return to the interpreter."""
+    _report(reader)
+    return hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)

@@ -1,0 +1,295 @@
+"""The command line: each command says what it should, wrong settings end with 78, and heavy packages stay unloaded."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from arbd import launch
+from arbd.cli import COMMANDS, cli
+from arbd.description import ActionInfo, Description
+from arbd.errors import HubError, TargetError, ZygoteError
+from arbd.secrets import placeholder
+
+ADD = ActionInfo(
+    name="add",
+    description="Add two numbers",
+    timeout=0.5,
+    payload_schema={
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer"},
+            "b": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+            "unit": {"enum": ["m", "s"]},
+            "path": {"$ref": "#/$defs/Path"},
+        },
+        "required": ["a"],
+        "$defs": {"Path": {"type": "array", "items": {"type": "string"}}},
+    },
+    account_schema={"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]},
+    signature="add(a, b)",
+    is_async=True,
+    notes=["b is easily overlooked"],
+)
+ECHO = ActionInfo("echo", "", None, {}, None, "echo(payload)", False)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # no arbd.toml but the test's own
+
+
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What ``describe`` is to give or raise; and afterwards, the arguments it was called with."""
+    script: list[Any] = [Description(given={"name": "calc", "execution_timeout": 2}, actions=[ADD, ECHO])]
+    calls: list[Any] = []
+
+    def describe(target: str, argv: list[str], environ: dict[str, str]) -> Description:
+        calls.append(target)
+        if isinstance(script[0], Exception):
+            raise script[0]
+        description: Description = script[0]
+        return description
+
+    monkeypatch.setattr(launch, "describe", describe)
+    return script
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[launch.RunRequest]:
+    """What the supervisor was asked to run; it answers with exit code 3."""
+    seen: list[launch.RunRequest] = []
+
+    def run(request: launch.RunRequest) -> int:
+        seen.append(request)
+        return 3
+
+    module = ModuleType("arbd.supervisor.main")
+    module.run = run  # type: ignore[attr-defined] # a stand-in for the whole module
+    monkeypatch.setitem(sys.modules, "arbd.supervisor.main", module)
+    return seen
+
+
+def arbd(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli, arguments, env=env, input=stdin)
+
+
+class TestHelp:
+    @pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
+    def test_every_command_explains_itself(self, arguments: list[str]) -> None:
+        result = arbd(*arguments, "--help")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.startswith("Usage: ")
+
+    @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"version", "demo"}))
+    def test_help_has_examples(self, command: str) -> None:
+        assert f"Examples:\n    arbd {command}" in arbd(command, "--help").stdout
+
+    def test_the_list_of_commands_cuts_no_sentence(self) -> None:
+        commands = arbd("--help").stdout.partition("Commands:")[2]
+        assert "..." not in commands
+
+    def test_an_unknown_command_is_a_usage_error(self) -> None:
+        assert arbd("fly").exit_code == 2
+
+
+class TestRun:
+    def test_target_arguments_and_flags_reach_the_supervisor_as_they_were_written(
+        self, requests: list[launch.RunRequest]
+    ) -> None:
+        options = ["--workers", "2", "--no-pin", "--timeout", "250ms", "--config", "x.toml"]
+        result = arbd("run", "my.module:build", *options, "--", "--region", "eu")
+        flags = {"workers": "2", "pin": False, "execution_timeout": "250ms"}
+        request = launch.RunRequest(
+            target="my.module:build", argv=["--region", "eu"], flags=flags, config_file="x.toml"
+        )
+        assert (requests, result.exit_code) == ([request], 3)
+
+    def test_without_a_target_that_of_the_settings_is_run(self, requests: list[launch.RunRequest]) -> None:
+        Path("arbd.toml").write_text('target = "from_toml"\n')
+        arbd("run")
+        arbd("run", env={"ARBD_TARGET": "from_environment"})
+        assert [request.target for request in requests] == ["from_toml", "from_environment"]
+
+    def test_without_any_target_it_is_a_usage_error(self, requests: list[launch.RunRequest]) -> None:
+        result = arbd("run")
+        assert (result.exit_code, requests) == (2, [])
+        assert "Missing argument 'TARGET'" in result.stderr
+
+    def test_a_script_is_run_as_one(self, requests: list[launch.RunRequest]) -> None:
+        arbd("run", "--script", "p.py")
+        assert requests == [launch.RunRequest(target="p.py", script=True)]
+
+
+class TestConfig:
+    def test_each_setting_is_shown_with_its_origin_and_secrets_are_not(self) -> None:
+        Path("arbd.toml").write_text('max_payload = "1MiB"\n')
+        result = arbd("config", "--name", "x", env={"PROVIDER_AUTH_TOKEN": "s3cret"})
+        lines = {tuple(line.split("  ")[0].split()): line.split()[1:] for line in result.stdout.splitlines()}
+        assert lines["name",] == ["x", "--name"]
+        assert lines["max_payload",] == ["1", "MiB", "arbd.toml"]
+        assert lines["hub.auth_token",] == ["[redacted]", "environment", "PROVIDER_AUTH_TOKEN"]
+        assert lines["pin",] == ["true", "default"]
+        assert "s3cret" not in result.output
+
+    def test_json(self) -> None:
+        shown = json.loads(arbd("config", "--json").stdout)
+        assert shown["execution_timeout"] == {"value": 1.0, "unit": "s", "from": "default"}
+
+    def test_with_a_target_the_constructor_counts(self, described: list[Any]) -> None:
+        shown = json.loads(arbd("config", "calc.py", "--json").stdout)
+        assert shown["name"] == {"value": "calc", "unit": "", "from": "constructor"}
+
+    def test_a_token_that_stands_in_for_the_environments_is_not_the_constructors(self, described: list[Any]) -> None:
+        described[0] = Description(given={"name": "c", "hub.auth_token": placeholder("s3cret-token")}, actions=[])
+        shown = json.loads(arbd("config", "c.py", "--json", env={"PROVIDER_AUTH_TOKEN": "s3cret-token"}).stdout)
+        assert shown["hub.auth_token"]["from"] == "environment PROVIDER_AUTH_TOKEN"
+
+    def test_all_problems_are_listed_and_the_code_is_78(self) -> None:
+        result = arbd("config", "--workers", "0", env={"ARBD_PREFETCH": "x", "ARBD_WORKER": "1"})
+        assert result.exit_code == 78
+        assert result.stderr == (
+            "arbd: 3 problems\n"
+            "  - environment ARBD_WORKER: no such setting; did you mean ARBD_WORKERS?\n"
+            "  - --workers: workers is '0'; allowed: auto, or a whole number from 1 to 1024\n"
+            "  - environment ARBD_PREFETCH: prefetch is 'x'; allowed: a whole number from 0 to 4096\n"
+        )
+
+
+class TestCheck:
+    def test_a_good_provider(self, described: list[Any]) -> None:
+        result = arbd("check", "calc.py", "--workers", "2")
+        assert result.exit_code == 0
+        assert result.stdout == (
+            "calc (calc.py), hub hub-grpc:50051, workers 2\n"
+            "\n"
+            "add: Add two numbers\n"
+            "  handler  async add(a, b)\n"
+            '  payload  a: integer, b?: number | null, unit?: "m" | "s", path?: [string]\n'
+            "  account  key: string\n"
+            "  timeout  0.5 s\n"
+            "  note     b is easily overlooked\n"
+            "\n"
+            "echo\n"
+            "  handler  echo(payload)\n"
+            "  payload  anything\n"
+            "  timeout  2 s (execution_timeout)\n"
+            "\n"
+            "No problems.\n"
+        )
+
+    def test_problems_and_threads_are_told_and_the_code_is_78(self, described: list[Any]) -> None:
+        described[0] = Description(given={"name": "x"}, actions=[], problems=["it is broken"], threads=["pool-1"])
+        result = arbd("check", "x.py")
+        assert result.exit_code == 78
+        assert "problem: it is broken\nproblem: the provider has no actions" in result.stdout
+        assert "threads running (pool-1)" in result.stdout
+
+    def test_json(self, described: list[Any]) -> None:
+        shown = json.loads(arbd("check", "calc.py", "--json").stdout)
+        assert (shown["good"], shown["name"]) == (True, "calc")
+        assert [action["name"] for action in shown["provider"]["actions"]] == ["add", "echo"]
+
+    def test_wrong_settings_fail_the_check(self, described: list[Any]) -> None:
+        assert arbd("check", "calc.py", "--workers", "0").exit_code == 78
+
+    @pytest.mark.parametrize(("error", "code"), [(TargetError(["no such file"]), 78), (ZygoteError("it broke"), 70)])
+    def test_a_target_that_cannot_be_loaded(self, described: list[Any], error: Exception, code: int) -> None:
+        described[0] = error
+        result = arbd("check", "calc.py")
+        assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"arbd: {error}\n")
+
+    def test_debug_adds_the_traceback_and_keeps_the_code(self, described: list[Any]) -> None:
+        described[0] = ZygoteError("it broke")
+        result = arbd("--debug", "check", "calc.py")
+        assert (result.exit_code, "Traceback (most recent call last)" in result.stderr) == (70, True)
+
+
+class TestSchema:
+    def test_every_action(self, described: list[Any]) -> None:
+        assert json.loads(arbd("schema", "calc.py").stdout) == {
+            "add": {"description": "Add two numbers", "payload": ADD.payload_schema, "account": ADD.account_schema},
+            "echo": {"description": "", "payload": {}},
+        }
+
+    def test_one_action(self, described: list[Any]) -> None:
+        assert json.loads(arbd("schema", "calc.py", "add").stdout) == ADD.payload_schema
+        assert json.loads(arbd("schema", "calc.py", "add", "--account").stdout) == ADD.account_schema
+
+    @pytest.mark.parametrize("arguments", [["sub"], ["--account"]])
+    def test_an_action_that_is_not_there(self, described: list[Any], arguments: list[str]) -> None:
+        assert arbd("schema", "calc.py", *arguments).exit_code == 2
+
+
+class TestSubmit:
+    """Only what is refused before anything is sent; the rest needs a hub: tests/process/test_cli_submit.py."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--payload", "{bad"], "Invalid value for --payload: not JSON: JSON is malformed"),
+            (["--payload", "@nowhere.json"], "Invalid value for --payload: nowhere.json: No such file or directory"),
+            (["--account", "x"], "Invalid value for --account: not JSON"),
+            (["--count", "0"], "Invalid value for '--count'"),
+            (["--timeout", "soon"], "Invalid value for '--timeout': 'soon'; allowed: seconds from 0 to 86400"),
+        ],
+    )
+    def test_wrong_options(self, arguments: list[str], message: str) -> None:
+        result = arbd("submit", "echo", *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+    def test_the_line_of_a_bad_payload_is_named(self) -> None:
+        result = arbd("submit", "echo", "--payload", "-", stdin='{"a": 1}\n\nnope\n')
+        assert result.exit_code == 2
+        assert "line 3 is not JSON" in result.stderr
+
+    def test_an_address_that_is_none(self) -> None:
+        assert arbd("submit", "echo", "--hub", "nowhere").exit_code == 78
+
+
+class TestDemo:
+    def test_its_options_and_exit_code_are_passed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from arbd.examples import demo
+
+        seen: list[dict[str, Any]] = []
+
+        def main(**options: Any) -> int:
+            seen.append(options)
+            return 1
+
+        monkeypatch.setattr(demo, "main", main)
+        result = arbd("demo", "--tasks", "10", "--workers", "2", "--json")
+        assert (seen, result.exit_code) == ([{"tasks": 10, "workers": "2", "json": True}], 1)
+
+
+class TestErrors:
+    def test_a_failure_while_running_is_1(self, requests: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        def run(_: launch.RunRequest) -> int:
+            raise HubError("INTERNAL", "no")
+
+        monkeypatch.setattr(sys.modules["arbd.supervisor.main"], "run", run)
+        result = arbd("run", "x")
+        assert (result.exit_code, result.stderr) == (1, "arbd: INTERNAL: no\n")
+
+
+def test_version_tells_what_a_bug_report_needs() -> None:
+    versions = json.loads(arbd("version", "--json").stdout)
+    assert {"arbd", "python", "platform", "grpcio", "msgspec"} <= set(versions)
+    assert arbd("version").stdout.split()[0] == "arbd"
+
+
+def test_the_failure_goes_to_the_file_it_is_given() -> None:
+    from arbd.cli import _Failure
+
+    file = io.StringIO()
+    _Failure(ZygoteError("it broke"), debug=True).show(file)
+    assert file.getvalue().splitlines()[-1] == "arbd: it broke"
