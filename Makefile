@@ -43,8 +43,12 @@ bench: $(call STAMP,$(BENCH_EXTRAS))
 bench-smoke: $(call STAMP,$(BENCH_EXTRAS))
 	ARBD_BENCH_SMOKE=1 $(BIN)/python -m pytest bench -q $(ARGS)
 
-protos: $(call STAMP,protos)
-	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=arbd/hub/pb --pyi_out=arbd/hub/pb protos/*.proto
+# The generator brings a protobuf of its own, so it has an environment of its own. Code made by 1.72 runs with
+# protobuf 6.30 and later, which is the lower bound in pyproject.toml.
+protos:
+	test -x .venvs/protos/bin/python || $(PYTHON) -m venv .venvs/protos
+	.venvs/protos/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools>=1.72,<1.73'
+	.venvs/protos/bin/python -m grpc_tools.protoc -I protos --python_out=arbd/hub/pb --pyi_out=arbd/hub/pb hub.proto arbd_client.proto
 
 clean:
 	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

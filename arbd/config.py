@@ -266,6 +266,12 @@ def from_flags(flags: Mapping[str, Any]) -> Layer:
     return Layer({name: Given(raw, _flag_written(BY_NAME[name].flag, raw)) for name, raw in given.items()})
 
 
+def secrets_in(layers: Iterable[Layer]) -> list[str]:
+    """Every secret the operator's layers hold."""
+    given = (item for layer in layers for item in layer.values.items())
+    return [str(value.raw) for name, value in given if BY_NAME[name].secret]
+
+
 def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
     """Merge the layers, later over earlier, over the defaults.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from arbd import target
-from arbd.config import BY_NAME, Layer, from_environment
+from arbd.config import from_environment, secrets_in
 from arbd.core.zygote_protocol import Boot, LogSettings
 from arbd.description import Description
 from arbd.errors import ConfigError
@@ -60,12 +60,6 @@ def start(provider: Provider) -> NoReturn:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # what multiprocessing uses too
     command = [sys.executable, *flags, "-m", "arbd", "run", "--script", place, "--", *sys.argv[1:]]
     os.execv(sys.executable, command)
-
-
-def secrets_in(layers: Iterable[Layer]) -> list[str]:
-    """Every secret the operator's layers hold."""
-    given = (item for layer in layers for item in layer.values.items())
-    return [str(value.raw) for name, value in given if BY_NAME[name].secret]
 
 
 def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:

@@ -188,3 +188,10 @@ def payload_too_large(size: int, limit: int, subject: Literal["payload", "accoun
         f"The {subject} has {size} bytes; this provider takes at most {limit}",
         {"error_code": "PAYLOAD_TOO_LARGE", "size": size, "limit": limit},
     )
+
+
+def result_too_large(size: int, limit: int) -> ProviderResponse:
+    """A result above the size the hub takes; both numbers in bytes, ``limit`` 0 if the hub has not said."""
+    than = f"the {limit} bytes the hub takes" if limit else "the hub takes"
+    data = {"error_code": "RESULT_TOO_LARGE", "size": size, **({"limit": limit} if limit else {})}
+    return error(f"Result of {size} bytes is larger than {than}", data)

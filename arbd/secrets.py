@@ -8,7 +8,7 @@ puts the real one back where the placeholder comes out again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 _MARK: Final = "arbd-redacted-"
 _SHORT: Final = 8  # a shorter secret is replaced only where it is the whole value: "a" is part of many words
@@ -30,6 +30,22 @@ def scrub(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
 def restore(text: str, secret: str) -> str:
     """The text with the placeholder of ``secret`` replaced by the secret itself."""
     return _swap(text, placeholder(secret), secret) if secret else text
+
+
+def own_settings(given: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """The constructor's settings as their author meant them: secrets back in their places. A token that is nothing but
+    a stand-in was read from the operator's variable, so it is the operator's setting and not the constructor's."""
+    own = dict(given)
+    token = own.get("hub.auth_token")
+    if isinstance(token, str):
+        known = list(secrets)
+        if token in map(placeholder, known):
+            del own["hub.auth_token"]
+        else:
+            for secret in known:
+                token = restore(token, secret)
+            own["hub.auth_token"] = token
+    return own
 
 
 def _swap(text: str, old: str, new: str) -> str:

@@ -196,7 +196,7 @@ class _Host:
 
         daemon = Daemon(
             self._request,
-            lambda settings: self._hub.link(settings.name),
+            lambda settings, _: self._hub.link(settings.name),
             owns_process=False,
             on_serving=self._ready.set,
         )

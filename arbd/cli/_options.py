@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.config import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve
+from arbd.config import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
 from arbd.config_files import read_layers, read_token
 from arbd.config_kinds import Kind
 from arbd.description import Description
-from arbd.secrets import placeholder
+from arbd.secrets import own_settings
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -37,9 +37,9 @@ class Given(msgspec.Struct, frozen=True):
 
         Raises ``ConfigError`` with every problem.
         """
-        constructor = from_constructor(_own(description.given) if description else {})
-        layers = [*read_layers(self.config_file, os.environ), constructor, from_flags(self.flags)]
-        return read_token(resolve(layers, required=["name"] if description else []))
+        layers, flags = read_layers(self.config_file, os.environ), from_flags(self.flags)
+        given = own_settings(description.given, secrets_in(layers)) if description else {}
+        return read_token(resolve([*layers, from_constructor(given), flags], required=["name"] if description else []))
 
     def target(self, target: str | None) -> str:
         """TARGET of the command line or, without one, of the settings; empty if neither has it."""
@@ -102,9 +102,3 @@ def _written(default: Any) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-def _own(given: dict[str, Any]) -> dict[str, Any]:
-    """Without a token that only stands in for the environment's: the zygote never saw the real one."""
-    token = str(given.get("hub.auth_token"))
-    return {name: value for name, value in given.items() if name != "hub.auth_token" or token != placeholder(token)}

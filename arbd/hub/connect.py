@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from arbd.config import Settings
+from arbd.encoding import Encoder
 from arbd.errors import ConfigError
 from arbd.hub.base import HubLink
 from arbd.hub.channel import Tls
 from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
+from arbd.response import result_too_large
 
 _ENVELOPE_ROOM = 64 * 1024  # what a message holds beside its large parts
 
 
-def make_link(settings: Settings) -> HubLink:
-    """A link as the settings say. Raises ``ConfigError`` for a TLS file that cannot be read."""
+def make_link(settings: Settings, encoder: Encoder) -> HubLink:
+    """A link as the settings say; ``encoder`` makes the responses that stand for results too large to be sent.
+
+    Raises ``ConfigError`` for a TLS file that cannot be read.
+    """
     problems: list[str] = []
     tls = Tls(
         ca=_read(settings.hub_tls_ca, "hub.tls_ca", problems),
@@ -35,9 +40,12 @@ def make_link(settings: Settings) -> HubLink:
             idle_min_s=settings.hub_idle_min,
             idle_max_s=settings.hub_idle_max,
             piggyback=settings.hub_piggyback,
-            tls=settings.hub_uses_tls or None,
+            tls=settings.hub_uses_tls,
             tls_options=tls,
             # A task above max_payload must still arrive, to be refused with a clear result.
+            too_large_result=lambda task, size, limit: encoder.encode_any_size(
+                task.action, result_too_large(size, limit)
+            ),
             max_receive=4 * settings.max_payload + _ENVELOPE_ROOM,
         )
     )

@@ -16,6 +16,7 @@ import msgspec
 
 from arbd.hub.pb import hub_pb2 as pb
 from arbd.model import Outcome, Task
+from arbd.response import result_too_large
 
 _SEEN_IDS: Final = (
     65_536  # more than the outbox and all rings can hold, so that no id is forgotten while its task lives
@@ -66,13 +67,8 @@ def encode_result(outcome: Outcome, options: ResultOptions, form: Form = Form.FU
 
 
 def plain_too_large(task: Task, size: int, limit: int) -> bytes:
-    """The response that stands for a result of ``size`` bytes; ``limit`` in bytes, 0 = unknown."""
-    than = f"the {limit} bytes the hub takes" if limit else "the hub takes"
-    data = {"error_code": "RESULT_TOO_LARGE", "size": size}
-    if limit:
-        data["limit"] = limit
-    message = f"Result of {size} bytes is larger than {than}"
-    return msgspec.json.encode({"status": "error", "message": message, "data": data})
+    """The response that stands for a result of ``size`` bytes; ``limit`` in bytes, 0 = unknown. Without an envelope."""
+    return msgspec.json.encode(result_too_large(size, limit))
 
 
 class SeenIds:

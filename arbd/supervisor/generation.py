@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from arbd.config import Layer, Resolved, Settings, from_constructor, from_flags, resolve
+from arbd.config import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
 from arbd.config_files import read_layers, read_token
 from arbd.core.zygote_protocol import Boot, Configure, LogSettings
 from arbd.description import Description
 from arbd.errors import ConfigError
-from arbd.launch import RunRequest, secrets_in, zygote_environment
+from arbd.launch import RunRequest, zygote_environment
 from arbd.logs import get_logger
-from arbd.secrets import placeholder, restore
+from arbd.secrets import own_settings
 from arbd.supervisor.zygote_link import ZygoteLink
 
 
@@ -39,12 +39,11 @@ async def load(request: RunRequest) -> Generation:
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
-        constructor = from_constructor(_given(zygote.description, secrets))
+        constructor = from_constructor(own_settings(zygote.description.given, secrets))
         resolved = read_token(resolve([*layers[:-1], constructor, layers[-1]], required=["name"]))
     except ConfigError:
         zygote.close()
         raise
-    _warn(zygote.description, resolved)
     return Generation(zygote, resolved)
 
 
@@ -56,22 +55,8 @@ def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:
         return None, exc.problems
 
 
-def _given(description: Description, secrets: list[str]) -> dict[str, object]:
-    """The constructor's settings with the operator's secrets back in their places; a token that is only the
-    stand-in was read from the operator's own variable, so it is not the constructor's."""
-    given = dict(description.given)
-    token = given.get("hub.auth_token")
-    if isinstance(token, str):
-        if any(token == placeholder(secret) for secret in secrets):
-            del given["hub.auth_token"]
-        for secret in secrets:
-            token = restore(token, secret)
-        if "hub.auth_token" in given:
-            given["hub.auth_token"] = token
-    return given
-
-
-def _warn(description: Description, resolved: Resolved) -> None:
+def warn(description: Description, resolved: Resolved) -> None:
+    """Log what is not wrong with a provider, but worth knowing."""
     log = get_logger("arbd.supervisor")
     if resolved.origin["hub.auth_token"] == "constructor":
         log.warning("token_in_source", hint="the hub token is in the provider's code; use PROVIDER_AUTH_TOKEN instead")

@@ -46,7 +46,7 @@ from arbd.supervisor.zygote_link import ZygoteLink
 
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 
-LinkMaker = Callable[[Settings], HubLink]
+LinkMaker = Callable[[Settings, Encoder], HubLink]
 
 
 def run(request: RunRequest) -> int:
@@ -149,12 +149,14 @@ class Daemon:
                 role="supervisor",
                 secrets=[settings.hub_auth_token],
             )
+        generation.warn(loaded.zygote.description, loaded.resolved)
         pinned = self._place(settings)
         self._bell = doorbell.create()
         self._outbox = MemoryOutbox()
-        self._link = self._make_link(settings)
+        encoder = self._encoder(settings)
+        self._link = self._make_link(settings, encoder)
         self._dispatcher = Dispatcher(settings.prefetch)
-        self._verdicts = Verdicts(self._outbox, self._encoder(settings), self._link)
+        self._verdicts = Verdicts(self._outbox, encoder, self._link)
         self.pool = Pool(pinned, settings.ring_size, self._bell, self)
         self._watch = Watch(settings.kill_grace, self._dispatcher, self.pool)
         self._intake = Intake(settings, self._dispatcher, self.pool, self._watch, self._verdicts, self._outbox)
