@@ -14,10 +14,15 @@ from arbd.errors import InvariantError
 
 
 class Running(NamedTuple):
-    """The task a worker began last. ``seq`` is 0 before its first."""
+    """The task a worker began last. ``seq`` is 0 before its first; ``since_ns`` is 0 when that task is finished and its
+    answer only waits for room in the result ring."""
 
     seq: int
     since_ns: int
+
+    def is_for(self, seq: int) -> bool:
+        """Whether it is this task, and not finished."""
+        return self.seq == seq and self.since_ns != 0
 
 
 class SupervisorCell:

@@ -3,7 +3,8 @@
 The supervisor learns nothing when a task starts: the worker writes number and time into its page. So nothing is
 armed per task. One timer is enough, because of a bound: a task that has not begun at the moment of a look
 cannot reach its hard deadline before ``now + shortest timeout + grace``. Looking then is never too late, and
-an idle daemon does not look at all.
+an idle daemon does not look at all. Shortest is the shortest of any action now and of any task that was sent
+before a reload changed the actions.
 
     look(now) ──> a worker past its hard deadline: kill        otherwise look again at the earliest of
                   * the hard deadline of each task that runs
@@ -59,8 +60,9 @@ class Deadlines:
         next_at: int | None = None
         for slot, running, outstanding in busy:
             assignment = outstanding.get(running.seq)
-            look_at = self.first_look_at(now_ns)
-            if assignment is not None:
+            shortest = min((round(sent.timeout * 1e9) for sent in outstanding.values()), default=self._shortest_ns)
+            look_at = now_ns + min(shortest, self._shortest_ns) + self._grace_ns
+            if assignment is not None and running.is_for(assignment.seq):
                 hard = self.hard_deadline(assignment, running.since_ns)
                 if now_ns >= hard:
                     overdue.append((slot, assignment))

@@ -16,7 +16,8 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     4     RESULT_HEAD       supervisor  bytes ever popped from it
     5     CONDEMNED         supervisor  STOP: begin no further task, you will be killed; LEAVE: exit when idle
     6     WORKER_SLEEPING   worker      1: asleep on its doorbell, or about to be: ring it
-    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun last, and when (CLOCK_MONOTONIC)
+    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun last, and when (CLOCK_MONOTONIC); 0: it is finished,
+                                        and its answer waits for room
     8     TASKS_DONE, BUSY_NS, CPU_NS   worker: totals since it started
 
 One more page, the *board*, belongs to the daemon as a whole:

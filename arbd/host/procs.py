@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 from typing import Final
 
@@ -47,8 +48,16 @@ def kill(pidfd: int) -> bool:
     return True
 
 
+def wait_gone(pidfd: int, timeout: float) -> None:
+    """Wait until a process has ended, at most ``timeout`` seconds."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(timeout * 1000)
+
+
 def kill_group(leader: int) -> None:
-    """SIGKILL to every process of a group. Safe only while its leader is not reaped: until then the number is taken."""
+    """SIGKILL to every process of a group. Safe while its leader is not reaped, or was just now: until then the number
+    is taken, and the kernel gives numbers out in turn."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:

@@ -8,15 +8,20 @@ Payloads are opaque here. This is also the port through which a link sees the da
 
 from __future__ import annotations
 
+from typing import Final
+
 from arbd.config import Settings
 from arbd.core.dispatch import Dispatcher
 from arbd.core.outbox import Outbox
 from arbd.description import Description
 from arbd.model import Task
-from arbd.response import ProviderResponse, aborted, action_not_found, payload_too_large
+from arbd.response import ProviderResponse, aborted, action_not_found, error, payload_too_large
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
+
+# An id travels in the ring even where the payload goes by reference: it must fit the smallest ring in any language.
+_MAX_ID_CHARS: Final = 1000
 
 
 class Intake:
@@ -38,6 +43,7 @@ class Intake:
         self._watch = watch
         self._verdicts = verdicts
         self._timeouts: dict[str, float] = {}
+        self._closed = False
 
     def set_actions(self, description: Description) -> None:
         """What can be run from now on. Tasks that wait for an action that is gone are told so."""
@@ -63,8 +69,12 @@ class Intake:
         self.pump()
 
     def _refusal(self, task: Task) -> ProviderResponse | None:
+        if self._closed:
+            return aborted(task.action)
         if task.action not in self._timeouts:
-            return action_not_found(task.action, list(self._timeouts))
+            return self._not_found(task)
+        if len(task.id) > _MAX_ID_CHARS:
+            return error(f"The task's id has {len(task.id)} characters; this provider takes at most {_MAX_ID_CHARS}")
         limit = self._settings.max_payload
         if len(task.payload) > limit:
             return payload_too_large(len(task.payload), limit)
@@ -72,17 +82,26 @@ class Intake:
             return payload_too_large(len(task.account), limit, "account")
         return None
 
+    def _not_found(self, task: Task) -> ProviderResponse:
+        return action_not_found(task.action, list(self._timeouts))
+
     def pump(self) -> None:
         """Send what can be sent."""
         dispatcher = self._dispatcher
         while (chosen := dispatcher.next_assignment()) is not None:
             worker_id, assignment = chosen
-            if not self._pool.send(worker_id, assignment):
+            if assignment.task.action not in self._timeouts:
+                # It came back from a worker that died, and meanwhile a reload has taken its action away.
+                dispatcher.finish(worker_id, assignment.seq, assignment.cost_ns)
+                self._verdicts.give(assignment.task, self._not_found(assignment.task))
+            elif self._pool.send(worker_id, assignment):
+                self._watch.on_dispatch()
+            else:
                 dispatcher.undo(worker_id, assignment)
                 break  # the next result makes room, and pumps again
-            self._watch.on_dispatch()
 
-    def abort_backlog(self) -> None:
-        """At the end of a drain: what no worker has begun is told that it will not be."""
+    def close(self) -> None:
+        """At the end of a drain: what no worker has begun, and what may still come, is told that it will not be."""
+        self._closed = True
         for assignment in self._dispatcher.drop_backlog():
             self._verdicts.give(assignment.task, aborted(assignment.task.action))

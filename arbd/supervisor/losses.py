@@ -29,9 +29,9 @@ class End(TypedDict, total=False):
 
 
 class Losses:
-    """Settles for workers that ended. ``collect`` takes a worker's results."""
+    """Settles for workers that ended. ``collect`` takes all of a worker's results."""
 
-    def __init__(self, dispatcher: Dispatcher, verdicts: Verdicts, collect: Callable[[Worker], int]) -> None:
+    def __init__(self, dispatcher: Dispatcher, verdicts: Verdicts, collect: Callable[[Worker], None]) -> None:
         self._dispatcher = dispatcher
         self._verdicts = verdicts
         self._collect = collect

@@ -6,7 +6,8 @@ slots; a slot is a place (a CPU), a worker id is one process, never used twice.
     spawn ─> STARTING ──READY record──> SERVING ──exit──> replaced at once
                  └──exit before ready──> replaced after a pause; too often: the daemon stops
 
-A reload starts the new generation's workers beside the old ones; each old one leaves when its successor is ready.
+A reload starts the new generation's workers beside the old ones, which leave once the first new one is ready: from that
+moment the new actions are in force, and no worker that does not have them gets a task.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from arbd.logs import get_logger
 from arbd.supervisor.zygote_link import ZygoteLink
 
 BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
+_GONE_TIMEOUT_S: Final = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
 
 
 class Worker:
@@ -41,6 +43,7 @@ class Worker:
         self.zygote = zygote
         self.state = State.STARTING
         self.booted = False
+        self.boot_timer: asyncio.TimerHandle | None = None
         self.damaged = False  # its result ring cannot be read
         self.pid = 0
         self._pidfd = -1
@@ -65,6 +68,12 @@ class Worker:
     def attach_process(self, pid: int, pidfd: int) -> None:
         """The process exists."""
         self.pid, self._pidfd = pid, pidfd
+
+    def stop_boot_timer(self) -> None:
+        """It is ready, or being killed."""
+        if self.boot_timer is not None:
+            self.boot_timer.cancel()
+            self.boot_timer = None
 
     def step(self, event: Event) -> None:
         """Move on in life; see ``arbd.core.lifecycle``."""
@@ -107,8 +116,16 @@ class Worker:
         if self._pidfd >= 0:
             procs.kill(self._pidfd)
 
+    def kill_for_the_zygote(self) -> None:
+        """The same, with what it started, and return when it is gone: its zygote is no longer there to do it."""
+        if self._pidfd >= 0:
+            procs.kill(self._pidfd)
+            procs.wait_gone(self._pidfd, _GONE_TIMEOUT_S)
+            procs.kill_group(self.pid)
+
     def close(self) -> None:
         """Give back everything; the process is gone, or will see its ends closed."""
+        self.stop_boot_timer()
         for fd in (self._cell_fd, self.bell, self._pidfd):
             if fd >= 0:
                 os.close(fd)
@@ -123,7 +140,7 @@ class PoolEvents(Protocol):
         """It takes tasks now."""
 
     def on_worker_retiring(self, worker: Worker) -> None:
-        """A newer one is there: it gets no more tasks, and leaves when it has finished those it has."""
+        """It gets no more tasks: a newer one is there, or it is dying."""
 
     def on_worker_gone(self, worker: Worker, status: int) -> None:
         """It ended: exit code, or minus a signal number. Its memory can still be read."""
@@ -135,11 +152,10 @@ class PoolEvents(Protocol):
 class Pool:
     """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, events: PoolEvents) -> None:
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int) -> None:
         self._cpus = cpus
         self._ring_bytes = ring_bytes
         self._results_bell = results_bell
-        self._events = events
         self._restarts = Restarts()
         self._log = get_logger("arbd.pool")
         self._next_id = 1
@@ -151,11 +167,16 @@ class Pool:
         self.board = memory.words_of(self._board_mapping)
         self.workers: dict[int, Worker] = {}
         self.zygote: ZygoteLink
+        self._events: PoolEvents
 
     # -- start, replace, retire ------------------------------------------------------------------------
 
+    def start(self, events: PoolEvents) -> None:
+        """Whom to tell; there are no workers before ``move_to``."""
+        self._events = events
+
     def move_to(self, zygote: ZygoteLink) -> None:
-        """Start a worker of this zygote in every slot; one that becomes ready there sends its predecessor away."""
+        """Start a worker of this zygote in every slot. Once the first of them is ready, all older workers leave."""
         self.zygote = zygote
         for slot in range(len(self._cpus)):
             self._spawn(slot)
@@ -167,24 +188,25 @@ class Pool:
         spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
         self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell))
         worker.handed_over()
-        self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
+        worker.boot_timer = self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
 
     def _spawn_if_needed(self, slot: int) -> None:
         has_successor = any(
             worker.slot == slot and worker.zygote is self.zygote and worker.state in (State.STARTING, State.SERVING)
             for worker in self.workers.values()
         )
-        if not self._closing and not has_successor:
+        if not self._closing and not has_successor and not self.zygote.lost:
             self._spawn(slot)
 
     def _give_up_booting(self, worker: Worker) -> None:
-        if worker.state is State.STARTING:
-            self._log.error("worker_boot_timeout", worker=worker.slot, seconds=BOOT_TIMEOUT_S)
-            self.kill(worker)
+        self._log.error("worker_boot_timeout", worker=worker.slot, seconds=BOOT_TIMEOUT_S)
+        self.kill(worker)
 
-    def _retire_predecessors(self, successor: Worker) -> None:
+    def _retire_older(self, newest: ZygoteLink) -> None:
+        if newest is not self.zygote:
+            return
         for worker in list(self.workers.values()):
-            if worker.slot != successor.slot or worker.zygote is successor.zygote:
+            if worker.zygote is newest:
                 continue
             if worker.state is State.SERVING:
                 worker.step(Event.RETIRE)
@@ -194,9 +216,14 @@ class Pool:
             elif worker.state is State.STARTING:
                 self.kill(worker)
 
+    def move_back(self, zygote: ZygoteLink) -> None:
+        """The workers of the newest generation cannot boot: the one before goes on."""
+        self.zygote = zygote
+
     def kill(self, worker: Worker) -> None:
         """End a worker now."""
         worker.step(Event.KILL)
+        worker.stop_boot_timer()
         worker.kill()
 
     # -- what the zygote and the rings say -------------------------------------------------------------
@@ -214,12 +241,13 @@ class Pool:
     def on_ready(self, worker: Worker) -> None:
         """Its first record has come."""
         worker.step(Event.READY)
+        worker.stop_boot_timer()
         if worker.state is State.SERVING:
             worker.booted = True
             self._restarts.booted()
             self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
+            self._retire_older(worker.zygote)
             self._events.on_worker_ready(worker)
-            self._retire_predecessors(worker)
 
     def on_exited(self, worker_id: int, status: int) -> None:
         """The zygote has reaped it: let its owner settle, then replace it."""
@@ -227,15 +255,23 @@ class Pool:
         if worker is None:
             return
         self._bury(worker, status)
-        if worker.booted:
+        if worker.booted or worker.zygote is not self.zygote:
             self._spawn_if_needed(worker.slot)
         elif not self._closing:
             self._retry_boot(worker, status)
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
-        """All its workers are dying with it. Nobody reports their ends any more, so make sure and settle."""
-        for worker in [worker for worker in self.workers.values() if worker.zygote is zygote]:
-            worker.kill()
+        """All its workers are dying with it, and nobody reports their ends any more.
+
+        First all of them are stopped, then their tasks are settled: a task that comes back from one must not be given
+        to another that is about to die.
+        """
+        lost = [worker for worker in self.workers.values() if worker.zygote is zygote]
+        for worker in lost:
+            worker.kill_for_the_zygote()
+            if worker.state is State.SERVING:
+                self._events.on_worker_retiring(worker)
+        for worker in lost:
             self._bury(worker, -signal.SIGKILL)
 
     def _bury(self, worker: Worker, status: int) -> None:

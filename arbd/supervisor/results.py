@@ -84,16 +84,30 @@ class Results:
         self._loop.call_soon(self._collect_all)
 
     def _collect_round(self) -> int:
-        collected = sum([self.collect(worker) for worker in list(self._pool.workers.values())])
+        collected = sum([self._take(worker) for worker in list(self._pool.workers.values())])
         if collected:
-            self._pump()
-            self._verdicts.announce()
-            self._link.slots_changed()
-            self._on_settled()
+            self._tell()
         return collected
 
-    def collect(self, worker: Worker) -> int:
-        """Take what one worker has answered so far; how many records. A worker whose ring is damaged is killed."""
+    def _tell(self) -> None:
+        """Results were taken: rings have room, the outbox has something to send, slots are free."""
+        self._pump()
+        self._verdicts.announce()
+        self._link.slots_changed()
+        self._on_settled()
+
+    def collect(self, worker: Worker) -> None:
+        """Take all that one worker has answered, for somebody who is about to judge it.
+
+        The doorbell that was rung for these results will find the ring empty, so their news is spread from here; not
+        at once, because what is free now depends on the judgement.
+        """
+        while self._take(worker):
+            pass
+        self._loop.call_soon(self._tell)
+
+    def _take(self, worker: Worker) -> int:
+        """A batch of what one worker has answered; how many records. A worker whose ring is damaged is killed."""
         if worker.damaged:
             return 0
         try:

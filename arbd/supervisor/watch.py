@@ -32,7 +32,7 @@ class Overdue(Protocol):
 
 
 class Watch:
-    """Looks at the right moments. ``collect`` takes a worker's results; ``on_timeout`` gives the verdict."""
+    """Looks at the right moments. ``collect`` takes all of a worker's results; ``on_timeout`` gives the verdict."""
 
     def __init__(self, grace_s: float, dispatcher: Dispatcher, pool: Pool) -> None:
         self._deadlines = Deadlines(grace_s)
@@ -42,19 +42,20 @@ class Watch:
         self._log = get_logger("arbd.watch")
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._collect: Callable[[Worker], int]
+        self._look_at_ns = 0
+        self._collect: Callable[[Worker], None]
         self._on_timeout: Overdue
 
-    def start(self, collect: Callable[[Worker], int], on_timeout: Overdue) -> None:
+    def start(self, collect: Callable[[Worker], None], on_timeout: Overdue) -> None:
         """Tell it whom to ask and whom to tell."""
         self._collect = collect
         self._on_timeout = on_timeout
 
     def set_shortest(self, timeout_s: float) -> None:
-        """The shortest timeout of any action."""
+        """The shortest timeout of any action. A look that is planned for what runs already stays."""
         self._deadlines.set_shortest(timeout_s)
         if self._timer is not None:
-            self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
+            self._arm(min(self._look_at_ns, self._deadlines.first_look_at(time.monotonic_ns())))
 
     def on_dispatch(self) -> None:
         """A task went to a worker: there is something to look at from now on."""
@@ -70,6 +71,7 @@ class Watch:
     def _arm(self, at_ns: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._look_at_ns = at_ns
         delay = max(0, at_ns - time.monotonic_ns()) / 1e9
         self._timer = self._loop.call_later(delay, self._look)
 
@@ -96,7 +98,7 @@ class Watch:
         if worker.state is not before:
             return  # its ring was unreadable, and it has been killed for that
         still_there = assignment.seq in self._dispatcher.outstanding(worker.id)
-        if not still_there or worker.cell.running().seq != assignment.seq:
+        if not still_there or not worker.cell.running().is_for(assignment.seq):
             worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
             return
         self._log.warning(

@@ -21,6 +21,7 @@ from arbd.errors import TargetError, ZygoteError
 from arbd.host import channel, memory
 
 _MAX_DESCRIPTION = 256 * 1024 * 1024
+_END_TIMEOUT_S = 1.0  # between the end of the stream and the end of the process: microseconds
 
 
 class ZygoteEvents(Protocol):
@@ -37,7 +38,8 @@ class ZygoteEvents(Protocol):
 
 
 class ZygoteLink:
-    """A running zygote. ``description`` is set once ``load`` has returned; ``numbers`` maps actions to theirs."""
+    """A running zygote. ``description`` is set once ``load`` has returned; ``numbers`` maps actions to theirs;
+    ``lost``: its process has ended by itself."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._process = process
@@ -47,6 +49,7 @@ class ZygoteLink:
         self._events: ZygoteEvents | None = None
         self.description: Description
         self.numbers: dict[str, int] = {}
+        self.lost = False
         self._loop.add_reader(control, self._on_readable)
 
     @classmethod
@@ -62,6 +65,8 @@ class ZygoteLink:
             link.description = await link._first
         except BaseException:
             link.close()
+            link._process.kill()  # it may hang in the author's code, and has no workers yet
+            await link.wait_gone()
             raise
         link.numbers = {action.name: number for number, action in enumerate(link.description.actions)}
         return link
@@ -80,8 +85,9 @@ class ZygoteLink:
 
     def close(self) -> None:
         """End the zygote, and with it every worker it has."""
-        self._loop.remove_reader(self._control)
-        self._control.close()
+        if self._control.fileno() >= 0:
+            self._loop.remove_reader(self._control)
+            self._control.close()
         self._events = None
 
     async def wait_gone(self, timeout: float = 5.0) -> None:
@@ -114,11 +120,17 @@ class ZygoteLink:
             self._events.on_exited(event.worker_id, event.status)
 
     def _on_end(self) -> None:
-        self._loop.remove_reader(self._control)
-        status = self._process.wait()
+        self.lost = True
+        events = self._events
+        self.close()
+        try:
+            status = self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # the author's code has closed the descriptor, and lives on
+            self._process.kill()
+            status = self._process.wait()
         self._settle_first(ZygoteError(f"the process that imports the provider ended with status {status}"))
-        if self._events is not None:
-            self._events.on_zygote_lost(self)
+        if events is not None:
+            events.on_zygote_lost(self)
 
     def _settle_first(self, answer: Description | Exception) -> None:
         if self._first.done():

@@ -135,12 +135,16 @@ class Loop:
         if len(answer) <= self._inline_limit:
             self._publish(frame.encode_result(seq, run_ns, used_ns, status, answer))
         else:
+            words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._send_parcel(answer)
             self._publish(frame.encode_result_reference(seq, run_ns, used_ns, status))
 
     def _publish(self, record: bytes) -> None:
-        while not self._results.push(record):
-            time.sleep(_RING_FULL_PAUSE_S)
+        if not self._results.push(record):
+            # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
+            self._words[layout.RUNNING_SINCE_NS] = 0
+            while not self._results.push(record):
+                time.sleep(_RING_FULL_PAUSE_S)
         self._fence()
         if self._board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)

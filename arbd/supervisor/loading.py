@@ -19,14 +19,14 @@ from arbd.secrets import own_settings
 from arbd.supervisor.zygote_link import ZygoteLink
 
 
-class Generation(NamedTuple):
+class Loaded(NamedTuple):
     """One loaded provider: its zygote, and the settings it runs with."""
 
     zygote: ZygoteLink
     resolved: Resolved
 
 
-async def load(request: RunRequest) -> Generation:
+async def load(request: RunRequest) -> Loaded:
     """Load the target of a request. Raises ``ConfigError`` with all that is wrong, or ``ZygoteError``."""
     layers = [*read_layers(request.config_file, os.environ), from_flags(request.flags)]
     secrets = secrets_in(layers)
@@ -44,7 +44,7 @@ async def load(request: RunRequest) -> Generation:
     except ConfigError:
         zygote.close()
         raise
-    return Generation(zygote, resolved)
+    return Loaded(zygote, resolved)
 
 
 def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:
