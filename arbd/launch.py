@@ -1,31 +1,20 @@
-"""How a provider comes to run: what the command line asks for, what ``provider.start()`` does, how a target is read.
+"""What the command line asks for: to run a target (``RunRequest``), or to tell what is in one (``describe``).
 
-    arbd run TARGET ──> RunRequest ──> arbd.supervisor.main.run
-    provider.start() ──> exec: python -m arbd run --script FILE      the same process, a clean memory
-
-``describe`` loads a target as ``run`` would, in a zygote of its own, and tells what is in it.
+``describe`` loads it as ``run`` would, in a zygote of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import msgspec
 
-from arbd import target
 from arbd.config import from_environment, secrets_in
 from arbd.core.zygote_protocol import Boot, LogSettings
 from arbd.description import Description
-from arbd.errors import ConfigError
 from arbd.secrets import scrub
-
-if TYPE_CHECKING:
-    from arbd.provider import Provider
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,28 +27,6 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     config_file: str | None = None
     script: bool = False
     dev: bool = False
-
-
-def start(provider: Provider) -> NoReturn:
-    """Replace this process by ``arbd run`` of the script it is running; see ``Provider.start``."""
-    if target.is_loading():
-        raise target.StartReached(provider)
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    # `python -m package` runs the module package.__main__.
-    place = spec.name if spec is not None else getattr(main, "__file__", None)
-    if place is None:
-        raise ConfigError(
-            [
-                "provider.start() needs a script or a module to run in its own processes, and this is an interactive "
-                "session; put the provider into a file, or try it with arbd.testing"
-            ]
-        )
-    sys.stdout.flush()
-    sys.stderr.flush()
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # what multiprocessing uses too
-    command = [sys.executable, *flags, "-m", "arbd", "run", "--script", place, "--", *sys.argv[1:]]
-    os.execv(sys.executable, command)
 
 
 def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:

@@ -164,13 +164,18 @@ def configure(
     _console = _console_renderer(stream) if _wants_console(format, stream) else None
     set_role(role, worker)
     number = LEVELS["critical"] if silent else _level_number(level)
-    _ConfiguredLogger.__bases__ = (Logger, structlog.make_filtering_bound_logger(number))
+    set_level(number)
     structlog.configure(processors=_PROCESSORS, wrapper_class=_ConfiguredLogger, logger_factory=_Sink)
     root = logging.getLogger()
     if _bridge not in root.handlers:
         root.addHandler(_bridge)
     root.setLevel(number)
     logging.captureWarnings(True)
+
+
+def set_level(level: str | int) -> None:
+    """The least important lines to write, for every logger without a level of its own."""
+    _ConfiguredLogger.__bases__ = (Logger, structlog.make_filtering_bound_logger(_level_number(level)))
 
 
 def set_role(role: str, worker: int | None = None) -> None:

@@ -96,7 +96,7 @@ class Provider:
 
     def start(self) -> None:
         """Run this provider: a script's last line. The process becomes ``arbd run`` and does not return from here."""
-        from arbd.launch import start
+        from arbd.start import start
 
         start(self)
 

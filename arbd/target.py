@@ -14,29 +14,13 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from arbd.errors import TargetError
-
-if TYPE_CHECKING:
-    from arbd.provider import Provider
+from arbd.provider import Provider
+from arbd.start import StartReached, loading
 
 FACTORY_NAME = "create_provider"
-
-_loading = False
-
-
-class StartReached(BaseException):
-    """``provider.start()`` was called while a target was being loaded; carries the provider."""
-
-    def __init__(self, provider: Provider) -> None:
-        super().__init__("provider.start() was reached")
-        self.provider = provider
-
-
-def is_loading() -> bool:
-    """Whether this process is loading a target, so that ``start()`` must hand its provider over."""
-    return _loading
 
 
 def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
@@ -44,16 +28,13 @@ def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
 
     ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``.
     """
-    global _loading
     place, _, attribute = _split(target)
-    _loading = True
     try:
-        module = _run_script(place, argv) if script else _import(place, argv)
-        return _provider_in(module, attribute, target)
+        with loading():
+            module = _run_script(place, argv) if script else _import(place, argv)
+            return _provider_in(module, attribute, target)
     except StartReached as reached:
         return reached.provider
-    finally:
-        _loading = False
 
 
 def author_files() -> list[str]:
@@ -140,8 +121,6 @@ def _provider_in(module: ModuleType, attribute: str, target: str) -> Provider:
 
 
 def _search(module: ModuleType, target: str) -> Any:
-    from arbd.provider import Provider
-
     members = vars(module)
     instances = {name: value for name, value in members.items() if isinstance(value, Provider)}
     if "provider" in instances:
@@ -168,8 +147,6 @@ def _search(module: ModuleType, target: str) -> Any:
 
 
 def _make(found: Any, target: str) -> Provider:
-    from arbd.provider import Provider
-
     if isinstance(found, Provider):
         return found
     made = found() if callable(found) else found

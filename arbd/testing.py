@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from arbd import logs
 from arbd.config import BY_NAME, TABLE
 from arbd.errors import ArbdError, ConfigError
 from arbd.hub.memory import Handle, MemoryHub
@@ -141,12 +142,14 @@ def running(
     request = RunRequest(target=_place(target), argv=argv or [], flags=flags)
     host = _Host(request)
     thread = threading.Thread(target=host.run, name="arbd-test-daemon", daemon=True)
+    logs.set_level(flags["log.level"])  # the daemon's own lines; logging as a whole belongs to the test
     thread.start()
     try:
         yield host.wait_serving()
     finally:
         host.stop()
         thread.join(STOP_TIMEOUT_S)
+        logs.set_level("info")
     host.raise_failure()
 
 

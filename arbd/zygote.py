@@ -29,6 +29,8 @@ from arbd.host import channel, memory, procs
 from arbd.provider import describe
 from arbd.worker import main as worker
 
+_NOT_STARTED = 71  # sysexits.h EX_OSERR, in place of an exit code
+
 
 class _Child(NamedTuple):
     worker_id: int
@@ -49,7 +51,9 @@ class Zygote:
         """Load, describe, then serve until the supervisor is gone."""
         self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
         self._threads = procs.threads_of_this_process()[1:]
-        self._send_description(describe(self._provider, self._threads, target.author_files()))
+        description = describe(self._provider, self._threads, target.author_files())
+        self._actions = [action.name for action in description.actions]
+        self._send_description(description)
         self._provider.redact()
         self._poll.register(self._control, select.POLLIN)
         # From here on the end of the stream tells that the supervisor is gone, and unlike a kernel signal it leaves
@@ -88,20 +92,31 @@ class Zygote:
             self._spawn(message, worker.Handles(*fds))
 
     def _spawn(self, spawn: protocol.Spawn, handles: worker.Handles) -> None:
+        try:
+            pid = self._start(spawn, handles)
+        except OSError as exc:  # no process to be had now; the workers there are go on
+            logs.get_logger("arbd.zygote").error("worker_not_started", worker=spawn.slot, reason=str(exc))
+            channel.send(self._control, protocol.encode(protocol.Exited(spawn.worker_id, _NOT_STARTED)))
+            return
+        finally:
+            for fd in handles:
+                os.close(fd)
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = _Child(spawn.worker_id, pid)
+        self._poll.register(pidfd, select.POLLIN)
+        channel.send(self._control, protocol.encode(protocol.Spawned(spawn.worker_id, pid)), (pidfd,))
+
+    def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> int:
+        """The process id of a new worker."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
         if self._threads:
-            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles)
+            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._actions)
         else:
             pid = os.fork()
             if pid == 0:
                 self._become_worker(spawn, handles)
-        pidfd = os.pidfd_open(pid)
-        self._children[pidfd] = _Child(spawn.worker_id, pid)
-        self._poll.register(pidfd, select.POLLIN)
-        for fd in handles:
-            os.close(fd)
-        channel.send(self._control, protocol.encode(protocol.Spawned(spawn.worker_id, pid)), (pidfd,))
+        return pid
 
     def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles) -> NoReturn:
         """In the forked child: let go of what is the zygote's, and never return into its loop."""
@@ -112,13 +127,15 @@ class Zygote:
             for pidfd in self._children:
                 os.close(pidfd)
             assert self._configure is not None
-            worker.run(self._provider, self._configure, spawn, handles, parent=zygote)
+            worker.run(self._provider, self._configure, spawn, handles, actions=self._actions, parent=zygote)
             status = 0
         except BaseException:
             logs.get_logger("arbd.worker").exception("worker_failed", worker=spawn.slot)
         finally:
-            sys.stdout.flush()
-            os._exit(status)
+            try:
+                sys.stdout.flush()
+            finally:  # nobody may read what the author printed; that must not send this process back into the loop
+                os._exit(status)
 
     def _bury(self, pidfd: int) -> None:
         """Kill what the dead worker started, while its number is still taken; only then reap it."""

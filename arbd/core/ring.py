@@ -82,7 +82,11 @@ class Producer:
         self._limit = int(words[head_word]) + size
 
     def push(self, record: bytes) -> bool:
-        """Append a record; ``False`` if there is no room for it now. Raises ``ValueError`` if it never fits."""
+        """Append a record; ``False`` if there is no room for it now.
+
+        Raises ``ValueError`` instead of ``False`` for a record longer than ``layout.largest_record``, which may never
+        fit, and ``RingCorruptError``.
+        """
         length = len(record)
         need = (length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN
         tail = self._tail
@@ -174,6 +178,8 @@ class Consumer:
             length = lengths[at >> 3]
             if length == WRAP:
                 head += size - at
+                if head >= tail:
+                    raise RingCorruptError(f"a wrap mark leads to {head}, where tail {tail} lets no record be")
                 continue
             end = head + ((length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN)
             if end > tail or at + RECORD_HEADER + length > size:
@@ -181,8 +187,6 @@ class Consumer:
             start = base + at
             append(store[start : start + length])
             head = end
-        if head > tail:
-            raise RingCorruptError(f"a wrap mark leads past tail {tail}")
         self._head = head
         self._words[self._head_word] = head
         return records

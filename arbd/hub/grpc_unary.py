@@ -174,16 +174,16 @@ class GrpcUnaryLink:
         self._connection.heard(now)
         self._gate.passed(started_at)
         if not self._gate.closed and self.stats.changed_to("up"):
-            self._log.info("hub connected", hub=self._target.address)
+            self._log.info("hub_connected", hub=self._target.address)
 
     def _troubled(self, outcome: Verdict, code: str, details: str) -> None:
         if not self.stats.changed_to("refused" if outcome is Verdict.REFUSED else "down"):
             return
         words = {"hub": self._target.address, "code": code, "details": self._clean(details)}
         if outcome is Verdict.REFUSED:
-            self._log.error("hub refuses the token", retry_every_s=self._options.refused_interval_s, **words)
+            self._log.error("hub_refuses_token", retry_every_s=self._options.refused_interval_s, **words)
         else:
-            self._log.warning("hub unavailable", **words)
+            self._log.warning("hub_unavailable", **words)
 
     def _clean(self, details: str) -> str:
         """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""
@@ -347,13 +347,13 @@ class GrpcUnaryLink:
         self.stats.dropped += 1
         code, details = _status(error)
         words = {"task_id": outcome.task.id, "action": outcome.task.action, "status": outcome.status}
-        self._log.error("hub refuses this result for good; dropped", code=code, details=self._clean(details), **words)
+        self._log.error("result_refused_for_good", code=code, details=self._clean(details), **words)
 
     def _take_piggyback(self, reply: bytes, submitted_id: str, seen: SeenIds) -> None:
         try:
             task = decode_task(reply)
         except Exception as error:
-            self._log.warning("answer to a result is no task; ignored", error=type(error).__name__)
+            self._log.warning("answer_is_no_task", error=type(error).__name__)
             return
         if task is not None and task.id != submitted_id and task.id not in seen:
             self._take(task)

@@ -110,7 +110,6 @@ class Daemon:
             drain = await self._start(loaded, started)
             await self._stop_requested.wait()
             sent_all = await drain.run(self.settings.drain_timeout)
-        self._log.info("stopped")
         if self._gave_up:
             return EXIT_ZYGOTE
         return EXIT_OK if sent_all else EXIT_FAILURE
@@ -150,7 +149,7 @@ class Daemon:
         outbox = MemoryOutbox()
         dispatcher = Dispatcher(settings.prefetch)
         verdicts = Verdicts(outbox, encoder, link)
-        started.callback(lambda: self._log.info("verdicts", **verdicts.counts))
+        started.callback(lambda: self._log.info("stopped", **verdicts.counts))
         pool = self.pool = Pool(pinned, settings.ring_size, bell)
         started.callback(pool.close)
         watch = Watch(settings.kill_grace, dispatcher, pool)

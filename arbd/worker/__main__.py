@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
     provider = target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
     provider.redact()
     worker.apply(spec.configure, provider)
-    worker.run(provider, spec.configure, spec.spawn, worker.Handles(*fds), parent=spec.parent)
+    handles = worker.Handles(*fds)
+    worker.run(provider, spec.configure, spec.spawn, handles, actions=spec.actions, parent=spec.parent)
     return 0
 
 

@@ -41,6 +41,7 @@ class ExecSpec(msgspec.Struct, frozen=True):
     boot: protocol.Boot
     configure: protocol.Configure
     spawn: protocol.Spawn
+    actions: list[str]
     parent: int
 
 
@@ -53,9 +54,19 @@ def apply(configure: protocol.Configure, provider: Provider) -> None:
 
 
 def run(
-    provider: Provider, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, *, parent: int
+    provider: Provider,
+    configure: protocol.Configure,
+    spawn: protocol.Spawn,
+    handles: Handles,
+    *,
+    actions: list[str],
+    parent: int,
 ) -> None:
-    """Be worker ``spawn.slot`` until told to leave. ``parent``: the zygote's process id."""
+    """Be worker ``spawn.slot`` until told to leave.
+
+    ``actions``: their names in the zygote's order, which gave them their numbers; a module that is imported again may
+    register them in another one. ``parent``: the zygote's process id.
+    """
     procs.die_with_parent(parent)
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
@@ -78,7 +89,7 @@ def run(
         bell=handles.bell,
         results_bell=handles.results_bell,
         side=socket.socket(fileno=handles.side),
-        actions=list(provider.actions),
+        actions=actions,
         context=context,
         timer=timer,
     ).run()
@@ -91,14 +102,17 @@ def ignore_termination() -> None:
         signal.signal(signum, lambda *_: None)
 
 
-def start_by_exec(boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles) -> int:
-    """Start a worker as a fresh interpreter; its process id."""
-    spec = ExecSpec(boot, configure, spawn, os.getpid())
+def start_by_exec(
+    boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, actions: list[str]
+) -> int:
+    """Start a worker as a fresh interpreter; its process id. ``actions`` as in ``run``."""
+    spec = ExecSpec(boot, configure, spawn, actions, os.getpid())
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
     for fd in fds:
         os.set_inheritable(fd, True)
-    arguments = [sys.executable, "-m", "arbd.worker", *map(str, fds)]
+    # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
+    arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
     pid = os.posix_spawn(sys.executable, arguments, os.environ)
     for fd in fds:
         os.set_inheritable(fd, False)

@@ -81,7 +81,7 @@ def test_commands_in_order(place: Path, environ: dict[str, str], background: lis
                         start_new_session=True,
                     )
                 )
-            _wait_for(log, b"listening" if command.startswith("arbd hub") else b"hub connected")
+            _wait_for(log, b"listening" if command.startswith("arbd hub") else b"hub_connected")
         else:
             subprocess.run(["sh", "-c", command], cwd=place, env=environ, check=True, timeout=60)
 
