@@ -30,6 +30,7 @@ from arbd.config_kinds import (
     power_of_two,
     seconds,
     size,
+    socket_place,
     switch,
     text,
     time_zone,
@@ -95,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_result: int
     outbox_limit: int
     ring_size: int
+    runtime_dir: str | None
+    control_socket: str
     hub_url: str
     hub_auth_token: str
     hub_auth_token_file: str | None
@@ -102,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_tls_ca: str | None
     hub_tls_cert: str | None
     hub_tls_key: str | None
+    hub_protocol: Literal["auto", "stream", "unary"]
     hub_max_polls: int
     hub_max_submits: int
     hub_long_poll: float
@@ -157,6 +161,11 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="Take no more tasks while this many results wait for the hub."),
     Setting("ring_size", power_of_two(16 * KIB, 256 * MIB), 256 * KIB,
             doc="The size of each shared-memory ring; two for every worker."),
+    Setting("runtime_dir", path(), None,
+            doc="Directory of the control socket; without it $RUNTIME_DIRECTORY, /run/arbd for root, "
+            "$XDG_RUNTIME_DIR/arbd or /tmp/arbd-UID."),
+    Setting("control.socket", socket_place(), "auto",
+            doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
     Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
             doc="Where the hub listens."),
     Setting("hub.auth_token", text(), "", env="PROVIDER_AUTH_TOKEN", argument="auth_token", secret=True,
@@ -171,6 +180,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="PEM file of this client's certificate chain."),
     Setting("hub.tls_key", path(), None,
             doc="PEM file of the private key of hub.tls_cert."),
+    Setting("hub.protocol", choice("auto", "stream", "unary"), "auto",
+            doc="auto: one stream if the hub has it, two calls per task if not."),
     Setting("hub.max_polls", whole(1, 1024, "calls"), 32,
             doc="The most GetTask calls in flight."),
     Setting("hub.max_submits", whole(1, 1024, "calls"), 32,

@@ -49,6 +49,11 @@ def path() -> Kind:
     return Kind("the path of a file", _text)
 
 
+def socket_place() -> Kind:
+    """The path of a Unix socket, or ``auto``, or ``off``."""
+    return Kind("auto, off, or the path of a socket", _text)
+
+
 def choice(*names: str) -> Kind:
     """One of a few words, in whatever case."""
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from arbd.rate_limit.spec import LimitSpec
+
 
 class ActionInfo(msgspec.Struct, frozen=True):
     """One registered action. ``timeout`` is in seconds; ``None``: the provider's ``execution_timeout``."""
@@ -27,12 +29,13 @@ class Description(msgspec.Struct, frozen=True):
     """A loaded provider.
 
     ``given`` holds the settings the author wrote into the constructor, by setting name (``hub.url``); a token among
-    them is the author's own. ``threads`` names the threads that importing the module left running, ``sources`` the
-    author's own files among those that were imported.
+    them is the author's own. ``limits`` are in the order of their seats. ``threads`` names the threads that importing
+    the module left running, ``sources`` the author's own files among those that were imported.
     """
 
     given: dict[str, Any]
     actions: list[ActionInfo]
+    limits: list[LimitSpec] = []
     problems: list[str] = []
     threads: list[str] = []
     sources: list[str] = []

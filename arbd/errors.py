@@ -13,6 +13,7 @@
     │   ├── InvalidAccountError      the caller: account does not fit its schema
     │   └── ResultError              the author: a return value that cannot be sent
     ├── HubError                     the hub: a call failed; ``code`` is the gRPC status name
+    ├── ControlError                 the operator: there is no such running daemon to ask, or it does not answer
     ├── ZygoteError                  the author's code failed to import, or its process died
     └── InvariantError               arbd itself: a bug; never raised by bad input
 
@@ -99,6 +100,10 @@ class HubError(ArbdError):
         self.code = code
         self.details = details
         super().__init__(f"{code}: {details}" if details else code)
+
+
+class ControlError(ArbdError):
+    """A running daemon could not be asked; the message says why and what to do."""
 
 
 class ZygoteError(ArbdError):

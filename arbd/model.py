@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 import msgspec
@@ -11,12 +12,21 @@ STATUSES: Final[tuple[Status, ...]] = ("success", "error", "limit")
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
-    """One task as the hub handed it out. The bytes are opaque here: only a worker decodes them."""
+    """One task as the hub handed it out. The bytes are opaque here: only a worker decodes them.
+
+    ``attempt``: 1 for the first time it is handed out. ``deadline``: when its result is worth nothing any more, in
+    seconds of the local monotonic clock. ``traceparent``: W3C trace context, empty if there is none. ``priority``: the
+    higher one first. Only a stream link and the embedded hub know more than the defaults.
+    """
 
     id: str
     action: str
     payload: bytes = b""
     account: bytes = b""
+    attempt: int = 1
+    deadline: float = math.inf
+    traceparent: str = ""
+    priority: int = 0
 
     def __repr__(self) -> str:
         return f"Task(id={self.id!r}, action={self.action!r})"  # never the payload: this may end in a log

@@ -14,6 +14,7 @@ from arbd.config import TABLE
 from arbd.description import ActionInfo, Description
 from arbd.errors import ConfigError
 from arbd.rate_limit import RateLimitMonitor
+from arbd.rate_limit.spec import LimitSpec
 from arbd.secrets import placeholder
 from arbd.zones import zone
 
@@ -104,8 +105,14 @@ class Provider:
         return f"<{type(self).__name__} {self.name!r}, actions: {', '.join(self.actions) or 'none'}>"
 
 
-def describe(provider: Provider, threads: Iterable[str] = (), sources: Iterable[str] = ()) -> Description:
-    """What the supervisor is told about ``provider``; ``threads`` its module started, ``sources`` its files.
+def describe(
+    provider: Provider,
+    threads: Iterable[str] = (),
+    sources: Iterable[str] = (),
+    limits: Iterable[LimitSpec] = (),
+) -> Description:
+    """What the supervisor is told about ``provider``; ``threads`` its module started, ``sources`` its files, the
+    ``limits`` of the monitors that exist.
 
     Comes before ``redact``: a token in the author's own code reaches the supervisor in this way only.
     """
@@ -113,6 +120,7 @@ def describe(provider: Provider, threads: Iterable[str] = (), sources: Iterable[
     return Description(
         given={setting_of[key]: value for key, value in provider.given.items()},
         actions=[_describe_action(action) for action in provider.actions.values()],
+        limits=list(limits),
         threads=list(threads),
         sources=list(sources),
     )

@@ -46,8 +46,9 @@ def start(provider: Provider) -> NoReturn:
         raise StartReached(provider)
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    # `python -m package` runs the module package.__main__.
-    place = spec.name if spec is not None else getattr(main, "__file__", None)
+    # `python -m package` runs the module package.__main__; `python directory` a file that is no module.
+    module = spec.name if spec is not None else "__main__"
+    place = module if module != "__main__" else getattr(main, "__file__", None)
     if place is None:
         raise ConfigError(
             [
@@ -58,5 +59,6 @@ def start(provider: Provider) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # what multiprocessing uses too
-    command = [sys.executable, *flags, "-m", "arbd", "run", "--script", place, "--", *sys.argv[1:]]
+    # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
+    command = [sys.executable, *flags, "-P", "-m", "arbd", "run", "--script", place, "--", *sys.argv[1:]]
     os.execv(sys.executable, command)

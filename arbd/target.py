@@ -10,17 +10,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
-import sysconfig
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, Final
 
 from arbd.errors import TargetError
 from arbd.provider import Provider
 from arbd.start import StartReached, loading
 
-FACTORY_NAME = "create_provider"
+FACTORY_NAME: Final = "create_provider"
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parent)
 
 
 def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
@@ -40,8 +43,11 @@ def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
 def author_files() -> list[str]:
     """Files of the modules loaded so far that are neither arbd's, Python's nor installed ones."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    installed = tuple({*sysconfig.get_paths().values(), str(Path(__file__).parent)})
-    return sorted(file for file in files if file and not file.startswith(installed))
+    return sorted(file for file in files if file and _is_authors(Path(file)))
+
+
+def _is_authors(file: Path) -> bool:
+    return _INSTALLED.isdisjoint(file.parts) and not any(map(file.is_relative_to, _NOT_THE_AUTHORS))
 
 
 def _split(target: str) -> tuple[str, str, str]:
@@ -65,6 +71,8 @@ def _import(place: str, argv: list[str]) -> ModuleType:
         path = _existing_file(place)
         sys.path.insert(0, str(path.parent))
         return _load_file(path.stem, path)
+    if place.startswith("."):
+        raise TargetError([f"TARGET {place!r} is neither a module nor a path/file.py"])
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(place)
@@ -77,17 +85,38 @@ def _import(place: str, argv: list[str]) -> ModuleType:
 
 
 def _run_script(place: str, argv: list[str]) -> ModuleType:
-    """Run a file as ``python FILE`` would, or a module as ``python -m MODULE`` would."""
+    return _run_file(place, argv) if _is_path(place) else _run_module(place, argv)
+
+
+def _run_file(place: str, argv: list[str]) -> ModuleType:
+    """As ``python FILE`` would."""
+    path = _existing_file(place)
     sys.argv = [place, *argv]
-    if _is_path(place):
-        path = _existing_file(place)
-        sys.path.insert(0, str(path.parent))
-        return _load_file("__main__", path)
+    sys.path.insert(0, str(path.parent))
+    code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    return _run_as_main(code, str(path), None)
+
+
+def _run_module(place: str, argv: list[str]) -> ModuleType:
+    """As ``python -m MODULE`` would."""
     sys.path.insert(0, str(Path.cwd()))
-    found = importlib.util.find_spec(place)
-    if found is None or found.origin is None:
-        raise TargetError([f"TARGET {place!r}: there is no such module"])
-    return _load_file("__main__", Path(found.origin), package=found.parent)
+    spec = importlib.util.find_spec(place)
+    get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
+    if spec is None or spec.origin is None or get_code is None:
+        raise TargetError([f"TARGET {place!r}: there is no such module to run"])
+    sys.argv = [spec.origin, *argv]
+    return _run_as_main(get_code(place), spec.origin, spec)
+
+
+def _run_as_main(code: CodeType, file: str, spec: ModuleSpec | None) -> ModuleType:
+    """What ``runpy`` does, but the module stays: its classes look names up in ``sys.modules["__main__"]``."""
+    main = ModuleType("__main__")
+    main.__file__ = file
+    main.__spec__ = spec
+    main.__package__ = spec.parent if spec else None
+    sys.modules["__main__"] = main
+    exec(code, vars(main))
+    return main
 
 
 def _existing_file(place: str) -> Path:
@@ -97,13 +126,11 @@ def _existing_file(place: str) -> Path:
     return path
 
 
-def _load_file(name: str, path: Path, package: str | None = None) -> ModuleType:
+def _load_file(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError([f"TARGET {str(path)!r} is no Python file"])
     module = importlib.util.module_from_spec(spec)
-    if package is not None:
-        module.__package__ = package  # for relative imports, which a plain "__main__" has not
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -22,19 +22,21 @@ this module in a ``conftest.py``: ``pytest_plugins = ["arbd.testing"]``.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from arbd import logs
 from arbd.config import BY_NAME, TABLE
-from arbd.errors import ArbdError, ConfigError
+from arbd.errors import EXIT_OK, ArbdError, ConfigError, ZygoteError
 from arbd.hub.memory import Handle, MemoryHub
 from arbd.launch import RunRequest
 from arbd.model import Status, Task
@@ -133,11 +135,11 @@ def running(
 ) -> Iterator[RunningProvider]:
     """Run a provider in real workers against a hub in memory, until the block ends.
 
-    ``target`` is what ``arbd run`` takes, or a provider or class that can be found by name in its module. ``settings``
+    ``target`` is what ``arbd run`` takes, or a provider or class that some module has under a global name. ``settings``
     are those of ``arbd config``, with ``_`` for the dot (``hub_max_polls=4``); one unpinned worker is the default.
     Raises what the daemon raises when it cannot start.
     """
-    flags: dict[str, Any] = {"workers": 1, "pin": False, "log.level": "error"}
+    flags: dict[str, Any] = {"workers": 1, "pin": False, "log.level": "error", "control.socket": "off"}
     flags |= {_setting_name(attribute): value for attribute, value in settings.items()}
     request = RunRequest(target=_place(target), argv=argv or [], flags=flags)
     host = _Host(request)
@@ -149,6 +151,8 @@ def running(
     finally:
         host.stop()
         thread.join(STOP_TIMEOUT_S)
+        if thread.is_alive():
+            raise ArbdError(f"the daemon did not stop within {STOP_TIMEOUT_S:g} s")
         logs.set_level("info")
     host.raise_failure()
 
@@ -163,14 +167,17 @@ def _setting_name(attribute: str) -> str:
 def _place(target: str | Path | Provider | type[Provider]) -> str:
     if isinstance(target, (str, Path)):
         return str(target)
-    cls = target if isinstance(target, type) else type(target)
-    module = __import__(cls.__module__, fromlist=["_"])
-    for name, value in vars(module).items():
-        if value is target:
-            return f"{cls.__module__}:{name}"
-    raise ConfigError(
-        [f"{target!r} is no name of module {cls.__module__!r}; workers import it by name, so give it one"]
-    )
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is target:
+                return f"{_place_of_module(module)}:{name}"
+    raise ConfigError([f"{target!r} is no global name of any module; workers import it by name, so give it one"])
+
+
+def _place_of_module(module: ModuleType) -> str:
+    """Its file where that is enough, because workers do not share this process's search path."""
+    file = getattr(module, "__file__", None)
+    return file if file and not module.__package__ else module.__name__
 
 
 class _Host:
@@ -204,7 +211,9 @@ class _Host:
             on_serving=self._ready.set,
         )
         self._running = RunningProvider(self._hub, daemon, asyncio.get_running_loop())
-        await daemon.run()
+        code = await daemon.run()
+        if code != EXIT_OK:
+            raise ZygoteError(f"the daemon ended by itself with exit code {code}; its log says why")
 
     def wait_serving(self) -> RunningProvider:
         if not self._ready.wait(START_TIMEOUT_S):

@@ -27,6 +27,7 @@ from arbd.description import Description
 from arbd.errors import ConfigError, RegistrationError
 from arbd.host import channel, memory, procs
 from arbd.provider import describe
+from arbd.rate_limit import registry
 from arbd.worker import main as worker
 
 _NOT_STARTED = 71  # sysexits.h EX_OSERR, in place of an exit code
@@ -51,8 +52,10 @@ class Zygote:
         """Load, describe, then serve until the supervisor is gone."""
         self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
         self._threads = procs.threads_of_this_process()[1:]
-        description = describe(self._provider, self._threads, target.author_files())
-        self._actions = [action.name for action in description.actions]
+        self._monitors = registry.collect(self._provider)  # kept, so that none of them is gone in the workers
+        limits = [monitor.spec for monitor in self._monitors]
+        description = describe(self._provider, self._threads, target.author_files(), limits)
+        self._numbers = worker.Numbers.of(description)
         self._send_description(description)
         self._provider.redact()
         self._poll.register(self._control, select.POLLIN)
@@ -111,7 +114,7 @@ class Zygote:
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
         if self._threads:
-            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._actions)
+            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._numbers)
         else:
             pid = os.fork()
             if pid == 0:
@@ -127,7 +130,7 @@ class Zygote:
             for pidfd in self._children:
                 os.close(pidfd)
             assert self._configure is not None
-            worker.run(self._provider, self._configure, spawn, handles, actions=self._actions, parent=zygote)
+            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
             status = 0
         except BaseException:
             logs.get_logger("arbd.worker").exception("worker_failed", worker=spawn.slot)

@@ -12,6 +12,8 @@ from typing import Any
 
 from arbd import Provider
 
+HANG_TIMEOUT_S = 0.02
+
 provider = Provider(name="bench", execution_timeout=30)
 
 
@@ -19,7 +21,7 @@ def burn(rounds: int) -> int:
     """Pure Python work: the same function runs in workers and in bare processes."""
     total = 0
     for number in range(rounds):
-        total += number * number % 7
+        total = (total * 31 + number) % 65_521
     return total
 
 
@@ -34,26 +36,26 @@ def burn_action(rounds: int) -> int:
     return burn(rounds)
 
 
-def _report(reader: str) -> None:
+def _report(place: str) -> None:
     """Say who runs, and since when: one line into the named pipe of the benchmark."""
-    with open(reader, "w", encoding="ascii") as pipe:
+    with open(place, "w", encoding="ascii") as pipe:
         pipe.write(f"{os.getpid()} {time.monotonic_ns()}\n")
 
 
-@provider.actions.register(name="hang_python", timeout=0.02)
-def hang_python(reader: str) -> None:
+@provider.actions.register(name="hang_python", timeout=HANG_TIMEOUT_S)
+def hang_python(pipe: str) -> None:
     """An action that swallows its soft deadline: only the kill ends it."""
-    _report(reader)
+    _report(pipe)
     while True:
         try:
             while True:
                 pass
-        except BaseException:  # noqa: S112 # the point of this action: nothing that is raised stops it
+        except BaseException:  # the point of this action: nothing that is raised stops it
             continue
 
 
-@provider.actions.register(name="hang_c", timeout=0.02)
-def hang_c(reader: str) -> Any:
+@provider.actions.register(name="hang_c", timeout=HANG_TIMEOUT_S)
+def hang_c(pipe: str) -> Any:
     """A C call that does not return to the interpreter."""
-    _report(reader)
+    _report(pipe)
     return hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)

@@ -13,6 +13,7 @@ from arbd.config_kinds import show_size
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Column, Table
 
 _WIDTH_WITHOUT_TERMINAL: Final = 120
 
@@ -24,13 +25,18 @@ def json_document(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; as wide as the terminal, or 120 columns where there is none."""
+    console().print(drawn(columns, rows))
+
+
+def drawn(columns: Sequence[str | Column], rows: Iterable[Sequence[str]]) -> Table:
+    """A table, not yet printed."""
     from rich import box
     from rich.table import Table
 
-    drawn = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for row in rows:
-        drawn.add_row(*row)
-    console().print(drawn)
+        table.add_row(*row)
+    return table
 
 
 def console() -> Console:

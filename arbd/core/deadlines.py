@@ -1,14 +1,14 @@
 """When a worker must be killed, and when to look again.
 
 The supervisor learns nothing when a task starts: the worker writes number and time into its page. So nothing is
-armed per task. One timer is enough, because of a bound: a task that has not begun at the moment of a look
-cannot reach its hard deadline before ``now + shortest timeout + grace``. Looking then is never too late, and
-an idle daemon does not look at all. Shortest is the shortest of any action now and of any task that was sent
-before a reload changed the actions.
+armed per task. One timer is enough, because of a bound: whatever has not begun at the moment of a look, sent already
+or not, cannot reach its hard deadline before ``now + its timeout + grace``. Looking then is never too late, and an
+idle daemon does not look at all.
 
     look(now) ──> a worker past its hard deadline: kill        otherwise look again at the earliest of
                   * the hard deadline of each task that runs
-                  * now + shortest timeout + grace, if anything waits in a ring or may just have begun
+                  * now + timeout + grace of each task that waits (a reload may have changed its action since)
+                  * now + shortest timeout + grace, for what may be sent meanwhile
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Busy(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Who is overdue, with the task that ran too long; and when to look next (``None``: not until a dispatch)."""
+    """Who is overdue, with the task that ran too long; and when to look next (``None``: not until a dispatch, because
+    nobody is busy)."""
 
     overdue: list[tuple[int, Assignment]]
     next_at_ns: int | None
@@ -47,7 +48,7 @@ class Deadlines:
         self._shortest_ns = round(timeout_s * 1e9)
 
     def first_look_at(self, now_ns: int) -> int:
-        """When to look after a dispatch to an idle daemon."""
+        """When to look, at the latest, if anything may be sent from now on."""
         return now_ns + self._shortest_ns + self._grace_ns
 
     def hard_deadline(self, assignment: Assignment, since_ns: int) -> int:
@@ -55,18 +56,16 @@ class Deadlines:
         return since_ns + round(assignment.timeout * 1e9) + self._grace_ns
 
     def look(self, now_ns: int, busy: Iterable[Busy]) -> Look:
-        """Judge every busy worker at this moment."""
+        """Judge every busy worker. ``now_ns`` must be read before the workers' pages are."""
         overdue: list[tuple[int, Assignment]] = []
         next_at: int | None = None
         for slot, running, outstanding in busy:
-            assignment = outstanding.get(running.seq)
-            shortest = min((round(sent.timeout * 1e9) for sent in outstanding.values()), default=self._shortest_ns)
-            look_at = now_ns + min(shortest, self._shortest_ns) + self._grace_ns
-            if assignment is not None and running.is_for(assignment.seq):
-                hard = self.hard_deadline(assignment, running.since_ns)
-                if now_ns >= hard:
+            next_at = self.first_look_at(now_ns) if next_at is None else next_at
+            for seq, assignment in outstanding.items():
+                begun = running.is_for(seq)
+                hard = self.hard_deadline(assignment, running.since_ns if begun else now_ns)
+                if begun and now_ns >= hard:
                     overdue.append((slot, assignment))
-                    continue
-                look_at = hard if len(outstanding) == 1 else min(hard, look_at)
-            next_at = look_at if next_at is None else min(next_at, look_at)
+                else:
+                    next_at = min(next_at, hard)
         return Look(overdue, next_at)

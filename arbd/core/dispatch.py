@@ -16,8 +16,8 @@ all, because the hub call that it would save is too small a part of them.
 How long an action takes is learned per action from its runs: up at once, down slowly, so that one slow run stops
 tasks from piling up behind the next. An action never seen counts as long.
 
-Invariants: each task offered comes back exactly once, as ``finish``, ``Lost`` or from ``drop_backlog``; a sequence
-number is never used twice; ``free_slots`` is exact at every moment and costs O(1).
+Invariants: each task offered comes back exactly once, from ``finish``, as a ``Loss`` or from ``drop_backlog``; a
+sequence number is never used twice; ``free_slots`` is exact at every moment and costs O(1).
 """
 
 from __future__ import annotations
@@ -146,13 +146,17 @@ class Dispatcher:
         self._settle(worker_id, self._workers[worker_id], assignment.seq)
         self._backlog.appendleft(assignment)
 
-    def finish(self, worker_id: int, seq: int, run_ns: int) -> Assignment | None:
-        """A worker answered; ``None`` if it no longer has this task, because a verdict was given before."""
+    def finish(self, worker_id: int, seq: int, run_ns: int | None) -> Assignment | None:
+        """A worker is done with a task; ``None`` if it no longer has it, because a verdict was given before.
+
+        ``run_ns``: how long it ran; ``None`` if nobody knows, so that nothing is learned from it.
+        """
         worker = self._workers.get(worker_id)
         if worker is None or seq not in worker.outstanding:
             return None
         assignment = self._settle(worker_id, worker, seq)
-        self._learn(assignment.task.action, run_ns)
+        if run_ns is not None:
+            self._learn(assignment.task.action, run_ns)
         return assignment
 
     def drop_backlog(self) -> list[Assignment]:

@@ -24,6 +24,22 @@ One more page, the *board*, belongs to the daemon as a whole:
 
     0     SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
 
+Behind the rings of a cell lies the worker's *ledger*: for each rate limit of the provider one *seat* of 512 bytes::
+
+    line  word              writer      meaning
+    0     GRANTED           supervisor  starts this worker was ever allowed
+          NOT_BEFORE_NS     supervisor  the one grant that is left may be used from this moment on
+          ANSWERED          supervisor  the last question it has answered
+          NEXT_AT_NS        supervisor  before this moment asking is of no use; 0: ask
+    1     COUNT .. LEVEL    supervisor  how much of the limit is used, for responses
+    2     SPENT             worker      starts it ever made
+          RETURNED          worker      grants it ever gave back
+          LAST_START_NS     worker      when the last of them was
+          ENDED, WALL_NS, SEAT_CPU_NS   worker: calls that ended, and what they took; only where it is measured
+    3     ASKED, NEED, UNTIL_NS         worker: its last question: how many, and how long it can wait for them
+          REFUSED           worker      calls it turned away
+    4-7   MEMBERS           supervisor  who else draws on the limit: the length in bytes, then names, one per line
+
 The design leans on x86-64's store order: a payload is visible before the index that publishes it, because
 stores become visible in program order. ``host.platform.require_supported`` refuses to start elsewhere.
 """
@@ -62,6 +78,31 @@ LEAVE: Final = 2
 # The board.
 SUPERVISOR_SLEEPING: Final = 0
 
+# A seat of a ledger, as indices into its words.
+SEAT_WORDS: Final = 8 * LINE
+GRANTED: Final = 0
+NOT_BEFORE_NS: Final = 1
+ANSWERED: Final = 2
+NEXT_AT_NS: Final = 3
+COUNT: Final = 1 * LINE
+TOTAL_WALL_NS: Final = 1 * LINE + 1
+TOTAL_CPU_NS: Final = 1 * LINE + 2
+CALL_USAGE_PPM: Final = 1 * LINE + 3
+CPU_USAGE_PPM: Final = 1 * LINE + 4
+LEVEL: Final = 1 * LINE + 5
+SPENT: Final = 2 * LINE
+RETURNED: Final = 2 * LINE + 1
+LAST_START_NS: Final = 2 * LINE + 2
+ENDED: Final = 2 * LINE + 3
+WALL_NS: Final = 2 * LINE + 4
+SEAT_CPU_NS: Final = 2 * LINE + 5
+ASKED: Final = 3 * LINE
+NEED: Final = 3 * LINE + 1
+UNTIL_NS: Final = 3 * LINE + 2
+REFUSED: Final = 3 * LINE + 3
+MEMBERS: Final = 4 * LINE
+MEMBERS_BYTES: Final = (4 * LINE - 1) * 8
+
 # Rings.
 RECORD_HEADER: Final = 8  # bytes: the length of the record, as one 64-bit word
 RECORD_ALIGN: Final = 8  # records start on a word, so that their length is stored in one piece
@@ -70,9 +111,14 @@ MIN_RING_BYTES: Final = 16 * 1024
 MAX_RECORD_FRACTION: Final = 4  # a longer record than ring/4 goes by reference, so that a few always fit
 
 
-def cell_bytes(ring_bytes: int) -> int:
-    """Size of a cell whose rings hold ``ring_bytes`` each."""
-    return PAGE_BYTES + 2 * ring_bytes
+def cell_bytes(ring_bytes: int, limits: int = 0) -> int:
+    """Size of a cell whose rings hold ``ring_bytes`` each, and whose worker has that many rate limits."""
+    return PAGE_BYTES + 2 * ring_bytes + limits * SEAT_WORDS * 8
+
+
+def seat_at(ring_bytes: int, number: int) -> int:
+    """Where the seat of a limit begins, as an index into the cell's words."""
+    return (PAGE_BYTES + 2 * ring_bytes) // 8 + number * SEAT_WORDS
 
 
 def largest_record(ring_bytes: int) -> int:

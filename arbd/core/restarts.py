@@ -10,24 +10,27 @@ from __future__ import annotations
 
 from typing import Final
 
+import backoff
+
 MAX_BOOT_FAILURES: Final = 5
 FIRST_PAUSE_S: Final = 0.1
-MAX_PAUSE_S: Final = 5.0
 
 
 class Restarts:
     """Counts boot failures in a row."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self.booted()
 
     def booted(self) -> None:
-        """A worker became ready."""
+        """A worker became ready: the row has ended."""
         self._failures = 0
+        self._pauses = backoff.expo(factor=FIRST_PAUSE_S)
+        next(self._pauses)  # its first value is for starting the generator
 
     def boot_failed(self) -> float | None:
         """A worker ended before it was ready. Seconds to wait before the next start, or ``None``: give up."""
         self._failures += 1
         if self._failures >= MAX_BOOT_FAILURES:
             return None
-        return float(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._failures - 1)))
+        return float(next(self._pauses))

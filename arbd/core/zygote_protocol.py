@@ -4,12 +4,13 @@
       Boot  ─────────────────────────────────────>  imports the target
            <──────────── Described (+ parcel) or Failed
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
-      Spawn (+ 5 descriptors)  ──────────────────>  forks
+      Spawn (+ 7 descriptors)  ──────────────────>  forks
            <──────────── Spawned (+ pidfd)
            <──────────── Exited                     a worker ended, its group killed, its status read
       (end of stream)  ──────────────────────────>  kills every worker, leaves
 
-The descriptors of ``Spawn``, in order: cell, task doorbell, board, results doorbell, side socket.
+The descriptors of ``Spawn``, in order: cell, task doorbell, board, results doorbell, side socket,
+limits doorbell, answers doorbell.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ def send(end: socket.socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
 def receive(end: socket.socket) -> tuple[bytes, list[int]]:
     """The next message with its descriptors, closed on exec; an empty message means the other end is gone."""
     try:
-        message, fds, _flags, _address = socket.recv_fds(end, MAX_MESSAGE, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        message, fds, _flags, _address = socket.recv_fds(end, MAX_MESSAGE, _MAX_FDS)
     except ConnectionResetError:
         return b"", []
     for fd in fds:
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # MSG_CMSG_CLOEXEC would do, but Python's recv_fds drops its flags
     return message, fds

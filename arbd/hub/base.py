@@ -2,6 +2,7 @@
 owns *how many* tasks may come (``free_slots``) and *which* results go (the outbox).
 
         hub ──task──> link ── on_task(task) ──> supervisor          at most ``free_slots()`` more at a time
+        hub ─cancel─> link ── on_cancel(ids) ─> supervisor          only where the protocol has it
         hub <─result─ link <── outbox.take() ── supervisor          ``results_ready()`` says there is one
 
 All methods are called on the supervisor's event loop; callbacks are plain functions and must not block.
@@ -9,10 +10,12 @@ All methods are called on the supervisor's event loop; callbacks are plain funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from arbd.core.outbox import Outbox
+from arbd.description import ActionInfo
+from arbd.hub.stats import LinkStats
 from arbd.model import Task
 
 
@@ -25,12 +28,26 @@ class HubPort(Protocol):
     def free_slots(self) -> int:
         """How many more tasks could start soon, not counting polls the link has under way."""
 
+    @property
+    def actions(self) -> Sequence[ActionInfo]:
+        """What can be run. Another object whenever it has changed."""
+
     def on_task(self, task: Task) -> None:
         """Take one task over. Never fails, never blocks; the task gets exactly one outcome."""
+
+    def on_tasks(self, tasks: Sequence[Task]) -> None:
+        """The same for many at once, in their order: cheaper than one by one."""
+
+    def on_cancel(self, task_ids: Sequence[str]) -> None:
+        """Nobody wants these results any more. Each task still gets its outcome; an id that is not known is ignored."""
 
 
 class HubLink(Protocol):
     """A connection to a hub."""
+
+    @property
+    def stats(self) -> LinkStats:
+        """What it has counted, and the state it is in."""
 
     async def start(self, port: HubPort) -> None:
         """Begin to take tasks and send results. Returns at once; a hub that is down is no error."""

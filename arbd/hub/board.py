@@ -4,52 +4,63 @@ Not a server: no I/O and no clock. Times are seconds of one monotonic clock and 
 
                hand_out                        record_result
     QUEUED ──────────────> LEASED ──────────────────────────────> FINISHED
-      ^                      │                                        ^
-      └──── lease expired ───┘── lease expired, attempts used up ─────┘  (verdict by the board: LEASE_EXPIRED)
-            or given back
+      ^  │                   │ ^ └─ renew                             ^
+      │  │                   │ └─┘                                    │
+      └──┼─ lease expired ───┘── lease expired, no attempts left ─────┤  (verdict by the board: LEASE_EXPIRED)
+         │  or given back                                             │
+         └── cancelled, or its time is over ──────────────────────────┘  (verdict by the board: CANCELLED, EXPIRED)
 
 Invariants:
 
 * a task is handed out only while QUEUED, so never to two providers at once unless a lease expired in between;
 * the first verdict wins, also when it comes after its lease expired; later ones are recorded, not counted;
-* a finished task never leaves FINISHED; every result of a batch is listed exactly once, in order of finishing.
+* a finished task never leaves FINISHED; every result of a batch is listed exactly once, in order of finishing;
+* a task that is cancelled while LEASED gets its verdict from whoever has it, or when that lease ends.
 
-Each operation is O(1), amortised: one lease length for all makes the leases a queue, and a record that was finished
-meanwhile is skipped when its turn comes. Finished tasks beyond ``keep_finished`` are forgotten, oldest first.
+Each operation is O(1), amortised (``queues``, ``leases``); O(log n) for tasks that have a time limit of their own.
+Finished tasks beyond ``keep_finished`` are forgotten, oldest first.
 """
 
 from __future__ import annotations
 
 import enum
+import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from arbd.errors import ArbdError
+from arbd.hub.leases import NOT_LEASED, Leases
+from arbd.hub.queues import ANYBODY, TaskQueues
 from arbd.model import STATUSES, Task
-
-ANYBODY: Final = ""
-"""The provider name of a task that any provider may have."""
 
 
 class NewTask(msgspec.Struct, frozen=True, gc=False):
-    """A task to be submitted. ``id``: empty = the board makes one. ``provider``: empty = any provider."""
+    """A task to be submitted. ``id``: empty = the board makes one. ``provider``: empty = any provider.
+
+    ``priority``: the higher one is handed out first. ``timeout``: seconds after which its result is worth nothing, 0 =
+    no such time. ``traceparent``: W3C trace context.
+    """
 
     action: str
     payload: bytes = b""
     account: bytes = b""
     id: str = ""
     provider: str = ANYBODY
+    priority: int = 0
+    timeout: float = 0.0
+    traceparent: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened to a task, ``at`` seconds of the board's clock.
 
-    ``kind`` is one of: submitted, handed_out, given_back, expired, result, result_late (its lease was over, it is
-    the first verdict all the same), result_duplicate (not counted), gave_up.
+    ``kind`` is one of: submitted, handed_out, renewed, given_back, expired, cancelled, result, result_late (its lease
+    was over, it is the first verdict all the same), result_duplicate (not counted), gave_up.
     """
 
     at: float
@@ -102,12 +113,24 @@ class _State(enum.Enum):
 class _Record(msgspec.Struct, gc=True):
     task: Task
     provider: str  # who may have it
+    number: int
     batch: _Batch
     submitted_at: float
     events: list[Event]
     state: _State = _State.QUEUED
     attempts: int = 0
     holder: str = ""  # who had it last
+    session: str = ""  # and through which stream session; empty: by a call
+    lease_until: float = NOT_LEASED
+    cancelled: bool = False
+
+    @property
+    def priority(self) -> int:
+        return self.task.priority
+
+    @property
+    def is_queued(self) -> bool:
+        return self.state is _State.QUEUED
 
 
 class _Batch(msgspec.Struct, gc=True):
@@ -135,18 +158,28 @@ class TaskBoard:
         keep_finished: int = 200_000,
         run: str = "0",
     ) -> None:
-        self._lease_s = lease_s
         self._max_attempts = dict(max_attempts or {})
         self._keep_finished = keep_finished
         self._records: dict[str, _Record] = {}
         self._batches: dict[str, _Batch] = {}
-        self._queues: dict[str, deque[_Record]] = {}
-        self._leases: deque[tuple[float, _Record, int]] = deque()
+        self._queues: TaskQueues[_Record] = TaskQueues()
+        self._leases: Leases[_Record] = Leases(lease_s)
+        self._deadlines: list[tuple[float, int, _Record]] = []  # heap
         self._finished: deque[_Record] = deque()
         self._made = itertools.count(1)
+        self._numbers = itertools.count()
         self._run = run
         self.queued = 0
-        self.leased = 0
+
+    @property
+    def leased(self) -> int:
+        """Tasks that somebody has for himself now."""
+        return len(self._leases)
+
+    @property
+    def lease_s(self) -> float:
+        """How long a lease is."""
+        return self._leases.length_s
 
     def submit(self, tasks: Iterable[NewTask], now: float, batch: str = "") -> tuple[str, list[str]]:
         """Queue all ``tasks``, or none: a ``SubmitError`` names the first that cannot be. Returns batch name and ids.
@@ -158,35 +191,69 @@ class TaskBoard:
         name = batch or self._new_name("b")
         group = self._batches.setdefault(name, _Batch(name))
         for task_id, new in named:
-            task = Task(task_id, new.action, new.payload, new.account)
-            record = _Record(task, new.provider, group, now, [Event(now, "submitted")])
+            deadline = now + new.timeout if new.timeout > 0 else math.inf
+            task = Task(task_id, new.action, new.payload, new.account, 1, deadline, new.traceparent, new.priority)
+            record = _Record(task, new.provider, next(self._numbers), group, now, [Event(now, "submitted")])
             self._records[task_id] = record
-            self._queue_of(record).append(record)
+            self._queues.push(record)
+            if deadline is not math.inf:
+                heapq.heappush(self._deadlines, (deadline, record.number, record))
         group.open += len(named)
         self.queued += len(named)
         return name, [task_id for task_id, _ in named]
 
-    def hand_out(self, provider: str, now: float) -> Task | None:
-        """The oldest task ``provider`` may have, leased to it; ``None`` if there is none."""
-        record = self._next_for(provider)
+    def hand_out(self, provider: str, now: float, session: str = "") -> Task | None:
+        """The next task ``provider`` may have, leased to it; ``None`` if there is none.
+
+        ``session``: the stream that can be told to cancel it.
+        """
+        record = self._queues.pop(provider)
         if record is None:
             return None
         record.state = _State.LEASED
-        record.attempts += 1
+        attempts = record.attempts = record.attempts + 1
         record.holder = provider
-        record.events.append(Event(now, "handed_out", provider, record.attempts))
-        self._leases.append((now + self._lease_s, record, record.attempts))
+        record.session = session
+        record.events.append(Event(now, "handed_out", provider, attempts))
+        self._leases.begin(record, now)
         self.queued -= 1
-        self.leased += 1
+        if attempts > 1:
+            record.task = msgspec.structs.replace(record.task, attempt=attempts)
         return record.task
 
-    def give_back(self, task_id: str, provider: str, now: float) -> None:
-        """The answer that carried the task could not be delivered: queue it again, before all others."""
+    def renew(self, task_id: str, session: str, now: float) -> bool:
+        """Begin the lease anew; ``False`` if this session does not have it any more."""
         record = self._records.get(task_id)
-        if record is None or record.state is not _State.LEASED or record.holder != provider:
-            return
+        if record is None or record.state is not _State.LEASED or record.session != session:
+            return False
+        record.events.append(Event(now, "renewed", record.holder, record.attempts))
+        self._leases.begin(record, now)
+        return True
+
+    def give_back(self, task_id: str, provider: str, now: float, session: str = "") -> bool:
+        """The task did not reach the provider: queue it again, before all others. Whether it was there to be queued."""
+        record = self._records.get(task_id)
+        if record is None or record.state is not _State.LEASED:
+            return False
+        if record.holder != provider or record.session != session:
+            return False
         record.events.append(Event(now, "given_back", provider, record.attempts))
-        self._requeue(record, first=True)
+        self._release(record, now, first=True)
+        return True
+
+    def cancel(self, task_id: str, now: float) -> bool:
+        """Nobody wants the result any more; ``False``: it is finished already. Raises ``ForgottenError``.
+
+        Whoever has the task must be told by the caller: see ``session_of``.
+        """
+        record = self._record(task_id)
+        if record.state is _State.FINISHED:
+            return False
+        record.cancelled = True
+        record.events.append(Event(now, "cancelled", "", record.attempts))
+        if record.state is _State.QUEUED:
+            self._give_up(record, now, "CANCELLED", "Task was cancelled before it began")
+        return True
 
     def record_result(self, task_id: str, provider: str, status: str, result: bytes, now: float) -> Receipt:
         """A provider's verdict. The first one wins."""
@@ -203,30 +270,32 @@ class TaskBoard:
         return Receipt.ACCEPTED
 
     def next_expiry(self) -> float | None:
-        """When ``expire`` has something to do next, at the earliest; ``None``: not before a task is handed out."""
-        self._drop_ended_leases()
-        return self._leases[0][0] if self._leases else None
+        """When ``expire`` has something to do next, at the earliest; ``None``: not before something happens."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][2].state is _State.FINISHED:
+            heapq.heappop(deadlines)
+        lease_end = self._leases.next_end()
+        if not deadlines:
+            return lease_end
+        return deadlines[0][0] if lease_end is None else min(deadlines[0][0], lease_end)
 
     def expire(self, now: float) -> list[str]:
-        """End the leases that are over; returns the ids of tasks that are finished by that (no attempts left)."""
-        given_up = []
-        while (expiry := self.next_expiry()) is not None and expiry <= now:
-            _, record, attempt = self._leases.popleft()
-            record.events.append(Event(now, "expired", record.holder, attempt))
-            limit = self._max_attempts.get(record.task.action)
-            if limit is not None and attempt >= limit:
-                self._give_up(record, now)
-                given_up.append(record.task.id)
-            else:
-                self._requeue(record, first=False)
-        return given_up
+        """End the leases and the tasks whose time is over; returns the ids of tasks that are finished by that."""
+        finished = []
+        while self.next_expiry() is not None and self._deadlines and self._deadlines[0][0] <= now:
+            record = heapq.heappop(self._deadlines)[2]
+            self._give_up(record, now, "EXPIRED", "Task was not finished within its time")
+            finished.append(record.task.id)
+        while (ended := self._leases.pop_ended(now)) is not None:
+            ended.events.append(Event(now, "expired", ended.holder, ended.attempts))
+            self._release(ended, now, first=False)
+            if ended.state is _State.FINISHED:
+                finished.append(ended.task.id)
+        return finished
 
     def history(self, task_id: str) -> list[Event]:
         """Everything that happened to a task, oldest first. Raises ``ForgottenError`` for an id never seen or gone."""
-        record = self._records.get(task_id)
-        if record is None:
-            raise ForgottenError(f"task {task_id!r} is unknown: never submitted here, or finished long ago")
-        return list(record.events)
+        return list(self._record(task_id).events)
 
     def results(self, batch: str, skip: int = 0) -> Iterator[Result]:
         """The results of a batch from number ``skip`` on, in order of finishing, as far as there are any now."""
@@ -246,6 +315,20 @@ class TaskBoard:
         """The batch a task belongs to."""
         return self._records[task_id].batch.name
 
+    def session_of(self, task_id: str) -> str:
+        """The stream session that had the task last; empty if it was not a stream."""
+        return self._records[task_id].session
+
+    def is_leased_to(self, task_id: str, session: str) -> bool:
+        """Whether this stream session has the task for itself now."""
+        record = self._records.get(task_id)
+        return record is not None and record.state is _State.LEASED and record.session == session
+
+    def wants(self, task_id: str) -> bool:
+        """Whether a verdict on this task would still count."""
+        record = self._records.get(task_id)
+        return record is not None and record.state is not _State.FINISHED and not record.cancelled
+
     # -- the pieces ------------------------------------------------------------------------------------------
 
     def _check(self, named: list[tuple[str, NewTask]]) -> None:
@@ -258,58 +341,41 @@ class TaskBoard:
     def _new_name(self, kind: str) -> str:
         return f"{kind}-{self._run}-{next(self._made)}"
 
+    def _record(self, task_id: str) -> _Record:
+        record = self._records.get(task_id)
+        if record is None:
+            raise ForgottenError(f"task {task_id!r} is unknown: never submitted here, or finished long ago")
+        return record
+
     def _batch(self, name: str) -> _Batch:
         group = self._batches.get(name)
         if group is None:
             raise ForgottenError(f"batch {name!r} is unknown: never submitted here, or finished long ago")
         return group
 
-    def _queue_of(self, record: _Record) -> deque[_Record]:
-        return self._queues.setdefault(record.provider, deque())
-
-    def _next_for(self, provider: str) -> _Record | None:
-        own = self._queue_head(provider)
-        shared = self._queue_head(ANYBODY)
-        shared_is_older = own and shared and shared.submitted_at < own.submitted_at
-        chosen = shared if own is None or shared_is_older else own
-        if chosen is not None:
-            self._queue_of(chosen).popleft()
-        return chosen
-
-    def _queue_head(self, provider: str) -> _Record | None:
-        queue = self._queues.get(provider)
-        while queue:
-            if queue[0].state is _State.QUEUED:
-                return queue[0]
-            queue.popleft()  # finished by a late result while it waited
-        return None
-
-    def _requeue(self, record: _Record, *, first: bool) -> None:
-        record.state = _State.QUEUED
-        self.leased -= 1
-        self.queued += 1
-        queue = self._queue_of(record)
-        if first:
-            queue.appendleft(record)
+    def _release(self, record: _Record, now: float, *, first: bool) -> None:
+        """Nobody has this task any more: queue it again, unless there is a reason not to."""
+        limit = self._max_attempts.get(record.task.action)
+        if record.cancelled:
+            self._give_up(record, now, "CANCELLED", "Task was cancelled, and never answered")
+        elif not first and limit is not None and record.attempts >= limit:
+            message = f"Task was handed out {record.attempts} times and never answered"
+            self._give_up(record, now, "LEASE_EXPIRED", message)
         else:
-            queue.append(record)
+            self._leases.end(record)
+            record.state = _State.QUEUED
+            self.queued += 1
+            self._queues.push(record, first=first)
 
-    def _drop_ended_leases(self) -> None:
-        leases = self._leases
-        while leases and (leases[0][1].state is not _State.LEASED or leases[0][1].attempts != leases[0][2]):
-            leases.popleft()
-
-    def _give_up(self, record: _Record, now: float) -> None:
-        message = f"Task was handed out {record.attempts} times and never answered"
-        response = {"status": "error", "message": message, "data": {"error_code": "LEASE_EXPIRED"}}
+    def _give_up(self, record: _Record, now: float, code: str, message: str) -> None:
+        response = {"status": "error", "message": message, "data": {"error_code": code}}
         event = Event(now, "gave_up", "", record.attempts, "error")
         self._finish(record, event, msgspec.json.encode(response))
 
     def _finish(self, record: _Record, event: Event, result: bytes) -> None:
-        if record.state is _State.LEASED:
-            self.leased -= 1
-        else:
+        if record.state is _State.QUEUED:
             self.queued -= 1
+        self._leases.end(record)
         record.state = _State.FINISHED
         record.events.append(event)
         task, group = record.task, record.batch
@@ -320,7 +386,6 @@ class TaskBoard:
         group.finished += 1
         group.open -= 1
         self._finished.append(record)
-        self._drop_ended_leases()
         if len(self._finished) > self._keep_finished:
             self._forget(self._finished.popleft())
 

@@ -81,6 +81,11 @@ class HubClient:
         except grpc.aio.AioRpcError as error:
             raise _hub_error(error) from error
 
+    async def cancel(self, task_id: str) -> bool:
+        """Have a task not started, or stopped where it runs; ``False``: it had its verdict already."""
+        data = await self._call("Cancel", client_pb.CancelRequest(id=task_id))
+        return not client_pb.CancelReply.FromString(data).finished
+
     async def history(self, task_id: str) -> list[Event]:
         """What happened to a task; times count from its submission, in seconds."""
         data = await self._call("History", client_pb.HistoryRequest(id=task_id))
@@ -127,7 +132,14 @@ def _calls(tasks: Iterable[NewTask]) -> Iterator[list[client_pb.NewTask]]:
         size += added
         call.append(
             client_pb.NewTask(
-                id=task.id, action=task.action, payload=task.payload, account=task.account, provider=task.provider
+                id=task.id,
+                action=task.action,
+                payload=task.payload,
+                account=task.account,
+                provider=task.provider,
+                priority=task.priority,
+                timeout_ms=round(task.timeout * 1000),
+                traceparent=task.traceparent,
             )
         )
     yield call  # also when it is empty: a batch without tasks is a batch

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from arbd.config import Settings
 from arbd.encoding import Encoder
 from arbd.errors import ConfigError
+from arbd.hub.auto import AutoLink
 from arbd.hub.base import HubLink
 from arbd.hub.channel import Tls
+from arbd.hub.grpc_stream import GrpcStreamLink
 from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.response import result_too_large
 
+_LINKS: Final[Mapping[str, Callable[[LinkOptions], HubLink]]] = {
+    "auto": AutoLink,
+    "stream": GrpcStreamLink,
+    "unary": GrpcUnaryLink,
+}
 _ENVELOPE_ROOM = 64 * 1024  # what a message holds beside its large parts
 
 
@@ -28,7 +37,7 @@ def make_link(settings: Settings, encoder: Encoder) -> HubLink:
     )
     if problems:
         raise ConfigError(problems)
-    return GrpcUnaryLink(
+    return _LINKS[settings.hub_protocol](
         LinkOptions(
             url=settings.hub_url,
             provider=settings.name,

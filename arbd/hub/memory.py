@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from arbd.errors import InvariantError
 from arbd.hub.base import HubPort
 from arbd.hub.board import Event, NewTask, Result, TaskBoard
+from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
 
 
@@ -120,6 +121,7 @@ class MemoryLink:
     """A ``HubLink`` to a ``MemoryHub``."""
 
     def __init__(self, hub: MemoryHub, provider: str) -> None:
+        self.stats = LinkStats()
         self._hub = hub
         self._provider = provider
         self._port: HubPort | None = None
@@ -132,6 +134,7 @@ class MemoryLink:
         self._loop = asyncio.get_running_loop()
         self._taking = True
         self._hub.attach(self)
+        self.stats.changed_to("up")
         self.wake()
 
     def wake(self) -> None:
@@ -176,6 +179,7 @@ class MemoryLink:
             if task is None:
                 self._wait_for_lease(expiry)
                 return
+            self.stats.tasks += 1
             port.on_task(task)
 
     def _wait_for_lease(self, expiry: float | None) -> None:
@@ -187,6 +191,7 @@ class MemoryLink:
         while (outcome := outbox.take()) is not None:
             self._hub.report(self._provider, outcome)
             outbox.ack(outcome)
+            self.stats.accepted += 1
 
     def _started_port(self) -> HubPort:
         if self._port is None:

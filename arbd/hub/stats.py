@@ -14,7 +14,8 @@ class LinkStats(msgspec.Struct):
     """Counters since the start. ``failures`` by method and gRPC status, such as ``GetTask UNAVAILABLE``.
 
     ``submits`` counts calls, ``accepted`` results; ``shortened`` of them went without their payload or as an error
-    that says they were too large. ``reconnects``: connections given up because they were silent.
+    that says they were too large. ``reconnects``: connections given up because they were silent. ``frames_in`` and
+    ``frames_out``: messages on streams. ``protocol``: what is spoken now, ``unary`` or ``stream``.
     """
 
     polls: int = 0
@@ -26,8 +27,12 @@ class LinkStats(msgspec.Struct):
     dropped: int = 0
     shortened: int = 0
     reconnects: int = 0
+    frames_in: int = 0
+    frames_out: int = 0
+    cancels: int = 0
     failures: Counter[str] = msgspec.field(default_factory=Counter)
     state: LinkState = "connecting"
+    protocol: str = "unary"
 
     def changed_to(self, state: LinkState) -> bool:
         """Note the state; whether it is a new one."""

@@ -40,6 +40,10 @@ class Limit:
 
     #: The most calls worth granting at once to one worker.
     max_batch: int = UNBOUNDED
+    #: Whether ``usage`` has steps between none and all; a minimum spacing has not.
+    graded: bool = True
+    #: Who draws on it, where others do, too.
+    members: tuple[str, ...] = ()
 
     def spend(self, at_ns: int, calls: int) -> None:
         """``calls`` have started, not later than ``at_ns``."""
@@ -63,6 +67,19 @@ class Limit:
 
     def forget(self, now_ns: int) -> None:
         """Drop what no longer matters at ``now_ns`` or later."""
+
+    def refill(self, now_ns: int, want: int) -> None:
+        """Get more from where this limit's starts come from, if they come from somewhere else."""
+
+    def settle(self, now_ns: int, outstanding: int) -> None:
+        """Report there what was spent, and give back what nobody here needs."""
+
+    def look_at(self, now_ns: int, busy: bool) -> int | None:
+        """When to settle again, because others draw on it, too. ``busy``: starts are outstanding or waited for."""
+        return None
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
 
     def usage(self, now_ns: int) -> float:
         """What part of the limit is used: 0 to 1, and above for a cost that overran."""
@@ -122,6 +139,7 @@ class SlidingWindow(Limit):
         self._group_ns = window_ns // _WINDOW_GROUPS if calls > _WINDOW_GROUPS else 0
         self._groups: deque[list[int]] = deque()  # [date of the first, date of the last, how many]
         self._total = 0
+        self.graded = calls > 1
         self.max_batch = max(1, min(BATCH_NS * calls // window_ns, calls // 4))
 
     def spend(self, at_ns: int, calls: int) -> None:
@@ -245,6 +263,7 @@ class All(Limit):
     def __init__(self, parts: Sequence[Limit]) -> None:
         self.parts = tuple(parts)
         self.max_batch = min((part.max_batch for part in self.parts), default=UNBOUNDED)
+        self.graded = any(part.graded for part in self.parts)
 
     def spend(self, at_ns: int, calls: int) -> None:
         for part in self.parts:
@@ -274,4 +293,6 @@ class All(Limit):
             part.forget(now_ns)
 
     def usage(self, now_ns: int) -> float:
-        return max((part.usage(now_ns) for part in self.parts), default=0.0)
+        # A spacing is used up by every single call: it says nothing beside a part with steps.
+        graded = [part for part in self.parts if part.graded] or self.parts
+        return max((part.usage(now_ns) for part in graded), default=0.0)

@@ -21,7 +21,8 @@ from arbd.rate_limit.algorithms import Limit
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOURS: Final = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
-_AHEAD: Final = 9  # days looked ahead: every weekday comes within them
+_AHEAD: Final = 10  # days looked ahead: from any moment looked up for, every weekday comes within them
+_LOOKED_UP_NS: Final = 86_400_000_000_000
 _ROUNDS: Final = 32  # changes of the hours that `next_at` looks past
 
 
@@ -60,11 +61,7 @@ class Hours:
             else:
                 changes += (opens, closes)
         self._changes = changes
-        day_ns = 86_400_000_000_000
-        self._known = (utc_ns - utc_ns % day_ns, utc_ns - utc_ns % day_ns + day_ns)
-        if not any(change > utc_ns for change in changes):
-            return
-        self._known = (self._known[0], max(self._known[1], next(c for c in changes if c > utc_ns)))
+        self._known = (utc_ns, utc_ns + _LOOKED_UP_NS)
 
     def _openings(self, today: date) -> Iterator[tuple[int, int]]:
         for ahead in range(-2, _AHEAD):
@@ -92,6 +89,7 @@ class ByHours(Limit):
         self._outside = outside
         self._utc_offset_ns = 0
         self.max_batch = min(inside.max_batch, outside.max_batch)
+        self.graded = inside.graded
 
     def _now(self, now_ns: int) -> Limit:
         return self._inside if self._hours.is_open(now_ns + self._utc_offset_ns) else self._outside
@@ -156,6 +154,8 @@ def parse_days(days: str | Iterable[str]) -> list[int]:
             start = DAYS.index(first)
             end = DAYS.index(last) if dash else start
         except ValueError:
-            raise ValueError(f"days: {part!r} is no weekday or range of weekdays; write 'mon-fri' or 'sat,sun'") from None
+            raise ValueError(
+                f"days: {part!r} is no weekday or range of weekdays; write 'mon-fri' or 'sat,sun'"
+            ) from None
         found.update((start + step) % 7 for step in range((end - start) % 7 + 1))
     return sorted(found)

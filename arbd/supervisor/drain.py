@@ -87,19 +87,20 @@ class Drain:
         self._pool.stop_replacing()
         self._intake.close()
         for worker in list(self._pool.workers.values()):
-            if worker.state in (State.SERVING, State.RETIRING) and self._dispatcher.outstanding(worker.id):
+            if self._dispatcher.has_worker(worker.id) and self._dispatcher.outstanding(worker.id):
                 self._abort(worker)
 
     def _abort(self, worker: Worker) -> None:
-        worker.cell.condemn(layout.STOP)
-        self._results.collect(worker)
+        """Also for a worker that is dying already: nobody waits for its end, which would settle for what it had."""
+        if worker.state is not State.CONDEMNED:
+            worker.cell.condemn(layout.STOP)
+            self._results.collect(worker)
         left = list(self._dispatcher.outstanding(worker.id).values())
-        if not left or worker.damaged:
-            return  # nothing is left; or its end, which settles for all it had, is on its way
-        self._dispatcher.close_worker(worker.id)
-        self._pool.kill(worker)
+        if left and worker.state is not State.CONDEMNED:
+            self._dispatcher.close_worker(worker.id)
+            self._pool.kill(worker)
         for assignment in left:
             task = assignment.task
-            self._dispatcher.finish(worker.id, assignment.seq, 0)
+            self._dispatcher.finish(worker.id, assignment.seq, None)
             self._log.warning("task_aborted", task_id=task.id, action=task.action, worker=worker.slot)
             self._verdicts.give(task, aborted(task.action))

@@ -10,11 +10,11 @@ It hears what zygotes and pool report, and passes on what concerns tasks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from arbd.config import Settings
 from arbd.core.dispatch import Dispatcher
-from arbd.core.lifecycle import State
 from arbd.errors import ConfigError, ZygoteError
 from arbd.hub.base import HubLink
 from arbd.launch import RunRequest
@@ -59,8 +59,10 @@ class Generations:
         self._give_up = give_up
         self._log = get_logger("arbd.generations")
         self._zygotes: list[ZygoteLink] = []
+        self._leaving: list[ZygoteLink] = []  # told to end, and not yet gone
         self._in_force: ZygoteLink | None = None  # the zygote whose actions can be run
         self._reloading = asyncio.Lock()
+        self._jobs: set[asyncio.Task[None]] = set()
         self._closing = False
         pool.start(self)
 
@@ -70,8 +72,12 @@ class Generations:
         loaded.zygote.configure(loading.configure_message(self._settings), self)
         self._pool.move_to(loaded.zygote)
 
-    async def reload(self) -> None:
+    def reload(self) -> None:
         """Load the author's code again. If it fails to load, what was running goes on."""
+        if not self._closing:
+            self._run_job(self._reload())
+
+    async def _reload(self) -> None:
         async with self._reloading:
             try:
                 loaded = await loading.load(self._request)
@@ -80,9 +86,6 @@ class Generations:
                 if self._pool.zygote not in self._zygotes:
                     self._give_up("no_zygote", "the process with the author's code died, and does not load again")
                 return
-            if self._closing:
-                loaded.zygote.close()
-                return
             self.adopt(loaded)
             self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
 
@@ -90,15 +93,24 @@ class Generations:
         """End every zygote, and with them every worker."""
         self._closing = True
         self._pool.stop_replacing()
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
         for zygote in self._zygotes:
             zygote.close()
-        for zygote in self._zygotes:
+        for zygote in (*self._leaving, *self._zygotes):
             await zygote.wait_gone()
+
+    def _run_job(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.ensure_future(coroutine)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
     # -- what zygotes report -----------------------------------------------------------------------------
 
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
         self._pool.on_spawned(worker_id, pid, pidfd)
+        self._note_serving()
 
     def on_exited(self, worker_id: int, status: int) -> None:
         self._pool.on_exited(worker_id, status)
@@ -109,8 +121,8 @@ class Generations:
         self._log.error("zygote_lost")
         self._zygotes.remove(zygote)
         self._pool.on_zygote_lost(zygote)
-        if zygote is self._pool.zygote and not self._closing:
-            self._replacement = asyncio.ensure_future(self.reload())
+        if zygote is self._pool.zygote:
+            self.reload()
 
     def _close_left_zygotes(self) -> None:
         """A generation that has no worker any more, and will have none, can go."""
@@ -118,6 +130,12 @@ class Generations:
         for zygote in [z for z in self._zygotes if z not in in_use and z is not self._pool.zygote]:
             self._zygotes.remove(zygote)
             zygote.close()
+            self._leaving.append(zygote)
+            self._run_job(self._see_off(zygote))
+
+    async def _see_off(self, zygote: ZygoteLink) -> None:
+        await zygote.wait_gone()
+        self._leaving.remove(zygote)
 
     # -- what the pool reports ---------------------------------------------------------------------------
 
@@ -128,7 +146,10 @@ class Generations:
         self._dispatcher.add_worker(worker.id)
         self._intake.pump()
         self._link.slots_changed()
-        if all(other.state is State.SERVING for other in self._pool.workers.values()):
+        self._note_serving()
+
+    def _note_serving(self) -> None:
+        if self._pool.is_complete():
             self._on_serving()
 
     def on_worker_retiring(self, worker: Worker) -> None:

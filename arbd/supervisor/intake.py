@@ -8,14 +8,16 @@ Payloads are opaque here. This is also the port through which a link sees the da
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from arbd.config import Settings
 from arbd.core.dispatch import Dispatcher
 from arbd.core.outbox import Outbox
-from arbd.description import Description
+from arbd.description import ActionInfo, Description
 from arbd.model import Task
 from arbd.response import ProviderResponse, aborted, action_not_found, error, payload_too_large
+from arbd.supervisor.hold import Hold
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
@@ -35,6 +37,7 @@ class Intake:
         watch: Watch,
         verdicts: Verdicts,
         outbox: Outbox,
+        hold: Hold,
     ) -> None:
         self.outbox = outbox
         self._settings = settings
@@ -42,12 +45,15 @@ class Intake:
         self._pool = pool
         self._watch = watch
         self._verdicts = verdicts
+        self._hold = hold
+        self.actions: Sequence[ActionInfo] = ()
         self._timeouts: dict[str, float] = {}
         self._closed = False
 
     def set_actions(self, description: Description) -> None:
         """What can be run from now on. Tasks that wait for an action that is gone are told so."""
         default = self._settings.execution_timeout
+        self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self._watch.set_shortest(min(self._timeouts.values(), default=default))
         for assignment in self._dispatcher.drop_backlog():
@@ -57,16 +63,24 @@ class Intake:
         """How many more tasks could start soon; none while too many results wait for the hub."""
         if len(self.outbox) >= self._settings.outbox_limit:
             return 0
-        return self._dispatcher.free_slots()
+        return min(self._dispatcher.free_slots(), self._hold.room())
 
     def on_task(self, task: Task) -> None:
         """Take one task over."""
-        refusal = self._refusal(task)
-        if refusal is not None:
-            self._verdicts.give(task, refusal)
-            return
-        self._dispatcher.offer(task, self._timeouts[task.action])
+        self.on_tasks((task,))
+
+    def on_tasks(self, tasks: Sequence[Task]) -> None:
+        """Take tasks over, and send them on together."""
+        for task in tasks:
+            refusal = self._refusal(task)
+            if refusal is None:
+                self._dispatcher.offer(task, self._timeouts[task.action])
+            else:
+                self._verdicts.give(task, refusal)
         self.pump()
+
+    def on_cancel(self, task_ids: Sequence[str]) -> None:
+        """Nobody wants these results any more."""
 
     def _refusal(self, task: Task) -> ProviderResponse | None:
         if self._closed:
@@ -92,7 +106,7 @@ class Intake:
             worker_id, assignment = chosen
             if assignment.task.action not in self._timeouts:
                 # It came back from a worker that died, and meanwhile a reload has taken its action away.
-                dispatcher.finish(worker_id, assignment.seq, assignment.cost_ns)
+                dispatcher.finish(worker_id, assignment.seq, None)
                 self._verdicts.give(assignment.task, self._not_found(assignment.task))
             elif self._pool.send(worker_id, assignment):
                 self._watch.on_dispatch()

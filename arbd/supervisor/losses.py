@@ -52,7 +52,7 @@ class Losses:
         how = _how(status)
         if worker.damaged:
             for assignment in list(self._dispatcher.outstanding(worker.id).values()):
-                self._dispatcher.finish(worker.id, assignment.seq, 0)
+                self._dispatcher.finish(worker.id, assignment.seq, None)
                 self._lose(worker, assignment, how)
         # A condemned worker has its verdict, and what its page names as running was parked before it began.
         running = 0 if worker.state is State.CONDEMNED else worker.cell.running().seq

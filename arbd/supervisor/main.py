@@ -20,23 +20,28 @@ import uvloop
 
 from arbd import logs
 from arbd.config import Settings
+from arbd.core import control_protocol as protocol
+from arbd.core.control_protocol import GetLimits, GetStatus
 from arbd.core.dispatch import Dispatcher
 from arbd.core.outbox import MemoryOutbox
 from arbd.core.placement import place, usable_cpus
 from arbd.encoding import Encoder
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_ZYGOTE
-from arbd.host import cpus, doorbell
+from arbd.host import cpus, doorbell, runtime_dir
 from arbd.host.platform import require_supported
 from arbd.hub.base import HubLink
 from arbd.launch import RunRequest
 from arbd.logs import get_logger
-from arbd.supervisor import loading
+from arbd.supervisor import admin, loading
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.generations import Generations
+from arbd.supervisor.hold import Hold
 from arbd.supervisor.intake import Intake
+from arbd.supervisor.limits import Limits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
+from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.results import Results
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
@@ -77,7 +82,7 @@ class Daemon:
         self._stop_requested = asyncio.Event()
         self._stop_at_once = asyncio.Event()
         self._gave_up = False
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
         self._drain: Drain | None = None
         self.pool: Pool
@@ -94,7 +99,7 @@ class Daemon:
     def request_reload(self) -> None:
         """Load the author's code again, beside the old; move over if that works."""
         if self._generations is not None and not self._stop_requested.is_set():
-            self._run_job(self._generations.reload())
+            self._generations.reload()
 
     # -- the course of events ----------------------------------------------------------------------------
 
@@ -106,6 +111,7 @@ class Daemon:
             loaded = await self._unless_stopped(loading.load(self._request))
             if loaded is None:
                 return EXIT_OK
+            started.push_async_callback(loaded.zygote.wait_gone)
             started.callback(loaded.zygote.close)
             drain = await self._start(loaded, started)
             await self._stop_requested.wait()
@@ -141,6 +147,7 @@ class Daemon:
         if self._owns_process:
             self._configure_logs(settings)
         loading.warn(loaded.zygote.description, loaded.resolved)
+        control = started.enter_context(admin.opened(settings))
         pinned = self._place(settings)
         encoder = _encoder(settings)
         link = self._make_link(settings, encoder)
@@ -150,10 +157,14 @@ class Daemon:
         dispatcher = Dispatcher(settings.prefetch)
         verdicts = Verdicts(outbox, encoder, link)
         started.callback(lambda: self._log.info("stopped", **verdicts.counts))
-        pool = self.pool = Pool(pinned, settings.ring_size, bell)
+        limits = Limits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
+        started.callback(limits.close)
+        pool = self.pool = Pool(pinned, settings.ring_size, bell, limits)
         started.callback(pool.close)
         watch = Watch(settings.kill_grace, dispatcher, pool)
-        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox)
+        hold = Hold(limits, pool, dispatcher, link)
+        started.callback(hold.close)
+        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold)
         results = Results(pool, dispatcher, verdicts, link, bell=bell, pump=intake.pump, max_result=settings.max_result)
         losses = Losses(dispatcher, verdicts, results.collect)
         drain = Drain(
@@ -186,9 +197,20 @@ class Daemon:
         generations.adopt(loaded)
         await link.start(intake)
         started.push_async_callback(link.close)
-        started.callback(self._cancel_jobs)
+        reporter = Reporter(
+            settings,
+            pool=pool,
+            dispatcher=dispatcher,
+            verdicts=verdicts,
+            outbox=outbox,
+            link=link,
+            limits=limits,
+            is_draining=self._stop_requested.is_set,
+        )
+        await started.enter_async_context(admin.serving(control, _handlers(reporter)))
+        started.callback(self._cancel_source_watch)
         if self._request.dev:
-            self._run_job(self._watch_sources())
+            self._source_watch = asyncio.ensure_future(self._watch_sources())
         self._log.info(
             "started",
             provider=settings.name,
@@ -196,6 +218,7 @@ class Daemon:
             workers=len(pinned),
             cpus=pinned,
             actions=len(loaded.zygote.description.actions),
+            control=str(control.path) if control else None,
         )
         return drain
 
@@ -233,14 +256,17 @@ class Daemon:
             self._log.info("source_changed", files=changed)
             self.request_reload()
 
-    def _run_job(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        job = asyncio.ensure_future(coroutine)
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
+    def _cancel_source_watch(self) -> None:
+        if self._source_watch is not None:
+            self._source_watch.cancel()
 
-    def _cancel_jobs(self) -> None:
-        for job in self._jobs:
-            job.cancel()
+
+def _handlers(reporter: Reporter) -> admin.Handlers:
+    """What can be asked on the control socket. A new command adds its line."""
+    return {
+        GetStatus: lambda _: protocol.Status(report=reporter.status()),
+        GetLimits: lambda _: protocol.Limits(provider=reporter.provider, limits=reporter.limits()),
+    }
 
 
 def _encoder(settings: Settings) -> Encoder:

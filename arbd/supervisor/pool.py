@@ -16,6 +16,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -28,6 +29,7 @@ from arbd.core.restarts import Restarts
 from arbd.host import channel, doorbell, memory, procs
 from arbd.host.fence import make_fence
 from arbd.logs import get_logger
+from arbd.supervisor.limits import Limits
 from arbd.supervisor.zygote_link import ZygoteLink
 
 BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
@@ -38,6 +40,7 @@ class Worker:
     """One worker process and what is shared with it."""
 
     def __init__(self, worker_id: int, slot: int, zygote: ZygoteLink, ring_bytes: int) -> None:
+        limits = len(zygote.description.limits)
         self.id = worker_id
         self.slot = slot
         self.zygote = zygote
@@ -46,18 +49,23 @@ class Worker:
         self.boot_timer: asyncio.TimerHandle | None = None
         self.damaged = False  # its result ring cannot be read
         self.pid = 0
+        self.spawned_at_ns = time.monotonic_ns()
         self._pidfd = -1
-        self._cell_fd = memory.create("arbd-cell", layout.cell_bytes(ring_bytes))
+        self._cell_fd = memory.create("arbd-cell", layout.cell_bytes(ring_bytes, limits))
         self._mapping = memory.attach(self._cell_fd)
-        self.cell = SupervisorCell(self._mapping, memory.words_of(self._mapping), ring_bytes)
+        words = memory.words_of(self._mapping)
+        self.cell = SupervisorCell(self._mapping, words, ring_bytes)
+        self.seats = words[layout.seat_at(ring_bytes, 0) :]
         self._inline_limit = layout.largest_record(ring_bytes)
         self.bell = doorbell.create()
+        self.answers_bell = doorbell.create()
         self._side, self._side_theirs = channel.pair()
         self._side.setblocking(False)
 
-    def handles(self, board_fd: int, results_bell: int) -> tuple[int, ...]:
+    def handles(self, board_fd: int, results_bell: int, limits_bell: int) -> tuple[int, ...]:
         """The descriptors of ``Spawn``, in order."""
-        return (self._cell_fd, self.bell, board_fd, results_bell, self._side_theirs.fileno())
+        side = self._side_theirs.fileno()
+        return (self._cell_fd, self.bell, board_fd, results_bell, side, limits_bell, self.answers_bell)
 
     def handed_over(self) -> None:
         """The process has its own copies now."""
@@ -126,7 +134,7 @@ class Worker:
     def close(self) -> None:
         """Give back everything; the process is gone, or will see its ends closed."""
         self.stop_boot_timer()
-        for fd in (self._cell_fd, self.bell, self._pidfd):
+        for fd in (self._cell_fd, self.bell, self.answers_bell, self._pidfd):
             if fd >= 0:
                 os.close(fd)
         self._side.close()
@@ -152,8 +160,9 @@ class PoolEvents(Protocol):
 class Pool:
     """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int) -> None:
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, limits: Limits) -> None:
         self._cpus = cpus
+        self._limits = limits
         self._ring_bytes = ring_bytes
         self._results_bell = results_bell
         self._restarts = Restarts()
@@ -175,6 +184,10 @@ class Pool:
         """Whom to tell; there are no workers before ``move_to``."""
         self._events = events
 
+    def cpu_of(self, worker: Worker) -> int | None:
+        """The CPU it is pinned to; ``None``: it is not."""
+        return self._cpus[worker.slot]
+
     def move_to(self, zygote: ZygoteLink) -> None:
         """Start a worker of this zygote in every slot. Once the first of them is ready, all older workers leave."""
         self.zygote = zygote
@@ -185,8 +198,9 @@ class Pool:
         worker = Worker(self._next_id, slot, self.zygote, self._ring_bytes)
         self._next_id += 1
         self.workers[worker.id] = worker
+        self._limits.attach(worker.id, self.zygote.description.limits, worker.seats, worker.answers_bell)
         spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
-        self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell))
+        self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
         worker.handed_over()
         worker.boot_timer = self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
 
@@ -278,6 +292,7 @@ class Pool:
         self._events.on_worker_gone(worker, status)
         worker.step(Event.EXITED)
         del self.workers[worker.id]
+        self._limits.detach(worker.id)
         worker.close()
 
     def _retry_boot(self, worker: Worker, status: int) -> None:
@@ -287,6 +302,11 @@ class Pool:
             self._events.on_cannot_boot()
         else:
             self._loop.call_later(pause, self._spawn_if_needed, worker.slot)
+
+    def is_complete(self) -> bool:
+        """Whether every slot has a worker that serves. Its own word may come before the zygote's, with its number."""
+        serving = {worker.slot for worker in self.workers.values() if worker.state is State.SERVING and worker.pid}
+        return len(serving) == len(self._cpus)
 
     # -- tasks -----------------------------------------------------------------------------------------
 
@@ -312,4 +332,6 @@ class Pool:
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
+        self.board.release()
+        self._board_mapping.close()
         os.close(self._board_fd)

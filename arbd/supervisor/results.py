@@ -56,15 +56,18 @@ class Results:
         self._log = get_logger("arbd.results")
         self._loop = asyncio.get_running_loop()
         self._on_settled: Callable[[], None] = lambda: None
+        self._listening = False
 
     def start(self, on_settled: Callable[[], None]) -> None:
         """Listen to the doorbell. ``on_settled`` is called after each collection, when tasks have ended."""
         self._on_settled = on_settled
+        self._listening = True
         self._loop.add_reader(self._bell, self._on_bell)
         self._pool.board[layout.SUPERVISOR_SLEEPING] = 1
 
     def stop(self) -> None:
         """Stop listening."""
+        self._listening = False
         self._loop.remove_reader(self._bell)
 
     def _on_bell(self) -> None:
@@ -72,6 +75,8 @@ class Results:
         self._collect_all()
 
     def _collect_all(self) -> None:
+        if not self._listening:
+            return  # it was to go on after a turn of the loop, and `stop` came first
         board = self._pool.board
         board[layout.SUPERVISOR_SLEEPING] = 0
         for _ in range(_ROUNDS):
@@ -117,6 +122,8 @@ class Results:
         except _UNREADABLE as exc:
             self._log.error("result_ring_unreadable", worker=worker.slot, pid=worker.pid, reason=str(exc))
             worker.damaged = True
+            if self._dispatcher.has_worker(worker.id):
+                self._dispatcher.close_worker(worker.id)
             if worker.state in (State.STARTING, State.SERVING, State.RETIRING):
                 self._pool.kill(worker)
             return 0

@@ -77,18 +77,18 @@ class Watch:
 
     def _look(self) -> None:
         self._timer = None
+        now_ns = time.monotonic_ns()  # before the pages are read: what begins after that begins later than now
         workers = self._pool.workers
         busy = [
             Busy(worker_id, workers[worker_id].cell.running(), self._dispatcher.outstanding(worker_id))
             for worker_id in self._dispatcher.busy_workers()
             if workers[worker_id].state is not State.CONDEMNED
         ]
-        look = self._deadlines.look(time.monotonic_ns(), busy)
+        look = self._deadlines.look(now_ns, busy)
         for worker_id, assignment in look.overdue:
             self._judge(workers[worker_id], assignment)
-        if look.overdue or look.next_at_ns is not None:
-            first = self._deadlines.first_look_at(time.monotonic_ns())
-            self._arm(first if look.next_at_ns is None else look.next_at_ns)
+        if look.next_at_ns is not None:
+            self._arm(look.next_at_ns)
 
     def _judge(self, worker: Worker, assignment: Assignment) -> None:
         before = worker.state

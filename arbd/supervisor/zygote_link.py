@@ -65,8 +65,7 @@ class ZygoteLink:
             link.description = await link._first
         except BaseException:
             link.close()
-            link._process.kill()  # it may hang in the author's code, and has no workers yet
-            await link.wait_gone()
+            link.kill()  # it may hang in the author's code, and has no workers yet
             raise
         link.numbers = {action.name: number for number, action in enumerate(link.description.actions)}
         return link
@@ -96,6 +95,10 @@ class ZygoteLink:
             if self._process.poll() is not None:
                 return
             await asyncio.sleep(0.002)
+        self.kill()
+
+    def kill(self) -> None:
+        """End its process now. After ``close``; what its workers started is not ended by this."""
         self._process.kill()
         self._process.wait()
 

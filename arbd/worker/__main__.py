@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     provider.redact()
     worker.apply(spec.configure, provider)
     handles = worker.Handles(*fds)
-    worker.run(provider, spec.configure, spec.spawn, handles, actions=spec.actions, parent=spec.parent)
+    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
     return 0
 
 

@@ -24,6 +24,7 @@ from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.model import Status, Task
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
+from arbd.rate_limit.monitors import LimitMonitor
 from arbd.response import (
     ProviderResponse,
     action_not_found,
@@ -38,6 +39,9 @@ from arbd.schema import Invalid, Schema
 RunAsync = Callable[[Awaitable[Any], float], Any]
 """Runs an awaitable to its end on the worker's event loop; the second argument is the deadline."""
 
+Admit = Callable[[float], dict[str, Any] | None]
+"""Asked before a call, with its deadline: ``None`` to go on, else the refusal."""
+
 #: How much of a message survives when the response that carried it could not be sent.
 _MESSAGE_KEPT: Final = 1000
 
@@ -48,7 +52,8 @@ class _Step(msgspec.Struct, frozen=True):
     decode_payload: Callable[[bytes], Any]
     decode_account: Callable[[bytes], Any] | None  # None: nobody looks at the account
     call: Call
-    check_rate_limits: Callable[[], dict[str, Any] | None] | None
+    admit: Admit | None  # None: nothing limits it
+    measure: LimitMonitor | None  # what wants to know what a call took
     action: Action
 
 
@@ -103,10 +108,20 @@ def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
     step = context.steps.get(task.action)
     if step is None:
         return action_not_found(task.action, list(context.steps))
-    if step.check_rate_limits is not None:
-        limits = step.check_rate_limits()
+    if step.admit is not None:
+        limits = step.admit(deadline)
         if limits and limits.get("rate_limited"):
             return rate_limited(limits)
+    if step.measure is None:
+        return _run(context, step, task, deadline)
+    begun = step.measure.gate.begin()
+    try:
+        return _run(context, step, task, deadline)
+    finally:
+        step.measure.gate.end(begun)
+
+
+def _run(context: Context, step: _Step, task: Task, deadline: float) -> ProviderResponse:
     try:
         payload = step.decode_payload(task.payload)
     except Invalid as exc:
@@ -157,16 +172,40 @@ def _log_failure(logger: Any, exc: BaseException) -> None:
 
 def _step(action: Action, around: Surroundings, provider_monitor: RateLimitMonitor | None) -> _Step:
     monitor = provider_monitor if action.rate_limit_monitor is None else action.rate_limit_monitor
-    if type(monitor) is NoRateLimitMonitor:
-        monitor = None
+    measure = monitor if isinstance(monitor, LimitMonitor) and monitor.spec.metered else None
+    call = action.binding.prepare(around)
     asks_for_account = action.checks_account or "account" in action.binding.wanted
     return _Step(
         decode_payload=action.payload_schema.decode,
         decode_account=action.account_schema.decode if asks_for_account else None,
-        call=action.binding.prepare(around),
-        check_rate_limits=None if monitor is None else monitor.check_rate_limits,
+        call=_counted(monitor, call),
+        admit=_admission(monitor),
+        measure=measure,
         action=action,
     )
+
+
+def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
+    """How a monitor is asked before a call. A built-in one counts; an author's own check comes before that."""
+    if monitor is None or type(monitor) is NoRateLimitMonitor:
+        return None
+    check = monitor.check_rate_limits
+    if not isinstance(monitor, LimitMonitor):
+        return lambda deadline: check()
+    if type(monitor).check_rate_limits is LimitMonitor.check_rate_limits:
+        return monitor.admit
+    admit = monitor.admit
+    return lambda deadline: check() or admit(deadline)
+
+
+def _counted(monitor: RateLimitMonitor | None, call: Call) -> Call:
+    """An author's own ``make_safe_request`` is where a monitor of that style counts: the call goes through it."""
+    if monitor is None or isinstance(monitor, (LimitMonitor, NoRateLimitMonitor)):
+        return call
+    request = getattr(monitor, "make_safe_request", None)
+    if request is None or getattr(type(monitor), "make_safe_request", None) is RateLimitMonitor.make_safe_request:
+        return call
+    return lambda payload, account, task, deadline: request(call, payload, account, task, deadline)
 
 
 def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:

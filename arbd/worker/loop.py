@@ -27,6 +27,7 @@ from arbd.host.fence import make_fence
 from arbd.model import Status, Task
 from arbd.response import timed_out
 from arbd.worker.execute import Context, execute
+from arbd.worker.limits import Limits
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
@@ -45,6 +46,7 @@ class Loop:
         results_bell: int,
         side: socket.socket,
         actions: Sequence[str],
+        limits: Limits,
         context: Context,
         timer: SoftTimer,
     ) -> None:
@@ -58,6 +60,7 @@ class Loop:
         self._results_bell = results_bell
         self._side = side
         self._actions = actions
+        self._limits = limits
         self._context = context
         self._timer = timer
         self._fence = make_fence()
@@ -81,6 +84,7 @@ class Loop:
 
     def _sleep(self) -> None:
         """Sleep until rung. Saying so, the fence and the second look make it impossible to miss a task."""
+        self._limits.give_back()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:

@@ -17,10 +17,13 @@ import msgspec
 
 from arbd import logs
 from arbd.core import zygote_protocol as protocol
+from arbd.description import Description
 from arbd.host import cpus, memory, procs
 from arbd.provider import Provider
+from arbd.rate_limit import registry
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.limits import Bells, Limits
 from arbd.worker.loop import Loop
 from arbd.worker.soft_timer import SoftTimer
 
@@ -33,6 +36,21 @@ class Handles(NamedTuple):
     board: int
     results_bell: int
     side: int
+    limits_bell: int
+    answers_bell: int
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """What has a number in shared memory, in the zygote's order. A module that is imported again, for a worker that
+    is started by exec, may make its actions and limits in another one, so they are found by name."""
+
+    actions: list[str]
+    limits: list[str]
+
+    @classmethod
+    def of(cls, description: Description) -> Numbers:
+        """The numbers the supervisor knows."""
+        return cls([action.name for action in description.actions], [limit.name for limit in description.limits])
 
 
 class ExecSpec(msgspec.Struct, frozen=True):
@@ -41,7 +59,7 @@ class ExecSpec(msgspec.Struct, frozen=True):
     boot: protocol.Boot
     configure: protocol.Configure
     spawn: protocol.Spawn
-    actions: list[str]
+    numbers: Numbers
     parent: int
 
 
@@ -58,15 +76,11 @@ def run(
     configure: protocol.Configure,
     spawn: protocol.Spawn,
     handles: Handles,
+    numbers: Numbers,
     *,
-    actions: list[str],
     parent: int,
 ) -> None:
-    """Be worker ``spawn.slot`` until told to leave.
-
-    ``actions``: their names in the zygote's order, which gave them their numbers; a module that is imported again may
-    register them in another one. ``parent``: the zygote's process id.
-    """
+    """Be worker ``spawn.slot`` until told to leave. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
@@ -75,6 +89,9 @@ def run(
         cpus.pin(frozenset((spawn.cpu,)))
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
+    cell = memory.attach(handles.cell)
+    bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
+    limits = Limits(memory.words_of(cell), registry.collect(provider), numbers.limits, bells)
     timer = SoftTimer()
     context = Context(
         provider,
@@ -84,12 +101,13 @@ def run(
         max_result=configure.max_result,
     )
     Loop(
-        memory.attach(handles.cell),
+        cell,
         memory.attach(handles.board),
         bell=handles.bell,
         results_bell=handles.results_bell,
         side=socket.socket(fileno=handles.side),
-        actions=actions,
+        actions=numbers.actions,
+        limits=limits,
         context=context,
         timer=timer,
     ).run()
@@ -103,10 +121,10 @@ def ignore_termination() -> None:
 
 
 def start_by_exec(
-    boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, actions: list[str]
+    boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
 ) -> int:
-    """Start a worker as a fresh interpreter; its process id. ``actions`` as in ``run``."""
-    spec = ExecSpec(boot, configure, spawn, actions, os.getpid())
+    """Start a worker as a fresh interpreter; its process id."""
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid())
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
     for fd in fds:

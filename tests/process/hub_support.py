@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ import grpc
 import grpc.aio
 
 from arbd.core.outbox import MemoryOutbox
+from arbd.description import ActionInfo
+from arbd.hub.base import HubLink
 from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.hub.pb import hub_pb2 as pb
 from arbd.model import Outcome, Task
@@ -30,7 +32,9 @@ class Supervisor:
         self.tasks: list[Task] = []
         self.running = 0
         self._answer = answer or (lambda task: Outcome(task, "success", OK))
-        self.link: GrpcUnaryLink
+        self.cancelled: list[str] = []
+        self.actions: Sequence[ActionInfo] = [ActionInfo("act", "does it", 2.0, {"type": "object"}, None, "", False)]
+        self.link: HubLink
 
     def free_slots(self) -> int:
         return self.slots - self.running
@@ -41,6 +45,13 @@ class Supervisor:
         outcome = self._answer(task)
         if outcome is not None:
             self.finish(outcome)
+
+    def on_tasks(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.on_task(task)
+
+    def on_cancel(self, task_ids: Sequence[str]) -> None:
+        self.cancelled += task_ids
 
     def finish(self, outcome: Outcome) -> None:
         self.running -= 1

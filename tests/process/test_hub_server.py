@@ -165,10 +165,10 @@ def test_a_task_given_to_a_poll_that_ends_at_that_moment_is_taken_back() -> None
 
     async def scenario() -> None:
         hub = EmbeddedHub()
-        poll = asyncio.create_task(hub._hold("gone", 20.0))
+        poll = asyncio.create_task(hub.unary._hold("gone", 20.0))
         await asyncio.sleep(0)
         _, [task_id] = hub.board.submit([NewTask("a")], time.monotonic())
-        hub._feed_polls()
+        hub.submitted()
         assert (hub.board.queued, hub.board.leased) == (0, 1)
         poll.cancel()
         await asyncio.gather(poll, return_exceptions=True)

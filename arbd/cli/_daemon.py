@@ -1,0 +1,63 @@
+"""What commands share that ask a running daemon: which one, and asking again and again."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from arbd.config import CONFIG_FILE, resolve
+from arbd.config_files import read_layers
+
+INTERVAL_S: Final = 1.0  # between two looks of `--watch`
+
+
+def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``[DAEMON]``, ``--config`` and ``--json``; it receives the socket as ``path``, and ``as_json``."""
+
+    @functools.wraps(function)
+    def command(*, daemon: str | None, config_file: str | None, **params: Any) -> None:
+        from arbd.control import find
+
+        settings = resolve(read_layers(config_file, os.environ)).settings
+        function(path=find(daemon, settings), **params)
+
+    help_text = f"Settings file of the daemon, if that says where its socket is.  [default: {CONFIG_FILE} here]"
+    decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
+    decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
+    return click.argument("daemon", required=False)(decorated)
+
+
+def watch(show: Callable[[], None]) -> None:
+    """Show again and again, until Ctrl-C."""
+    try:
+        while True:
+            show()
+            time.sleep(INTERVAL_S)
+    except KeyboardInterrupt:
+        pass
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units, such as ``3 h 12 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole in percent."""
+    return f"{min(1.0, part / whole):.0%}" if whole > 0 else "-"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 result``, ``2 results``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,110 @@
+"""``arbd limits``: the rate limits of a running daemon, and who holds what of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from arbd.cli import _show
+from arbd.cli._daemon import daemon_options, duration, watch
+from arbd.reports import LimitReport
+
+if TYPE_CHECKING:
+    from arbd.core.control_protocol import Limits
+
+_NO_LIMITS = """{provider} has no rate limits. This gives it one; register() takes the same argument for one action:
+
+  from arbd.rate_limit import TimeBasedRateLimitMonitor
+  provider = Provider(..., rate_limit_monitor=TimeBasedRateLimitMonitor(max_calls_per_second=2))"""
+
+_LEGEND = """used: the part of the limit that is taken now; at 100 % calls are turned away, or wait.
+held: granted to a worker that has not started these calls yet; what an idle worker holds goes back."""
+
+
+@click.command(
+    "limits",
+    short_help="Rate limits of a running daemon: use, who holds what.",
+    epilog="""\b
+Examples:
+  arbd limits                    of the daemon that runs here
+  arbd limits prices --watch     of provider prices, again every second
+  arbd limits --json | jq '.limits[] | select(.usage > 0.9) | .name'
+
+With --json and --watch, every look is one line of JSON.""",
+)
+@click.option("--watch", "again", is_flag=True, help="Look again every second, until Ctrl-C.")
+@daemon_options
+def command(path: Path, as_json: bool, again: bool) -> None:
+    """Ask a running daemon for its rate limits: rule, use, what each worker holds, and the last rejections.
+
+    DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
+    """
+    from arbd.control import ask
+    from arbd.core.control_protocol import GetLimits, Limits
+
+    def look() -> None:
+        reply = ask(path, GetLimits(), Limits)
+        if as_json and again:
+            click.echo(msgspec.json.encode(_document(reply)))
+        elif as_json:
+            _show.json_document(_document(reply))
+        else:
+            if again:
+                click.clear()
+            _print(reply)
+
+    if again:
+        watch(look)
+    else:
+        look()
+
+
+def _document(reply: Limits) -> dict[str, object]:
+    return {"provider": reply.provider, "limits": reply.limits}
+
+
+def _print(reply: Limits) -> None:
+    if not reply.limits:
+        click.echo(_NO_LIMITS.format(provider=reply.provider))
+        return
+    _show.table(("limit", "of", "rule", "per second", "used", "at the limit", "rejected"), map(_row, reply.limits))
+    holdings = [row for limit in reply.limits for row in _holdings(limit)]
+    if holdings:
+        click.echo()
+        _show.table(("limit", "worker", "granted", "spent", "held"), holdings)
+    rejections = [row for limit in reply.limits for row in _rejections(limit)]
+    if rejections:
+        click.echo()
+        _show.table(("last rejected", "when", "worker", "to come back after"), rejections)
+    click.echo(f"\n{_LEGEND}")
+
+
+def _row(limit: LimitReport) -> tuple[str, ...]:
+    return (
+        limit.name,
+        _scope(limit),
+        limit.rule,
+        "-" if limit.rate is None else f"{limit.rate:.3g}",
+        f"{limit.usage:.0%}",
+        limit.at_limit,
+        str(limit.rejections),
+    )
+
+
+def _scope(limit: LimitReport) -> str:
+    return ", ".join(limit.actions) if limit.actions else limit.scope
+
+
+def _holdings(limit: LimitReport) -> Iterator[tuple[str, ...]]:
+    for each in limit.holdings:
+        yield (limit.name, str(each.worker), str(each.granted), str(each.spent), str(each.held))
+
+
+def _rejections(limit: LimitReport) -> Iterator[tuple[str, ...]]:
+    for each in limit.last_rejections:
+        worker = "-" if each.worker is None else str(each.worker)
+        yield (limit.name, f"{duration(each.ago_s)} ago", worker, f"{each.wait_time:.3g} s")

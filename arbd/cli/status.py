@@ -1,0 +1,72 @@
+"""``arbd status``: how a running daemon is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from arbd.cli import _show
+from arbd.cli._daemon import count, daemon_options, duration, share
+from arbd.reports import StatusReport, WorkerReport
+
+
+@click.command(
+    "status",
+    short_help="How a running daemon is: hub, workers, tasks.",
+    epilog="""\b
+Examples:
+  arbd status                    the daemon that runs here
+  arbd status prices             the one of provider prices; prices@2 if there is a second one
+  arbd status --json | jq .link.state
+
+The exit code is 0 if the daemon answers, 1 if there is none.""",
+)
+@daemon_options
+def command(path: Path, as_json: bool) -> None:
+    """Ask a running daemon how it is.
+
+    DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
+    """
+    from arbd.control import ask
+    from arbd.core.control_protocol import GetStatus, Status
+
+    report = ask(path, GetStatus(), Status).report
+    if as_json:
+        _show.json_document(report)
+        return
+    for line in _lines(report):
+        click.echo(line)
+    click.echo()
+    _show.table(
+        ("worker", "pid", "cpu", "state", "tasks", "busy", "on cpu", "waiting", "running"), map(_row, report.workers)
+    )
+
+
+def _lines(report: StatusReport) -> Iterator[str]:
+    yield f"{report.provider}  {report.state}, up {duration(report.uptime_s)} (pid {report.pid}, arbd {report.version})"
+    link = report.link
+    taken, accepted = count(link.tasks, "task"), count(link.accepted, "result")
+    yield f"hub     {report.hub} {link.state}; {taken} taken, {accepted} accepted"
+    if link.failures:
+        yield "        failed calls: " + ", ".join(f"{call} {times} times" for call, times in link.failures.items())
+    answered = ", ".join(f"{times} {status}" for status, times in report.verdicts.items())
+    yield f"tasks   {report.in_flight} in flight, of which {report.backlog} wait for a worker; answered: {answered}"
+    waiting = count(report.outbox, "result")
+    yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
+
+
+def _row(worker: WorkerReport) -> tuple[str, ...]:
+    running = worker.running
+    return (
+        str(worker.slot),
+        str(worker.pid or "-"),
+        "any" if worker.cpu is None else str(worker.cpu),
+        worker.state,
+        str(worker.tasks_done),
+        share(worker.busy_s, worker.age_s),
+        share(worker.cpu_s, worker.age_s),
+        str(worker.waiting),
+        f"{running.action} for {duration(running.elapsed_s)} of {running.timeout_s:g} s" if running else "-",
+    )

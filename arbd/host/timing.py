@@ -1,0 +1,19 @@
+"""What waiting and measuring need of a process: clocks, locks among its threads, sleep."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class ProcessTiming:
+    """The clocks of this process. Monotonic, except ``utc_ns``, which is for calendars only."""
+
+    clock = staticmethod(time.monotonic_ns)
+    cpu_clock = staticmethod(time.thread_time_ns)
+    utc_ns = staticmethod(time.time_ns)
+    new_lock = staticmethod(threading.Lock)
+
+    def sleep(self, ns: int) -> None:
+        """Sleep; a signal's exception ends it."""
+        time.sleep(max(0, ns) / 1e9)

@@ -1,0 +1,95 @@
+"""The stream where the hub has it, the unary protocol where not: ``hub.protocol = auto``.
+
+    stream link ──on_unimplemented──> a unary link takes over        remembered until the connection ends:
+         └────────on_open───────────> the stream link takes over     the hub that answers then may be another one
+
+The stream link lives as long as this one; a unary link is made when it is needed, and ended when it is not. Both take
+from the same outbox, so a result is with one of them at a time, and both give tasks to the same port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from arbd.hub.base import HubLink, HubPort
+from arbd.hub.grpc_stream import GrpcStreamLink
+from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
+from arbd.hub.stats import LinkStats
+
+
+class AutoLink:
+    """A ``HubLink`` that finds out by itself what the hub speaks."""
+
+    def __init__(self, options: LinkOptions, *, logger: Any = None) -> None:
+        self._options = options
+        self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
+        self._stream = GrpcStreamLink(
+            options, logger=logger, on_open=self._use_stream, on_unimplemented=self._use_unary
+        )
+        self._unary: GrpcUnaryLink | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @property
+    def stats(self) -> LinkStats:
+        """Those of the link in use."""
+        return self._active.stats
+
+    @property
+    def _active(self) -> HubLink:
+        return self._stream if self._unary is None else self._unary
+
+    async def start(self, port: HubPort) -> None:
+        self._port = port
+        await self._stream.start(port)
+
+    def slots_changed(self) -> None:
+        self._active.slots_changed()
+
+    def results_ready(self) -> None:
+        self._active.results_ready()
+
+    async def stop_taking(self) -> None:
+        self._stopping = True
+        links: list[HubLink] = [self._stream, *([] if self._unary is None else [self._unary])]
+        await asyncio.gather(*(link.stop_taking() for link in links), *self._retiring)
+
+    async def flush(self, timeout: float) -> bool:
+        return await self._active.flush(timeout)
+
+    async def close(self) -> None:
+        await self._stream.close()
+        for retiring in self._retiring:
+            retiring.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        if self._unary is not None:
+            await self._unary.close()
+
+    # -- which one -----------------------------------------------------------------------------------------
+
+    async def _use_unary(self) -> None:
+        if self._unary is None:
+            self._unary = GrpcUnaryLink(self._options, logger=self._log)
+            await self._unary.start(self._port)
+            if self._stopping:
+                await self._unary.stop_taking()
+            self._unary.results_ready()
+
+    def _use_stream(self) -> None:
+        if self._unary is not None:
+            retiring = asyncio.get_running_loop().create_task(_retire(self._unary))
+            self._unary = None
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+
+
+async def _retire(unary: GrpcUnaryLink) -> None:
+    """End a unary link. Its polls end by themselves, since one may bring a task; a result that is under way then goes
+    by the stream once more, and the hub drops the second copy."""
+    try:
+        await unary.stop_taking()
+    finally:
+        await unary.close()

@@ -1,0 +1,148 @@
+"""The Hub protocol (protos/hub.proto) of an embedded hub: two calls per task.
+
+    GetTask ──> board.hand_out ──task──> reply             SubmitTaskResult ──> board.record_result ──> reply
+                  │ none                   ^
+                  └── waits, at most hold_s┘ <── tasks_waiting
+
+It is the other side in every benchmark, so messages are handled as bytes and a task goes to a waiting poll directly.
+``arbd-long-poll-ms`` in a call's metadata holds it at most so long, never longer than ``hold_s``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from arbd.hub.board import Receipt
+from arbd.hub.hub_state import Context, HubState
+from arbd.hub.pb import hub_pb2 as pb
+from arbd.model import Task
+
+LONG_POLL_KEY: Final = "arbd-long-poll-ms"
+
+_NO_TASK: Final = b""  # an empty Task on the wire
+
+
+class UnaryService:
+    """GetTask and SubmitTaskResult over one board."""
+
+    def __init__(self, state: HubState) -> None:
+        self._state = state
+        self._board = state.board
+        self._polls: deque[tuple[str, asyncio.Future[Task | None]]] = deque()  # held, oldest first
+        state.on_tasks_waiting(self.feed_polls)
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """To be added to a server."""
+        handlers = {
+            "GetTask": grpc.unary_unary_rpc_method_handler(self._get_task),
+            "SubmitTaskResult": grpc.unary_unary_rpc_method_handler(self._submit_result),
+        }
+        return grpc.method_handlers_generic_handler("Hub", handlers)
+
+    @property
+    def held(self) -> int:
+        """Polls that wait for a task."""
+        return sum(1 for _, poll in self._polls if not poll.done())
+
+    def stop(self) -> None:
+        """Answer held polls with "nothing"."""
+        while self._polls:
+            _, poll = self._polls.popleft()
+            if not poll.done():
+                poll.set_result(None)
+
+    async def _get_task(self, data: bytes, context: Context) -> bytes:
+        calls = self._state.calls
+        calls["GetTask"] += 1
+        request = pb.ProviderRequest.FromString(data)
+        await self._state.check_token(request.auth_token, context)
+        task = self._board.hand_out(request.provider, time.monotonic())
+        if task is None:
+            task = await self._hold(request.provider, self._hold_s(context))
+        if task is not None:
+            self._state.arm_timer()
+            return _encode_task(task)
+        calls["GetTask empty"] += 1
+        if self._state.options.no_task == "not_found":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no task")
+        return _NO_TASK
+
+    def _hold_s(self, context: Context) -> float:
+        hold_s = self._state.options.hold_s
+        for key, value in context.invocation_metadata() or ():
+            if key == LONG_POLL_KEY and str(value).isdigit():
+                hold_s = min(hold_s, int(value) / 1000)
+        return hold_s
+
+    async def _hold(self, provider: str, hold_s: float) -> Task | None:
+        if hold_s <= 0 or self._state.is_stopping:
+            return None
+        loop = asyncio.get_running_loop()
+        poll: asyncio.Future[Task | None] = loop.create_future()
+        self._polls.append((provider, poll))
+        timer = loop.call_later(hold_s, _end_hold, poll)
+        try:
+            return await poll
+        except asyncio.CancelledError:
+            # The provider is gone. A task that was just given to this poll must not wait for its lease to end.
+            if poll.done() and not poll.cancelled() and (task := poll.result()) is not None:
+                self._board.give_back(task.id, provider, time.monotonic())
+                self._state.tasks_waiting()
+            raise
+        finally:
+            timer.cancel()
+
+    def feed_polls(self) -> None:
+        """Give queued tasks to held polls, oldest poll first; polls that ended are dropped on the way."""
+        now = time.monotonic()
+        unfed: list[tuple[str, asyncio.Future[Task | None]]] = []
+        while self._polls and self._board.queued:
+            provider, poll = self._polls.popleft()
+            if poll.done():
+                continue
+            task = self._board.hand_out(provider, now)
+            if task is None:
+                unfed.append((provider, poll))
+            else:
+                poll.set_result(task)
+        self._polls.extendleft(reversed(unfed))
+
+    async def _submit_result(self, data: bytes, context: Context) -> bytes:
+        self._state.calls["SubmitTaskResult"] += 1
+        message = pb.TaskResult.FromString(data)
+        await self._state.check_token(message.auth_token, context)
+        result = message.result.encode()
+        receipt = self._board.record_result(message.id, message.provider, message.status, result, time.monotonic())
+        if receipt is Receipt.UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"task {message.id!r} was never handed out here")
+        if receipt is Receipt.INVALID:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{message.status!r} is no status")
+        self._state.finished([message.id])
+        return self._submit_answer(message)
+
+    def _submit_answer(self, message: pb.TaskResult) -> bytes:
+        submit_reply = self._state.options.submit_reply
+        if submit_reply == "echo":
+            payload, account = message.payload.encode(), message.account.encode()
+            return _encode_task(Task(message.id, message.action, payload, account))
+        if submit_reply == "next":
+            task = self._board.hand_out(message.provider, time.monotonic())
+            if task is not None:
+                self._state.arm_timer()
+                return _encode_task(task)
+        return _NO_TASK
+
+
+def _end_hold(poll: asyncio.Future[Task | None]) -> None:
+    if not poll.done():
+        poll.set_result(None)
+
+
+def _encode_task(task: Task) -> bytes:
+    return pb.Task(id=task.id, action=task.action, payload=task.payload, account=task.account).SerializeToString()

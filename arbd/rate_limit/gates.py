@@ -1,0 +1,131 @@
+"""What a monitor asks before a call: a gate. In a daemon's worker it is a seat of the daemon's ledger
+(``arbd.core.ledger.WorkerSeat``); anywhere else it is a ``LocalGate``, the same algorithms for this process alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from arbd.rate_limit.algorithms import SECOND_NS, Limit
+from arbd.rate_limit.spec import LimitSpec, build
+from arbd.rate_limit.usage import Figures, Meter, Thresholds
+
+METER_NS = 60 * SECOND_NS
+
+
+class Gate(Protocol):
+    """Lets calls through, one by one."""
+
+    def take(self, until_ns: int = 0) -> int:
+        """0: a call may start now, and counts. Otherwise how many nanoseconds to wait before it is worth trying.
+
+        With ``until_ns`` it waits for its turn until that moment, if it can come by then.
+        """
+
+    def peek(self) -> int:
+        """As ``take`` without waiting, but nothing counts."""
+
+    def begin(self) -> tuple[int, int]:
+        """A call that is measured starts; give the result to ``end``."""
+
+    def end(self, begun: tuple[int, int]) -> None:
+        """It has ended, however."""
+
+    def figures(self) -> Figures:
+        """How much of the limit is used."""
+
+
+class Timing(Protocol):
+    """Clocks, locks and sleep of a process; see ``arbd.host.timing``."""
+
+    def clock(self) -> int: ...
+    def cpu_clock(self) -> int: ...
+    def utc_ns(self) -> int: ...
+    def new_lock(self) -> AbstractContextManager[object]: ...
+    def sleep(self, ns: int) -> None: ...
+
+
+class LocalGate:
+    """A limit of this process alone. Threads may share it. ``on_crossing`` hears of a new threshold level."""
+
+    def __init__(self, spec: LimitSpec, timing: Timing, on_crossing: Callable[[LimitSpec, Figures], None]) -> None:
+        self._spec = spec
+        self._timing = timing
+        self._on_crossing = on_crossing
+        self._limit = build(spec)
+        self._meter = Meter(meter_window_ns(spec))
+        self._thresholds = Thresholds(spec.warning_threshold, spec.critical_threshold)
+        self._warns = warns(spec, self._limit)
+        self._lock = timing.new_lock()
+        self._running: dict[int, int] = {}  # calls that are measured: when they began
+        self._last_key = 0
+
+    def take(self, until_ns: int = 0) -> int:
+        timing = self._timing
+        while True:
+            with self._lock:
+                now_ns = timing.clock()
+                wait_ns = self._wait_ns(now_ns)
+                if wait_ns == 0:
+                    self._limit.spend(now_ns, 1)
+                    self._meter.add(now_ns, 1, 0, 0)
+                crossed = self._warns and self._thresholds.update(self._limit.usage(now_ns))
+                figures = self._figures(now_ns) if crossed else None
+            if figures is not None:
+                self._on_crossing(self._spec, figures)
+            if wait_ns == 0 or now_ns + wait_ns > until_ns:
+                return wait_ns
+            timing.sleep(wait_ns)
+
+    def peek(self) -> int:
+        with self._lock:
+            return self._wait_ns(self._timing.clock())
+
+    def begin(self) -> tuple[int, int]:
+        with self._lock:
+            self._last_key += 1
+            self._running[self._last_key] = self._timing.clock()
+            return self._last_key, self._timing.cpu_clock()
+
+    def end(self, begun: tuple[int, int]) -> None:
+        cpu_ns = self._timing.cpu_clock() - begun[1]
+        with self._lock:
+            now_ns = self._timing.clock()
+            wall_ns = now_ns - self._running.pop(begun[0])
+            self._limit.charge(now_ns, 1, wall_ns, cpu_ns)
+            self._meter.add(now_ns, 0, wall_ns, cpu_ns)
+
+    def figures(self) -> Figures:
+        with self._lock:
+            return self._figures(self._timing.clock())
+
+    def _wait_ns(self, now_ns: int) -> int:
+        limit = self._limit
+        limit.set_utc(now_ns, self._timing.utc_ns())
+        limit.forget(now_ns)
+        if self._spec.metered:
+            limit.progress(len(self._running), sum(now_ns - since_ns for since_ns in self._running.values()))
+        return 0 if limit.available(now_ns, 0) > 0 else max(1, limit.next_at(now_ns, 0) - now_ns)
+
+    def _figures(self, now_ns: int) -> Figures:
+        return figures_of(self._spec, self._meter, self._limit.usage(now_ns), self._thresholds.level, now_ns)
+
+
+def warns(spec: LimitSpec, limit: Limit) -> bool:
+    """Whether crossings of its thresholds are worth a line in the log."""
+    return spec.kind == "advanced" and limit.graded
+
+
+def meter_window_ns(spec: LimitSpec) -> int:
+    """Over what time a limit's calls are added up for responses: its own window, or a minute."""
+    return round(spec.rates.window_size * SECOND_NS) if spec.rates.window_size else METER_NS
+
+
+def figures_of(spec: LimitSpec, meter: Meter, usage: float, level: int, now_ns: int) -> Figures:
+    """The figures of a limit. Its CPU usage is the part of its CPU budget, or of one CPU where it has none."""
+    totals = meter.totals(now_ns)
+    budget = spec.rates.max_cpu_per_second or 1.0
+    cpu_usage = totals.cpu_ns / (max(1, min(meter.window_ns, now_ns)) * budget)
+    return Figures(totals, usage, cpu_usage, level)

@@ -1,0 +1,57 @@
+"""Every built-in monitor that exists, in the order of construction: so a limit is found wherever its author keeps it.
+
+import of the author's module   monitors register themselves
+zygote: collect(provider)       from now on their number is their place in the ledger; later ones are local
+worker: the same numbers        by fork, or by the same import again
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import msgspec
+
+from arbd.rate_limit.spec import Scope
+
+if TYPE_CHECKING:
+    from arbd.rate_limit.monitors import LimitMonitor
+
+_monitors: list[ref[LimitMonitor]] = []
+
+
+def add(monitor: LimitMonitor) -> None:
+    """A monitor was made. It is forgotten with its last user."""
+    _monitors.append(ref(monitor))
+
+
+def collect(provider: Any) -> list[LimitMonitor]:
+    """The monitors that exist now, each with a name that no other has; the caller keeps them alive."""
+    living = [monitor for reference in _monitors if (monitor := reference()) is not None]
+    _monitors[:] = [ref(monitor) for monitor in living]
+    taken: set[str] = set()
+    for number, monitor in enumerate(living, start=1):
+        scope, place, actions = _place(monitor, provider)
+        name = _unused(monitor.spec.name or place or f"limit {number}", taken)
+        taken.add(name)
+        monitor.spec = msgspec.structs.replace(monitor.spec, name=name, scope=scope, actions=actions)
+    return living
+
+
+def _place(monitor: LimitMonitor, provider: Any) -> tuple[Scope, str | None, list[str]]:
+    """Where a monitor sits: its scope, a name for the place, and the actions it was put on."""
+    if provider.rate_limit_monitor is monitor:
+        return "provider", "provider", []
+    actions = [name for name, action in provider.actions.items() if action.rate_limit_monitor is monitor]
+    if actions:
+        return "action", f"action {actions[0]}", actions
+    attributes = [name for name, value in vars(provider).items() if value is monitor]
+    return "by hand", attributes[0] if attributes else None, []
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    number, candidate = 1, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name} #{number}"
+    return candidate

@@ -1,0 +1,75 @@
+"""``on_limit="hold"``: leave with the hub what the provider's limit would only make wait here.
+
+    room = starts the limit has left, now or in a moment - tasks that are here and not yet admitted
+
+Not the limit itself, which decides in the worker as for ``"wait"``: a task that was taken too early waits there.
+When there is no room, a timer tells the link when there will be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from arbd.core.account import Account
+from arbd.core.dispatch import Dispatcher
+from arbd.hub.base import HubLink
+from arbd.rate_limit.algorithms import UNBOUNDED
+from arbd.supervisor.limits import Limits
+from arbd.supervisor.pool import Pool, Worker
+
+AHEAD_NS: Final = 5_000_000  # a hub call takes about 1 ms, 4 under load: so long before its start a task is fetched
+_LONGEST_S: Final = 3600.0
+
+
+class Hold:
+    """How many tasks may be taken on account of a provider's limit."""
+
+    def __init__(self, limits: Limits, pool: Pool, dispatcher: Dispatcher, link: HubLink) -> None:
+        self._limits = limits
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Tell the link nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def room(self) -> int:
+        """How many more tasks could start soon, as far as the limit goes."""
+        account = self._limits.held()
+        if account is None:
+            return UNBOUNDED
+        account.observe()
+        now_ns = time.monotonic_ns()
+        room = account.startable(now_ns, now_ns + AHEAD_NS) - self._not_admitted(account)
+        if room <= 0 and self._timer is None:
+            self._wait_for_room(account, now_ns)
+        return max(0, room)
+
+    def _wait_for_room(self, account: Account, now_ns: int) -> None:
+        next_at_ns = account.limit.next_at(now_ns, account.outstanding)
+        # At least a millisecond: what stands in the way may also be a task that is about to be admitted.
+        delay_s = min(_LONGEST_S, max(1e-3, (next_at_ns - AHEAD_NS - now_ns) / 1e9))
+        self._timer = self._loop.call_later(delay_s, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._link.slots_changed()
+
+    def _not_admitted(self, account: Account) -> int:
+        admitted = sum(self._has_admitted(account, worker) for worker in self._pool.workers.values())
+        return self._dispatcher.in_flight() - admitted
+
+    def _has_admitted(self, account: Account, worker: Worker) -> bool:
+        """Whether the task that this worker runs has got past the limit."""
+        seat = account.seats.get(worker.id)
+        if seat is None or not self._dispatcher.has_worker(worker.id):
+            return False
+        running = worker.cell.running()
+        # The worker notes when it begins a task, and then when the limit has let a call through.
+        return running.seq in self._dispatcher.outstanding(worker.id) and seat.last_start_ns >= running.since_ns

@@ -1,0 +1,116 @@
+"""What the daemon tells about itself: reads everybody's figures, changes nothing.
+
+Called on the event loop, where nothing moves while it looks; what the workers write meanwhile is one word at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import msgspec
+
+from arbd.config import Settings
+from arbd.core.dispatch import Dispatcher
+from arbd.core.lifecycle import State
+from arbd.core.outbox import Outbox
+from arbd.hub.base import HubLink
+from arbd.reports import (
+    DaemonState,
+    LimitReport,
+    LinkReport,
+    RunningTask,
+    StatusReport,
+    WorkerReport,
+)
+from arbd.supervisor.limits import Limits
+from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.verdicts import Verdicts
+
+
+class Reporter:
+    """Collects reports. ``is_draining``: whether the daemon has been told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pool: Pool,
+        dispatcher: Dispatcher,
+        verdicts: Verdicts,
+        outbox: Outbox,
+        link: HubLink,
+        limits: Limits,
+        is_draining: Callable[[], bool],
+    ) -> None:
+        self.provider = settings.name
+        self._settings = settings
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self._verdicts = verdicts
+        self._outbox = outbox
+        self._link = link
+        self._limits = limits
+        self._is_draining = is_draining
+        self._started_at_ns = time.monotonic_ns()
+        self._version = version("arbd")
+
+    def status(self) -> StatusReport:
+        """How the daemon is at this moment."""
+        now_ns = time.monotonic_ns()
+        workers = sorted(self._pool.workers.values(), key=lambda worker: (worker.slot, worker.id))
+        return StatusReport(
+            provider=self.provider,
+            version=self._version,
+            pid=os.getpid(),
+            state=self._state(workers),
+            uptime_s=(now_ns - self._started_at_ns) / 1e9,
+            hub=self._settings.hub_url,
+            link=msgspec.convert(self._link.stats, LinkReport, from_attributes=True),
+            workers=[self._worker(worker, now_ns) for worker in workers],
+            in_flight=self._dispatcher.in_flight(),
+            backlog=self._dispatcher.backlog,
+            outbox=len(self._outbox),
+            outbox_limit=self._settings.outbox_limit,
+            verdicts={str(status): count for status, count in self._verdicts.counts.items()},
+        )
+
+    def limits(self) -> list[LimitReport]:
+        """The rate limits, as they are used at this moment."""
+        return self._limits.report({worker.id: worker.slot for worker in self._pool.workers.values()})
+
+    def _state(self, workers: list[Worker]) -> DaemonState:
+        if self._is_draining():
+            return "draining"
+        return "serving" if any(worker.state is State.SERVING for worker in workers) else "starting"
+
+    def _worker(self, worker: Worker, now_ns: int) -> WorkerReport:
+        tasks_done, busy_ns, cpu_ns = worker.cell.totals()
+        running, waiting = self._tasks(worker, now_ns)
+        return WorkerReport(
+            slot=worker.slot,
+            pid=worker.pid,
+            cpu=self._pool.cpu_of(worker),
+            state=worker.state.value,
+            age_s=(now_ns - worker.spawned_at_ns) / 1e9,
+            tasks_done=tasks_done,
+            busy_s=busy_ns / 1e9 + (running.elapsed_s if running else 0),
+            cpu_s=cpu_ns / 1e9,
+            waiting=waiting,
+            running=running,
+        )
+
+    def _tasks(self, worker: Worker, now_ns: int) -> tuple[RunningTask | None, int]:
+        """The task it runs, and how many more it has."""
+        if not self._dispatcher.has_worker(worker.id):
+            return None, 0
+        has = self._dispatcher.outstanding(worker.id)
+        begun = worker.cell.running()
+        assignment = has.get(begun.seq)
+        if assignment is None or not begun.is_for(assignment.seq):
+            return None, len(has)
+        elapsed_s = max(0, now_ns - begun.since_ns) / 1e9
+        task = assignment.task
+        return RunningTask(task.id, task.action, elapsed_s, assignment.timeout), len(has) - 1

@@ -1,0 +1,1 @@
+"""Benchmarks: every figure is a comparison made in one run. ``bench/README.md`` says how, and what came out."""

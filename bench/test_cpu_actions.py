@@ -1,0 +1,69 @@
+"""A CPU action of 5 ms on all cores: at least 0.95 of what as many bare processes make of the same function."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from statistics import median
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, cpu_s, ratios, rounds, timed
+from bench.provider import burn
+
+_ACTION_S = 0.005
+_SPAN_S = 0.5 if SMOKE else 1.0
+_CPUS = sorted(os.sched_getaffinity(0))
+
+
+def _rounds_of_burn() -> int:
+    """How much work takes 5 ms here: from the fastest of several tries, because anything else only adds to it."""
+    tries = 10_000
+    per_round_s = min(timed(lambda: burn(tries), 5) for _ in range(20)) / tries
+    return round(_ACTION_S / per_round_s)
+
+
+def _bare_rate(work: int) -> float:
+    """Calls per second of all bare processes together."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.bare_burn", str(cpu), str(work), str(_SPAN_S)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
+        for cpu in _CPUS
+    ]
+    return sum(float(process.communicate()[0]) for process in processes)
+
+
+@pytest.mark.parametrize("protocol", ["unary", "stream"])
+def test_cpu_actions(benchmark: BenchmarkFixture, protocol: str) -> None:
+    work = _rounds_of_burn()
+    count = round(len(_CPUS) * _SPAN_S / _ACTION_S)
+    hub_us: list[float] = []
+    arbd_us: list[float] = []
+    with Stage() as stage:
+        daemon = stage.arbd("arbd", protocol=protocol)
+        stage.run("arbd", "burn", 50, {"rounds": work})
+
+        def arbd_rate() -> float:
+            hub, own = cpu_s(stage.hub.process), cpu_s(daemon)
+            rate = stage.rate("arbd", "burn", count, {"rounds": work})
+            hub_us.append((cpu_s(stage.hub.process) - hub) / count * 1e6)
+            arbd_us.append((cpu_s(daemon) - own) / count * 1e6)
+            return rate
+
+        arbd, bare = alternate(benchmark, rounds(21), arbd_rate, lambda: _bare_rate(work))
+    figure = Figure(
+        f"5 ms CPU action, {protocol} hub: arbd / bare processes", "x", "at least", 0.95, ratios(arbd, bare)
+    )
+    figure.beside = {
+        "arbd, tasks/s": median(arbd),
+        "bare processes, calls/s": median(bare),
+        "CPU of the hub, µs/task": median(hub_us),
+        "CPU of all of arbd, µs/task": median(arbd_us),
+        "CPU of the action alone, µs": len(_CPUS) / median(bare) * 1e6,
+    }
+    conclude(benchmark, figure)

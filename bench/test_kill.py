@@ -1,0 +1,70 @@
+"""A task that does not end is killed on time: from its hard deadline to the end of its process p99 <= 10 ms, from there
+until a new worker is ready p99 <= 30 ms; in pure Python that swallows its soft deadline, and in a C call.
+
+Seen from outside: the action says in a pipe when it starts, the process is watched by pidfd, and ready is what the
+daemon logs. Both stamps are a little late, so the first span comes out some 0.1 ms too short, the second too long.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.harness import Figure, Stage, alternate, conclude, rounds
+from bench.provider import HANG_TIMEOUT_S
+
+_GRACE_S = 0.02
+
+
+def _wait_ready(log: IO[bytes]) -> float:
+    """The moment at which the daemon says that a worker is ready, in seconds of the monotonic clock."""
+    for line in log:
+        if msgspec.json.decode(line)["event"] == "worker_ready":
+            return time.monotonic()
+    raise AssertionError("the daemon ended")
+
+
+def _wait_gone(pid: int) -> float:
+    """The moment at which a process has ended."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        gone, _, _ = select.select([pidfd], [], [], 10)
+        assert gone, "the process was not killed"
+        return time.monotonic()
+    finally:
+        os.close(pidfd)
+
+
+@pytest.mark.parametrize("action", ["hang_python", "hang_c"])
+def test_kill(benchmark: BenchmarkFixture, tmp_path: Path, action: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    gone_ms: list[float] = []
+    with Stage() as stage:
+        flags = ("--workers", "1", "--log-level", "debug", "--log-format", "json")
+        daemon = stage.arbd("arbd", *flags, protocol="unary", kill_grace=str(_GRACE_S))
+        assert daemon.stderr is not None
+        _wait_ready(daemon.stderr)
+
+        def kill() -> float:
+            stage.submit_only("arbd", action, {"pipe": str(pipe)})
+            pid, start_ns = map(int, pipe.read_text().split())
+            gone_at = _wait_gone(pid)
+            gone_ms.append((gone_at - start_ns / 1e9 - HANG_TIMEOUT_S - _GRACE_S) * 1e3)
+            assert daemon.stderr is not None
+            return (_wait_ready(daemon.stderr) - gone_at) * 1e3
+
+        (ready_ms,) = alternate(benchmark, rounds(300, 5), kill)
+        daemon.stderr.close()
+    what = "Python" if action == "hang_python" else "C"
+    for name, goal, samples in (("deadline to process gone", 10.0, gone_ms), ("gone to worker ready", 30.0, ready_ms)):
+        figure = Figure(f"kill, {what}: {name}, p99", "ms", "at most", goal, samples, quantile=0.99)
+        figure.beside = {"p50 ms": figure.at(0.5), "p90 ms": figure.at(0.9), "most ms": max(samples)}
+        conclude(benchmark, figure)

@@ -1,0 +1,90 @@
+"""What every test owes the next one: no process and no descriptor of it is left.
+
+Processes are found by a variable that every child inherits, so that one which was orphaned, and so is no child of this
+process any more, is found too. Both checks are made once per module, because a daemon may serve all tests of one.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import psutil
+import pytest
+
+_MARK = "TEST_RUN_OF_ARBD"  # not ARBD_...: those are settings, and an unknown one is an error
+_RUN = uuid.uuid4().hex
+_END_TIMEOUT_S = 5.0
+# gRPC keeps its own pollers and their wake-up descriptors for the life of the process.
+_KEPT_BY_GRPC = {"anon_inode:[eventpoll]", "anon_inode:[eventfd]", "socket", "pipe"}
+
+
+# The same examples every time, and no time limit for one of them: a busy machine must not fail a test.
+hypothesis.settings.register_profile("arbd", deadline=None, derandomize=True)
+
+
+def pytest_configure() -> None:
+    hypothesis.settings.load_profile("arbd")
+    os.environ[_MARK] = _RUN
+    # Where daemons put their control sockets: not among those of the machine.
+    os.environ["RUNTIME_DIRECTORY"] = tempfile.mkdtemp(prefix="arbd-test-")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["RUNTIME_DIRECTORY"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_survives() -> Iterator[None]:
+    """Fail a module that leaves processes or descriptors behind."""
+    open_before = _descriptors()
+    yield
+    left = _wait_for_the_end()
+    for process in left:
+        process.kill()
+    assert not left, f"processes were left running: {left}"
+    gc.collect()
+    leaked = _descriptors() - open_before
+    if "grpc" in sys.modules:
+        leaked = Counter({kind: count for kind, count in leaked.items() if kind not in _KEPT_BY_GRPC})
+    assert not leaked, f"descriptors were left open: {leaked}"
+
+
+def _wait_for_the_end() -> list[psutil.Process]:
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while (left := _started_by_this_run()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def _started_by_this_run() -> list[psutil.Process]:
+    mark = f"{_MARK}={_RUN}".encode()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and mark in Path(f"/proc/{process.pid}/environ").read_bytes():
+                found.append(process)
+        except (OSError, psutil.NoSuchProcess):
+            continue  # it ended while we looked, or belongs to somebody else
+    return found
+
+
+def _descriptors() -> Counter[str]:
+    """Open descriptors of this process by kind: what they are, without the number that makes each unique."""
+    kinds: Counter[str] = Counter()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            kinds[re.sub(r":\[\d+\]$", "", os.readlink(f"/proc/self/fd/{fd}"))] += 1
+        except FileNotFoundError:
+            continue  # the descriptor of the listing itself
+    return kinds

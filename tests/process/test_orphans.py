@@ -1,0 +1,67 @@
+"""No process outlives the supervisor, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from daemon_support import PROVIDERS, ZOO, Arbd, Gate, Hub, eventually, is_alive
+
+
+@pytest.mark.parametrize("target", [ZOO, PROVIDERS / "threaded.py"])
+def test_nothing_is_left_one_second_after_a_kill_of_the_supervisor(tmp_path: Path, target: Path) -> None:
+    """The zygote hears the end of the stream and takes everybody along, what actions started included."""
+    with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target) as arbd:
+        arbd.wait_serving()
+        gate, child = Gate(tmp_path), tmp_path / "child"
+        hub.submit("hold", gate.payload)
+        hub.submit("parent", {"path": str(child), "then": "wait"})
+        assert gate.pid
+        eventually(child.exists)
+        family = arbd.family()
+        assert sorted(family) == ["arbd:worker-0", "arbd:worker-1", "arbd:zygote", "sleep"]
+        arbd.signal(signal.SIGKILL)
+        assert arbd.exit_code() == -signal.SIGKILL
+        eventually(lambda: not [pid for pids in family.values() for pid in pids if is_alive(pid)], 1)
+
+
+def test_a_supervisor_that_is_killed_while_the_module_is_imported(tmp_path: Path) -> None:
+    target = tmp_path / "slow.py"
+    target.write_text(f"import time\nopen({str(tmp_path / 'importing')!r}, 'w').close()\ntime.sleep(600)\n")
+    with Arbd.run("127.0.0.1:1", tmp_path, target=target) as arbd:
+        eventually((tmp_path / "importing").exists)
+        [zygote] = arbd.family()["arbd:zygote"]
+        arbd.signal(signal.SIGKILL)
+        eventually(lambda: not is_alive(zygote), 1)
+
+
+def test_a_supervisor_that_is_killed_during_a_stopped_zygote(tmp_path: Path) -> None:
+    """The kernel takes the zygote as soon as it goes on, and the workers with it."""
+    with Hub() as hub, Arbd.run(hub.address, tmp_path) as arbd:
+        arbd.wait_serving()
+        family = arbd.family()
+        [zygote] = family["arbd:zygote"]
+        os.kill(zygote, signal.SIGSTOP)
+        arbd.signal(signal.SIGKILL)
+        os.kill(zygote, signal.SIGCONT)
+        eventually(lambda: not [pid for pids in family.values() for pid in pids if is_alive(pid)], 1)
+
+
+def test_a_stopped_supervisor_goes_on_where_it_was(tmp_path: Path) -> None:
+    """SIGSTOP and SIGCONT: workers wait for it, and no task is taken for late or lost because of that."""
+    with Hub() as hub, Arbd.run(hub.address, tmp_path) as arbd:
+        arbd.wait_serving()
+        hub.submit("quick_sleep", {"seconds": 0}, count=2000)  # late after 0.4 s
+        eventually(lambda: hub.done() > 100)
+        arbd.signal(signal.SIGSTOP)
+        eventually(lambda: "T" in Path(f"/proc/{arbd.process.pid}/stat").read_text().rpartition(")")[2])
+        done = hub.done()
+        with pytest.raises(AssertionError):
+            eventually(lambda: hub.done() > done, 1.0)
+        arbd.signal(signal.SIGCONT)
+        assert {result.status for result in hub.results().values()} == {"success"}
+        assert arbd.events("task_killed") == []
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
