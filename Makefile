@@ -14,7 +14,7 @@ TEST_EXTRAS := examples,pydantic,test
 LINT_EXTRAS := bench,examples,lint,pydantic,test
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast lint format bench bench-smoke protos clean help
+.PHONY: demo test test-fast lint format bench bench-smoke limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +42,9 @@ bench: $(call STAMP,$(BENCH_EXTRAS))
 
 bench-smoke: $(call STAMP,$(BENCH_EXTRAS))
 	ARBD_BENCH_SMOKE=1 $(BIN)/python -m pytest bench -q $(ARGS)
+
+limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.limits_campaign $(ARGS)
 
 # The generator brings a protobuf of its own, so it has an environment of its own. Code made by 1.72 runs with
 # protobuf 6.30 and later, which is the lower bound in pyproject.toml.

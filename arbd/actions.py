@@ -19,7 +19,7 @@ import msgspec
 
 from arbd.binding import Binding, Handler, bind
 from arbd.errors import ActionNotFoundError, DuplicateActionError, RegistrationError
-from arbd.rate_limit import RateLimitMonitor
+from arbd.rate_limit import RateLimitMonitor, TimeBasedRateLimitMonitor
 from arbd.schema import Schema, compile_schema
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -81,6 +81,10 @@ class Actions(Mapping[str, Action]):
 
     def __init__(self) -> None:
         self._actions: dict[str, Action] = {}
+        #: Asked before actions that have no monitor of their own, in place of the provider's.
+        self.default_monitor: RateLimitMonitor | None = None
+        #: In a worker: tells all workers of a limit that is set now. ``None`` for the action: the default.
+        self.tell_workers: Callable[[str | None, RateLimitMonitor], None] | None = None
 
     def register(
         self,
@@ -110,6 +114,32 @@ class Actions(Mapping[str, Action]):
             raise DuplicateActionError(f"action '{action.name}' is registered twice; give one of them another name")
         self._actions[action.name] = action
         return action
+
+    def set_default_rate_limit(self, min_delay: float = 1.0) -> None:
+        """At least ``min_delay`` seconds between the starts of all actions without a limit of their own, together."""
+        monitor = TimeBasedRateLimitMonitor(min_delay=min_delay)
+        if self.tell_workers is not None:
+            self.tell_workers(None, monitor)
+        self.default_monitor = monitor
+
+    def set_rate_limit(self, action_name: str, min_delay: float = 1.0) -> None:
+        """At least ``min_delay`` seconds between two starts of this action."""
+        self.set_custom_rate_limit(action_name, TimeBasedRateLimitMonitor(min_delay=min_delay))
+
+    def set_custom_rate_limit(self, action_name: str, monitor: RateLimitMonitor) -> None:
+        """Ask this monitor before each start of this action, in place of its own or the provider's.
+
+        Inside a running daemon this holds for all workers, from their next task on, until the code is loaded again;
+        only a built-in monitor can be set there. Raises :class:`~arbd.errors.ActionNotFoundError`, and
+        ``RegistrationError`` for what is no monitor.
+        """
+        if not is_monitor(monitor):
+            raise RegistrationError(f"action {action_name!r}: {NOT_A_MONITOR.format(monitor)}")
+        if self.tell_workers is not None:
+            self.find(action_name)
+            self.tell_workers(action_name, monitor)
+        changed = msgspec.structs.replace(self.find(action_name), rate_limit_monitor=monitor)
+        self._actions[action_name] = changed
 
     def find(self, name: str) -> Action:
         """The action of that name. Raises :class:`~arbd.errors.ActionNotFoundError`."""

@@ -18,6 +18,7 @@
     └── InvariantError               arbd itself: a bug; never raised by bad input
 
     TaskTimeout (BaseException)      the soft deadline, raised inside a running action
+    └── TaskCancelled                the hub wants no result any more; likewise
 
 Exit codes of the command line are here too, so that a supervisor script can tell them apart.
 """
@@ -119,3 +120,7 @@ class TaskTimeout(BaseException):
 
     A ``BaseException`` so that ``except Exception`` in an action does not swallow it.
     """
+
+
+class TaskCancelled(TaskTimeout):
+    """Nobody wants the result of the running task any more. Passes through an action like the soft deadline."""

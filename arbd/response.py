@@ -177,6 +177,16 @@ def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None
     return error(f"The worker running action '{action}' {how}", {"error_code": "WORKER_LOST", **ended})
 
 
+def cancelled(action: str) -> ProviderResponse:
+    """The hub took the task back before the action had finished."""
+    return error(f"Action '{action}' was cancelled", {"error_code": "CANCELLED"})
+
+
+def expired(action: str) -> ProviderResponse:
+    """The time in which the result was wanted had passed before the action began."""
+    return error(f"Action '{action}' was not started: its deadline had passed", {"error_code": "EXPIRED"})
+
+
 def aborted(action: str) -> ProviderResponse:
     """The daemon shut down before the action had finished."""
     return error(f"Action '{action}' was stopped: the provider is shutting down", {"error_code": "ABORTED"})

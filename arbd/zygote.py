@@ -29,6 +29,8 @@ from arbd.host import channel, memory, procs
 from arbd.provider import describe
 from arbd.rate_limit import registry
 from arbd.worker import main as worker
+from arbd.worker.numbers import Numbers
+from arbd.worker.one_place import OnePlace
 
 _NOT_STARTED = 71  # sysexits.h EX_OSERR, in place of an exit code
 
@@ -55,9 +57,12 @@ class Zygote:
         self._monitors = registry.collect(self._provider)  # kept, so that none of them is gone in the workers
         limits = [monitor.spec for monitor in self._monitors]
         description = describe(self._provider, self._threads, target.author_files(), limits)
-        self._numbers = worker.Numbers.of(description)
+        self._numbers = Numbers.of(description)
+        self._one_place = OnePlace(self._provider, threads=self._threads)
         self._send_description(description)
         self._provider.redact()
+        for monitor in self._monitors:
+            monitor.redact()
         self._poll.register(self._control, select.POLLIN)
         # From here on the end of the stream tells that the supervisor is gone, and unlike a kernel signal it leaves
         # the time to kill what the workers started themselves.
@@ -66,7 +71,9 @@ class Zygote:
             while self._serve_once():
                 pass
         finally:
-            for child in self._children.values():
+            self._one_place.close()
+            for pidfd, child in self._children.items():
+                procs.kill(pidfd)  # it may not have made its group yet
                 procs.kill_group(child.pid)
 
     def _send_description(self, description: Description) -> None:
@@ -83,7 +90,21 @@ class Zygote:
                 self._obey(protocol.decode_to_zygote(message), fds)
             elif fd in self._children:
                 self._bury(fd)
+            elif fd == self._one_place.pidfd:
+                self._poll.unregister(fd)
+                self._one_place.bury()
+                self._start_one_place()
         return True
+
+    def _start_one_place(self) -> None:
+        if self._one_place.start(before=self._let_go):
+            self._poll.register(self._one_place.pidfd, select.POLLIN)
+
+    def _let_go(self) -> None:
+        """In a forked child: what is the zygote's alone."""
+        self._control.close()
+        for pidfd in self._children:
+            os.close(pidfd)
 
     def _obey(self, message: protocol.ToZygote, fds: list[int]) -> None:
         if isinstance(message, protocol.Configure):
@@ -91,6 +112,7 @@ class Zygote:
             worker.apply(message, self._provider)
             gc.collect()
             gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it
+            self._start_one_place()
         elif isinstance(message, protocol.Spawn):
             self._spawn(message, worker.Handles(*fds))
 
@@ -116,19 +138,18 @@ class Zygote:
         if self._threads:
             pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._numbers)
         else:
+            zygote = os.getpid()  # not the child's getppid(): this process may have ended by then
             pid = os.fork()
             if pid == 0:
-                self._become_worker(spawn, handles)
+                self._become_worker(spawn, handles, zygote)
         return pid
 
-    def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles) -> NoReturn:
+    def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles, zygote: int) -> NoReturn:
         """In the forked child: let go of what is the zygote's, and never return into its loop."""
         status = 1
         try:
-            zygote = os.getppid()
-            self._control.close()
-            for pidfd in self._children:
-                os.close(pidfd)
+            self._let_go()
+            self._one_place.ask_from_here()
             assert self._configure is not None
             worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
             status = 0

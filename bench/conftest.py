@@ -9,6 +9,12 @@ import pytest
 from bench import harness
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A figure takes up to a minute where a test may take seconds; the project's limit per test is for those."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(600))
+
+
 def pytest_report_header() -> str:
     return "machine: " + ", ".join(f"{name} {value}" for name, value in harness.facts().items())
 

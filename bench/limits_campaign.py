@@ -62,10 +62,15 @@ def run(plan: Plan, daemons: int = 1) -> Outcome:
     stopped for a while in the middle."""
     if daemons == 1:
         return _outcome(_begin(plan), plan.stall_s)
+    if plan.redis_url:
+        return _run_all(plan, daemons)
     with tempfile.TemporaryDirectory(prefix="arbd-limits-") as directory:
-        plan = msgspec.structs.replace(plan, shared="campaign", directory=directory)
-        processes = [_begin(plan) for _ in range(daemons)]
-        outcomes = [_outcome(process, plan.stall_s if process is processes[0] else 0) for process in processes]
+        return _run_all(msgspec.structs.replace(plan, shared="campaign", directory=directory), daemons)
+
+
+def _run_all(plan: Plan, daemons: int) -> Outcome:
+    processes = [_begin(plan) for _ in range(daemons)]
+    outcomes = [_outcome(process, plan.stall_s if process is processes[0] else 0) for process in processes]
     return together(outcomes, plan.rates)
 
 

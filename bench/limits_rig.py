@@ -17,7 +17,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,13 +26,17 @@ import uvloop
 
 from arbd.core import layout
 from arbd.core.cell import SupervisorCell
+from arbd.description import Description
 from arbd.host import doorbell, memory
+from arbd.provider import Provider
 from arbd.rate_limit import CustomRateLimitMonitor
 from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.redis_backend import RedisBackend
 from arbd.rate_limit.spec import LimitSpec, Rates, burst_of
 from arbd.supervisor.limits import Limits
 from arbd.worker.limits import Bells
 from arbd.worker.limits import Limits as WorkerLimits
+from arbd.worker.numbers import Numbers
 
 _RING: Final = layout.MIN_RING_BYTES
 _TRACE_BYTES: Final = 8 * 1024 * 1024  # a million starts of one worker
@@ -55,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     seed: int = 1
     shared: str | None = None
     directory: str = "/nonexistent"
+    redis_url: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -71,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
     trace: list[int] = []  # all starts, where several rigs share the limit
 
 
-class _Place:
+class Place:
     """One worker process: its memory and its trace."""
 
     def __init__(self, slot: int, worker_id: int) -> None:
@@ -92,17 +97,24 @@ class _Place:
         return self.trace[1 : 1 + self.trace[0]].tolist()
 
 
+Work = Callable[[Plan, Place, LimitMonitor, int], None]
+"""What a worker process does, with its place and the bell of the supervisor's limits."""
+
+
 class Rig:
     """The supervisor of one run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, work: Work | None = None) -> None:
         self.plan = plan
+        self.work = work or _work
         self.monitor: LimitMonitor = CustomRateLimitMonitor()
-        self.monitor.spec = LimitSpec("limit", "custom", plan.rates, shared=plan.shared)
+        backend = RedisBackend(plan.redis_url, "rig", "closed", 1.0) if plan.redis_url else None
+        self.monitor.spec = LimitSpec("limit", "custom", plan.rates, shared=plan.shared, redis=backend)
         self.limits = Limits(f"rig-{os.getpid()}", Path(plan.directory))
+        self.description = Description(given={}, actions=[], limits=[self.monitor.spec])
         self.random = random.Random(plan.seed)
-        self.places: list[_Place] = []
-        self.live: dict[int, _Place] = {}
+        self.places: list[Place] = []
+        self.live: dict[int, Place] = {}
         self.killed = 0
 
     async def run(self) -> Outcome:
@@ -119,18 +131,18 @@ class Rig:
         return self._judge(began_ns, ended_ns, cpu_s)
 
     def _start(self, slot: int) -> None:
-        place = _Place(slot, len(self.places) + 1)
+        place = Place(slot, len(self.places) + 1)
         self.places.append(place)
         self.live[slot] = place
-        self.limits.attach(place.id, [self.monitor.spec], place.seats, place.bell)
+        self.limits.attach(place.id, self.description, place.seats, place.bell)
         place.pid = os.fork()
         if place.pid == 0:
             try:
-                _work(self.plan, place, self.monitor, self.limits.bell)
+                self.work(self.plan, place, self.monitor, self.limits.bell)
             finally:
                 os._exit(1)
 
-    def _end(self, place: _Place) -> None:
+    def _end(self, place: Place) -> None:
         os.kill(place.pid, signal.SIGKILL)
         os.waitpid(place.pid, 0)
         self.limits.detach(place.id)
@@ -159,7 +171,7 @@ class Rig:
             supervisor_cpu_s=cpu_s,
             began_ns=began_ns,
             ended_ns=ended_ns,
-            trace=starts if self.plan.shared else [],
+            trace=starts if self.plan.shared or self.plan.redis_url else [],
         )
 
 
@@ -176,14 +188,15 @@ def together(outcomes: Sequence[Outcome], rates: Rates) -> Outcome:
         killed=sum(outcome.killed for outcome in outcomes),
         asked=sum(outcome.asked for outcome in outcomes),
         supervisor_cpu_s=sum(outcome.supervisor_cpu_s for outcome in outcomes),
+        trace=starts,
     )
 
 
-def _work(plan: Plan, place: _Place, monitor: LimitMonitor, limits_bell: int) -> None:
+def _work(plan: Plan, place: Place, monitor: LimitMonitor, limits_bell: int) -> None:
     """A worker: for ever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     bells = Bells(ask=limits_bell, answer=place.bell)
-    limits = WorkerLimits(place.words, [monitor], ["limit"], bells)
+    limits = WorkerLimits(place.words, Provider("rig"), Numbers([], ["limit"]), bells)
     take, seat, trace = monitor.gate.take, place.seats, place.trace
     slow_ns = round(1e9 * plan.workers / (0.1 * _per_second(plan.rates)))  # between two tries of a worker with few
     count = 0
@@ -252,6 +265,7 @@ async def _main(plan: Plan) -> Outcome:
         return await rig.run()
     finally:
         rig.limits.close()
+        await rig.limits.wait_closed()
 
 
 if __name__ == "__main__":

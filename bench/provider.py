@@ -12,7 +12,7 @@ from typing import Any
 
 from arbd import Provider
 
-HANG_TIMEOUT_S = 0.02
+HANG_TIMEOUT_S = 0.05  # long enough for the action to say on a busy machine that it has started
 
 provider = Provider(name="bench", execution_timeout=30)
 
@@ -28,6 +28,12 @@ def burn(rounds: int) -> int:
 @provider.actions.register(name="nothing")
 def nothing() -> None:
     """The trivial action."""
+
+
+@provider.actions.register(name="quote", payload_schema={"symbol": str, "quantity": float, "tags": [str]})
+def quote(symbol: str, quantity: float) -> dict[str, bool]:
+    """As trivial, with a payload to be checked."""
+    return {"ok": True}
 
 
 @provider.actions.register(name="burn")

@@ -55,7 +55,7 @@ def test_cpu_actions(benchmark: BenchmarkFixture, protocol: str) -> None:
             arbd_us.append((cpu_s(daemon) - own) / count * 1e6)
             return rate
 
-        arbd, bare = alternate(benchmark, rounds(21), arbd_rate, lambda: _bare_rate(work))
+        arbd, bare = alternate(benchmark, rounds(15), arbd_rate, lambda: _bare_rate(work))
     figure = Figure(
         f"5 ms CPU action, {protocol} hub: arbd / bare processes", "x", "at least", 0.95, ratios(arbd, bare)
     )

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.harness import SMOKE, Figure, Stage, alternate, conclude, cpu_s, ratios, rounds
 
-_TASKS = 600 if SMOKE else 3_000
+_TASKS = 600 if SMOKE else 2_000
 
 
 def test_unary_path(benchmark: BenchmarkFixture) -> None:
@@ -30,7 +30,7 @@ def test_unary_path(benchmark: BenchmarkFixture) -> None:
 
         arbd, loop, in_turn = alternate(
             benchmark,
-            rounds(21),
+            rounds(15),
             arbd_rate,
             lambda: stage.rate("loop", "nothing", _TASKS),
             lambda: stage.rate("in-turn", "nothing", _TASKS // 3),

@@ -22,6 +22,8 @@ import hypothesis
 import psutil
 import pytest
 
+from arbd.core import dispatch
+
 _MARK = "TEST_RUN_OF_ARBD"  # not ARBD_...: those are settings, and an unknown one is an error
 _RUN = uuid.uuid4().hex
 _END_TIMEOUT_S = 5.0
@@ -58,6 +60,13 @@ def nothing_survives() -> Iterator[None]:
     if "grpc" in sys.modules:
         leaked = Counter({kind: count for kind, count in leaked.items() if kind not in _KEPT_BY_GRPC})
     assert not leaked, f"descriptors were left open: {leaked}"
+
+
+@pytest.fixture
+def deep_rings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many tasks may wait in a ring as ``prefetch`` says, however long they are thought to take."""
+    monkeypatch.setattr(dispatch, "COVER_NS", 1 << 60)
+    monkeypatch.setattr(dispatch, "RING_NS", 1 << 59)
 
 
 def _wait_for_the_end() -> list[psutil.Process]:

@@ -20,11 +20,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from arbd.core.ledger import Observed, Question, SupervisorSeat
-from arbd.rate_limit.algorithms import Limit
+from arbd.rate_limit.algorithms import NEVER_NS, Limit
 from arbd.rate_limit.gates import figures_of, meter_window_ns, warns
 from arbd.rate_limit.spec import LimitSpec, build
 from arbd.rate_limit.usage import Figures, Meter, Thresholds
 
+_KEPT_PART: Final = 1000  # all idle workers together may keep a thousandth of a limit
 _REFUSALS_KEPT: Final = 5
 LOOK_AGAIN_NS: Final = 2_000_000  # while somebody waits for a start that another worker holds
 
@@ -60,14 +61,27 @@ class Account:
         self._asking: dict[int, None] = {}  # workers, in the order in which they asked
         self._refused_before = 0  # by workers that are gone
         self.last_refusals: deque[Refusal] = deque(maxlen=_REFUSALS_KEPT)
+        self._usable_until_ns = NEVER_NS
         self._killed = 0  # calls that ended with their worker, since the last look
         self._killed_since_ns = 0
+
+    def change(self, spec: LimitSpec, limit: Limit | None = None) -> None:
+        """From now on this holds. It starts with nothing used but what is outstanding."""
+        self.limit.close()
+        self.spec = spec
+        self.limit = build(spec) if limit is None else limit
+        self._warns = warns(spec, self.limit)
+        self.meter = Meter(meter_window_ns(spec))
+        self.thresholds = Thresholds(spec.warning_threshold, spec.critical_threshold)
+        for seat in self._seats.values():
+            seat.begin_measuring()
 
     # -- who takes part ----------------------------------------------------------------------------------
 
     def attach(self, worker_id: int, seat: SupervisorSeat) -> None:
         """A new worker, with a seat that is all zero."""
         self._seats[worker_id] = seat
+        seat.use_until(self._usable_until_ns)
 
     def detach(self, worker_id: int) -> None:
         """It is dead: what it had and did not spend is free again. A call it was in has ended now."""
@@ -109,6 +123,7 @@ class Account:
         the wall, for calendars."""
         self.limit.set_utc(now_ns, utc_ns)
         self._settle(now_ns)
+        self._bound(now_ns)
         answered = self._answer(now_ns)
         self.limit.settle(now_ns, self.outstanding)
         crossed = self._warns and self.thresholds.update(self.limit.usage(now_ns))
@@ -117,7 +132,7 @@ class Account:
     def startable(self, now_ns: int, at_ns: int) -> int:
         """Calls that could start at ``at_ns``, with what workers hold already. ``now_ns``: read after ``observe``."""
         self._settle(now_ns)
-        return self.limit.available(at_ns, self.outstanding) + self.outstanding
+        return self.limit.startable(at_ns, self.outstanding)
 
     def figures(self, now_ns: int) -> Figures:
         """How much of the limit is used."""
@@ -134,6 +149,8 @@ class Account:
                 at_ns = min(now_ns, seen.last_start_ns)  # a date to come would be a broken worker's
                 limit.spend(at_ns, seen.spent)
                 meter.add(now_ns, seen.spent, 0, 0)
+            if seen.failed:
+                limit.blame(now_ns, seen.failed)
             if seen.ended:
                 limit.charge(now_ns, seen.ended, seen.wall_ns, seen.cpu_ns)
                 meter.add(now_ns, 0, seen.wall_ns, seen.cpu_ns)
@@ -145,6 +162,7 @@ class Account:
     def _settle_running(self, now_ns: int) -> None:
         if self._killed:
             took_ns = self._killed * max(0, now_ns - self._killed_since_ns)
+            self.limit.blame(now_ns, self._killed)
             self.limit.charge(now_ns, self._killed, took_ns, took_ns)
             self.meter.add(now_ns, 0, took_ns, took_ns)
             self._killed = 0
@@ -154,6 +172,14 @@ class Account:
                 running += seat.running
                 elapsed_ns += seat.running * max(0, now_ns - seat.last_start_ns)
         self.limit.progress(running, elapsed_ns)
+
+    def _bound(self, now_ns: int) -> None:
+        """Tell the seats how long their grants are good. Before anything is granted, or it might be void on arrival."""
+        until_ns = self.limit.usable_until(now_ns, self.outstanding)
+        if until_ns != self._usable_until_ns:
+            self._usable_until_ns = until_ns
+            for seat in self._seats.values():
+                seat.use_until(until_ns)
 
     def _answer(self, now_ns: int) -> list[int]:
         answered = []
@@ -168,10 +194,16 @@ class Account:
                 seat.answer(question)
                 answered.append(worker_id)
             waiting -= 1
-        if self.limit.available(now_ns, self.outstanding) > 0:
-            for seat in self._seats.values():
-                seat.refuse_until(0)
+        self._correct_refusals(now_ns)
         return answered
+
+    def _correct_refusals(self, now_ns: int) -> None:
+        """Who was told to come back at some time may come now, or has to come later because others came first."""
+        free = self.limit.available(now_ns, self.outstanding) > 0
+        next_at_ns = 0 if free else self.limit.next_at(now_ns, self.outstanding)
+        for seat in self._seats.values():
+            if seat.next_at_ns and (free or seat.next_at_ns < next_at_ns):
+                seat.refuse_until(next_at_ns)
 
     def _serve(self, worker_id: int, question: Question, now_ns: int, waiting: int) -> bool:
         """Grant or refuse; ``False``: it goes on waiting."""
@@ -182,8 +214,12 @@ class Account:
             limit.refill(now_ns, min(question.need, limit.max_batch))
             free = limit.available(now_ns, self.outstanding)
         if free > 0:
-            self._grant(seat, min(question.need, limit.max_batch, max(1, free // waiting)), 0)
+            # A large stock may go out in larger pieces: what is spent at once is also seen at once.
+            batch = max(limit.max_batch, free // 8)
+            self._grant(seat, min(question.need, batch, max(1, free // waiting)), 0)
             return True
+        if limit.undecided:
+            return False
         next_at_ns = limit.next_at(now_ns, self.outstanding)
         if question.until_ns < next_at_ns:
             seat.publish(self.figures(now_ns))
@@ -197,6 +233,7 @@ class Account:
         return False
 
     def _grant(self, seat: SupervisorSeat, calls: int, not_before_ns: int) -> None:
+        seat.may_keep(self.limit.capacity // (_KEPT_PART * len(self._seats)))
         seat.grant(calls, not_before_ns)
         self.outstanding += calls
 

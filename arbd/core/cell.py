@@ -55,6 +55,13 @@ class SupervisorCell:
         """Tell the worker to stop (``layout.STOP``), to leave (``layout.LEAVE``) or to go on (0)."""
         self._words[layout.CONDEMNED] = mark
 
+    def cancel(self, seq: int) -> None:
+        """Tell the worker that nobody wants this task any more: the number first, then the count that announces it."""
+        words = self._words
+        total = int(words[layout.CANCELS])
+        words[layout.CANCELLED + total % layout.CANCELLED_WORDS] = seq
+        words[layout.CANCELS] = total + 1
+
     def running(self) -> Running:
         """The task begun last. A worker stores the time first and the number after it, so a time read here is
         never older than its number: a deadline computed from the pair may be late, never early."""
@@ -70,13 +77,15 @@ class SupervisorCell:
 class WorkerCell:
     """The worker's side: pops tasks, pushes results, says what it is doing."""
 
-    __slots__ = ("results", "tasks", "words")
+    __slots__ = ("_cancelled", "_cancels_seen", "results", "tasks", "words")
 
     def __init__(self, store: ByteStore, words: memoryview) -> None:
         if words[layout.MAGIC] != layout.MAGIC_VALUE or words[layout.VERSION] != layout.LAYOUT_VERSION:
             raise InvariantError("the shared memory is no cell of this version of arbd")
         ring_bytes = int(words[layout.RING_SIZE])
         self.words = words
+        self._cancels_seen = 0
+        self._cancelled: frozenset[int] = frozenset()
         task_at, result_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
         self.tasks = Consumer(
             store, task_at, ring_bytes, words,
@@ -88,3 +97,13 @@ class WorkerCell:
             tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD,
             lengths=words[result_at // 8 : (result_at + ring_bytes) // 8],
         )  # fmt: skip
+
+    def is_cancelled(self, seq: int) -> bool:
+        """Whether the supervisor has said that nobody wants this task any more. Numbers are never used twice, so old
+        ones in the table do no harm."""
+        total = self.words[layout.CANCELS]
+        if total != self._cancels_seen:
+            table = self.words[layout.CANCELLED : layout.CANCELLED + layout.CANCELLED_WORDS]
+            self._cancelled = frozenset(table.tolist())
+            self._cancels_seen = total
+        return seq in self._cancelled

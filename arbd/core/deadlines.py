@@ -51,6 +51,10 @@ class Deadlines:
         """When to look, at the latest, if anything may be sent from now on."""
         return now_ns + self._shortest_ns + self._grace_ns
 
+    def latest_look_at(self, now_ns: int, timeout_s: float) -> int:
+        """When to look, at the latest, if a task with this timeout may begin from now on."""
+        return now_ns + round(timeout_s * 1e9) + self._grace_ns
+
     def hard_deadline(self, assignment: Assignment, since_ns: int) -> int:
         """The moment after which a task that began at ``since_ns`` is killed."""
         return since_ns + round(assignment.timeout * 1e9) + self._grace_ns

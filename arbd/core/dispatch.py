@@ -23,7 +23,7 @@ sequence number is never used twice; ``free_slots`` is exact at every moment and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import msgspec
@@ -46,6 +46,7 @@ class Assignment(msgspec.Struct):
     task: Task
     timeout: float  # seconds
     cost_ns: int = 0
+    cancelled: bool = False  # nobody wants its result any more
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -66,9 +67,9 @@ class _Worker:
 
 
 class Dispatcher:
-    """The decisions of dispatch. ``prefetch`` is the most tasks that may wait in one ring (default 64)."""
+    """The decisions of dispatch. ``prefetch`` is the most tasks that may wait in one ring (default 256)."""
 
-    def __init__(self, prefetch: int = 64) -> None:
+    def __init__(self, prefetch: int = 256) -> None:
         self._prefetch = prefetch
         self._workers: dict[int, _Worker] = {}
         self._idle: list[int] = []  # a stack: the worker that was busy last is the warmest
@@ -158,6 +159,22 @@ class Dispatcher:
         if run_ns is not None:
             self._learn(assignment.task.action, run_ns)
         return assignment
+
+    def withdraw(self, task_ids: Collection[str]) -> list[Assignment]:
+        """Take these tasks out of the backlog, if they are there; the caller gives each its verdict."""
+        withdrawn = [assignment for assignment in self._backlog if assignment.task.id in task_ids]
+        if withdrawn:
+            self._backlog = deque(a for a in self._backlog if a.task.id not in task_ids)
+        return withdrawn
+
+    def assigned(self, task_ids: Collection[str]) -> list[tuple[int, Assignment]]:
+        """Those of these tasks that a worker has, each with its worker."""
+        return [
+            (worker_id, assignment)
+            for worker_id, worker in self._workers.items()
+            for assignment in worker.outstanding.values()
+            if assignment.task.id in task_ids
+        ]
 
     def drop_backlog(self) -> list[Assignment]:
         """Everything that waits for a worker; the caller gives each its verdict."""

@@ -19,6 +19,8 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun last, and when (CLOCK_MONOTONIC); 0: it is finished,
                                         and its answer waits for room
     8     TASKS_DONE, BUSY_NS, CPU_NS   worker: totals since it started
+    9     CANCELS           supervisor  how many of its tasks were ever cancelled
+    10    CANCELLED         supervisor  the numbers of the last 64 of them, on eight lines
 
 One more page, the *board*, belongs to the daemon as a whole:
 
@@ -31,14 +33,27 @@ Behind the rings of a cell lies the worker's *ledger*: for each rate limit of th
           NOT_BEFORE_NS     supervisor  the one grant that is left may be used from this moment on
           ANSWERED          supervisor  the last question it has answered
           NEXT_AT_NS        supervisor  before this moment asking is of no use; 0: ask
+          NOT_AFTER_NS      supervisor  from this moment on the grants that are left are void
+          KEEP              supervisor  so many grants it need not give back when it has nothing to do
     1     COUNT .. LEVEL    supervisor  how much of the limit is used, for responses
     2     SPENT             worker      starts it ever made
           RETURNED          worker      grants it ever gave back
           LAST_START_NS     worker      when the last of them was
           ENDED, WALL_NS, SEAT_CPU_NS   worker: calls that ended, and what they took; only where it is measured
+          FAILED            worker      those of them that failed
     3     ASKED, NEED, UNTIL_NS         worker: its last question: how many, and how long it can wait for them
           REFUSED           worker      calls it turned away
     4-7   MEMBERS           supervisor  who else draws on the limit: the length in bytes, then names, one per line
+
+Behind the seats of the limits come as many as there are actions, and one more, for limits that are set while the daemon
+runs, and then two pages for telling each other about them (``arbd.core.live_limits``)::
+
+    page  word              writer      meaning
+    0     CHANGES           supervisor  twice the versions of the table so far; odd while it is written
+          TABLE_LENGTH, WISHES_SEEN, WISH_REFUSED   supervisor: bytes of it; the last wish answered, and refused
+          (from line 1)     supervisor  the table
+    1     WISHES, WISH_LENGTH           worker: how often it wished something, and bytes of the last wish
+          (from line 1)     worker      the last wish
 
 The design leans on x86-64's store order: a payload is visible before the index that publishes it, because
 stores become visible in program order. ``host.platform.require_supported`` refuses to start elsewhere.
@@ -70,6 +85,9 @@ RUNNING_SINCE_NS: Final = 7 * LINE + 1
 TASKS_DONE: Final = 8 * LINE
 BUSY_NS: Final = 8 * LINE + 1
 CPU_NS: Final = 8 * LINE + 2
+CANCELS: Final = 9 * LINE
+CANCELLED: Final = 10 * LINE
+CANCELLED_WORDS: Final = 8 * LINE
 
 # Values of CONDEMNED.
 STOP: Final = 1
@@ -84,6 +102,8 @@ GRANTED: Final = 0
 NOT_BEFORE_NS: Final = 1
 ANSWERED: Final = 2
 NEXT_AT_NS: Final = 3
+NOT_AFTER_NS: Final = 4
+KEEP: Final = 5
 COUNT: Final = 1 * LINE
 TOTAL_WALL_NS: Final = 1 * LINE + 1
 TOTAL_CPU_NS: Final = 1 * LINE + 2
@@ -96,12 +116,22 @@ LAST_START_NS: Final = 2 * LINE + 2
 ENDED: Final = 2 * LINE + 3
 WALL_NS: Final = 2 * LINE + 4
 SEAT_CPU_NS: Final = 2 * LINE + 5
+FAILED: Final = 2 * LINE + 6
 ASKED: Final = 3 * LINE
 NEED: Final = 3 * LINE + 1
 UNTIL_NS: Final = 3 * LINE + 2
 REFUSED: Final = 3 * LINE + 3
 MEMBERS: Final = 4 * LINE
 MEMBERS_BYTES: Final = (4 * LINE - 1) * 8
+
+# The pages for limits that are set while the daemon runs.
+CHANGES: Final = 0
+TABLE_LENGTH: Final = 1
+WISHES_SEEN: Final = 2
+WISH_REFUSED: Final = 3
+WISHES: Final = PAGE_WORDS
+WISH_LENGTH: Final = PAGE_WORDS + 1
+LIVE_WORDS: Final = 2 * PAGE_WORDS
 
 # Rings.
 RECORD_HEADER: Final = 8  # bytes: the length of the record, as one 64-bit word
@@ -111,9 +141,9 @@ MIN_RING_BYTES: Final = 16 * 1024
 MAX_RECORD_FRACTION: Final = 4  # a longer record than ring/4 goes by reference, so that a few always fit
 
 
-def cell_bytes(ring_bytes: int, limits: int = 0) -> int:
-    """Size of a cell whose rings hold ``ring_bytes`` each, and whose worker has that many rate limits."""
-    return PAGE_BYTES + 2 * ring_bytes + limits * SEAT_WORDS * 8
+def cell_bytes(ring_bytes: int, limits: int = 0, actions: int = 0) -> int:
+    """Size of a cell whose rings hold ``ring_bytes`` each, and whose worker has that many rate limits and actions."""
+    return (seat_at(ring_bytes, limits + actions + 1) + LIVE_WORDS) * 8
 
 
 def seat_at(ring_bytes: int, number: int) -> int:

@@ -15,6 +15,8 @@ Not the bucket: what may be granted is decided in ``arbd.core.account``. Invaria
 * SPENT is stored before the call starts: a worker killed in between has spent it;
 * LAST_START_NS is read from the clock after the grant was seen and stored before SPENT, so a supervisor that reads
   SPENT first and LAST_START_NS after it never dates a start too early;
+* a grant may end (NOT_AFTER_NS): what is only on loan from a limit of many hosts is not used later, also not by a
+  worker that was stopped meanwhile;
 * a worker that hears nothing treats that as limited: a stalled supervisor can make workers idle, never too fast.
 
 Pure: clock, locks, bells and sleep are arguments.
@@ -26,6 +28,7 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
 
 from arbd.core import layout
+from arbd.rate_limit.algorithms import NEVER_NS
 from arbd.rate_limit.usage import Figures, Totals
 
 ANSWER_TIMEOUT_NS: Final = 100_000_000  # a supervisor answers in 0.1 ms, in some ms when it is busy
@@ -42,6 +45,7 @@ class Observed(NamedTuple):
     last_start_ns: int
     returned: int
     ended: int
+    failed: int
     wall_ns: int
     cpu_ns: int
 
@@ -58,19 +62,34 @@ class SupervisorSeat:
     """The supervisor's side. It believes nothing: what cannot be is cut down to what can."""
 
     __slots__ = (
-        *("_cpu_ns", "_ended", "_granted", "_members", "_returned", "_spent", "_wall_ns", "_words"),
+        *(
+            "_cpu_ns",
+            "_ended",
+            "_failed",
+            "_granted",
+            "_keep",
+            "_members",
+            "_never_measured",
+            "_returned",
+            "_spent",
+            "_wall_ns",
+            "_words",
+        ),
         *("answered", "last_start_ns", "next_at_ns", "not_before_ns"),
     )
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
         self._granted = self._spent = self._returned = 0
-        self._ended = self._wall_ns = self._cpu_ns = 0
+        self._ended = self._failed = self._wall_ns = self._cpu_ns = 0
         self._members: tuple[str, ...] = ()
+        self._never_measured = 0
+        self._keep = 0
         self.answered = 0
         self.next_at_ns = 0
         self.not_before_ns = 0
         self.last_start_ns = 0
+        self.use_until(NEVER_NS)
 
     @property
     def outstanding(self) -> int:
@@ -90,7 +109,11 @@ class SupervisorSeat:
     @property
     def running(self) -> int:
         """Calls that have started and not ended; true only where they are measured."""
-        return self._spent - self._ended
+        return max(0, self._spent - self._ended - self._never_measured)
+
+    def begin_measuring(self) -> None:
+        """Calls that started before now do not count as running: nobody may have measured them."""
+        self._never_measured = self._spent - self._ended
 
     def observe(self) -> Observed | None:
         """What is new; ``None`` if nothing is."""
@@ -109,7 +132,10 @@ class SupervisorSeat:
         wall_ns, cpu_ns = words[layout.WALL_NS], words[layout.SEAT_CPU_NS]
         new_wall_ns, new_cpu_ns = max(0, wall_ns - self._wall_ns), max(0, cpu_ns - self._cpu_ns)
         self._wall_ns, self._cpu_ns = wall_ns, cpu_ns
-        return Observed(new_spent, self.last_start_ns, new_returned, new_ended, new_wall_ns, new_cpu_ns)
+        failed = words[layout.FAILED]
+        new_failed = min(max(0, failed - self._failed), new_ended)
+        self._failed = failed
+        return Observed(new_spent, self.last_start_ns, new_returned, new_ended, new_failed, new_wall_ns, new_cpu_ns)
 
     def question(self) -> Question | None:
         """The question that is open; ``None`` if none is, or it was withdrawn."""
@@ -136,6 +162,15 @@ class SupervisorSeat:
         """Before this moment the worker need not ask."""
         if next_at_ns != self.next_at_ns:
             self.next_at_ns = self._words[layout.NEXT_AT_NS] = next_at_ns
+
+    def use_until(self, not_after_ns: int) -> None:
+        """What is granted, now and later, is void from this moment on."""
+        self._words[layout.NOT_AFTER_NS] = not_after_ns
+
+    def may_keep(self, calls: int) -> None:
+        """So many grants the worker need not give back when it has nothing to do."""
+        if calls != self._keep:
+            self._keep = self._words[layout.KEEP] = calls
 
     def publish(self, figures: Figures) -> None:
         """What responses say about the limit."""
@@ -205,7 +240,7 @@ class WorkerSeat:
             words = self._words
             if words[layout.SPENT] + self._returned < words[layout.GRANTED]:
                 now_ns = self._clock()
-                if now_ns >= words[layout.NOT_BEFORE_NS]:
+                if words[layout.NOT_BEFORE_NS] <= now_ns < words[layout.NOT_AFTER_NS]:
                     words[layout.LAST_START_NS] = now_ns
                     words[layout.SPENT] += 1
                     return 0
@@ -224,13 +259,14 @@ class WorkerSeat:
         """A call that is measured starts; give the result to ``end``."""
         return self._clock(), self._around.cpu_clock()
 
-    def end(self, begun: tuple[int, int]) -> None:
+    def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
         """It has ended, however."""
         wall_ns, cpu_ns = self._clock() - begun[0], self._around.cpu_clock() - begun[1]
         with self._lock:
             words = self._words
             words[layout.WALL_NS] += max(0, wall_ns)
             words[layout.SEAT_CPU_NS] += max(0, cpu_ns)
+            words[layout.FAILED] += failed
             words[layout.ENDED] += 1
 
     def figures(self) -> Figures:
@@ -241,24 +277,33 @@ class WorkerSeat:
         return Figures(totals, call_usage, cpu_usage, words[layout.LEVEL], _read_names(words))
 
     def give_back(self) -> bool:
-        """Return what is not spent, because this worker has nothing to do; whether there was any."""
+        """Return what is not spent, because this worker has nothing to do; whether there was anything to return.
+
+        A few may be kept of a limit that has very many: then who has one task at a time does not ask for each.
+        """
+        with self._lock:
+            words = self._words
+            left = words[layout.GRANTED] - words[layout.SPENT] - self._returned
+            if left <= words[layout.KEEP]:
+                return False
+            self._returned += left
+            words[layout.RETURNED] = self._returned
+        self._dry_at_ns = 0  # the next question is a first one again: it asks for one
+        return True
+
+    def _grant_left(self) -> int:
+        """Nanoseconds until the grant that is left may be used; -1 if none is left. One that is void is given back."""
         with self._lock:
             words = self._words
             left = words[layout.GRANTED] - words[layout.SPENT] - self._returned
             if left <= 0:
-                return False
-            self._returned += left
-            words[layout.RETURNED] = self._returned
-        self._need = 1
-        return True
-
-    def _grant_left(self) -> int:
-        """Nanoseconds until the grant that is left may be used; -1 if none is left."""
-        with self._lock:
-            words = self._words
-            if words[layout.SPENT] + self._returned >= words[layout.GRANTED]:
                 return -1
-            return max(0, words[layout.NOT_BEFORE_NS] - self._clock())
+            now_ns = self._clock()
+            if now_ns >= words[layout.NOT_AFTER_NS]:
+                self._returned += left
+                words[layout.RETURNED] = self._returned
+                return -1
+            return max(0, words[layout.NOT_BEFORE_NS] - now_ns)
 
     def _take_slowly(self, until_ns: int) -> int:
         with self._ask_lock:
@@ -275,7 +320,7 @@ class WorkerSeat:
                     words = self._words
                     now_ns = self._clock()
                     has_grant = words[layout.SPENT] + self._returned < words[layout.GRANTED]
-                    if has_grant and now_ns >= words[layout.NOT_BEFORE_NS]:
+                    if has_grant and words[layout.NOT_BEFORE_NS] <= now_ns < words[layout.NOT_AFTER_NS]:
                         words[layout.LAST_START_NS] = now_ns
                         words[layout.SPENT] += 1
                         return 0
@@ -298,7 +343,7 @@ class WorkerSeat:
         if now_ns < next_at_ns and until_ns < next_at_ns:
             return int(next_at_ns) - now_ns
         eager = now_ns - self._dry_at_ns < _EAGER_NS
-        self._need = min(_MOST_NEEDED, self._need * 2) if eager else 1
+        self._need = min(_MOST_NEEDED, self._need * 2) if eager else max(1, words[layout.KEEP])
         self._dry_at_ns = now_ns
         words[layout.UNTIL_NS] = until_ns
         words[layout.NEED] = self._need

@@ -39,6 +39,18 @@ def set_name(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
+CANCEL_SIGNAL: Final = signal.SIGRTMIN + 1
+"""What tells a worker to look whether its task was cancelled. Not SIGUSR1 or 2: those are the author's."""
+
+
+def signal_cancel(pidfd: int) -> None:
+    """Have a worker look at its cancelled tasks now."""
+    try:
+        signal.pidfd_send_signal(pidfd, CANCEL_SIGNAL)
+    except ProcessLookupError:
+        pass  # it has ended already
+
+
 def kill(pidfd: int) -> bool:
     """SIGKILL by process handle: it can never hit another process. ``False`` if it has ended already."""
     try:

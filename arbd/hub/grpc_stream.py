@@ -146,7 +146,7 @@ class GrpcStreamLink:
         self._silent = False
         self._call = call = self._channel.stream_stream(frames.METHOD, None, None)(None)
         writer = asyncio.get_running_loop().create_task(self._write(call))
-        writer.add_done_callback(lambda _: call.cancel())  # without a writer the stream is of no use
+        writer.add_done_callback(lambda task: task.cancelled() or task.exception() is None or call.cancel())
         try:
             while (data := await call.read()) is not _EOF:
                 self._on_frame(cast(bytes, data))
@@ -162,7 +162,9 @@ class GrpcStreamLink:
                 raise
             if self._silent:
                 return grpc.StatusCode.DEADLINE_EXCEEDED, "the hub has fallen silent"
-            return _how_it_failed(writer)
+            return _how_it_was_cancelled(writer)
+        except Exception as error:  # a bug of ours must not end the link
+            return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
         finally:
             call.cancel()
             writer.cancel()
@@ -261,7 +263,10 @@ class GrpcStreamLink:
                 continue
             self._arm()
             stats.frames_out += 1
-            await call.write(data)
+            try:
+                await call.write(data)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return  # the stream has ended: the reader hears how
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -293,12 +298,11 @@ class GrpcStreamLink:
         self._arm()
 
 
-def _how_it_failed(writer: asyncio.Task[None]) -> tuple[grpc.StatusCode, str]:
-    """A call that ends as cancelled, without anybody having asked for it, was ended for its writer."""
+def _how_it_was_cancelled(writer: asyncio.Task[None]) -> tuple[grpc.StatusCode, str]:
     error = writer.exception() if writer.done() and not writer.cancelled() else None
-    if isinstance(error, grpc.aio.AioRpcError):
-        return error.code(), error.details() or ""
-    return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"  # a bug of ours: it must not end the link
+    if error is None:
+        return grpc.StatusCode.CANCELLED, ""
+    return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
 
 
 _now = time.monotonic  # not loop.time(): uvloop's has whole milliseconds

@@ -357,6 +357,8 @@ class GrpcUnaryLink:
             outbox.ack(outcome)
             if not len(outbox):
                 self._outbox_empty.set()
+            if not self._polls.under_way:
+                self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
 
     def _dropped(self, outcome: Outcome, error: Exception | None) -> None:
         self.stats.dropped += 1

@@ -67,6 +67,16 @@ class MemoryHub:
             link.wake()
         return handle
 
+    def cancel(self, task_id: str) -> bool:
+        """Nobody wants this result any more; ``False``: it is there already. Raises ``ForgottenError``."""
+        with self._lock:
+            cancelled = self._board.cancel(task_id, time.monotonic())
+            links = list(self._links)
+        for link in links if cancelled else ():
+            link.cancel(task_id)
+        self._publish()
+        return cancelled
+
     def history(self, task_id: str) -> list[Event]:
         """What happened to a task. Raises ``ForgottenError`` for an id that was never submitted."""
         with self._lock:
@@ -145,6 +155,15 @@ class MemoryLink:
                 loop.call_soon_threadsafe(self._take)
             except RuntimeError:
                 pass  # the loop was closed without close(): a test that killed its supervisor
+
+    def cancel(self, task_id: str) -> None:
+        """Nobody wants this task any more. From any thread."""
+        loop, port = self._loop, self._port
+        if loop is not None and port is not None:
+            try:
+                loop.call_soon_threadsafe(port.on_cancel, [task_id])
+            except RuntimeError:
+                pass  # as in ``wake``
 
     def slots_changed(self) -> None:
         # Not at once: the supervisor may be in the middle of what freed the slot.

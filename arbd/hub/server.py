@@ -73,6 +73,17 @@ class EmbeddedHub:
         if self._server is not None:
             await self._server.stop(_SHUTDOWN_GRACE_S)
 
+    async def verdicts(self, batch: str) -> None:
+        """Hand out what was put on the board directly, and return when every task of the batch has its verdict."""
+        news = self._state.watch(batch)
+        try:
+            self._state.tasks_waiting()
+            while not self.board.is_finished(batch):
+                await news.wait()
+                news.clear()
+        finally:
+            self._state.unwatch(batch, news)
+
     async def __aenter__(self) -> EmbeddedHub:
         await self.start()
         return self

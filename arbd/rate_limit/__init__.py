@@ -10,7 +10,7 @@ provider, and costs nothing: it is recognised when the worker starts, and never 
     base.py        what authors subclass           algorithms.py  windows, buckets, budgets   calendar.py  hours
     monitors.py    the built-in monitors           spec.py        a limit as checked data     usage.py     figures
     gates.py       one process alone               registry.py    which monitors exist
-    lease.py       what several daemons share
+    lease.py       what several daemons share      redis_*.py     what many hosts share
     and in arbd.core, for all workers of a daemon: ledger.py (shared memory), account.py (the one real bucket)
 """
 
@@ -18,17 +18,21 @@ from __future__ import annotations
 
 from arbd.rate_limit.base import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.monitors import (
+    AdaptiveRateLimitMonitor,
     AdvancedRateLimitMonitor,
     CustomRateLimitMonitor,
     SharedRateLimitMonitor,
     TimeBasedRateLimitMonitor,
 )
+from arbd.rate_limit.redis_monitor import RedisRateLimitMonitor
 
 __all__ = [
+    "AdaptiveRateLimitMonitor",
     "AdvancedRateLimitMonitor",
     "CustomRateLimitMonitor",
     "NoRateLimitMonitor",
     "RateLimitMonitor",
+    "RedisRateLimitMonitor",
     "SharedRateLimitMonitor",
     "TimeBasedRateLimitMonitor",
 ]

@@ -40,16 +40,23 @@ class Limit:
 
     #: The most calls worth granting at once to one worker.
     max_batch: int = UNBOUNDED
+    #: How many calls it can have to give at one moment; 0: few, or not known.
+    capacity: int = 0
     #: Whether ``usage`` has steps between none and all; a minimum spacing has not.
     graded: bool = True
     #: Who draws on it, where others do, too.
     members: tuple[str, ...] = ()
+    #: Whether ``refill`` has asked somebody who answers later: whoever wants a start then waits for that.
+    undecided: bool = False
 
     def spend(self, at_ns: int, calls: int) -> None:
         """``calls`` have started, not later than ``at_ns``."""
 
     def charge(self, at_ns: int, calls: int, wall_ns: int, cpu_ns: int) -> None:
         """``calls`` have ended; this is what they took together."""
+
+    def blame(self, at_ns: int, calls: int) -> None:
+        """``calls`` of those that ended have failed. Told before ``charge``."""
 
     def progress(self, running: int, elapsed_ns: int) -> None:
         """``running`` calls have started and not ended; they have run for ``elapsed_ns`` together."""
@@ -64,6 +71,14 @@ class Limit:
     def next_at(self, now_ns: int, outstanding: int) -> int:
         """When one more may start if every outstanding call starts now and nobody else comes first."""
         return now_ns
+
+    def startable(self, now_ns: int, outstanding: int) -> int:
+        """How many calls could start at ``now_ns`` with those that are outstanding, as far as is known."""
+        return self.available(now_ns, outstanding) + outstanding
+
+    def usable_until(self, now_ns: int, outstanding: int) -> int:
+        """Before when what is outstanding must have started; later it is void."""
+        return NEVER_NS
 
     def forget(self, now_ns: int) -> None:
         """Drop what no longer matters at ``now_ns`` or later."""
@@ -109,6 +124,7 @@ class TokenBucket(Limit):
         self._level = self._cap
         self._at_ns = 0
         self.max_batch = max(1, min(BATCH_NS * calls // period_ns, burst // 4))
+        self.capacity = burst
 
     def _level_at(self, now_ns: int) -> int:
         if now_ns <= self._at_ns:
@@ -141,6 +157,7 @@ class SlidingWindow(Limit):
         self._total = 0
         self.graded = calls > 1
         self.max_batch = max(1, min(BATCH_NS * calls // window_ns, calls // 4))
+        self.capacity = calls
 
     def spend(self, at_ns: int, calls: int) -> None:
         groups = self._groups
@@ -263,6 +280,7 @@ class All(Limit):
     def __init__(self, parts: Sequence[Limit]) -> None:
         self.parts = tuple(parts)
         self.max_batch = min((part.max_batch for part in self.parts), default=UNBOUNDED)
+        self.capacity = min((part.capacity for part in self.parts), default=0)
         self.graded = any(part.graded for part in self.parts)
 
     def spend(self, at_ns: int, calls: int) -> None:
@@ -272,6 +290,10 @@ class All(Limit):
     def charge(self, at_ns: int, calls: int, wall_ns: int, cpu_ns: int) -> None:
         for part in self.parts:
             part.charge(at_ns, calls, wall_ns, cpu_ns)
+
+    def blame(self, at_ns: int, calls: int) -> None:
+        for part in self.parts:
+            part.blame(at_ns, calls)
 
     def progress(self, running: int, elapsed_ns: int) -> None:
         for part in self.parts:

@@ -89,6 +89,7 @@ class ByHours(Limit):
         self._outside = outside
         self._utc_offset_ns = 0
         self.max_batch = min(inside.max_batch, outside.max_batch)
+        self.capacity = min(inside.capacity, outside.capacity)
         self.graded = inside.graded
 
     def _now(self, now_ns: int) -> Limit:

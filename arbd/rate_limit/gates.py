@@ -30,8 +30,8 @@ class Gate(Protocol):
     def begin(self) -> tuple[int, int]:
         """A call that is measured starts; give the result to ``end``."""
 
-    def end(self, begun: tuple[int, int]) -> None:
-        """It has ended, however."""
+    def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
+        """It has ended; whether it failed matters to limits that learn."""
 
     def figures(self) -> Figures:
         """How much of the limit is used."""
@@ -89,11 +89,13 @@ class LocalGate:
             self._running[self._last_key] = self._timing.clock()
             return self._last_key, self._timing.cpu_clock()
 
-    def end(self, begun: tuple[int, int]) -> None:
+    def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
         cpu_ns = self._timing.cpu_clock() - begun[1]
         with self._lock:
             now_ns = self._timing.clock()
             wall_ns = now_ns - self._running.pop(begun[0])
+            if failed:
+                self._limit.blame(now_ns, 1)
             self._limit.charge(now_ns, 1, wall_ns, cpu_ns)
             self._meter.add(now_ns, 0, wall_ns, cpu_ns)
 

@@ -104,7 +104,7 @@ class SharedWindow(msgspec.Struct):
 
     boot: str
     members: dict[str, Member] = {}
-    starts: list[tuple[int, int]] = []  # date, how many; in order
+    starts: list[tuple[int, int, int]] = []  # groups in order: date of the first, of the last, how many
 
     def drop(self, key: str, now_ns: int) -> None:
         """A daemon has died: what it had leased may have started until this moment."""
@@ -121,9 +121,9 @@ class SharedWindow(msgspec.Struct):
         self._add(spent)
         me.leased -= returned + sum(number for _, number in spent)
         longest_ns = max(member.window_ns for member in self.members.values())
-        self.starts = [start for start in self.starts if start[0] > now_ns - longest_ns]
+        self.starts = [group for group in self.starts if group[1] > now_ns - longest_ns]
         window = SlidingWindow(calls, me.window_ns)
-        for at_ns, number in self.starts:
+        for _, at_ns, number in self.starts:
             window.spend(at_ns, number)
         leased = sum(member.leased for member in self.members.values())
         granted = min(want, window.available(now_ns, leased))
@@ -132,14 +132,14 @@ class SharedWindow(msgspec.Struct):
         return Lease(granted, window.next_at(now_ns, leased), window.count(now_ns), names)
 
     def _add(self, spent: Iterable[tuple[int, int]]) -> None:
-        """Keep the starts in order and few. Merging dates a start later, never earlier."""
-        shortest_ns = min((member.window_ns for member in self.members.values()), default=0)
-        merged: list[tuple[int, int]] = []
-        group_from_ns = 0
-        for at_ns, number in sorted([*self.starts, *spent]):
-            if merged and at_ns - group_from_ns <= shortest_ns // _MERGE:
-                merged[-1] = (at_ns, merged[-1][1] + number)
+        """Keep the starts in order and few. A group is dated at its last start: later than they were, never earlier."""
+        widest_ns = min((member.window_ns for member in self.members.values()), default=0) // _MERGE
+        merged: list[tuple[int, int, int]] = []
+        for group in sorted([*self.starts, *((at_ns, at_ns, number) for at_ns, number in spent)]):
+            _, last, number = group
+            if merged and last - merged[-1][0] <= widest_ns:
+                before = merged[-1]
+                merged[-1] = (before[0], max(before[1], last), before[2] + number)
             else:
-                merged.append((at_ns, number))
-                group_from_ns = at_ns
+                merged.append(group)
         self.starts = merged

@@ -79,9 +79,21 @@ class LimitMonitor(RateLimitMonitor):
         self._gate: Gate | None = None
         registry.add(self)
 
+    @staticmethod
+    def of(spec: LimitSpec) -> LimitMonitor:
+        """The monitor that a limit came from, or one just like it. For a worker that is told of a limit."""
+        cls = next(cls for cls in LimitMonitor.__subclasses__() if cls.kind == spec.kind)
+        monitor = cls.__new__(cls)
+        monitor.spec = spec
+        monitor._gate = None
+        return monitor
+
     def attach(self, gate: Gate) -> None:
         """From now on this gate decides. For a worker's start."""
         self._gate = gate
+
+    def redact(self) -> None:
+        """Let go of what workers need not know, before they share this memory."""
 
     @property
     def gate(self) -> Gate:
@@ -89,6 +101,8 @@ class LimitMonitor(RateLimitMonitor):
         if self._gate is None:
             from arbd.host.timing import ProcessTiming  # not at import: this package is pure, this gate is not
 
+            if registry.is_sealed():
+                _warn_late(self)
             self._gate = LocalGate(self.spec, ProcessTiming(), log_crossing)
         return self._gate
 
@@ -119,10 +133,13 @@ class LimitMonitor(RateLimitMonitor):
         if not self.spec.metered:
             return request_func(*args, **kwargs)
         begun = self.gate.begin()
+        failed = True
         try:
-            return request_func(*args, **kwargs)
+            value = request_func(*args, **kwargs)
+            failed = False
+            return value
         finally:
-            self.gate.end(begun)
+            self.gate.end(begun, failed=failed)
 
     async def _request_async(
         self, request_func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -134,10 +151,13 @@ class LimitMonitor(RateLimitMonitor):
                 return self._told(wait_ns)
             await sleep(_seconds(wait_ns))
         begun = self.gate.begin()
+        failed = True
         try:
-            return await request_func(*args, **kwargs)
+            value = await request_func(*args, **kwargs)
+            failed = False
+            return value
         finally:
-            self.gate.end(begun)
+            self.gate.end(begun, failed=failed)
 
     def _told(self, wait_ns: int) -> dict[str, Any]:
         """The refusal for authors: with the words of the spec's "Response Format" beside the figures."""
@@ -264,7 +284,6 @@ class CustomRateLimitMonitor(LimitMonitor):
         on_limit: str = "reject",
         name: str | None = None,
     ) -> None:
-        self.window_size = window_size
         super().__init__(
             {"window_size": window_size, "max_requests": max_requests},
             on_limit=on_limit,
@@ -280,8 +299,37 @@ class CustomRateLimitMonitor(LimitMonitor):
         return {
             "current_count": min(limit, round(figures.call_usage * limit)),
             "limit": limit,
-            "window_size": self.window_size,
+            "window_size": _plain(self.spec.rates.window_size),
         }
+
+
+class AdaptiveRateLimitMonitor(LimitMonitor):
+    """So many calls at once as what they call can take: between ``min_concurrency`` and ``max_concurrency``, learnt
+    from how long calls take and how often they fail (``arbd.rate_limit.adaptive`` says how).
+
+    Nothing uses it unless it is put somewhere.
+    """
+
+    kind = "adaptive"
+
+    def __init__(
+        self,
+        max_concurrency: int = 100,
+        min_concurrency: int = 1,
+        *,
+        on_limit: str = "reject",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            {"min_concurrency": min_concurrency, "max_concurrency": max_concurrency},
+            on_limit=on_limit,
+            timezone="UTC",
+            business_hours=None,
+            days="mon-fri",
+            outside=None,
+            name=name,
+            metered=True,
+        )
 
 
 class SharedRateLimitMonitor(LimitMonitor):
@@ -303,7 +351,6 @@ class SharedRateLimitMonitor(LimitMonitor):
         *,
         on_limit: str = "reject",
     ) -> None:
-        self.window_size = window_size
         super().__init__(
             {"window_size": window_size, "max_requests": max_requests},
             on_limit=on_limit,
@@ -320,9 +367,20 @@ class SharedRateLimitMonitor(LimitMonitor):
         return {
             "current_count": min(limit, round(figures.call_usage * limit)),
             "limit": limit,
-            "window_size": self.window_size,
+            "window_size": _plain(self.spec.rates.window_size),
             "providers": list(figures.members),
         }
+
+
+def _warn_late(monitor: LimitMonitor) -> None:
+    from arbd.logs import get_logger
+
+    get_logger("arbd.limits").warning(
+        "limit_made_late",
+        monitor=type(monitor).__name__,
+        hint="it was made inside a worker, so it holds for this worker alone; make it where the provider is made, or "
+        "use actions.set_custom_rate_limit",
+    )
 
 
 def _place_in_source() -> str:
@@ -339,6 +397,11 @@ def log_crossing(spec: LimitSpec, figures: Figures) -> None:
     say = (log.info, log.warning, log.error)[figures.level]
     event = ("limit_usage_normal", "limit_usage_warning", "limit_usage_critical")[figures.level]
     say(event, limit=spec.name or spec.kind, usage=_usage(figures))
+
+
+def _plain(number: float | None) -> float | None:
+    """60 rather than 60.0: as an author writes it."""
+    return int(number) if number is not None and number == int(number) else number
 
 
 def _usage(figures: Figures) -> float:

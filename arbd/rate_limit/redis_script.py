@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 LEASE_NS: Final = 2_000_000_000  # long against a busy server; a crashed member costs a part of the limit that long
-#: A holder stops so long before its lease ends: clocks may differ by ``SLACK`` and by the rate at which they are slewed.
+#: A holder stops so long before its lease ends: clocks may differ by ``SLACK``, and in their rate.
 MARGIN_NS: Final = 200_000_000
 GROUPS: Final = 512
 _SLACK_US: Final = 50_000
@@ -179,7 +179,7 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """The script's answer. ``granted``: ever, in this session; -1 where the server does not know the session.
 
-    ``wait_us``: until one more start is free; 0: one is free now, -1: only when a lease gives it back. ``count``:
+    ``wait_us``: until one more start is free; 0: one is free now, -1: only when a lease gives it back. ``taken``:
     starts in the window and on lease. ``settling_us``: so long nothing is granted, because the server lost its memory.
     """
 
@@ -187,7 +187,7 @@ class Reply(NamedTuple):
     now: int
     granted: int
     wait_us: int
-    count: int
+    taken: int
     members: int
     settling_us: int
 
@@ -195,6 +195,13 @@ class Reply(NamedTuple):
     def of(cls, answer: Sequence[bytes | str | int]) -> Reply:
         """The answer as the client library gives it."""
         epoch, *numbers = answer
-        now, granted, wait_us, count, members, settling_us = map(int, numbers)
-        return cls(epoch.decode() if isinstance(epoch, bytes) else str(epoch), now, granted, wait_us, count, members,
-                   settling_us)
+        now, granted, wait_us, taken, members, settling_us = map(int, numbers)
+        return cls(
+            epoch.decode() if isinstance(epoch, bytes) else str(epoch),
+            now,
+            granted,
+            wait_us,
+            taken,
+            members,
+            settling_us,
+        )

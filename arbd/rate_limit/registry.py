@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from arbd.rate_limit.monitors import LimitMonitor
 
 _monitors: list[ref[LimitMonitor]] = []
+_sealed = False
 
 
 def add(monitor: LimitMonitor) -> None:
     """A monitor was made. It is forgotten with its last user."""
     _monitors.append(ref(monitor))
+
+
+def seal() -> None:
+    """In a worker: a monitor that is made from now on has no place in the ledger."""
+    global _sealed
+    _sealed = True
+
+
+def is_sealed() -> bool:
+    """Whether this is a worker of a daemon."""
+    return _sealed
 
 
 def collect(provider: Any) -> list[LimitMonitor]:
@@ -45,6 +57,8 @@ def _place(monitor: LimitMonitor, provider: Any) -> tuple[Scope, str | None, lis
     actions = [name for name, action in provider.actions.items() if action.rate_limit_monitor is monitor]
     if actions:
         return "action", f"action {actions[0]}", actions
+    if provider.actions.default_monitor is monitor:
+        return "action", "default of actions", [n for n, a in provider.actions.items() if a.rate_limit_monitor is None]
     attributes = [name for name, value in vars(provider).items() if value is monitor]
     return "by hand", attributes[0] if attributes else None, []
 

@@ -14,13 +14,15 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.errors import RegistrationError
+from arbd.rate_limit.adaptive import AdaptiveConcurrency
 from arbd.rate_limit.algorithms import SECOND_NS, All, Closed, CostBudget, Limit, SlidingWindow, TokenBucket
 from arbd.rate_limit.calendar import ByHours, Hours, parse_days, parse_hours
+from arbd.rate_limit.redis_backend import RedisBackend
 from arbd.zones import zone
 
 OnLimit = Literal["reject", "wait", "hold"]
 ON_LIMIT: Final[tuple[OnLimit, ...]] = ("reject", "wait", "hold")
-Kind = Literal["time_based", "advanced", "custom", "shared"]
+Kind = Literal["time_based", "advanced", "custom", "shared", "adaptive", "redis"]
 
 Scope = Literal["provider", "action", "by hand"]
 
@@ -40,6 +42,8 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
     window_size: float | None = None
     max_cpu_per_second: float | None = None
     max_time_per_second: float | None = None
+    min_concurrency: int | None = None
+    max_concurrency: int | None = None
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -53,7 +57,8 @@ class Schedule(msgspec.Struct, frozen=True):
 
 class LimitSpec(msgspec.Struct, frozen=True):
     """One limit of a provider. ``name`` tells its limits apart and keeps its state over a reload; ``actions`` are those
-    it was put on, where its scope is "action". ``shared``: what it is called among the daemons that share it."""
+    it was put on, where its scope is "action". ``shared``: what it is called among the daemons that share it,
+    ``redis``: where it is kept for those of other hosts."""
 
     name: str
     kind: Kind
@@ -66,6 +71,7 @@ class LimitSpec(msgspec.Struct, frozen=True):
     critical_threshold: float = 0.9
     metered: bool = False
     shared: str | None = None
+    redis: RedisBackend | None = None
 
 
 def build(spec: LimitSpec) -> Limit:
@@ -80,12 +86,18 @@ def build(spec: LimitSpec) -> Limit:
 
 def same_limit(one: LimitSpec, other: LimitSpec) -> bool:
     """Whether they allow the same, wherever they are put."""
-    return (one.kind, one.rates, one.schedule, one.shared) == (other.kind, other.rates, other.schedule, other.shared)
+    return _what(one) == _what(other)
+
+
+def _what(spec: LimitSpec) -> tuple[object, ...]:
+    return spec.kind, spec.rates, spec.schedule, spec.shared, spec.redis
 
 
 def in_words(spec: LimitSpec) -> str:
     """What a limit allows."""
     inside = _rates_in_words(spec.rates)
+    if spec.redis is not None:
+        inside += f", over all who share {spec.redis.key_prefix!r} in Redis"
     if spec.schedule is None:
         return inside
     outside = spec.schedule.outside
@@ -106,6 +118,8 @@ def _rates_in_words(rates: Rates) -> str:
         words.append(f"{rates.max_cpu_per_second:g} s of CPU per second")
     if rates.max_time_per_second is not None:
         words.append(f"{rates.max_time_per_second:g} s of run time per second")
+    if rates.max_concurrency is not None:
+        words.append(f"{rates.min_concurrency or 1} to {rates.max_concurrency} calls at once, as they fare")
     return ", ".join(words) or "everything"
 
 
@@ -143,6 +157,8 @@ def _build_rates(rates: Rates) -> Limit:
         parts.append(CostBudget(_ns(rates.max_cpu_per_second), SECOND_NS, cpu=True))
     if rates.max_time_per_second is not None:
         parts.append(CostBudget(_ns(rates.max_time_per_second), SECOND_NS, cpu=False))
+    if rates.max_concurrency is not None:
+        parts.append(AdaptiveConcurrency(rates.min_concurrency or 1, rates.max_concurrency))
     return parts[0] if len(parts) == 1 else All(parts)
 
 
@@ -177,6 +193,8 @@ def checked_rates(where: str, given: dict[str, Any]) -> Rates:
         raise refuse(where, "burst_size goes with requests_per_minute; give both")
     if (rates.max_requests is None) != (rates.window_size is None):
         raise refuse(where, "max_requests and window_size go together; give both")
+    if (rates.min_concurrency or 1) > (rates.max_concurrency or MOST_CALLS):
+        raise refuse(where, "min_concurrency lies above max_concurrency")
     return rates
 
 
@@ -225,6 +243,8 @@ _CHECKS: Final[dict[str, Callable[[str, str, object], float]]] = {
     "window_size": _seconds,
     "max_cpu_per_second": _cost,
     "max_time_per_second": _cost,
+    "min_concurrency": _whole_calls,
+    "max_concurrency": _whole_calls,
 }
 
 

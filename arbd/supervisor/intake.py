@@ -8,15 +8,18 @@ Payloads are opaque here. This is also the port through which a link sees the da
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from arbd.config import Settings
-from arbd.core.dispatch import Dispatcher
+from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.outbox import Outbox
 from arbd.description import ActionInfo, Description
 from arbd.model import Task
-from arbd.response import ProviderResponse, aborted, action_not_found, error, payload_too_large
+from arbd.response import ProviderResponse, aborted, action_not_found, cancelled, error, expired, payload_too_large
+from arbd.supervisor.cancels import Cancels
 from arbd.supervisor.hold import Hold
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
@@ -38,6 +41,7 @@ class Intake:
         verdicts: Verdicts,
         outbox: Outbox,
         hold: Hold,
+        cancels: Cancels,
     ) -> None:
         self.outbox = outbox
         self._settings = settings
@@ -46,6 +50,7 @@ class Intake:
         self._watch = watch
         self._verdicts = verdicts
         self._hold = hold
+        self._cancels = cancels
         self.actions: Sequence[ActionInfo] = ()
         self._timeouts: dict[str, float] = {}
         self._closed = False
@@ -74,19 +79,27 @@ class Intake:
         for task in tasks:
             refusal = self._refusal(task)
             if refusal is None:
-                self._dispatcher.offer(task, self._timeouts[task.action])
+                self._dispatcher.offer(task, self._timeout_of(task))
             else:
                 self._verdicts.give(task, refusal)
         self.pump()
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:
         """Nobody wants these results any more."""
+        self._cancels.cancel(task_ids)
+
+    def _timeout_of(self, task: Task) -> float:
+        """How long it may run: not beyond the moment from which nobody wants its result."""
+        timeout = self._timeouts[task.action]
+        return timeout if task.deadline == math.inf else min(timeout, task.deadline - time.monotonic())
 
     def _refusal(self, task: Task) -> ProviderResponse | None:
         if self._closed:
             return aborted(task.action)
         if task.action not in self._timeouts:
             return self._not_found(task)
+        if task.deadline != math.inf and task.deadline <= time.monotonic():
+            return expired(task.action)
         if len(task.id) > _MAX_ID_CHARS:
             return error(f"The task's id has {len(task.id)} characters; this provider takes at most {_MAX_ID_CHARS}")
         limit = self._settings.max_payload
@@ -101,18 +114,31 @@ class Intake:
 
     def pump(self) -> None:
         """Send what can be sent."""
-        dispatcher = self._dispatcher
+        dispatcher, sent = self._dispatcher, set()
         while (chosen := dispatcher.next_assignment()) is not None:
             worker_id, assignment = chosen
-            if assignment.task.action not in self._timeouts:
-                # It came back from a worker that died, and meanwhile a reload has taken its action away.
+            if (refusal := self._late_refusal(assignment)) is not None:
                 dispatcher.finish(worker_id, assignment.seq, None)
-                self._verdicts.give(assignment.task, self._not_found(assignment.task))
+                self._verdicts.give(assignment.task, refusal)
             elif self._pool.send(worker_id, assignment):
-                self._watch.on_dispatch()
+                sent.add(worker_id)
+                self._watch.on_dispatch(assignment.timeout)
             else:
                 dispatcher.undo(worker_id, assignment)
                 break  # the next result makes room, and pumps again
+        if sent:
+            self._pool.wake(sent)
+
+    def _late_refusal(self, assignment: Assignment) -> ProviderResponse | None:
+        """What may have changed while it waited, here or at a worker that died with it in its ring."""
+        task = assignment.task
+        if assignment.cancelled:
+            return cancelled(task.action)
+        if task.action not in self._timeouts:
+            return self._not_found(task)  # a reload has taken its action away
+        if task.deadline != math.inf and task.deadline <= time.monotonic():
+            return expired(task.action)
+        return None
 
     def close(self) -> None:
         """At the end of a drain: what no worker has begun, and what may still come, is told that it will not be."""

@@ -16,7 +16,7 @@ from typing import TypedDict
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
 from arbd.logs import get_logger
-from arbd.response import timed_out, worker_lost
+from arbd.response import cancelled, timed_out, worker_lost
 from arbd.supervisor.pool import Worker
 from arbd.supervisor.verdicts import Verdicts
 
@@ -41,8 +41,10 @@ class Losses:
         """It has just been killed because of this task."""
         task = assignment.task
         self._dispatcher.close_worker(worker.id)
-        self._dispatcher.finish(worker.id, assignment.seq, round(assignment.timeout * 1e9))
-        self._verdicts.give(task, timed_out(task.action, assignment.timeout))
+        ran_ns = None if assignment.cancelled else round(assignment.timeout * 1e9)
+        self._dispatcher.finish(worker.id, assignment.seq, ran_ns)
+        late = cancelled(task.action) if assignment.cancelled else timed_out(task.action, assignment.timeout)
+        self._verdicts.give(task, late)
 
     def on_gone(self, worker: Worker, status: int) -> None:
         """Its process has ended with this exit code, or minus a signal number."""

@@ -33,6 +33,7 @@ from arbd.hub.base import HubLink
 from arbd.launch import RunRequest
 from arbd.logs import get_logger
 from arbd.supervisor import admin, loading
+from arbd.supervisor.cancels import Cancels
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.hold import Hold
@@ -158,13 +159,15 @@ class Daemon:
         verdicts = Verdicts(outbox, encoder, link)
         started.callback(lambda: self._log.info("stopped", **verdicts.counts))
         limits = Limits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
+        started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         pool = self.pool = Pool(pinned, settings.ring_size, bell, limits)
         started.callback(pool.close)
         watch = Watch(settings.kill_grace, dispatcher, pool)
         hold = Hold(limits, pool, dispatcher, link)
         started.callback(hold.close)
-        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold)
+        cancels = Cancels(settings.kill_grace, dispatcher, pool, watch, verdicts)
+        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold, cancels)
         results = Results(pool, dispatcher, verdicts, link, bell=bell, pump=intake.pump, max_result=settings.max_result)
         losses = Losses(dispatcher, verdicts, results.collect)
         drain = Drain(

@@ -29,6 +29,7 @@ from arbd.logs import get_logger
 from arbd.rate_limit.lease import Lease, Member, SharedWindow
 from arbd.rate_limit.spec import LimitSpec
 
+_DYING_NS: Final = 1_000_000_000  # workers outlive their supervisor by some milliseconds, and may start what they hold
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -58,6 +59,7 @@ class FileSource:
             self._drop_dead(state, now_ns)
             lease = state.exchange(self._key, self._calls, now_ns, spent, returned, want)
             self._write(state)
+        self._member = state.members[self._key]
         return lease
 
     def close(self) -> None:
@@ -87,7 +89,7 @@ class FileSource:
             self._log.error("shared_limit_unreadable", file=str(self._path("limit")), reason=str(error))
         if state is None or state.boot != self._boot:
             state = SharedWindow(self._boot)
-        state.members.setdefault(self._key, self._member)
+        state.members.setdefault(self._key, self._member)  # with what it has leased, should the file have been lost
         return state
 
     def _write(self, state: SharedWindow) -> None:
@@ -99,7 +101,7 @@ class FileSource:
         for key in [key for key in state.members if key != self._key]:
             path = self._path(f"{key}.alive")
             if not _is_held(path):
-                state.drop(key, now_ns)
+                state.drop(key, now_ns + _DYING_NS)
                 path.unlink(missing_ok=True)
 
 

@@ -43,6 +43,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at_ns = 0
+        self._shortest_s = 0.0
         self._collect: Callable[[Worker], None]
         self._on_timeout: Overdue
 
@@ -53,14 +54,17 @@ class Watch:
 
     def set_shortest(self, timeout_s: float) -> None:
         """The shortest timeout of any action. A look that is planned for what runs already stays."""
+        self._shortest_s = timeout_s
         self._deadlines.set_shortest(timeout_s)
         if self._timer is not None:
             self._arm(min(self._look_at_ns, self._deadlines.first_look_at(time.monotonic_ns())))
 
-    def on_dispatch(self) -> None:
+    def on_dispatch(self, timeout_s: float) -> None:
         """A task went to a worker: there is something to look at from now on."""
         if self._timer is None:
             self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
+        if timeout_s < self._shortest_s:  # it has a deadline of its own
+            self._arm(min(self._look_at_ns, self._deadlines.latest_look_at(time.monotonic_ns(), timeout_s)))
 
     def stop(self) -> None:
         """Look no more."""
@@ -86,11 +90,12 @@ class Watch:
         ]
         look = self._deadlines.look(now_ns, busy)
         for worker_id, assignment in look.overdue:
-            self._judge(workers[worker_id], assignment)
+            self.judge(workers[worker_id], assignment)
         if look.next_at_ns is not None:
             self._arm(look.next_at_ns)
 
-    def _judge(self, worker: Worker, assignment: Assignment) -> None:
+    def judge(self, worker: Worker, assignment: Assignment) -> None:
+        """Kill the worker if it runs this task at this moment, and have the verdict given; otherwise do nothing."""
         before = worker.state
         worker.cell.condemn(layout.STOP)
         self._fence()
@@ -106,6 +111,7 @@ class Watch:
             task_id=assignment.task.id,
             action=assignment.task.action,
             timeout=assignment.timeout,
+            cancelled=assignment.cancelled,
             worker=worker.slot,
             pid=worker.pid,
         )

@@ -1,8 +1,9 @@
 """``async def`` handlers: one event loop per worker, made when the first of them runs.
 
 A task runs to its end before the next begins; what an action leaves running in the loop goes on with the next one.
-At its deadline the action's coroutine is cancelled. The worker's timer is off meanwhile: raised inside the event
-loop's own code it would break the loop for every later task. A coroutine that never yields is left to the kill.
+At its deadline, or when the hub cancels the task, the action's coroutine is cancelled. The worker's timer is off
+meanwhile: raised inside the event loop's own code it would break the loop for every later task. A coroutine that never
+yields is left to the kill.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from arbd.errors import TaskTimeout
+from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -27,11 +28,17 @@ class AsyncRunner:
 
     def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
         """The awaitable's result. Raises ``TaskTimeout`` at ``deadline`` (seconds of ``time.monotonic()``)."""
-        self._timer.disarm()
         if self._loop is None:
             self._loop = uvloop.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        return self._loop.run_until_complete(_until(awaitable, deadline))
+        task = self._loop.create_task(_until(awaitable, deadline))
+        self._timer.hand_over(task.cancel)
+        try:
+            return self._loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if self._timer.is_cancelled:
+                raise TaskCancelled from None
+            raise
 
 
 async def _until(awaitable: Awaitable[Any], deadline: float) -> Any:

@@ -11,7 +11,7 @@ through untouched: ``TaskTimeout``, which the worker's timer may raise at any po
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -65,7 +65,7 @@ class Context:
     ``None`` for no limit.
     """
 
-    __slots__ = ("encode", "encode_any_size", "logger", "run_async", "steps")
+    __slots__ = ("_actions", "_around", "_default", "encode", "encode_any_size", "logger", "run_async", "steps")
 
     def __init__(
         self,
@@ -80,7 +80,12 @@ class Context:
         around = Surroundings(name, timezone, provider.logger, utc_now)
         self.logger = provider.logger
         self.run_async = run_async
-        self.steps = {key: _step(it, around, provider.rate_limit_monitor) for key, it in provider.actions.items()}
+        default = provider.actions.default_monitor or provider.rate_limit_monitor
+        self.steps: dict[str, _Step] = {}
+        self._around = around
+        self._actions = provider.actions
+        self._default = default
+        self.change_limits({})
         encoder = Encoder(
             provider=name,
             timezone=timezone,
@@ -91,6 +96,13 @@ class Context:
         )
         self.encode = encoder.encode
         self.encode_any_size = encoder.encode_any_size
+
+    def change_limits(self, changed: Mapping[str | None, RateLimitMonitor]) -> None:
+        """These monitors take the place of the actions' own; ``None`` names the default."""
+        default = changed.get(None, self._default)
+        for name, it in self._actions.items():
+            own = changed.get(name, it.rate_limit_monitor)
+            self.steps[name] = _step(it, self._around, default if own is None else own)
 
 
 def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
@@ -115,10 +127,13 @@ def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
     if step.measure is None:
         return _run(context, step, task, deadline)
     begun = step.measure.gate.begin()
+    failed = True
     try:
-        return _run(context, step, task, deadline)
+        response = _run(context, step, task, deadline)
+        failed = response.status == "error"
+        return response
     finally:
-        step.measure.gate.end(begun)
+        step.measure.gate.end(begun, failed=failed)
 
 
 def _run(context: Context, step: _Step, task: Task, deadline: float) -> ProviderResponse:
@@ -170,8 +185,7 @@ def _log_failure(logger: Any, exc: BaseException) -> None:
         pass
 
 
-def _step(action: Action, around: Surroundings, provider_monitor: RateLimitMonitor | None) -> _Step:
-    monitor = provider_monitor if action.rate_limit_monitor is None else action.rate_limit_monitor
+def _step(action: Action, around: Surroundings, monitor: RateLimitMonitor | None) -> _Step:
     measure = monitor if isinstance(monitor, LimitMonitor) and monitor.spec.metered else None
     call = action.binding.prepare(around)
     asks_for_account = action.checks_account or "account" in action.binding.wanted
@@ -189,6 +203,8 @@ def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
     """How a monitor is asked before a call. A built-in one counts; an author's own check comes before that."""
     if monitor is None or type(monitor) is NoRateLimitMonitor:
         return None
+    if (counting := getattr(monitor, "arbd_admit", None)) is not None:  # asked in one place, where it counts
+        return lambda deadline: counting()
     check = monitor.check_rate_limits
     if not isinstance(monitor, LimitMonitor):
         return lambda deadline: check()
@@ -203,7 +219,11 @@ def _counted(monitor: RateLimitMonitor | None, call: Call) -> Call:
     if monitor is None or isinstance(monitor, (LimitMonitor, NoRateLimitMonitor)):
         return call
     request = getattr(monitor, "make_safe_request", None)
-    if request is None or getattr(type(monitor), "make_safe_request", None) is RateLimitMonitor.make_safe_request:
+    if (
+        request is None
+        or hasattr(monitor, "arbd_admit")
+        or getattr(type(monitor), "make_safe_request", None) is RateLimitMonitor.make_safe_request
+    ):
         return call
     return lambda payload, account, task, deadline: request(call, payload, account, task, deadline)
 

@@ -21,11 +21,11 @@ from typing import Final
 from arbd import logs
 from arbd.core import frame, layout
 from arbd.core.cell import WorkerCell
-from arbd.errors import TaskTimeout
+from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host import doorbell, memory
 from arbd.host.fence import make_fence
 from arbd.model import Status, Task
-from arbd.response import timed_out
+from arbd.response import cancelled, timed_out
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits import Limits
 from arbd.worker.soft_timer import SoftTimer
@@ -39,7 +39,7 @@ class Loop:
 
     def __init__(
         self,
-        cell_memory: mmap.mmap,
+        cell: WorkerCell,
         board_memory: mmap.mmap,
         *,
         bell: int,
@@ -50,9 +50,8 @@ class Loop:
         context: Context,
         timer: SoftTimer,
     ) -> None:
-        words = memory.words_of(cell_memory)
-        cell = WorkerCell(cell_memory, words)
-        self._words = words
+        self._words = words = cell.words
+        self._is_cancelled = cell.is_cancelled
         self._tasks = cell.tasks
         self._results = cell.results
         self._board = memory.words_of(board_memory)
@@ -92,6 +91,8 @@ class Loop:
         self._words[layout.WORKER_SLEEPING] = 0
 
     def _run_task(self, record: bytes) -> None:
+        if self._limits.changed():
+            self._limits.apply(self._context)
         words = self._words
         task_frame = frame.decode_task(record)
         since_ns = time.monotonic_ns()
@@ -103,23 +104,27 @@ class Loop:
         body = self._take_parcel() if task_frame.by_reference else task_frame.body
         at = task_frame.payload_length
         task = Task(task_frame.id, self._actions[task_frame.action], body[:at], body[at:])
-        status, answer = self._execute(task, task_frame.timeout, since_ns)
+        status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, answer)
 
-    def _execute(self, task: Task, timeout: float, since_ns: int) -> tuple[Status, bytes]:
+    def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[Status, bytes]:
         """Status and response. A task that is late is a timeout, even if the action swallowed the exception
         or C code kept it from being raised: the caller was promised an answer within the timeout."""
         deadline = since_ns / 1e9 + timeout
         logs.enter_task(task.id, task.action)
         try:
             try:
-                self._timer.arm(deadline)
+                self._timer.arm(deadline, seq)
+                if self._is_cancelled(seq):
+                    raise TaskCancelled
                 status, answer = execute(self._context, task, deadline)
             finally:
                 self._timer.disarm()
             if time.monotonic() < deadline:
                 return status, answer
+        except TaskCancelled:
+            return "error", self._context.encode_any_size(task.action, cancelled(task.action))
         except TaskTimeout:
             pass
         finally:

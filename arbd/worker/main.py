@@ -17,14 +17,14 @@ import msgspec
 
 from arbd import logs
 from arbd.core import zygote_protocol as protocol
-from arbd.description import Description
+from arbd.core.cell import WorkerCell
 from arbd.host import cpus, memory, procs
 from arbd.provider import Provider
-from arbd.rate_limit import registry
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
 from arbd.worker.limits import Bells, Limits
 from arbd.worker.loop import Loop
+from arbd.worker.numbers import Numbers
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -38,19 +38,6 @@ class Handles(NamedTuple):
     side: int
     limits_bell: int
     answers_bell: int
-
-
-class Numbers(msgspec.Struct, frozen=True):
-    """What has a number in shared memory, in the zygote's order. A module that is imported again, for a worker that
-    is started by exec, may make its actions and limits in another one, so they are found by name."""
-
-    actions: list[str]
-    limits: list[str]
-
-    @classmethod
-    def of(cls, description: Description) -> Numbers:
-        """The numbers the supervisor knows."""
-        return cls([action.name for action in description.actions], [limit.name for limit in description.limits])
 
 
 class ExecSpec(msgspec.Struct, frozen=True):
@@ -89,10 +76,12 @@ def run(
         cpus.pin(frozenset((spawn.cpu,)))
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
-    cell = memory.attach(handles.cell)
+    mapping = memory.attach(handles.cell)
+    words = memory.words_of(mapping)
+    cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
-    limits = Limits(memory.words_of(cell), registry.collect(provider), numbers.limits, bells)
-    timer = SoftTimer()
+    limits = Limits(words, provider, numbers, bells)
+    timer = SoftTimer(cell.is_cancelled)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),

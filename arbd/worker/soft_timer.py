@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
-from arbd.errors import TaskTimeout
+from arbd.errors import TaskCancelled, TaskTimeout
+from arbd.host.procs import CANCEL_SIGNAL
 
 _NEVER = float("inf")
 
@@ -27,13 +29,22 @@ _NEVER = float("inf")
 class SoftTimer:
     """One worker's timer. Deadlines are moments of ``time.monotonic()``."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_cancelled: Callable[[int], bool] = lambda _: False) -> None:
         self._deadline = _NEVER
         self._fires_at = _NEVER
+        self._seq = 0
+        self._is_cancelled = is_cancelled
+        self._cancel_instead: Callable[[], object] | None = None
         signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.signal(CANCEL_SIGNAL, self._on_cancel)
 
-    def arm(self, deadline: float) -> None:
-        """Raise ``TaskTimeout`` in this thread at ``deadline``, unless disarmed before."""
+    def arm(self, deadline: float, seq: int = 0) -> None:
+        """Raise ``TaskTimeout`` in this thread at ``deadline``, unless disarmed before.
+
+        And ``TaskCancelled`` when a signal comes and the task with this number is cancelled. A signal that came before
+        this call is not seen: look once after it.
+        """
+        self._seq = seq
         self._deadline = deadline
         if self._fires_at > deadline:
             self._set(deadline)
@@ -41,6 +52,19 @@ class SoftTimer:
     def disarm(self) -> None:
         """Do not raise any more."""
         self._deadline = _NEVER
+        self._seq = 0
+        self._cancel_instead = None
+
+    def hand_over(self, cancel: Callable[[], object]) -> None:
+        """Do not raise any more; call ``cancel`` when the task is cancelled, until disarmed."""
+        self._deadline = _NEVER
+        self._cancel_instead = cancel
+        self._on_cancel(0, None)  # it may be cancelled already
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the task it was armed for is cancelled."""
+        return self._seq != 0 and self._is_cancelled(self._seq)
 
     def _set(self, deadline: float) -> None:
         self._fires_at = deadline
@@ -55,5 +79,14 @@ class SoftTimer:
         if time.monotonic() < deadline:
             self._set(deadline)
             return
-        self._deadline = _NEVER
+        self.disarm()
         raise TaskTimeout
+
+    def _on_cancel(self, _signum: int, _frame: FrameType | None) -> None:
+        if not self.is_cancelled:
+            return
+        if self._cancel_instead is not None:
+            self._cancel_instead()
+            return
+        self.disarm()
+        raise TaskCancelled

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from daemon_support import (
     Gate,
+    at_best,
     daemon_of,
     dispatcher,
     eventually,
     frozen,
     is_alive,
+    learn,
     on_loop,
     responses,
     serving,
@@ -26,8 +28,8 @@ from daemon_support import (
     watch,
 )
 
-from arbd.core import dispatch
 from arbd.core.lifecycle import State
+from arbd.supervisor.pool import Worker
 from arbd.testing import Response, RunningProvider
 
 SLACK_S = 0.3  # for a machine that has other things to do
@@ -38,13 +40,6 @@ def quick() -> Iterator[RunningProvider]:
     """A daemon whose deadlines are soft at 0.2 s and hard at 0.3 s."""
     with daemon_of(execution_timeout=0.2, kill_grace=0.1) as daemon:
         yield daemon
-
-
-@pytest.fixture
-def deep_rings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many tasks may wait in a ring as `prefetch` says, however long they are thought to take."""
-    monkeypatch.setattr(dispatch, "COVER_NS", 1 << 60)
-    monkeypatch.setattr(dispatch, "RING_NS", 1 << 59)
 
 
 def timed(daemon: RunningProvider, action: str, payload: object = None) -> tuple[Response, float]:
@@ -64,12 +59,15 @@ TIMED_OUT = {"error_code": "TIMEOUT", "timeout": 0.2}
 def test_at_the_soft_deadline_the_action_ends_and_the_worker_lives(
     quick: RunningProvider, action: str, payload: object
 ) -> None:
-    pid = responses(quick, [quick.submit("echo", {})])[0].data["pid"]
-    response, took = timed(quick, action, payload)
-    assert (response.status, response.data) == ("error", TIMED_OUT)
-    assert response.message == f"Action '{action}' timed out after 0.2 seconds"
-    assert 0.2 <= took < 0.2 + SLACK_S
-    assert responses(quick, [quick.submit("echo", {})])[0].data["pid"] == pid
+    def attempt() -> None:
+        pid = responses(quick, [quick.submit("echo", {})])[0].data["pid"]
+        response, took = timed(quick, action, payload)
+        assert (response.status, response.data) == ("error", TIMED_OUT)
+        assert response.message == f"Action '{action}' timed out after 0.2 seconds"
+        assert 0.2 <= took < 0.2 + SLACK_S
+        assert responses(quick, [quick.submit("echo", {})])[0].data["pid"] == pid
+
+    at_best(attempt)
 
 
 @pytest.mark.parametrize(
@@ -77,29 +75,39 @@ def test_at_the_soft_deadline_the_action_ends_and_the_worker_lives(
     [("stuck_in_c", {}), ("stubborn", {"seconds": 60}), ("async_spin", {}), ("async_stubborn", {"seconds": 60})],
 )
 def test_at_the_hard_deadline_the_worker_is_killed(quick: RunningProvider, action: str, payload: object) -> None:
-    pid = responses(quick, [quick.submit("echo", {})])[0].data["pid"]
-    response, took = timed(quick, action, payload)
-    assert (response.status, response.data) == ("error", TIMED_OUT)
-    assert 0.3 <= took < 0.3 + SLACK_S
-    eventually(lambda: not is_alive(pid))
-    assert responses(quick, [quick.submit("echo", {})])[0].data["pid"] != pid
+    def attempt() -> None:
+        pid = responses(quick, [quick.submit("echo", {})])[0].data["pid"]
+        response, took = timed(quick, action, payload)
+        assert (response.status, response.data) == ("error", TIMED_OUT)
+        assert 0.3 <= took < 0.3 + SLACK_S
+        eventually(lambda: not is_alive(pid))
+        assert responses(quick, [quick.submit("echo", {})])[0].data["pid"] != pid
+
+    at_best(attempt)
 
 
 @pytest.mark.parametrize("action", ["stubborn", "async_stubborn"])
 def test_a_late_success_is_a_timeout(quick: RunningProvider, action: str) -> None:
     """It swallows the exception and comes back between the two deadlines: its worker lives, its success is dropped."""
-    pid = responses(quick, [quick.submit("echo", {})])[0].data["pid"]
-    response, took = timed(quick, action, {"seconds": 0.23})
-    assert (response.status, response.data) == ("error", TIMED_OUT)
-    assert took < 0.3 + SLACK_S
-    assert responses(quick, [quick.submit("echo", {})])[0].data["pid"] == pid
+
+    def attempt() -> None:
+        pid = responses(quick, [quick.submit("echo", {})])[0].data["pid"]
+        response, took = timed(quick, action, {"seconds": 0.23})
+        assert (response.status, response.data) == ("error", TIMED_OUT)
+        assert took < 0.3 + SLACK_S
+        assert responses(quick, [quick.submit("echo", {})])[0].data["pid"] == pid
+
+    at_best(attempt)
 
 
 def test_an_action_may_have_a_timeout_of_its_own(quick: RunningProvider) -> None:
-    response, took = timed(quick, "quick_sleep", {"seconds": 60})
-    assert response.data == {"error_code": "TIMEOUT", "timeout": 0.15}
-    assert 0.15 <= took < 0.15 + SLACK_S
-    assert timed(quick, "quick_sleep", {"seconds": 0.01})[0].status == "success"
+    def attempt() -> None:
+        response, took = timed(quick, "quick_sleep", {"seconds": 60})
+        assert response.data == {"error_code": "TIMEOUT", "timeout": 0.15}
+        assert 0.15 <= took < 0.15 + SLACK_S
+        assert timed(quick, "quick_sleep", {"seconds": 0.01})[0].status == "success"
+
+    at_best(attempt)
 
 
 def test_the_clock_starts_when_the_task_starts(quick: RunningProvider) -> None:
@@ -116,9 +124,9 @@ def test_what_a_worker_started_is_killed_with_it(tmp_path: Path, then: str) -> N
         eventually(lambda: not is_alive(child))
 
 
-def test_tasks_that_wait_behind_a_stuck_one_go_to_its_successor(deep_rings: None) -> None:
+def test_tasks_that_wait_behind_a_stuck_one_go_to_its_successor(deep_rings: None, tmp_path: Path) -> None:
     with daemon_of(execution_timeout=0.3, kill_grace=0.05) as daemon:
-        responses(daemon, [daemon.submit("stubborn", {"seconds": 0})])
+        learn(daemon, tmp_path)
         stuck = daemon.submit("stubborn", {"seconds": 60})
         waiting = [daemon.submit("echo", {"n": n}) for n in range(20)]
         worker = serving(daemon)
@@ -132,22 +140,47 @@ def test_tasks_that_wait_behind_a_stuck_one_go_to_its_successor(deep_rings: None
 def test_a_task_that_ends_at_the_moment_of_the_kill_never_hurts_the_next(deep_rings: None) -> None:
     """Run times all around the hard deadline, innocent tasks between them: each of those succeeds, and once."""
     with daemon_of(workers=2, execution_timeout=0.02, kill_grace=0.01) as daemon:
-        responses(daemon, [daemon.submit("stubborn", {"seconds": 0}), daemon.submit("echo", {})])
+        responses(daemon, [daemon.submit("stubborn", {"seconds": 0}), daemon.submit("innocent")])
         guilty, innocent = [], []
         for n in range(150):
             guilty.append(daemon.submit("stubborn", {"seconds": 0.028 + 0.00004 * (n % 100)}))
-            innocent += [daemon.submit("echo", {"n": n}), daemon.submit("echo", {"n": n})]
+            innocent += [daemon.submit("innocent"), daemon.submit("innocent")]
         assert {response.error_code for response in responses(daemon, guilty)} == {"TIMEOUT"}
         late = [response for response in responses(daemon, innocent) if response.status != "success"]
         assert late == []
 
 
+def test_nothing_begins_between_the_judgement_and_the_kill(
+    deep_rings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The late task ends in exactly that moment: the next one in the ring must not be begun and then killed."""
+    with daemon_of(execution_timeout=0.2, kill_grace=0.05) as daemon:
+        learn(daemon, tmp_path)
+        late, innocent = Gate(tmp_path, "late"), Gate(tmp_path, "innocent")
+        handles = [daemon.submit("stubborn_hold", late.payload), daemon.submit("hold", innocent.payload)]
+        worker = serving(daemon)
+        wait_outstanding(daemon, worker, 2)
+        kill = daemon.daemon.pool.kill
+
+        def kill_too_late(condemned: Worker) -> None:
+            _, next_seq = dispatcher(daemon).outstanding(worker.id)
+            late.open()
+            eventually(lambda: worker.cell.running().seq == next_seq)
+            with pytest.raises(AssertionError):
+                eventually(innocent.path.with_suffix(".started").exists, 0.2)
+            innocent.open()
+            kill(condemned)
+
+        monkeypatch.setattr(daemon.daemon.pool, "kill", kill_too_late)
+        timed_out, succeeded = responses(daemon, handles)
+        assert (timed_out.error_code, succeeded.status) == ("TIMEOUT", "success")
+        assert succeeded.data["pid"] != worker.pid
+
+
 def test_a_supervisor_that_was_away_takes_no_finished_task_for_a_late_one(deep_rings: None, tmp_path: Path) -> None:
     """All its tasks ended in time while it was away far beyond their hard deadlines, more than it takes in one go."""
     with daemon_of(execution_timeout=1, kill_grace=0.05, prefetch=4096) as daemon:
-        gate = Gate(tmp_path, "learn")
-        gate.open()
-        responses(daemon, [daemon.submit("hold", gate.payload), daemon.submit("echo", {})])
+        learn(daemon, tmp_path)
         worker = serving(daemon)
         gate = Gate(tmp_path)
         handles = [daemon.submit("hold", gate.payload)]
@@ -162,25 +195,29 @@ def test_a_supervisor_that_was_away_takes_no_finished_task_for_a_late_one(deep_r
         assert serving(daemon).pid == worker.pid
 
 
-def test_a_result_found_by_the_judge_is_sent_at_once(tmp_path: Path) -> None:
+def test_results_found_by_the_judge_are_sent_at_once(deep_rings: None, tmp_path: Path) -> None:
     """The task ends while it is judged: the judge collects its result, and the doorbell finds nothing more to do.
 
     The result used to wait until another task ended, and the free slot with it: with one worker, for ever.
     """
-    with daemon_of(execution_timeout=30) as daemon:
+    with daemon_of(execution_timeout=30, prefetch=4096) as daemon:
+        learn(daemon, tmp_path)
         worker = serving(daemon)
         gate = Gate(tmp_path)
-        handle = daemon.submit("hold", gate.payload)
+        handles = [daemon.submit("hold", gate.payload)]
+        handles += [daemon.submit("echo", {}) for _ in range(200)]
         assert gate.pid == worker.pid
+        wait_outstanding(daemon, worker, 201)
 
         def judge() -> None:
-            [assignment] = dispatcher(daemon).outstanding(worker.id).values()
+            done_before = tasks_done(worker)
+            *_, last = dispatcher(daemon).outstanding(worker.id).values()
             gate.open()
-            eventually(lambda: tasks_done(worker) == 1 and worker.cell.worker_sleeps())
-            watch(daemon)._judge(worker, assignment)
+            eventually(lambda: tasks_done(worker) == done_before + 201 and worker.cell.worker_sleeps())
+            watch(daemon).judge(worker, last)
 
         on_loop(daemon, judge)
-        assert responses(daemon, [handle], timeout_s=5)[0].status == "success"
+        assert {response.status for response in responses(daemon, handles, timeout_s=5)} == {"success"}
         assert responses(daemon, [daemon.submit("echo", {})], timeout_s=5)[0].status == "success"
         assert serving(daemon).pid == worker.pid
 

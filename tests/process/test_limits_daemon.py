@@ -128,6 +128,14 @@ def test_a_cpu_budget_counts_work_in_progress(daemon: RunningProvider) -> None:
     )
 
 
+def test_calls_at_once_are_counted_over_all_workers_also_when_one_dies(daemon: RunningProvider) -> None:
+    found = responses(daemon, [daemon.submit("pair", {"die": number == 3}) for number in range(16)])
+    assert [response.status for response in found].count("success") == 15
+    runs = [response.data for response in found if response.status == "success"]
+    at_once = [sum(other["began"] <= run["began"] < other["ended"] for other in runs) for run in runs]
+    assert max(at_once) == 2
+
+
 def test_who_waits_as_long_as_told_is_admitted(daemon: RunningProvider) -> None:
     def limited() -> dict[str, Any]:
         while (response := daemon.run("window")).status != "limit":

@@ -1,4 +1,4 @@
-"""``on_limit="hold"``: what could not start stays with the hub, where somebody else may take it; nothing is turned away."""
+"""``on_limit="hold"``: what could not start stays with the hub for somebody else; nothing is turned away."""
 
 from __future__ import annotations
 

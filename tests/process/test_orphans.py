@@ -6,8 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
-from daemon_support import PROVIDERS, ZOO, Arbd, Gate, Hub, eventually, is_alive
+from daemon_support import PROVIDERS, ZOO, Arbd, Gate, Hub, daemon_of, eventually, is_alive, serving
 
 
 @pytest.mark.parametrize("target", [ZOO, PROVIDERS / "threaded.py"])
@@ -65,3 +66,20 @@ def test_a_stopped_supervisor_goes_on_where_it_was(tmp_path: Path) -> None:
         assert arbd.events("task_killed") == []
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0
+
+
+def test_a_worker_that_is_forked_while_its_zygote_ends(tmp_path: Path) -> None:
+    """The fork is done, and the child has not yet tied itself to its parent when that is gone.
+
+    It used to ask for its parent's number only then, was told that of init, and lived on for ever.
+    """
+    target = PROVIDERS / "slow_boot.py"
+    with daemon_of(target, argv=[str(tmp_path)]) as daemon:
+        (tmp_path / "wait").touch()
+        os.kill(serving(daemon).pid, signal.SIGKILL)
+        starting = Gate(tmp_path, "boot").pid
+        zygote = psutil.Process(starting).ppid()
+        os.kill(zygote, signal.SIGKILL)
+        eventually(lambda: psutil.Process(starting).ppid() != zygote)
+        (tmp_path / "wait").unlink()
+        eventually(lambda: not is_alive(starting), 2)

@@ -172,14 +172,14 @@ def test_actions_come_and_go_with_the_code(source: Source, tmp_path: Path) -> No
         assert responses(daemon, [held])[0].data == {"version": 1}
 
 
-def test_a_task_that_comes_back_after_its_action_is_gone_is_told_so(source: Source, tmp_path: Path) -> None:
+def test_a_task_that_comes_back_after_its_action_is_gone_is_told_so(
+    deep_rings: None, source: Source, tmp_path: Path
+) -> None:
     """It waited in the ring of a worker that died after the reload."""
     with daemon_of(source.path) as daemon:
-        responses(daemon, [daemon.submit("only_1") for _ in range(20)])
         gate = Gate(tmp_path, "learn")
         gate.open()
-        responses(daemon, [daemon.submit("hold", gate.payload) for _ in range(40)])
-        responses(daemon, [daemon.submit("only_1") for _ in range(20)])
+        responses(daemon, [daemon.submit("hold", gate.payload), daemon.submit("only_1")])
         gate = Gate(tmp_path)
         held = daemon.submit("hold", gate.payload)
         worker = serving(daemon)

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 import pytest
 
 from arbd.errors import TaskTimeout
+from arbd.host.procs import CANCEL_SIGNAL
 from arbd.worker.soft_timer import SoftTimer
 
 
 @pytest.fixture
 def timer() -> Iterator[SoftTimer]:
-    before = signal.getsignal(signal.SIGALRM)
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
     yield SoftTimer()
     signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 def spin_until(moment: float) -> None:

@@ -20,6 +20,7 @@ from daemon_support import (
     eventually,
     frozen,
     is_alive,
+    learn,
     on_loop,
     responses,
     serving,
@@ -27,7 +28,7 @@ from daemon_support import (
     wait_outstanding,
 )
 
-from arbd.core import dispatch, layout
+from arbd.core import layout
 from arbd.core.lifecycle import State
 from arbd.hub.memory import Handle
 from arbd.testing import RunningProvider
@@ -37,21 +38,6 @@ from arbd.testing import RunningProvider
 def two_workers() -> Iterator[RunningProvider]:
     with daemon_of(workers=2) as daemon:
         yield daemon
-
-
-@pytest.fixture
-def deep_rings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many tasks may wait in a ring as `prefetch` says, however long they are thought to take."""
-    monkeypatch.setattr(dispatch, "COVER_NS", 1 << 60)
-    monkeypatch.setattr(dispatch, "RING_NS", 1 << 59)
-
-
-def learn(daemon: RunningProvider, tmp_path: Path) -> None:
-    """Have the daemon see that these actions are short, so that tasks may wait behind them."""
-    gate = Gate(tmp_path, "learn")
-    gate.open()
-    for _ in range(3):
-        responses(daemon, [daemon.submit("hold", gate.payload), daemon.submit("echo", {})])
 
 
 def kill(pid: int) -> None:
@@ -176,17 +162,21 @@ def test_results_that_wait_in_the_ring_of_a_dead_worker_count(deep_rings: None, 
         assert {response.data["pid"] for response in found} == {pid}
 
 
-def test_a_result_that_is_found_only_after_the_death_is_sent_without_delay(tmp_path: Path) -> None:
-    """Here the news of the death comes before the doorbell's: the result used to wait for the next one to be sent."""
-    with daemon_of() as daemon:
+def test_results_count_also_when_the_news_of_the_death_comes_first(deep_rings: None, tmp_path: Path) -> None:
+    """Before the doorbell's, that is; and there are more of them than are taken in one go."""
+    with daemon_of(prefetch=4096) as daemon:
+        learn(daemon, tmp_path)
         worker = serving(daemon)
         gate = Gate(tmp_path)
-        handle = daemon.submit("hold", gate.payload)
+        handles = [daemon.submit("hold", gate.payload)]
+        handles += [daemon.submit("echo", {"n": n}) for n in range(200)]
         pid = gate.pid
+        wait_outstanding(daemon, worker, 201)
 
         def finish_and_die() -> None:
+            done_before = tasks_done(worker)
             gate.open()
-            eventually(lambda: tasks_done(worker) == 1 and worker.cell.worker_sleeps())
+            eventually(lambda: tasks_done(worker) == done_before + 201 and worker.cell.worker_sleeps())
             kill(pid)
             eventually(lambda: not is_alive(pid))
             generations = daemon.daemon._generations
@@ -194,8 +184,7 @@ def test_a_result_that_is_found_only_after_the_death_is_sent_without_delay(tmp_p
             generations.on_exited(worker.id, -signal.SIGKILL)
 
         on_loop(daemon, finish_and_die)
-        [response] = responses(daemon, [handle], timeout_s=5)
-        assert response.status == "success"
+        assert {(r.status, r.data["pid"]) for r in responses(daemon, handles, timeout_s=5)} == {("success", pid)}
 
 
 def test_a_worker_dies_while_it_starts(tmp_path: Path) -> None:

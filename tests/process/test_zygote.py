@@ -17,24 +17,18 @@ from daemon_support import (
     eventually,
     frozen,
     is_alive,
+    learn,
     responses,
     serving,
+    tasks_done,
     wait_outstanding,
 )
 
-from arbd.core import dispatch
 from arbd.errors import EXIT_CONFIG, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
 from arbd.testing import RunningProvider
 
 HEAD = "import os, sys, time\nfrom arbd import Provider\nprovider = Provider(name='p')\n"
 ECHO = "\n@provider.actions.register(name='echo')\ndef echo(payload): return {'pid': os.getpid(), 'payload': payload}\n"
-
-
-@pytest.fixture
-def deep_rings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many tasks may wait in a ring as `prefetch` says, however long they are thought to take."""
-    monkeypatch.setattr(dispatch, "COVER_NS", 1 << 60)
-    monkeypatch.setattr(dispatch, "RING_NS", 1 << 59)
 
 
 def zygote_of(daemon: RunningProvider) -> psutil.Process:
@@ -46,9 +40,7 @@ def zygote_of(daemon: RunningProvider) -> psutil.Process:
 
 def test_a_zygote_that_is_killed_is_replaced_and_costs_running_tasks_only(deep_rings: None, tmp_path: Path) -> None:
     with daemon_of(workers=2) as daemon:
-        learnt = Gate(tmp_path, "learn")
-        learnt.open()
-        responses(daemon, [daemon.submit("hold", learnt.payload), daemon.submit("echo", {})])
+        learn(daemon, tmp_path)
         gates = [Gate(tmp_path, "one"), Gate(tmp_path, "two")]
         running = [daemon.submit("hold", gate.payload) for gate in gates]
         pids = [gate.pid for gate in gates]
@@ -67,9 +59,7 @@ def test_a_zygote_that_is_killed_is_replaced_and_costs_running_tasks_only(deep_r
 
 def test_results_in_the_rings_of_a_zygote_that_died_count(deep_rings: None, tmp_path: Path) -> None:
     with daemon_of() as daemon:
-        learnt = Gate(tmp_path, "learn")
-        learnt.open()
-        responses(daemon, [daemon.submit("hold", learnt.payload), daemon.submit("echo", {})])
+        learn(daemon, tmp_path)
         gate = Gate(tmp_path)
         handles = [daemon.submit("hold", gate.payload)]
         handles += [daemon.submit("echo", {"n": n}) for n in range(30)]
@@ -77,8 +67,9 @@ def test_results_in_the_rings_of_a_zygote_that_died_count(deep_rings: None, tmp_
         assert gate.pid == worker.pid
         wait_outstanding(daemon, worker, 31)
         with frozen(daemon):
+            done_before = tasks_done(worker)
             gate.open()
-            eventually(lambda: worker.cell.totals()[0] == 33 and worker.cell.worker_sleeps())
+            eventually(lambda: tasks_done(worker) == done_before + 31 and worker.cell.worker_sleeps())
             zygote_of_worker = psutil.Process(worker.pid).ppid()
             os.kill(zygote_of_worker, signal.SIGKILL)
             eventually(lambda: not is_alive(worker.pid))

@@ -37,6 +37,7 @@ DOORS = {
     ("arbd.rate_limit.monitors", "asyncio"),  # and so does its counterpart for async code
     ("arbd.rate_limit.monitors", "arbd.host.timing"),  # the clock of a monitor outside a daemon
     ("arbd.rate_limit.monitors", "arbd.logs"),
+    ("arbd.rate_limit.redis_monitor", "arbd.redis_client"),  # the connection of a monitor outside a daemon
 }
 
 #: What a package may import of arbd, besides itself. Nothing else of it: that would point upward, or aside.
@@ -45,11 +46,16 @@ LAYERS = {
     "arbd.model": (),
     "arbd.reports": (),
     "arbd.schema": ("arbd.errors",),
-    "arbd.rate_limit": ("arbd.errors", "arbd.zones", "arbd.host.timing", "arbd.logs"),  # the last two through DOORS
+    # The last three through DOORS.
+    "arbd.rate_limit": ("arbd.errors", "arbd.zones", "arbd.host.timing", "arbd.logs", "arbd.redis_client"),
     "arbd.core": ("arbd.errors", "arbd.model", "arbd.reports", "arbd.rate_limit"),
     "arbd.host": ("arbd.errors",),
     "arbd.hub": PURE,
-    "arbd.supervisor": (*PURE, "arbd.host", "arbd.hub", "arbd.logs", "arbd.launch", "arbd.config_files"),
+    "arbd.redis_client": (*PURE, "arbd.host", "arbd.logs"),
+    "arbd.supervisor": (
+        *(*PURE, "arbd.host", "arbd.hub", "arbd.logs", "arbd.launch", "arbd.config_files"),
+        "arbd.redis_client",
+    ),
     "arbd.worker": (*PURE, "arbd.host", "arbd.logs", "arbd.target"),
     "arbd.zygote": (*PURE, "arbd.host", "arbd.logs", "arbd.target", "arbd.worker"),
 }
@@ -64,7 +70,7 @@ USERS = {
 }
 
 #: What takes long to import, or must not be there when a process forks.
-HEAVY = {"grpc", "google", "click", "rich", "watchfiles", "pydantic", "psutil", "backoff"}
+HEAVY = {"grpc", "google", "click", "rich", "watchfiles", "pydantic", "psutil", "backoff", "redis"}
 
 
 class Import(NamedTuple):

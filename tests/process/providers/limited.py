@@ -13,9 +13,11 @@ from arbd import Provider
 from arbd.core import layout
 from arbd.core.ledger import WorkerSeat
 from arbd.rate_limit import (
+    AdaptiveRateLimitMonitor,
     AdvancedRateLimitMonitor,
     CustomRateLimitMonitor,
     NoRateLimitMonitor,
+    RateLimitMonitor,
     TimeBasedRateLimitMonitor,
 )
 from arbd.rate_limit.monitors import LimitMonitor
@@ -36,6 +38,7 @@ window = CustomRateLimitMonitor(window_size=0.25, max_requests=40)
 bucket = AdvancedRateLimitMonitor(requests_per_minute=12_000, burst_size=20)
 spacing = TimeBasedRateLimitMonitor(min_delay=0.01, max_calls_per_second=80)
 waiting = TimeBasedRateLimitMonitor(min_delay=0.02, on_limit="wait")
+pair = AdaptiveRateLimitMonitor(max_concurrency=2, on_limit="wait")
 cpu = AdvancedRateLimitMonitor(max_cpu_per_second=0.2)
 
 
@@ -85,6 +88,15 @@ def dies() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@register(name="pair", rate_limit_monitor=pair)
+def pairwise(payload: dict[str, Any]) -> dict[str, float]:
+    began = time.monotonic()
+    if payload.get("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return {"began": began, "ended": time.monotonic()}
+
+
 @register(name="burn", rate_limit_monitor=cpu)
 def burn(payload: dict[str, Any]) -> None:
     until = time.thread_time() + payload["cpu_s"]
@@ -117,3 +129,24 @@ async def _by_hand_async(count: int) -> list[Any]:
         return "made"
 
     return list(await asyncio.gather(*(provider.by_hand.make_safe_request(request) for _ in range(count))))
+
+
+@register(name="change", rate_limit_monitor=NoRateLimitMonitor())
+def change(payload: dict[str, Any]) -> None:
+    """Set a limit while the daemon runs."""
+    if payload["how"] == "default":
+        provider.actions.set_default_rate_limit(min_delay=60)
+    elif payload["how"] == "action":
+        provider.actions.set_rate_limit(payload["action"], min_delay=60)
+    elif payload["how"] == "off":
+        provider.actions.set_custom_rate_limit(payload["action"], NoRateLimitMonitor())
+    elif payload["how"] == "window":
+        window = CustomRateLimitMonitor(window_size=60, max_requests=payload["calls"])
+        provider.actions.set_custom_rate_limit(payload["action"], window)
+    else:
+        provider.actions.set_custom_rate_limit(payload["action"], Mine())
+
+
+class Mine(RateLimitMonitor):
+    def check_rate_limits(self) -> None:
+        return None

@@ -25,6 +25,11 @@ def echo(payload: dict[str, Any]) -> dict[str, Any]:
     return {"pid": os.getpid(), "payload": payload}
 
 
+@register(name="innocent", timeout=30)
+def innocent() -> None:
+    """Too short to be late, however busy the machine is."""
+
+
 @register(name="add", payload_schema={"a": int, "b": int})
 def add(a: int, b: int) -> dict[str, int]:
     return {"sum": a + b}
@@ -40,6 +45,17 @@ def hold(path: str) -> dict[str, int]:
     while not gate.with_suffix(".go").exists():
         time.sleep(0.002)
     return {"pid": os.getpid()}
+
+
+@register(name="stubborn_hold", payload_schema={"path": str})
+def stubborn_hold(path: str) -> str:
+    """The same, and no deadline gets it away from there."""
+    while True:
+        try:
+            hold(path)
+            return "a late success"
+        except:  # noqa: E722 # what a careless author writes is the subject here
+            pass
 
 
 @register(name="sleep", payload_schema={"seconds": float})

@@ -44,6 +44,8 @@ def stored_words(node: ast.AST) -> Iterator[str]:
 
 
 def layout_names(node: ast.AST) -> Iterator[str]:
+    while isinstance(node, ast.BinOp):
+        node = node.left  # an entry of a table: its beginning plus something
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "layout":
         yield node.attr
 
@@ -62,7 +64,7 @@ def test_the_table_names_every_word_at_its_line() -> None:
     assert {name: value // layout.LINE for name, value in constants.items()} == {
         name: line for name, (line, _) in documented().items()
     }
-    assert len(documented()) == 14
+    assert len(documented()) == 16
 
 
 @pytest.mark.parametrize("side", ["supervisor", "worker"])

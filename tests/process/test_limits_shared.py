@@ -1,0 +1,97 @@
+"""A shared limit holds over the daemons of a host, whichever of them end, and however."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from daemon_support import PROVIDERS, daemon_of, responses
+
+from arbd.errors import ConfigError
+from arbd.rate_limit.spec import LimitSpec, Rates
+from arbd.supervisor.shared import FileSource
+from arbd.testing import Response, RunningProvider
+
+A, B = (f"{PROVIDERS / 'sharing.py'}:{name}" for name in ("ProviderA", "ProviderB"))
+SPEC = LimitSpec("limit", "shared", Rates(max_requests=5, window_size=60), shared="the limit")
+
+
+def calls(daemon: RunningProvider, times: int) -> list[Response]:
+    return responses(daemon, [daemon.submit("call", {}) for _ in range(times)])
+
+
+def test_two_daemons_draw_on_one_limit(tmp_path: Path) -> None:
+    with (
+        daemon_of(A, workers=2, runtime_dir=str(tmp_path / "run")) as one,
+        daemon_of(B, workers=2, runtime_dir=str(tmp_path / "run")) as other,
+    ):
+        found = calls(one, 3) + calls(other, 4) + calls(one, 8) + calls(other, 3)
+    assert [response.status for response in found].count("success") == 10
+    assert [response.status for response in found[:7]] == ["success"] * 7
+    refused = found[-1]
+    assert refused.message is not None
+    assert refused.message.startswith("Rate limit exceeded. Please wait 5")
+    assert 50 < refused.data.pop("wait_time") <= 60
+    assert refused.data == {
+        "current_count": 10,
+        "limit": 10,
+        "window_size": 60,
+        "providers": ["provider-a", "provider-b"],
+    }
+
+
+def test_a_daemon_that_starts_later_knows_what_others_have_used(tmp_path: Path) -> None:
+    with daemon_of(A, runtime_dir=str(tmp_path / "run")) as one:
+        assert [response.status for response in calls(one, 10)] == ["success"] * 10
+    with daemon_of(B, runtime_dir=str(tmp_path / "run")) as other:
+        refused = other.run("call")
+    assert (refused.status, refused.data["providers"]) == ("limit", ["provider-b"])
+
+
+def test_what_a_killed_daemon_held_counts_as_used(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            FileSource(tmp_path, SPEC, "a").exchange(10**9, [], 0, 3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    source = FileSource(tmp_path, SPEC, "b")
+    lease = source.exchange(2 * 10**9, [], 0, 5)
+    assert (lease.granted, lease.count, lease.members) == (2, 3, ["b"])
+    assert source.exchange(63 * 10**9 - 1, [], 0, 5).granted == 0
+    assert source.exchange(63 * 10**9, [], 0, 5).granted == 3
+    source.close()
+
+
+def test_a_state_that_cannot_be_read_or_is_of_another_boot_is_begun_anew(tmp_path: Path) -> None:
+    source = FileSource(tmp_path, SPEC, "a")
+    source.exchange(10**9, [], 0, 5)
+    state = next(tmp_path.glob("*.limit"))
+    state.write_bytes(b"\xc1 nothing that could be read")
+    assert source.exchange(2 * 10**9, [], 0, 5).granted == 0  # what it holds itself it still knows
+    assert source.exchange(2 * 10**9, [], 5, 5).granted == 5
+    text = state.read_bytes()
+    state.write_bytes(text.replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip().encode(), b"0" * 36))
+    assert source.exchange(3 * 10**9, [(3 * 10**9, 1)], 4, 5).granted == 4
+    source.close()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".limit", ".lock"]
+
+
+def test_a_limit_that_cannot_be_shared_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="rate limit 'provider' is shared with other daemons, but"):  # noqa: SIM117 - the start is what fails
+        with daemon_of(A, runtime_dir=str(tmp_path / "file")):
+            pass
+
+
+def test_limits_of_different_names_do_not_meet(tmp_path: Path) -> None:
+    one, other = (
+        FileSource(tmp_path, LimitSpec("x", "shared", SPEC.rates, shared=name), "p") for name in ("a/b", "a b")
+    )
+    assert [source.exchange(10**9, [], 0, 5).granted for source in (one, other)] == [5, 5]
+    one.close()
+    other.close()
