@@ -46,6 +46,8 @@ finally:
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from arbd.secrets import swap
+
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 REDACTED: Final = "[redacted]"
 
@@ -243,7 +245,7 @@ def _without_secrets(value: Any) -> Any:
         return REDACTED if str(value) in _secrets else value
     text = _text(value)
     for secret in _secrets:
-        text = text.replace(secret, REDACTED)
+        text = swap(text, secret, REDACTED)
     return text
 
 

@@ -23,13 +23,13 @@ def scrub(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
     """The environment with every occurrence of each secret replaced by its placeholder."""
     clean = dict(environ)
     for secret in sorted({s for s in secrets if s}, key=len, reverse=True):
-        clean = {name: _swap(value, secret, placeholder(secret)) for name, value in clean.items()}
+        clean = {name: swap(value, secret, placeholder(secret)) for name, value in clean.items()}
     return clean
 
 
 def restore(text: str, secret: str) -> str:
     """The text with the placeholder of ``secret`` replaced by the secret itself."""
-    return _swap(text, placeholder(secret), secret) if secret else text
+    return swap(text, placeholder(secret), secret) if secret else text
 
 
 def own_settings(given: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def own_settings(given: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, 
     return own
 
 
-def _swap(text: str, old: str, new: str) -> str:
+def swap(text: str, old: str, new: str) -> str:
+    """The text with ``old`` replaced: wherever it stands, or if it is short, only where it is all there is."""
     if len(old) < _SHORT:
         return new if text == old else text
     return text.replace(old, new)

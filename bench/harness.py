@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import psutil
@@ -34,12 +34,14 @@ from arbd.hub.client import HubClient
 from arbd.hub.process import HubProcess
 
 # ARBD_... are settings of the daemon, which refuses names it does not know: this one must not reach it.
+T = TypeVar("T")
+
 SMOKE: Final = os.environ.pop("ARBD_BENCH_SMOKE", "") not in ("", "0")
 ROOT: Final = Path(__file__).resolve().parent.parent
 _BATCH_POLL_S: Final = 0.05  # asking the hub how far it is costs it CPU, so not too often
 _STOP_TIMEOUT_S: Final = 15.0
 _CALM_SHARE: Final = 0.05  # of all CPUs, by others: what is measured differs by more than that anyway
-_PATIENCE_S: Final = 60.0  # for one figure, with the rounds that were thrown away
+_PATIENCE_S: Final = 45.0  # for one figure, with the rounds that were thrown away
 _FOREIGN: Final = "other load, % of all CPUs"
 _SANE: Final = 2.0  # a ratio below half its goal is not noise
 _SANE_TIME: Final = 8.0  # times suffer more from a busy machine than ratios do
@@ -117,14 +119,11 @@ def facts() -> dict[str, str]:
     }
 
 
-def cpu_s(process: subprocess.Popen[Any]) -> float:
-    """CPU seconds of a process and all its living descendants."""
-    return _tree_cpu_s(psutil.Process(process.pid))
-
-
-def _tree_cpu_s(root: psutil.Process) -> float:
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process and all its descendants, those that ended included."""
+    root = psutil.Process(pid)
     times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
-    return float(sum(each.user + each.system for each in times))
+    return float(sum(each.user + each.system + each.children_user + each.children_system for each in times))
 
 
 class Stage:
@@ -225,13 +224,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def alternate(benchmark: BenchmarkFixture, count: int, *sides: Callable[[], float]) -> list[list[float]]:
+def alternate(benchmark: BenchmarkFixture, count: int, *sides: Callable[[], T]) -> list[list[T]]:
     """Let the sides take turns ``count`` times, each time in another order; the samples of each side.
 
     A round in which others took CPU is thrown away and made again, within limits: foreign load does not hit both sides
     alike. The side with more processes gets the larger share of a crowded CPU, so arbd would look too good.
     """
-    samples: list[list[float]] = [[] for _ in sides]
+    samples: list[list[T]] = [[] for _ in sides]
     numbers = list(range(len(sides)))
     foreign: list[float] = []
     give_up_at = time.monotonic() + (0 if SMOKE else _PATIENCE_S)
@@ -260,9 +259,7 @@ class _CpuUse:
         self.at = time.monotonic()
         machine = psutil.cpu_times()
         self.machine = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
-        own = psutil.Process()
-        ended = own.cpu_times()
-        self.own = ended.children_user + ended.children_system + _tree_cpu_s(own)
+        self.own = cpu_s(os.getpid())
 
     def foreign_share_since(self, earlier: _CpuUse) -> float:
         """The part of all CPUs that others took meanwhile, the hypervisor included."""

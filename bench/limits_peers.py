@@ -33,7 +33,7 @@ import uvloop
 
 from arbd.host import memory
 from arbd.provider import Provider
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.rate_limit.spec import Rates
 from arbd.worker.limits import Bells
 from arbd.worker.limits import Limits as WorkerLimits

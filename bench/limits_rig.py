@@ -30,7 +30,7 @@ from arbd.description import Description
 from arbd.host import doorbell, memory
 from arbd.provider import Provider
 from arbd.rate_limit import CustomRateLimitMonitor
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.rate_limit.redis_backend import RedisBackend
 from arbd.rate_limit.spec import LimitSpec, Rates, burst_of
 from arbd.supervisor.limits import Limits
@@ -83,7 +83,7 @@ class Place:
         self.slot = slot
         self.id = worker_id
         self.pid = 0
-        self.memory = mmap.mmap(-1, layout.cell_bytes(_RING, 1))
+        self.memory = mmap.mmap(-1, layout.cell_bytes(_RING) + layout.ledger_bytes(1, 0))
         self.words = memory.words_of(self.memory)
         self.trace = memory.words_of(mmap.mmap(-1, _TRACE_BYTES))
         self.bell = doorbell.create()

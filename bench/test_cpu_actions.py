@@ -49,10 +49,10 @@ def test_cpu_actions(benchmark: BenchmarkFixture, protocol: str) -> None:
         stage.run("arbd", "burn", 50, {"rounds": work})
 
         def arbd_rate() -> float:
-            hub, own = cpu_s(stage.hub.process), cpu_s(daemon)
+            hub, own = cpu_s(stage.hub.process.pid), cpu_s(daemon.pid)
             rate = stage.rate("arbd", "burn", count, {"rounds": work})
-            hub_us.append((cpu_s(stage.hub.process) - hub) / count * 1e6)
-            arbd_us.append((cpu_s(daemon) - own) / count * 1e6)
+            hub_us.append((cpu_s(stage.hub.process.pid) - hub) / count * 1e6)
+            arbd_us.append((cpu_s(daemon.pid) - own) / count * 1e6)
             return rate
 
         arbd, bare = alternate(benchmark, rounds(15), arbd_rate, lambda: _bare_rate(work))

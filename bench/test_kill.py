@@ -7,6 +7,7 @@ daemon logs. Both stamps are a little late, so the first span comes out some 0.1
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import time
@@ -17,7 +18,7 @@ import msgspec
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.harness import SMOKE, Figure, Stage, alternate, conclude, rounds, timed
+from bench.harness import SMOKE, Figure, Stage, alternate, conclude, rounds
 from bench.provider import HANG_TIMEOUT_S
 
 _GRACE_S = 0.02
@@ -47,27 +48,27 @@ def _wait_gone(pid: int) -> float:
 def test_kill(benchmark: BenchmarkFixture, tmp_path: Path, action: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    gone_ms: list[float] = []
-    ready_ms: list[float] = []
     # Open for writing, too: so an action that opens it never has to wait for us, and its end is never the end of file.
     with Stage() as stage, open(os.open(pipe, os.O_RDWR), encoding="ascii") as started:
         flags = ("--workers", "1", "--log-level", "debug", "--log-format", "json")
         daemon = stage.arbd("arbd", *flags, protocol="unary", kill_grace=str(_GRACE_S))
-        assert daemon.stderr is not None
-        _wait_ready(daemon.stderr)
+        log = daemon.stderr
+        assert log is not None
+        _wait_ready(log)
 
-        def kill() -> None:
+        def kill() -> tuple[float, float]:
+            """Milliseconds from the hard deadline to the end of the process, and from there to the next one."""
             stage.submit_only("arbd", action, {"pipe": str(pipe)})
             pid, start_ns = map(int, started.readline().split())
             gone_at = _wait_gone(pid)
-            gone_ms.append((gone_at - start_ns / 1e9 - HANG_TIMEOUT_S - _GRACE_S) * 1e3)
-            assert daemon.stderr is not None
-            ready_ms.append((_wait_ready(daemon.stderr) - gone_at) * 1e3)
+            late_s = gone_at - start_ns / 1e9 - HANG_TIMEOUT_S - _GRACE_S
+            return late_s * 1e3, (_wait_ready(log) - gone_at) * 1e3
 
-        alternate(benchmark, rounds(30), lambda: timed(kill, _KILLS))
-        daemon.stderr.close()
+        (kills,) = alternate(benchmark, rounds(30), lambda: [kill() for _ in range(_KILLS)])
+        log.close()
     what = "Python" if action == "hang_python" else "C"
+    gone_ms, ready_ms = zip(*itertools.chain(*kills), strict=True)
     for name, goal, samples in (("deadline to process gone", 10.0, gone_ms), ("gone to worker ready", 30.0, ready_ms)):
-        figure = Figure(f"kill, {what}: {name}, p99", "ms", "at most", goal, samples, quantile=0.99)
+        figure = Figure(f"kill, {what}: {name}, p99", "ms", "at most", goal, list(samples), quantile=0.99)
         figure.beside = {"p50 ms": figure.at(0.5), "p90 ms": figure.at(0.9), "most ms": max(samples)}
         conclude(benchmark, figure)

@@ -9,7 +9,6 @@ import mmap
 import time
 import timeit
 from collections.abc import Callable
-from typing import TypeVar
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -20,12 +19,10 @@ from arbd.host import memory
 from arbd.rate_limit import NoRateLimitMonitor
 from arbd.rate_limit.spec import Rates
 from arbd.worker.limits import Bells
-from bench.harness import SMOKE, Figure, conclude, rounds
+from bench.harness import SMOKE, Figure, alternate, conclude, rounds
 from bench.limits_campaign import BUCKET, SHORT_WINDOW, WINDOW, run
-from bench.limits_redis import redis_server, sustained
-from bench.limits_rig import Outcome, Plan
+from bench.limits_rig import Plan
 
-T = TypeVar("T")
 _CHECKS = 20_000
 _SECONDS = 1.0 if SMOKE else 4.0
 
@@ -46,51 +43,33 @@ def _no_bells() -> Bells:
     return Bells.__new__(Bells)
 
 
-def _once(benchmark: BenchmarkFixture, measure: Callable[[], T]) -> T:
-    """Run under pytest-benchmark, which then counts it among the benchmarks; the figures come from inside."""
-    measured: T = benchmark.pedantic(measure, rounds=1)  # type: ignore[no-untyped-call] # it has no types
-    return measured
-
-
 def _cost(benchmark: BenchmarkFixture, what: str, check: Callable[[], object], goal_us: float) -> None:
-    repeat = rounds(15, 3)
-    samples = _once(benchmark, lambda: timeit.repeat(check, number=_CHECKS, repeat=repeat, timer=time.process_time))
-    conclude(benchmark, Figure(what, "us", "at most", goal_us, [sample / _CHECKS * 1e6 for sample in samples]))
+    (samples,) = alternate(benchmark, rounds(15, 3), lambda: _seconds_of(check) / _CHECKS * 1e6)
+    conclude(benchmark, Figure(what, "us", "at most", goal_us, samples))
+
+
+def _seconds_of(check: Callable[[], object]) -> float:
+    return timeit.timeit(check, number=_CHECKS, timer=time.process_time)
+
+
+def _use(benchmark: BenchmarkFixture, what: str, goal: float, plan: Plan, daemons: int = 1) -> None:
+    (outcomes,) = alternate(benchmark, rounds(5), lambda: run(plan, daemons))
+    assert [outcome.over for outcome in outcomes] == [0] * len(outcomes)
+    conclude(benchmark, Figure(f"use of {what}", "x", "at least", goal, [outcome.used for outcome in outcomes]))
 
 
 @pytest.mark.parametrize(("load", "goal"), [("even", 0.995), ("hot", 0.995), ("moving", 0.99)])
 def test_a_limit_is_used_and_never_exceeded(benchmark: BenchmarkFixture, load: str, goal: float) -> None:
-    plan = Plan(BUCKET, 4, _SECONDS, load)
-    outcomes = _once(benchmark, lambda: [run(plan) for _ in range(rounds(3))])
-    assert [outcome.over for outcome in outcomes] == [0] * len(outcomes)
-    conclude(benchmark, Figure(f"use of a bucket, {load} load", "x", "at least", goal, [out.used for out in outcomes]))
+    _use(benchmark, f"a bucket, {load} load", goal, Plan(BUCKET, 4, _SECONDS, load))
 
 
 def test_daemons_that_share_a_limit(benchmark: BenchmarkFixture) -> None:
-    plan = Plan(WINDOW, 2, _SECONDS)
-    outcomes = _once(benchmark, lambda: [run(plan, daemons=2) for _ in range(rounds(3))])
-    assert [outcome.over for outcome in outcomes] == [0] * len(outcomes)
-    figure = Figure("use of a window shared by 2 daemons", "x", "at least", 0.97, [out.used for out in outcomes])
-    conclude(benchmark, figure)
+    _use(benchmark, "a window shared by 2 daemons", 0.97, Plan(WINDOW, 2, _SECONDS), daemons=2)
 
 
-def test_daemons_that_share_a_limit_over_redis(benchmark: BenchmarkFixture) -> None:
-    def measure() -> list[Outcome]:
-        with redis_server() as url:
-            plan = Plan(Rates(max_requests=1000, window_size=1.0), 1, _SECONDS + 1.5, redis_url=url)
-            return [run(plan, daemons=4) for _ in range(rounds(3))]
-
-    outcomes = _once(benchmark, measure)
-    assert [outcome.over for outcome in outcomes] == [0] * len(outcomes)
-    used = [sustained(outcome.trace, Rates(max_requests=1000, window_size=1.0)) for outcome in outcomes]
-    conclude(benchmark, Figure("use of a window of 4 processes over Redis", "x", "at least", 0.97, used))
-
-
-def test_trouble_of_every_kind_never_exceeds_a_limit(benchmark: BenchmarkFixture) -> None:
-    plans = [
-        Plan(rates, 4, _SECONDS + 1, "moving", kills=20, stall_s=0.7, clock_jumps=True)
-        for rates in (BUCKET, SHORT_WINDOW)
-    ]
-    outcomes = _once(benchmark, lambda: [run(plan) for plan in plans])
-    assert [outcome.over for outcome in outcomes] == [0, 0]
-    assert min(outcome.killed for outcome in outcomes) > 0
+@pytest.mark.parametrize("rates", [BUCKET, SHORT_WINDOW])
+def test_trouble_of_every_kind_never_exceeds_a_limit(benchmark: BenchmarkFixture, rates: Rates) -> None:
+    plan = Plan(rates, 4, _SECONDS + 1, "moving", kills=20, stall_s=0.7, clock_jumps=True)
+    (outcomes,) = alternate(benchmark, 1, lambda: run(plan))
+    assert [outcome.over for outcome in outcomes] == [0]
+    assert outcomes[0].killed > 0

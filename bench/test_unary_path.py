@@ -22,9 +22,9 @@ def test_unary_path(benchmark: BenchmarkFixture) -> None:
         cpu_us: list[float] = []
 
         def arbd_rate() -> float:
-            before, results = cpu_s(daemon), stage.unary_results()
+            before, results = cpu_s(daemon.pid), stage.unary_results()
             rate = stage.rate("arbd", "nothing", _TASKS)
-            cpu_us.append((cpu_s(daemon) - before) / _TASKS * 1e6)
+            cpu_us.append((cpu_s(daemon.pid) - before) / _TASKS * 1e6)
             assert stage.unary_results() - results == _TASKS
             return rate
 

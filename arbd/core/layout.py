@@ -141,9 +141,14 @@ MIN_RING_BYTES: Final = 16 * 1024
 MAX_RECORD_FRACTION: Final = 4  # a longer record than ring/4 goes by reference, so that a few always fit
 
 
-def cell_bytes(ring_bytes: int, limits: int = 0, actions: int = 0) -> int:
-    """Size of a cell whose rings hold ``ring_bytes`` each, and whose worker has that many rate limits and actions."""
-    return (seat_at(ring_bytes, limits + actions + 1) + LIVE_WORDS) * 8
+def cell_bytes(ring_bytes: int) -> int:
+    """Size of a cell whose rings hold ``ring_bytes`` each, without a ledger."""
+    return PAGE_BYTES + 2 * ring_bytes
+
+
+def ledger_bytes(limits: int, actions: int) -> int:
+    """Size of the ledger of a worker that has that many rate limits and actions."""
+    return ((limits + actions + 1) * SEAT_WORDS + LIVE_WORDS) * 8
 
 
 def seat_at(ring_bytes: int, number: int) -> int:

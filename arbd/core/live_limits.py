@@ -11,13 +11,13 @@ Every action has a seat of its own for this, and the default has one, so a limit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from arbd.core import layout
-from arbd.description import Description
 from arbd.rate_limit.spec import LimitSpec
 
 TABLE_BYTES: Final = layout.PAGE_BYTES - layout.LINE * 8
@@ -39,11 +39,12 @@ _wish: Final = msgspec.msgpack.Decoder(LiveLimit)
 
 
 class LiveLimits:
-    """What was set while one generation of the author's code runs."""
+    """What was set while one generation of the author's code runs: one with these actions, and so many limits of its
+    own, whose seats come first."""
 
-    def __init__(self, description: Description) -> None:
-        self.description = description
-        self._numbers = {action.name: number for number, action in enumerate(description.actions)}
+    def __init__(self, actions: Iterable[str], limits: int) -> None:
+        self._first = limits
+        self._numbers = {action: number for number, action in enumerate(actions)}
         self._set: dict[str | None, LiveLimit] = {}
 
     @property
@@ -53,8 +54,7 @@ class LiveLimits:
 
     def number_of(self, action: str | None) -> int:
         """The seat of an action, or of the default, among all seats of a worker."""
-        first = len(self.description.limits)
-        return first + (len(self._numbers) if action is None else self._numbers[action])
+        return self._first + (len(self._numbers) if action is None else self._numbers[action])
 
     def add(self, wish: LiveLimit) -> LiveLimit | None:
         """The wish with its limit named after the action; ``None`` if it cannot be granted: the action is unknown, or

@@ -176,8 +176,8 @@ class GrpcStreamLink:
 
     async def _ended(self, code: grpc.StatusCode, details: str) -> None:
         """Decide what follows from the end of a stream, and wait as long as that asks for."""
-        if code is grpc.StatusCode.OK:
-            return
+        if self._leave_s:
+            return  # as the hub asked
         self.stats.failures[f"Connect {code.name}"] += 1
         if self._silent:
             self.stats.reconnects += 1
@@ -242,7 +242,7 @@ class GrpcStreamLink:
             self.stats.dropped += 1
             self._log.error("result_refused", task_id=task_id, reason=reason, hint="the hub never accepts it; dropped")
         if received.go_away is not None:
-            self._leave_s = max(0.001, received.go_away.reconnect_after_s)
+            self._leave_s = max(_RETRY_MIN_S, received.go_away.reconnect_after_s)
             self._log.info("hub_goes_away", reason=received.go_away.reason, reconnect_in_s=self._leave_s)
 
     def _opened(self) -> None:

@@ -71,6 +71,7 @@ class StreamService:
             pass  # their streams end with the server
 
     async def _connect(self, _requests: Any, context: Context) -> None:
+        self.desk.drop_gone()
         line = _Line(self.desk.open(), context)
         self._lines[id(line.peer)] = line
         writer = asyncio.get_running_loop().create_task(self._write(line))

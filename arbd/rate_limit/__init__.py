@@ -8,7 +8,8 @@ A monitor set on an action replaces the provider's. ``NoRateLimitMonitor`` there
 provider, and costs nothing: it is recognised when the worker starts, and never asked.
 
     base.py        what authors subclass           algorithms.py  windows, buckets, budgets   calendar.py  hours
-    monitors.py    the built-in monitors           spec.py        a limit as checked data     usage.py     figures
+    monitors.py    the built-in monitors           limit_monitor.py  what they have in common
+    spec.py        a limit as checked data         usage.py       figures
     gates.py       one process alone               registry.py    which monitors exist
     lease.py       what several daemons share      redis_*.py     what many hosts share
     and in arbd.core, for all workers of a daemon: ledger.py (shared memory), account.py (the one real bucket)

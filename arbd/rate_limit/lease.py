@@ -34,8 +34,9 @@ class Lease(msgspec.Struct, frozen=True):
 class Source(Protocol):
     """Where tokens come from."""
 
-    def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease:
-        """Report starts (date, how many), give tokens back, and ask for ``want`` more."""
+    def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
+        """Report starts (date, how many), give tokens back, and ask for ``want`` more; ``None``: nothing was done,
+        because it cannot be reached now."""
 
     def close(self) -> None:
         """No more will be drawn."""
@@ -83,7 +84,11 @@ class LeasedLimit(Limit):
         self._source.close()
 
     def _exchange(self, now_ns: int, returned: int, want: int) -> None:
-        self._last = self._source.exchange(now_ns, self._spent, returned, want)
+        lease = self._source.exchange(now_ns, self._spent, returned, want)
+        if lease is None:  # what was to be reported is reported later: until then it counts as leased
+            self._last = Lease(0, now_ns + POLL_NS, self._last.count, self._last.members)
+            return
+        self._last = lease
         self.members = tuple(self._last.members)
         self._last_at_ns = now_ns
         self._leased += self._last.granted - returned

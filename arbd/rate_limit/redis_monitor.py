@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from arbd.rate_limit.gates import Gate
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.rate_limit.redis_backend import checked_backend
 from arbd.rate_limit.spec import refuse
 from arbd.rate_limit.usage import Figures

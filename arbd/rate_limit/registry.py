@@ -15,7 +15,7 @@ import msgspec
 from arbd.rate_limit.spec import Scope
 
 if TYPE_CHECKING:
-    from arbd.rate_limit.monitors import LimitMonitor
+    from arbd.rate_limit.limit_monitor import LimitMonitor
 
 _monitors: list[ref[LimitMonitor]] = []
 _sealed = False

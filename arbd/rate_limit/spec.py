@@ -96,6 +96,8 @@ def _what(spec: LimitSpec) -> tuple[object, ...]:
 def in_words(spec: LimitSpec) -> str:
     """What a limit allows."""
     inside = _rates_in_words(spec.rates)
+    if spec.shared is not None:
+        inside += f", over all daemons of this host that share {spec.shared!r}"
     if spec.redis is not None:
         inside += f", over all who share {spec.redis.key_prefix!r} in Redis"
     if spec.schedule is None:

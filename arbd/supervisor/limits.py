@@ -29,7 +29,7 @@ from arbd.host import doorbell
 from arbd.logs import get_logger
 from arbd.rate_limit.algorithms import SECOND_NS, Limit
 from arbd.rate_limit.lease import LeasedLimit
-from arbd.rate_limit.monitors import log_crossing
+from arbd.rate_limit.limit_monitor import log_crossing
 from arbd.rate_limit.spec import LimitSpec, calls_per_second, in_words, same_limit
 from arbd.reports import Holding, LimitReport, Rejection
 from arbd.supervisor.shared import FileSource
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 class Part:
     """What one worker has: its ledger, its accounts by the number of their seat, and the limits set at run time."""
 
-    def __init__(self, words: memoryview, bell: int, live: LiveLimits) -> None:
+    def __init__(self, words: memoryview, bell: int, description: Description, live: LiveLimits) -> None:
         self.words = words
         self.bell = bell
+        self.description = description  # one object per generation of the author's code
         self.live = live
         self.accounts: dict[int, Account] = {}
         self.page = SupervisorLive(words[len(words) - layout.LIVE_WORDS :])
@@ -83,7 +84,7 @@ class Limits:
     def attach(self, worker_id: int, description: Description, words: memoryview, bell: int) -> None:
         """A worker that is about to start has the limits of this description, one seat each, and room for those that
         are set while it runs. ``words``: its ledger, from the first seat on; ``bell`` wakes it when it has asked."""
-        part = self._parts[worker_id] = Part(words, bell, self._live_of(description))
+        part = self._parts[worker_id] = Part(words, bell, description, self._live_of(description))
         for number, spec in enumerate(description.limits):
             self._seat(worker_id, part, number, self._account(spec))
         for live in part.live.limits:
@@ -110,9 +111,9 @@ class Limits:
     def _live_of(self, description: Description) -> LiveLimits:
         """Of one generation of the author's code: a reload begins without."""
         for part in self._parts.values():
-            if part.live.description is description:
+            if part.description is description:
                 return part.live
-        return LiveLimits(description)
+        return LiveLimits((action.name for action in description.actions), len(description.limits))
 
     def _hear_wishes(self) -> None:
         for worker_id, part in self._parts.items():

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -48,6 +48,15 @@ from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
 
 LinkMaker = Callable[[Settings, Encoder], HubLink]
+
+
+class _Parts(NamedTuple):
+    """What the daemon itself talks to, once everything is put together."""
+
+    intake: Intake
+    drain: Drain
+    generations: Generations
+    reporter: Reporter
 
 
 def run(request: RunRequest) -> int:
@@ -145,13 +154,39 @@ class Daemon:
     async def _start(self, loaded: Loaded, started: AsyncExitStack) -> Drain:
         """Everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
         settings = self.settings = loaded.resolved.settings
+        description = loaded.zygote.description
         if self._owns_process:
             self._configure_logs(settings)
-        loading.warn(loaded.zygote.description, loaded.resolved)
+        loading.warn(description, loaded.resolved)
         control = started.enter_context(admin.opened(settings))
         pinned = self._place(settings)
         encoder = _encoder(settings)
         link = self._make_link(settings, encoder)
+        parts = self._assemble(settings, pinned, link, encoder, started)
+        self._generations = parts.generations
+        started.push_async_callback(parts.generations.close)
+        parts.generations.adopt(loaded)
+        await link.start(parts.intake)
+        started.push_async_callback(link.close)
+        await started.enter_async_context(admin.serving(control, _handlers(parts.reporter)))
+        started.callback(self._cancel_source_watch)
+        if self._request.dev:
+            self._source_watch = asyncio.ensure_future(self._watch_sources())
+        self._log.info(
+            "started",
+            provider=settings.name,
+            hub=settings.hub_url,
+            workers=len(pinned),
+            cpus=pinned,
+            actions=len(description.actions),
+            control=str(control.path) if control else None,
+        )
+        return parts.drain
+
+    def _assemble(
+        self, settings: Settings, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
+    ) -> _Parts:
+        """Make the parts of the straight path, and tell each whom it serves."""
         bell = doorbell.create()
         started.callback(os.close, bell)
         outbox = MemoryOutbox()
@@ -184,7 +219,7 @@ class Daemon:
         started.callback(watch.stop)
         results.start(drain.note_settled)
         started.callback(results.stop)
-        generations = self._generations = Generations(
+        generations = Generations(
             self._request,
             settings,
             pool=pool,
@@ -196,10 +231,6 @@ class Daemon:
             on_settled=drain.note_settled,
             give_up=self._give_up,
         )
-        started.push_async_callback(generations.close)
-        generations.adopt(loaded)
-        await link.start(intake)
-        started.push_async_callback(link.close)
         reporter = Reporter(
             settings,
             pool=pool,
@@ -210,20 +241,7 @@ class Daemon:
             limits=limits,
             is_draining=self._stop_requested.is_set,
         )
-        await started.enter_async_context(admin.serving(control, _handlers(reporter)))
-        started.callback(self._cancel_source_watch)
-        if self._request.dev:
-            self._source_watch = asyncio.ensure_future(self._watch_sources())
-        self._log.info(
-            "started",
-            provider=settings.name,
-            hub=settings.hub_url,
-            workers=len(pinned),
-            cpus=pinned,
-            actions=len(loaded.zygote.description.actions),
-            control=str(control.path) if control else None,
-        )
-        return drain
+        return _Parts(intake, drain, generations, reporter)
 
     def _configure_logs(self, settings: Settings) -> None:
         logs.configure(

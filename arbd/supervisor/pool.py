@@ -40,7 +40,7 @@ class Worker:
     """One worker process and what is shared with it."""
 
     def __init__(self, worker_id: int, slot: int, zygote: ZygoteLink, ring_bytes: int) -> None:
-        limits, actions = len(zygote.description.limits), len(zygote.description.actions)
+        description = zygote.description
         self.id = worker_id
         self.slot = slot
         self.zygote = zygote
@@ -51,7 +51,10 @@ class Worker:
         self.pid = 0
         self.spawned_at_ns = time.monotonic_ns()
         self._pidfd = -1
-        self._cell_fd = memory.create("arbd-cell", layout.cell_bytes(ring_bytes, limits, actions))
+        self._cell_fd = memory.create(
+            "arbd-cell",
+            layout.cell_bytes(ring_bytes) + layout.ledger_bytes(len(description.limits), len(description.actions)),
+        )
         self._mapping = memory.attach(self._cell_fd)
         words = memory.words_of(self._mapping)
         self.cell = SupervisorCell(self._mapping, words, ring_bytes)
@@ -238,6 +241,7 @@ class Pool:
     def move_back(self, zygote: ZygoteLink) -> None:
         """The workers of the newest generation cannot boot: the one before goes on."""
         self.zygote = zygote
+        self._restarts.booted()  # the failures were the other one's
 
     def kill(self, worker: Worker) -> None:
         """End a worker now."""

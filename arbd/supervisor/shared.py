@@ -5,8 +5,8 @@
     NAME.lock          held (flock) during an exchange
     NAME.KEY.alive     one per daemon, held as long as it lives: the kernel lets go of it, whatever the daemon died of
 
-Exchanges take a fraction of a millisecond and never wait for anything but another exchange. All times are of the
-monotonic clock, which is one for the host; the state of an earlier boot is dropped.
+Exchanges take a fraction of a millisecond and wait for each other, but not for long: then they are put off. All times
+are of the monotonic clock, which is one for the host; the state of an earlier boot is dropped.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ from arbd.rate_limit.lease import Lease, Member, SharedWindow
 from arbd.rate_limit.spec import LimitSpec
 
 _DYING_NS: Final = 1_000_000_000  # workers outlive their supervisor by some milliseconds, and may start what they hold
+_LOCK_TIMEOUT_S: Final = 0.005
+_LOCK_PAUSE_S: Final = 0.0001
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -52,9 +55,11 @@ class FileSource:
             raise ConfigError([f"rate limit {spec.name!r} is shared with other daemons, but {reason}"]) from error
         fcntl.flock(self._alive, fcntl.LOCK_EX)
 
-    def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease:
+    def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
         """See ``arbd.rate_limit.lease.Source``."""
-        with self._locked():
+        with self._locked() as locked:
+            if not locked:
+                return None
             state = self._read()
             self._drop_dead(state, now_ns)
             lease = state.exchange(self._key, self._calls, now_ns, spent, returned, want)
@@ -72,12 +77,17 @@ class FileSource:
         return self._stem.with_name(f"{self._stem.name}.{suffix}")
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+    def _locked(self) -> Iterator[bool]:
+        """Whether the lock could be had within a moment. A daemon that is stopped may hold it for long, and must not
+        stop this one as well: nothing but exchanges depends on it."""
+        give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
+        while not (locked := _try_lock(self._lock)) and time.monotonic() < give_up_at:
+            time.sleep(_LOCK_PAUSE_S)
         try:
-            yield
+            yield locked
         finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            if locked:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _read(self) -> SharedWindow:
         state = None
@@ -116,12 +126,18 @@ def _is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _try_lock(fd)
     finally:
         os.close(fd)
-    return False
+
+
+def _try_lock(fd: int) -> bool:
+    """Take the lock of this file, if nobody has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _file_name(name: str) -> str:

@@ -24,7 +24,7 @@ from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.model import Status, Task
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.response import (
     ProviderResponse,
     action_not_found,

@@ -20,7 +20,7 @@ from arbd.host import doorbell
 from arbd.host.timing import ProcessTiming
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor, registry
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker.execute import Context
 from arbd.worker.numbers import Numbers
 

@@ -17,7 +17,6 @@ import secrets
 import select
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal
@@ -25,36 +24,15 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd import logs
-from arbd.errors import ProviderError, RegistrationError
+from arbd.errors import RegistrationError
 from arbd.host import procs
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
+from arbd.worker.asking import MAX_MESSAGE, Answer, decode_question, encode, redirect
 
-_MAX_MESSAGE: Final = 64 * 1024
-_CONNECT_TIMEOUT_S: Final = 2.0  # the process is started again within a second
-_CONNECT_PAUSE_S: Final = 0.01
 _RESTART_PAUSE_S: Final = 0.2
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid
-
-
-class Question(msgspec.Struct, frozen=True):
-    """Ask monitor ``number``; ``count``: and count one call if it lets it through."""
-
-    number: int
-    op: Literal["check", "count"]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What it said, or what it raised."""
-
-    limits: dict[str, Any] | None = None
-    error: str | None = None
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_question: Final = msgspec.msgpack.Decoder(Question)
-_answer: Final = msgspec.msgpack.Decoder(Answer)
 
 
 def find(provider: Provider) -> list[RateLimitMonitor]:
@@ -115,10 +93,10 @@ def _is_ours(connection: socket.socket) -> bool:
 def _serve_one(connection: socket.socket, monitors: Sequence[RateLimitMonitor]) -> bool:
     """Answer one question; ``False``: whoever asked has gone, or does not speak this protocol."""
     try:
-        message = connection.recv(_MAX_MESSAGE)
+        message = connection.recv(MAX_MESSAGE)
         if not message:
             return False
-        question = _question.decode(message)
+        question = decode_question(message)
         connection.send(_reply(monitors[question.number], question.op))
     except (OSError, msgspec.MsgspecError, IndexError):
         return False
@@ -131,10 +109,10 @@ def _reply(monitor: RateLimitMonitor, op: Literal["check", "count"]) -> bytes:
         refused = bool(limits and limits.get("rate_limited"))
         if op == "count" and not refused and _counts_requests(monitor):
             monitor.make_safe_request(lambda: None)
-        return _encode(Answer(limits))
+        return encode(Answer(limits))
     except Exception as error:
         logs.get_logger("arbd.limits").error("monitor_failed", monitor=type(monitor).__name__, exc_info=error)
-        return _encode(Answer(error=f"{type(monitor).__name__}: {type(error).__name__}: {error}"))
+        return encode(Answer(error=f"{type(monitor).__name__}: {type(error).__name__}: {error}"))
 
 
 class OnePlace:
@@ -201,85 +179,3 @@ def _counts_requests(monitor: RateLimitMonitor) -> bool:
     """Whether it has a way of its own to make a request; the base class's would only check once more."""
     request = getattr(type(monitor), "make_safe_request", None)
     return request is not None and request is not RateLimitMonitor.make_safe_request
-
-
-# -- the workers, who ask --------------------------------------------------------------------------------------------
-
-
-class Asker:
-    """One worker's connection. Threads take turns."""
-
-    def __init__(self, address: bytes) -> None:
-        self._address = address
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-
-    def ask(self, question: Question) -> dict[str, Any] | None:
-        """What the monitor says. Raises ``ProviderError`` if it failed, or nobody answers."""
-        with self._lock:
-            answer = self._exchange(_encode(question))
-        if answer.error is not None:
-            raise ProviderError(f"the rate limit could not be checked: {answer.error}")
-        return answer.limits
-
-    def _exchange(self, message: bytes) -> Answer:
-        give_up_at = time.monotonic() + _CONNECT_TIMEOUT_S
-        while True:
-            try:
-                if self._socket is None:
-                    self._socket = self._connect()
-                self._socket.send(message)
-                answer = self._socket.recv(_MAX_MESSAGE)
-                if answer:
-                    return _answer.decode(answer)
-                raise ConnectionResetError
-            except OSError:
-                self._hang_up()
-                if time.monotonic() > give_up_at:
-                    raise ProviderError("the rate limit could not be checked: nobody answers for it") from None
-                time.sleep(_CONNECT_PAUSE_S)
-            except (
-                BaseException
-            ):  # the action's deadline: an answer to come would be taken for that to another question
-                self._hang_up()
-                raise
-
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            connection.connect(self._address)
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def _hang_up(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-
-def redirect(monitors: Sequence[RateLimitMonitor], address: bytes) -> None:
-    """From now on these objects ask the one place; for a worker's start."""
-    asker = Asker(address)
-    for number, monitor in enumerate(monitors):
-        # On a task's way one question does both, so that nobody comes between.
-        monitor.arbd_admit = _asking(asker, number, "count")  # type: ignore[attr-defined] # ours, for `execute`
-        monitor.check_rate_limits = _asking(asker, number, "check")  # type: ignore[method-assign] # this object's alone
-        monitor.make_safe_request = _counting(asker, number, monitor)  # type: ignore[method-assign] # as above
-
-
-def _asking(asker: Asker, number: int, op: Literal["check", "count"]) -> Callable[[], dict[str, Any] | None]:
-    question = Question(number, op)
-    return lambda: asker.ask(question)
-
-
-def _counting(asker: Asker, number: int, monitor: RateLimitMonitor) -> Callable[..., Any]:
-    question = Question(number, "count")
-
-    def make_safe_request(request_func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        while (limits := asker.ask(question)) and limits.get("rate_limited"):
-            monitor.handle_throttling(limits["wait_time"])
-        return request_func(*args, **kwargs)
-
-    return make_safe_request

@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from arbd.testing import run_action
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +31,7 @@ COMMANDS = [line for language, code in BLOCKS if language == "sh" for line in co
 def place(tmp_path: Path) -> Path:
     """A directory with the README's provider in it."""
     (tmp_path / "prices.py").write_text(PYTHON[0])
-    (tmp_path / "test_prices.py").write_text(PYTHON[1])
+    (tmp_path / "test_prices.py").write_text(PYTHON[2])
     return tmp_path
 
 
@@ -95,3 +98,10 @@ def test_its_tests_pass(place: Path, environ: dict[str, str]) -> None:
         check=True,
         timeout=60,
     )
+
+
+def test_the_limited_provider_can_be_made() -> None:
+    """The provider of the chapter on limits registers, and its free action runs."""
+    names: dict[str, Any] = {"download": lambda url: url}
+    exec(compile(PYTHON[1], "README.md", "exec"), names)
+    assert run_action(names["Api"](), "ping").data == {"pong": True}

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon_support import PROVIDERS, daemon_of, responses
 
 from arbd.errors import ConfigError
+from arbd.rate_limit.lease import POLL_NS, Lease, LeasedLimit
 from arbd.rate_limit.spec import LimitSpec, Rates
 from arbd.supervisor.shared import FileSource
 from arbd.testing import Response, RunningProvider
 
 A, B = (f"{PROVIDERS / 'sharing.py'}:{name}" for name in ("ProviderA", "ProviderB"))
 SPEC = LimitSpec("limit", "shared", Rates(max_requests=5, window_size=60), shared="the limit")
+
+
+def exchange(source: FileSource, *arguments: Any) -> Lease:
+    """An exchange that nothing stands in the way of."""
+    lease = source.exchange(*arguments)
+    assert lease is not None
+    return lease
 
 
 def calls(daemon: RunningProvider, times: int) -> list[Response]:
@@ -60,10 +71,10 @@ def test_what_a_killed_daemon_held_counts_as_used(tmp_path: Path) -> None:
             os._exit(1)
     os.waitpid(pid, 0)
     source = FileSource(tmp_path, SPEC, "b")
-    lease = source.exchange(2 * 10**9, [], 0, 5)
+    lease = exchange(source, 2 * 10**9, [], 0, 5)
     assert (lease.granted, lease.count, lease.members) == (2, 3, ["b"])
-    assert source.exchange(63 * 10**9 - 1, [], 0, 5).granted == 0
-    assert source.exchange(63 * 10**9, [], 0, 5).granted == 3
+    assert exchange(source, 63 * 10**9 - 1, [], 0, 5).granted == 0
+    assert exchange(source, 63 * 10**9, [], 0, 5).granted == 3
     source.close()
 
 
@@ -72,13 +83,30 @@ def test_a_state_that_cannot_be_read_or_is_of_another_boot_is_begun_anew(tmp_pat
     source.exchange(10**9, [], 0, 5)
     state = next(tmp_path.glob("*.limit"))
     state.write_bytes(b"\xc1 nothing that could be read")
-    assert source.exchange(2 * 10**9, [], 0, 5).granted == 0  # what it holds itself it still knows
-    assert source.exchange(2 * 10**9, [], 5, 5).granted == 5
+    assert exchange(source, 2 * 10**9, [], 0, 5).granted == 0  # what it holds itself it still knows
+    assert exchange(source, 2 * 10**9, [], 5, 5).granted == 5
     text = state.read_bytes()
     state.write_bytes(text.replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip().encode(), b"0" * 36))
-    assert source.exchange(3 * 10**9, [(3 * 10**9, 1)], 4, 5).granted == 4
+    assert exchange(source, 3 * 10**9, [(3 * 10**9, 1)], 4, 5).granted == 4
     source.close()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".limit", ".lock"]
+
+
+def test_a_daemon_that_is_stopped_inside_an_exchange_does_not_stop_others(tmp_path: Path) -> None:
+    source = FileSource(tmp_path, SPEC, "a")
+    limit = LeasedLimit(source, 5, 60 * 10**9)
+    limit.refill(10**9, 2)
+    limit.spend(10**9, 1)
+    holds = os.open(next(tmp_path.glob("*.lock")), os.O_RDWR)
+    fcntl.flock(holds, fcntl.LOCK_EX)
+    began = time.monotonic()
+    limit.refill(2 * 10**9, 3)
+    assert time.monotonic() - began < 1
+    assert (limit.available(2 * 10**9, 0), limit.next_at(2 * 10**9, 0)) == (1, 2 * 10**9 + POLL_NS)
+    os.close(holds)
+    limit.refill(3 * 10**9, 5)
+    assert limit.available(3 * 10**9, 0) == 4
+    source.close()
 
 
 def test_a_limit_that_cannot_be_shared_stops_the_start(tmp_path: Path) -> None:
@@ -92,6 +120,6 @@ def test_limits_of_different_names_do_not_meet(tmp_path: Path) -> None:
     one, other = (
         FileSource(tmp_path, LimitSpec("x", "shared", SPEC.rates, shared=name), "p") for name in ("a/b", "a b")
     )
-    assert [source.exchange(10**9, [], 0, 5).granted for source in (one, other)] == [5, 5]
+    assert [exchange(source, 10**9, [], 0, 5).granted for source in (one, other)] == [5, 5]
     one.close()
     other.close()

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
+import grpc.aio
 import uvloop
-from hub_support import OK, Log, SilentProxy, Supervisor, eventually, free_port
+from hub_support import OK, Context, Log, SilentProxy, Supervisor, eventually, free_port
 
 from arbd.hub.auto import AutoLink
 from arbd.hub.board import NewTask
@@ -314,6 +316,28 @@ def test_a_refused_token_is_hardly_ever_sent() -> None:
             assert log.events().count("hub_refuses_token") == 1
             assert hub.streams.desk.peers == []
             assert "wrong" not in repr(log.lines)
+
+    uvloop.run(scenario())
+
+
+def test_a_hub_that_ends_streams_without_a_word_is_not_hammered() -> None:
+    async def scenario() -> None:
+        connects = 0
+
+        async def connect(_: Any, context: Context) -> None:
+            nonlocal connects
+            connects += 1
+
+        handlers = {"Connect": grpc.stream_stream_rpc_method_handler(connect)}
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("arbd.v1.ProviderHub", handlers),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with streaming(f"127.0.0.1:{port}", Supervisor()) as link:
+            await asyncio.sleep(1.0)  # the length of the observation
+            assert 2 <= connects <= 30
+            assert link.stats.state == "down"
+        await server.stop(0)
 
     uvloop.run(scenario())
 

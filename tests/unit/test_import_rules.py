@@ -34,9 +34,9 @@ DOORS = {
     ("arbd.provider", "arbd.start"),  # provider.start() runs the daemon
     ("arbd.provider", "arbd.logs"),  # the default logger
     ("arbd.rate_limit.base", "time"),  # make_safe_request waits for its turn
-    ("arbd.rate_limit.monitors", "asyncio"),  # and so does its counterpart for async code
-    ("arbd.rate_limit.monitors", "arbd.host.timing"),  # the clock of a monitor outside a daemon
-    ("arbd.rate_limit.monitors", "arbd.logs"),
+    ("arbd.rate_limit.limit_monitor", "asyncio"),  # and so does its counterpart for async code
+    ("arbd.rate_limit.limit_monitor", "arbd.host.timing"),  # the clock of a monitor outside a daemon
+    ("arbd.rate_limit.limit_monitor", "arbd.logs"),
     ("arbd.rate_limit.redis_monitor", "arbd.redis_client"),  # the connection of a monitor outside a daemon
 }
 

@@ -20,7 +20,7 @@ from arbd.rate_limit import (
     RateLimitMonitor,
     TimeBasedRateLimitMonitor,
 )
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 
 
 class Limited(Provider):

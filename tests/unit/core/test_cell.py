@@ -108,3 +108,19 @@ def test_a_size_that_is_no_ring_s_is_refused_on_both_sides() -> None:
         SupervisorCell(cell.store, cell.words, RING - 8)
     with pytest.raises(InvariantError, match="power of two"):
         WorkerCell(cell.store, cell.words)
+
+
+def test_a_worker_sees_which_of_its_tasks_were_cancelled() -> None:
+    cell = Cell()
+    assert not cell.worker.is_cancelled(7)
+    cell.supervisor.cancel(7)
+    cell.supervisor.cancel(9)
+    assert [seq for seq in range(1, 12) if cell.worker.is_cancelled(seq)] == [7, 9]
+
+
+def test_the_last_cancelled_tasks_are_remembered_and_no_more() -> None:
+    cell = Cell()
+    for seq in range(1, layout.CANCELLED_WORDS + 2):
+        cell.supervisor.cancel(seq)
+    cancelled = [seq for seq in range(1, layout.CANCELLED_WORDS + 3) if cell.worker.is_cancelled(seq)]
+    assert cancelled == list(range(2, layout.CANCELLED_WORDS + 2))

@@ -378,3 +378,13 @@ def test_what_a_dead_worker_had_not_begun_comes_first_and_in_order() -> None:
     dispatcher.add_worker(9)
     order = [chosen[1].seq for _ in range(4) if (chosen := dispatcher.next_assignment()) is not None]
     assert order == [*waiting, newer]
+
+
+def test_tasks_in_the_backlog_can_be_withdrawn_and_those_at_workers_be_found() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.add_worker(1)
+    sent, first, second = (dispatcher.offer(Task(task_id, "act"), 1.0) for task_id in ("sent", "first", "second"))
+    assert dispatcher.next_assignment() == (1, sent)
+    assert dispatcher.assigned({"sent", "first"}) == [(1, sent)]
+    assert dispatcher.withdraw({"sent", "first"}) == [first]
+    assert (dispatcher.backlog, dispatcher.drop_backlog()) == (1, [second])

@@ -244,3 +244,81 @@ class BoardMachine(RuleBasedStateMachine):
 
 TestBoardMachine = BoardMachine.TestCase
 TestBoardMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_the_higher_priority_goes_out_first() -> None:
+    board = TaskBoard()
+    board.submit([NewTask("a", id="usual"), NewTask("a", id="urgent", priority=5)], now=0.0)
+    handed = [board.hand_out("p", 1.0) for _ in range(2)]
+    assert [task.id for task in handed if task] == ["urgent", "usual"]
+
+
+def test_a_task_knows_its_attempt_and_what_it_was_submitted_with() -> None:
+    board = TaskBoard(lease_s=1.0)
+    board.submit([NewTask("a", id="t", timeout=9.0, traceparent="00-1-2-3", priority=4)], now=1.0)
+    first = board.hand_out("p", 1.0)
+    board.expire(2.5)
+    second = board.hand_out("p", 3.0)
+    assert first is not None
+    assert second is not None
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert (second.deadline, second.traceparent, second.priority) == (10.0, "00-1-2-3", 4)
+
+
+def test_a_task_that_is_not_finished_in_its_time_expires_wherever_it_is() -> None:
+    board = TaskBoard(lease_s=100.0)
+    batch, _ = board.submit([NewTask("a", id=task_id, timeout=5.0) for task_id in ("held", "queued")], now=0.0)
+    board.hand_out("p", 1.0)
+    assert board.next_expiry() == 5.0
+    assert board.expire(4.9) == []
+    assert board.expire(5.0) == ["held", "queued"]
+    assert [result.response["data"]["error_code"] for result in board.results(batch)] == ["EXPIRED"] * 2
+    assert board.record_result("held", "p", "success", OK, 6.0) is Receipt.DUPLICATE
+    assert (board.next_expiry(), board.queued, board.leased) == (None, 0, 0)
+
+
+def test_a_cancelled_task_in_line_is_over_and_a_leased_one_gets_its_verdict_from_its_holder() -> None:
+    board = TaskBoard()
+    batch, _ = board.submit([NewTask("a", id="held"), NewTask("a", id="queued")], now=0.0)
+    board.hand_out("p", 1.0, "session")
+    assert (board.cancel("queued", 2.0), board.cancel("held", 2.0)) == (True, True)
+    assert (board.wants("held"), board.session_of("held"), board.is_finished(batch)) == (False, "session", False)
+    assert board.record_result("held", "p", "error", OK, 3.0) is Receipt.ACCEPTED
+    assert board.cancel("held", 4.0) is False
+    assert (kinds(board, "held"), kinds(board, "queued")) == (
+        ["submitted", "handed_out", "cancelled", "result"],
+        ["submitted", "cancelled", "gave_up"],
+    )
+    with pytest.raises(ForgottenError):
+        board.cancel("nobody", 5.0)
+
+
+def test_a_cancelled_task_is_not_handed_out_again() -> None:
+    board = TaskBoard(lease_s=1.0)
+    batch, _ = board.submit([NewTask("a", id="t")], now=0.0)
+    board.hand_out("p", 0.0)
+    board.cancel("t", 0.5)
+    assert board.expire(1.0) == ["t"]
+    assert next(board.results(batch)).response["data"]["error_code"] == "CANCELLED"
+
+
+def test_a_lease_is_renewed_by_the_session_that_has_it() -> None:
+    board = TaskBoard(lease_s=1.0)
+    board.submit([NewTask("a", id="t")], now=0.0)
+    board.hand_out("p", 0.0, "mine")
+    assert (board.renew("t", "other", 0.5), board.renew("t", "mine", 0.9), board.renew("x", "mine", 0.9)) == (
+        False, True, False,
+    )  # fmt: skip
+    assert board.is_leased_to("t", "mine")
+    board.expire(1.5)
+    assert board.leased == 1
+    board.expire(1.9)
+    assert (board.leased, board.queued, board.is_leased_to("t", "mine")) == (0, 1, False)
+
+
+def test_only_the_session_that_has_a_task_can_give_it_back() -> None:
+    board = TaskBoard()
+    board.submit([NewTask("a", id="t")], now=0.0)
+    board.hand_out("p", 0.0, "mine")
+    assert (board.give_back("t", "p", 1.0), board.give_back("t", "p", 1.0, "mine")) == (False, True)
+    assert (board.queued, board.leased) == (1, 0)

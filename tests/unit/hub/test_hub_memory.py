@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from arbd.core.outbox import MemoryOutbox
+from arbd.description import ActionInfo
 from arbd.hub.board import SubmitError
 from arbd.hub.memory import MemoryHub, MemoryLink
 from arbd.model import Outcome, Task
@@ -20,12 +22,20 @@ class Supervisor:
         self.slots = slots
         self.tasks: list[Task] = []
         self.outbox = MemoryOutbox()
+        self.actions: Sequence[ActionInfo] = ()
+        self.cancelled: list[str] = []
 
     def free_slots(self) -> int:
         return self.slots - len(self.tasks)
 
     def on_task(self, task: Task) -> None:
         self.tasks.append(task)
+
+    def on_tasks(self, tasks: Sequence[Task]) -> None:
+        self.tasks += tasks
+
+    def on_cancel(self, task_ids: Sequence[str]) -> None:
+        self.cancelled += task_ids
 
     def answer(self) -> None:
         self.outbox.append(Outcome(self.tasks.pop(0), "success", b'{"status":"success","data":{"n":1}}'))
@@ -126,3 +136,21 @@ def test_an_id_is_given_once() -> None:
     hub.submit("a", task_id="x")
     with pytest.raises(SubmitError, match="'x' is taken"):
         hub.submit("a", task_id="x")
+
+
+def test_a_cancel_finds_its_task_in_line_or_at_the_link() -> None:
+    async def scenario() -> None:
+        hub = MemoryHub()
+        link = hub.link()
+        supervisor = Supervisor(link, slots=1)
+        await link.start(supervisor)
+        running, waiting = hub.submit("one"), hub.submit("two")
+        await turns()
+        assert (hub.cancel(running.id), hub.cancel(waiting.id), hub.cancel(waiting.id)) == (True, True, False)
+        await turns()
+        assert supervisor.cancelled == [running.id, waiting.id]
+        assert waiting.result(0).response["data"] == {"error_code": "CANCELLED"}
+        assert not running.done()
+        await link.close()
+
+    asyncio.run(scenario())

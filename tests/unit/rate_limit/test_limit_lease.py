@@ -165,3 +165,12 @@ def test_the_state_stays_small(number: int) -> None:
         state.exchange("a", number, at_ns, [(at_ns, 1)], 0, 0)
     assert len(state.starts) <= min(number, 1025)
     assert max(last - first for first, last, _ in state.starts) <= SECOND // 512
+
+
+def test_starts_that_are_taken_together_are_dated_at_the_last_of_them() -> None:
+    state = SharedWindow("boot", {"a": Member("a", SECOND, leased=2)})
+    state.exchange("a", 2, 10 * MS, [(10 * MS, 1)], 0, 0)
+    state.exchange("a", 2, 11 * MS, [(11 * MS, 1)], 0, 0)
+    assert state.starts == [(10 * MS, 11 * MS, 2)]
+    assert state.exchange("a", 2, SECOND + 11 * MS - 1, [], 0, 1).granted == 0
+    assert state.exchange("a", 2, SECOND + 11 * MS, [], 0, 1).granted == 1

@@ -14,15 +14,17 @@ import pytest
 
 from arbd import Provider, RegistrationError
 from arbd.rate_limit import (
+    AdaptiveRateLimitMonitor,
     AdvancedRateLimitMonitor,
     CustomRateLimitMonitor,
     NoRateLimitMonitor,
     RateLimitMonitor,
+    SharedRateLimitMonitor,
     TimeBasedRateLimitMonitor,
     registry,
 )
 from arbd.rate_limit.gates import LocalGate
-from arbd.rate_limit.monitors import LimitMonitor, log_crossing
+from arbd.rate_limit.limit_monitor import LimitMonitor, log_crossing
 from arbd.rate_limit.spec import in_words, same_limit
 from arbd.rate_limit_provider import RateLimitProvider
 from arbd.response import rate_limited
@@ -388,6 +390,41 @@ def test_a_monitor_that_nobody_has_any_more_is_forgotten(no_others: None) -> Non
     assert registry.collect(Provider("any")) == [kept]
 
 
+def test_a_monitor_that_is_made_inside_a_worker_says_that_it_holds_there_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[tuple[str, str]] = []
+
+    class Log:
+        def warning(self, event: str, *, monitor: str, hint: str) -> None:
+            said.append((event, monitor))
+
+    monkeypatch.setattr("arbd.logs.get_logger", lambda name: Log())
+    monkeypatch.setattr(registry, "_sealed", True)
+    monitor = CustomRateLimitMonitor(60, 1)
+    assert said == []
+    assert [monitor.admit(0) is None for _ in range(2)] == [True, False]
+    assert said == [("limit_made_late", "CustomRateLimitMonitor")]
+
+
+@pytest.mark.parametrize(("most", "least"), [(0, 1), (3, 4), (2.5, 1)])
+def test_bounds_of_calls_at_once_that_cannot_be_are_refused(most: Any, least: Any) -> None:
+    with pytest.raises(RegistrationError, match="AdaptiveRateLimitMonitor: m"):
+        AdaptiveRateLimitMonitor(max_concurrency=most, min_concurrency=least)
+
+
+def test_calls_at_once(hands: Hands) -> None:
+    monitor = AdaptiveRateLimitMonitor(max_concurrency=2)
+    answers: list[Any] = []
+
+    def call(depth: int) -> None:
+        answers.append(monitor.make_safe_request(call, depth - 1) if depth else None)
+
+    call(3)
+    refused, *made = answers  # the innermost comes first: two were running
+    assert (refused["limit_type"], made) == ("adaptive", [None, None])
+
+
 def test_limits_in_words() -> None:
     assert in_words(AdvancedRateLimitMonitor(min_delay=0.5, max_calls_per_second=2, max_cpu_per_second=0.3).spec) == (
         "0.5 s between starts, 2 calls in any second, 0.3 s of CPU per second"
@@ -395,6 +432,10 @@ def test_limits_in_words() -> None:
     assert in_words(AdvancedRateLimitMonitor(requests_per_minute=60, burst_size=10).spec) == (
         "60 calls per minute, 10 at once"
     )
+    assert in_words(SharedRateLimitMonitor(100, 60, name="api").spec) == (
+        "100 calls in any 60 s, over all daemons of this host that share 'api'"
+    )
+    assert in_words(AdaptiveRateLimitMonitor(20).spec) == "1 to 20 calls at once, as they fare"
     by_hours = CustomRateLimitMonitor(60, 100, business_hours="09:00-18:00", outside={"min_delay": 3})
     assert in_words(by_hours.spec) == "in business hours: 100 calls in any 60 s; outside: 3 s between starts"
 

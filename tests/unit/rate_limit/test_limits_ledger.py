@@ -273,6 +273,25 @@ def test_a_waiter_whose_time_comes_too_late_is_told_at_once() -> None:
     assert world.now_ns == before
 
 
+def test_idle_workers_keep_no_more_than_a_thousandth_of_a_limit() -> None:
+    world = World(Rates(max_requests=40_000, window_size=60), workers=4)
+    for slot in range(4):
+        for _ in range(25):
+            world.start(slot)
+        world.seats[slot].give_back()
+    world.look()
+    assert 0 < world.account.outstanding <= 40
+
+
+def test_who_has_one_task_at_a_time_does_not_ask_for_each() -> None:
+    world = World(Rates(max_requests=40_000, window_size=60), workers=1)
+    for _ in range(400):
+        assert world.start(0) == 0
+        world.seats[0].give_back()
+        world.now_ns += 20 * MS
+    assert world.words[0][layout.ASKED] <= 25
+
+
 def test_what_an_idle_worker_returns_goes_to_others_at_once() -> None:
     world = World(Rates(max_requests=3, window_size=60), workers=2)
     assert world.seats[0].peek() == 0  # it holds one now

@@ -7,13 +7,10 @@ import pytest
 
 from arbd.core import layout
 from arbd.core.live_limits import LiveLimit, LiveLimits, SupervisorLive, WorkerLive
-from arbd.description import ActionInfo, Description
 from arbd.rate_limit import CustomRateLimitMonitor, TimeBasedRateLimitMonitor
-from arbd.rate_limit.monitors import LimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 
 SPEC = TimeBasedRateLimitMonitor(min_delay=0.5).spec
-ACTIONS = [ActionInfo(name, "", None, {}, None, "", False) for name in ("a", "b")]
-DESCRIPTION = Description(given={}, actions=ACTIONS, limits=[SPEC])
 
 
 def pages() -> tuple[SupervisorLive, WorkerLive, memoryview]:
@@ -69,12 +66,12 @@ def test_a_wish_that_does_not_fit_is_told_so() -> None:
 
 
 def test_each_action_has_a_seat_behind_those_of_the_limits() -> None:
-    live = LiveLimits(DESCRIPTION)
+    live = LiveLimits(["a", "b"], 1)
     assert [live.number_of(action) for action in ("a", "b", None)] == [1, 2, 3]
 
 
 def test_limits_are_named_after_what_they_were_set_for() -> None:
-    live = LiveLimits(DESCRIPTION)
+    live = LiveLimits(["a", "b"], 1)
     for action in ("a", None, "a"):
         live.add(LiveLimit(action, SPEC))
     named = [it.limit for it in live.limits if it.limit]
@@ -85,16 +82,12 @@ def test_limits_are_named_after_what_they_were_set_for() -> None:
 
 
 def test_unknown_actions_and_more_than_fits_are_refused() -> None:
-    assert LiveLimits(DESCRIPTION).add(LiveLimit("c", SPEC)) is None
-    many = LiveLimits(msgspec.structs.replace(DESCRIPTION, actions=[_action(f"action-{n}") for n in range(100)]))
+    assert LiveLimits(["a", "b"], 1).add(LiveLimit("c", SPEC)) is None
+    many = LiveLimits([f"action-{n}" for n in range(100)], 1)
     granted = [many.add(LiveLimit(f"action-{n}", SPEC)) is not None for n in range(100)]
     assert granted == sorted(granted, reverse=True)
     assert (granted[0], granted[-1]) == (True, False)
     assert len(many.limits) == sum(granted)
-
-
-def _action(name: str) -> ActionInfo:
-    return ActionInfo(name, "", None, {}, None, "", False)
 
 
 def test_a_monitor_can_be_made_from_its_limit() -> None:
