@@ -26,6 +26,7 @@ from arbd.rate_limit.spec import LimitSpec, build
 from arbd.rate_limit.usage import Figures, Meter, Thresholds
 
 _KEPT_PART: Final = 1000  # all idle workers together may keep a thousandth of a limit
+_STOCK_PART: Final = 64
 _REFUSALS_KEPT: Final = 5
 LOOK_AGAIN_NS: Final = 2_000_000  # while somebody waits for a start that another worker holds
 
@@ -214,8 +215,9 @@ class Account:
             limit.refill(now_ns, min(question.need, limit.max_batch))
             free = limit.available(now_ns, self.outstanding)
         if free > 0:
-            # A large stock may go out in larger pieces: what is spent at once is also seen at once.
-            batch = max(limit.max_batch, free // 8)
+            # A large stock may go out in larger pieces: what is spent at once is also seen at once. But what a worker
+            # holds through a long task is lost to others, so a piece is a small part of it.
+            batch = max(limit.max_batch, free // _STOCK_PART)
             self._grant(seat, min(question.need, batch, max(1, free // waiting)), 0)
             return True
         if limit.undecided:

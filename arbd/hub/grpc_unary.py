@@ -44,6 +44,7 @@ from arbd.hub.sending import Parcel, SendQueue
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
 
+_REPOLL_S: Final = 0.001  # the shortest uvloop can measure
 _ERROR_MIN_S: Final = 0.05
 _ERROR_MAX_S: Final = 2.0
 _ASIDE_MIN_S: Final = 1.0
@@ -234,14 +235,14 @@ class GrpcUnaryLink:
             self._parked_pollers.pop().set_result(None)
 
     def _release_polls_soon(self) -> None:
-        """In the next turn of the loop, once for all that parked in this one.
+        """With the next results, which is when slots come free, or else a moment later; once for all that parked.
 
-        A task that just came is on its way to its worker before the next call takes 100 µs of CPU, and calls that
-        start together share system calls: measured, 30 µs less CPU per task at full load.
+        A call takes 100 µs of CPU. A worker that was just woken on this CPU would wait for it: measured on two cores,
+        160 µs until a task starts there instead of 34. And calls that start together share system calls.
         """
         if not self._release_is_due:
             self._release_is_due = True
-            self._loop.call_soon(self._release_due_polls)
+            self._loop.call_later(_REPOLL_S, self._release_due_polls)
 
     def _release_due_polls(self) -> None:
         self._release_is_due = False

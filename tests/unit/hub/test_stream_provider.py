@@ -209,6 +209,7 @@ def test_each_answer_gives_the_frames_behind_it_time_again() -> None:
     side.now += 4.0
     side.hears(acked=2)
     assert side.session.next_timeout() == side.now + 5.0
+    assert len(side.outbox) == 1, "the second frame is still on its way"
 
 
 def test_a_stop_is_quiet_when_the_hub_has_heard_of_it() -> None:

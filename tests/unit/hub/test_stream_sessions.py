@@ -195,14 +195,15 @@ def apply(world: World, step: tuple[str, int, int, str, float]) -> None:
     elif kind == "half":
         half_close(world, provider)
     elif kind == "time":
-        world.pass_time(share * 1.2 * LEASE_S)
+        world.pass_time(share * 2 * LEASE_S)
     elif kind == "cancel" and number < len(world.ids):
         task_id = world.ids[-number - 1]
         if world.board.cancel(task_id, world.now):
             world.desk.cancel(task_id)
 
 
-KINDS = ["exchange"] * 8 + ["finish"] * 5 + ["flush"] * 3 + ["submit"] * 2 + ["time", "cancel", "half", "connect"]
+OFTEN = {"exchange": 8, "finish": 5, "flush": 3, "submit": 2, "time": 2, "cancel": 1, "half": 1, "connect": 1}
+KINDS = [kind for kind, weight in OFTEN.items() for _ in range(weight)]
 FAULTS = [""] * 8 + ["drop", "repeat", "replay", "cut", "swap"]
 STEPS = st.lists(
     st.tuples(
