@@ -38,7 +38,7 @@ format: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff format .
 
 bench: $(call STAMP,$(BENCH_EXTRAS))
-	$(BIN)/python -m pytest bench --benchmark-only $(ARGS)
+	$(BIN)/python -m pytest --benchmark-only -o faulthandler_timeout=600 $(or $(ARGS),bench)
 
 bench-smoke: $(call STAMP,$(BENCH_EXTRAS))
 	ARBD_BENCH_SMOKE=1 $(BIN)/python -m pytest bench -q $(ARGS)

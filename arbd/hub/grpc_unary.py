@@ -237,8 +237,8 @@ class GrpcUnaryLink:
     def _release_polls_soon(self) -> None:
         """With the next results, which is when slots come free, or else a moment later; once for all that parked.
 
-        A call takes 100 µs of CPU. A worker that was just woken on this CPU would wait for it: measured on two cores,
-        160 µs until a task starts there instead of 34. And calls that start together share system calls.
+        A call takes 100 µs of CPU, and a worker that was just woken on this CPU would wait for it. Measured on two
+        cores, tasks one at a time: from the ring to the start on the same CPU 34 µs instead of 160 (medians).
         """
         if not self._release_is_due:
             self._release_is_due = True
