@@ -70,6 +70,10 @@ class Intake:
             return 0
         return min(self._dispatcher.free_slots(), self._hold.room())
 
+    def has_idle_worker(self) -> bool:
+        """Whether some worker has nothing to do at this moment."""
+        return self._dispatcher.has_idle_worker()
+
     def on_task(self, task: Task) -> None:
         """Take one task over."""
         self.on_tasks((task,))
@@ -114,7 +118,7 @@ class Intake:
 
     def pump(self) -> None:
         """Send what can be sent."""
-        dispatcher, sent = self._dispatcher, set()
+        dispatcher, sent, shortest = self._dispatcher, set(), math.inf
         while (chosen := dispatcher.next_assignment()) is not None:
             worker_id, assignment = chosen
             if (refusal := self._late_refusal(assignment)) is not None:
@@ -122,12 +126,13 @@ class Intake:
                 self._verdicts.give(assignment.task, refusal)
             elif self._pool.send(worker_id, assignment):
                 sent.add(worker_id)
-                self._watch.on_dispatch(assignment.timeout)
+                shortest = min(shortest, assignment.timeout)
             else:
                 dispatcher.undo(worker_id, assignment)
                 break  # the next result makes room, and pumps again
         if sent:
             self._pool.wake(sent)
+            self._watch.on_dispatch(shortest)  # while the worker wakes up
 
     def _late_refusal(self, assignment: Assignment) -> ProviderResponse | None:
         """What may have changed while it waited, here or at a worker that died with it in its ring."""

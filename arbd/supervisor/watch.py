@@ -21,7 +21,7 @@ from arbd.core.deadlines import Busy, Deadlines
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
-from arbd.logs import get_logger
+from arbd.logs import get_logger, task_fields
 from arbd.supervisor.pool import Pool, Worker
 
 
@@ -60,7 +60,7 @@ class Watch:
             self._arm(min(self._look_at_ns, self._deadlines.first_look_at(time.monotonic_ns())))
 
     def on_dispatch(self, timeout_s: float) -> None:
-        """A task went to a worker: there is something to look at from now on."""
+        """Tasks went to workers, this the shortest timeout among them: there is something to look at from now on."""
         if self._timer is None:
             self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
         if timeout_s < self._shortest_s:  # it has a deadline of its own
@@ -106,10 +106,10 @@ class Watch:
         if not still_there or not worker.cell.running().is_for(assignment.seq):
             worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
             return
+        task = assignment.task
         self._log.warning(
             "task_killed",
-            task_id=assignment.task.id,
-            action=assignment.task.action,
+            **task_fields(task.id, task.action, task.traceparent),
             timeout=assignment.timeout,
             cancelled=assignment.cancelled,
             worker=worker.slot,
