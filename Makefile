@@ -1,6 +1,8 @@
 # Every target sets up what it needs: a virtual environment in .venv, and the packages of its extras.
 #   make demo    real tasks through a hub, a supervisor and pinned workers, in half a minute
 #   make test    all tests        make lint    ruff and mypy        make bench   the figures of bench/README.md
+#   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
+#   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,9 +14,10 @@ comma  := ,
 RUN_EXTRAS := examples
 TEST_EXTRAS := examples,pydantic,test
 LINT_EXTRAS := bench,examples,lint,pydantic,test
+PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast lint format bench bench-smoke limits-campaign protos clean help
+.PHONY: demo test test-fast lint format bench bench-smoke soak peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +48,14 @@ bench-smoke: $(call STAMP,$(BENCH_EXTRAS))
 
 limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.limits_campaign $(ARGS)
+
+soak: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.soak $(ARGS)
+
+# What is compared brings much, so it has an environment of its own. Redis runs from its own package: redis-server.
+peers:
+	@$(MAKE) --no-print-directory VENV=.venvs/peers .venvs/peers/.installed-bench-peers
+	.venvs/peers/bin/python -m bench.peers $(or $(ARGS),--json $(PEERS).json --markdown $(PEERS).md --plot $(PEERS))
 
 # The generator brings a protobuf of its own, so it has an environment of its own. Code made by 1.72 runs with
 # protobuf 6.30 and later, which is the lower bound in pyproject.toml.

@@ -243,7 +243,7 @@ def _reserved_readers(around: Surroundings) -> dict[str, Reader]:
         "timezone": lambda frame: timezone,
         "now": lambda frame: frame.now_utc.astimezone(local) if frame.now_utc else None,
         "now_utc": attrgetter("now_utc"),
-        "task": lambda frame: TaskInfo(frame.task.id, frame.task.action, frame.deadline),
+        "task": lambda frame: TaskInfo(frame.task.id, frame.task.action, frame.deadline, frame.task.traceparent),
     }
 
 

@@ -106,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_tls_cert: str | None
     hub_tls_key: str | None
     hub_protocol: Literal["auto", "stream", "unary"]
+    hub_links: int | Literal["auto"]
     hub_max_polls: int
     hub_max_submits: int
     hub_long_poll: float
@@ -182,10 +183,13 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="PEM file of the private key of hub.tls_cert."),
     Setting("hub.protocol", choice("auto", "stream", "unary"), "auto",
             doc="auto: one stream if the hub has it, two calls per task if not."),
+    Setting("hub.links", auto_or(whole(0, 64, "processes")), "auto",
+            doc="Processes that make the calls of the unary protocol; 0: the supervisor makes them; auto: as many as "
+            "keep the workers busy, none while the supervisor alone does. A stream ignores it."),
     Setting("hub.max_polls", whole(1, 1024, "calls"), 32,
-            doc="The most GetTask calls in flight."),
+            doc="The most GetTask calls in flight, in each process of hub.links."),
     Setting("hub.max_submits", whole(1, 1024, "calls"), 32,
-            doc="The most SubmitTaskResult calls in flight."),
+            doc="The most SubmitTaskResult calls in flight, in each process of hub.links."),
     Setting("hub.long_poll", seconds(0, 3600), 30.0,
             doc="How long the hub may hold a GetTask call that has nothing to give."),
     Setting("hub.submit_timeout", seconds(0.1, 600), 10.0,

@@ -14,7 +14,8 @@ Invariants:
   is dropped;
 * a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
   because those hold payloads;
-* a line written between ``enter_task`` and ``leave_task`` carries that task's ``task_id`` and ``action``;
+* a line written between ``enter_task`` and ``leave_task`` carries that task's ``task_id`` and ``action``, and its
+  ``trace_id`` if the hub sent a trace context;
 * a disabled level costs one call of an empty method: the choice is made when the level is set, not per line.
 
 ``configure`` may come later than ``get_logger``, and may come again.
@@ -46,6 +47,7 @@ finally:
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
+from arbd.core.trace import trace_id
 from arbd.secrets import swap
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -140,7 +142,7 @@ _output = _Output()
 _constants: dict[str, Any] = {}
 _secrets: tuple[str, ...] = ()
 _console: structlog.dev.ConsoleRenderer | None = None  # None: JSON
-_task: tuple[str, str] | None = None
+_task: tuple[str, str, str] | None = None
 _bridge = _Bridge()
 
 
@@ -194,14 +196,22 @@ def get_logger(name: str = "arbd", formatter: logging.Formatter | None = None) -
     return _ConfiguredLogger(_Sink(name, formatter), _PROCESSORS, {})
 
 
-def enter_task(task_id: str, action: str) -> None:
-    """Every line of this process belongs to that task until ``leave_task``.
+def enter_task(task_id: str, action: str, traceparent: str = "") -> None:
+    """Every line of this process belongs to that task until ``leave_task``. ``traceparent``: W3C trace context.
 
     A plain global: 40 ns. For actions that interleave on an event loop, bind ``task_id`` and ``action`` with
     ``structlog.contextvars`` instead; those count as well.
     """
     global _task
-    _task = (task_id, action)
+    _task = (task_id, action, traceparent)
+
+
+def task_fields(task_id: str, action: str, traceparent: str = "") -> dict[str, str]:
+    """The fields that tell which task a line is about, for lines outside of ``enter_task`` and ``leave_task``."""
+    fields = {"task_id": task_id, "action": action}
+    if traceparent and (trace := trace_id(traceparent)):
+        fields["trace_id"] = trace
+    return fields
 
 
 def leave_task() -> None:
@@ -216,7 +226,7 @@ def _assemble(sink: _Sink, level: str, fields: Event) -> Event:
     event: Event = {"timestamp": now, "level": level, "event": fields.pop("event", ""), "logger": sink.name}
     event.update(_constants)
     if _task is not None:
-        event["task_id"], event["action"] = _task
+        event.update(task_fields(*_task))
     for key, value in fields.items():
         event[f"{key}_" if key in event else key] = value  # a caller's field neither hides ours nor gets lost
     return event

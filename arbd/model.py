@@ -46,9 +46,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 class TaskInfo(msgspec.Struct, frozen=True):
     """What a handler that asks for ``task`` is given.
 
-    ``deadline`` is the moment the soft timeout strikes, in seconds of ``time.monotonic()``.
+    ``deadline`` is the moment the soft timeout strikes, in seconds of ``time.monotonic()``. ``traceparent`` is the W3C
+    trace context the hub sent with the task, empty if it sent none: the header of that name for requests to others.
     """
 
     id: str
     action: str
     deadline: float
+    traceparent: str = ""

@@ -44,8 +44,22 @@ class WorkerReport(msgspec.Struct, frozen=True):
     running: RunningTask | None = None
 
 
+class LinkProcessReport(msgspec.Struct, frozen=True):
+    """One link process: the state of its connection, tasks taken from it, results it has that the hub has not accepted
+    yet, and the CPU time it has used since it started ``age_s`` ago."""
+
+    number: int
+    pid: int
+    state: str
+    tasks: int
+    unacked: int
+    age_s: float
+    cpu_s: float
+
+
 class LinkReport(msgspec.Struct, frozen=True):
-    """The link to the hub. Counters are those of ``arbd.hub.stats``, since the start."""
+    """The link to the hub. Counters are those of ``arbd.hub.stats``, since the start; ``links``: the processes that
+    make its calls, where the supervisor does not."""
 
     state: str
     polls: int = 0
@@ -58,6 +72,7 @@ class LinkReport(msgspec.Struct, frozen=True):
     shortened: int = 0
     reconnects: int = 0
     failures: dict[str, int] = {}
+    links: list[LinkProcessReport] = []
 
 
 class StatusReport(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -127,11 +128,15 @@ def cpu_s(pid: int) -> float:
 
 
 class Stage:
-    """A hub, whoever serves it, and a client that submits tasks to one of them by name. A context manager."""
+    """A hub, whoever serves it, and a client that submits tasks to one of them by name. A context manager; ``hub`` are
+    options of the hub (``HubOptions``)."""
+
+    def __init__(self, **hub: Any) -> None:
+        self._options = {"keep_finished": 20_000, **hub}
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
-            self.hub = stack.enter_context(HubProcess(keep_finished=20_000))
+            self.hub = stack.enter_context(HubProcess(**self._options))
             self._runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
             self._client: HubClient = self._runner.run(self._connect())
             stack.callback(lambda: self._runner.run(self._client.close()))
@@ -148,13 +153,15 @@ class Stage:
         """Start a client that is nothing but its calls; see ``bench.bare``."""
         return self._start("bench.bare", self.hub.address, name, str(in_flight))
 
-    def arbd(self, name: str, *flags: str, protocol: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start the real daemon with the provider of the benchmarks; stderr is a pipe if it logs for the benchmark.
+    def arbd(
+        self, name: str, *flags: str, protocol: str, provider: str = "provider.py", **settings: str
+    ) -> subprocess.Popen[bytes]:
+        """Start the real daemon with a provider of the benchmarks; stderr is a pipe if it logs for the benchmark.
 
         ``protocol`` has no default: left to itself the daemon takes the stream, and a figure must say which it is.
         ``settings`` are those without a flag, such as ``kill_grace``.
         """
-        place = str(ROOT / "bench" / "provider.py")
+        place = str(ROOT / "bench" / provider)
         variables = {f"ARBD_{key.upper()}": value for key, value in {"hub_protocol": protocol, **settings}.items()}
         logs = "--log-level" in flags
         level = () if logs else ("--log-level", "error")
@@ -200,10 +207,12 @@ class Stage:
         """The hub's counters."""
         return self._runner.run(self._client.stats())
 
-    def fill(self, provider: str, action: str, payload: object, count: int) -> None:
-        """Submit so many equal tasks to a provider that is not there yet."""
+    def fill(self, provider: str, action: str | Sequence[str], payload: object, count: int) -> None:
+        """Submit so many tasks to a provider that is not there yet: equal ones, or of these actions in turn."""
         data = json.dumps(payload).encode()
-        self._runner.run(self._client.submit([NewTask(action, data, provider=provider)] * count))
+        actions = [action] if isinstance(action, str) else action
+        kinds = [NewTask(name, data, provider=provider) for name in actions]
+        self._runner.run(self._client.submit(islice(cycle(kinds), count)))
 
     @staticmethod
     def end(process: subprocess.Popen[bytes]) -> None:
@@ -237,9 +246,9 @@ def alternate(benchmark: BenchmarkFixture, count: int, *sides: Callable[[], T]) 
 
     def one_round() -> None:
         while True:
-            before = _CpuUse()
+            before = CpuUse()
             taken = {number: sides[number]() for number in numbers}
-            share = _CpuUse().foreign_share_since(before)
+            share = CpuUse().foreign_share_since(before)
             if share < _CALM_SHARE or time.monotonic() > give_up_at:
                 break
         foreign.append(share)
@@ -252,7 +261,7 @@ def alternate(benchmark: BenchmarkFixture, count: int, *sides: Callable[[], T]) 
     return samples
 
 
-class _CpuUse:
+class CpuUse:
     """CPU seconds used so far: by the whole machine, and by this process with all it started."""
 
     def __init__(self) -> None:
@@ -261,7 +270,7 @@ class _CpuUse:
         self.machine = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
         self.own = cpu_s(os.getpid())
 
-    def foreign_share_since(self, earlier: _CpuUse) -> float:
+    def foreign_share_since(self, earlier: CpuUse) -> float:
         """The part of all CPUs that others took meanwhile, the hypervisor included."""
         used = (self.machine - earlier.machine) - (self.own - earlier.own)
         return max(0.0, used) / ((self.at - earlier.at) * (os.cpu_count() or 1))

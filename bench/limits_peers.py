@@ -18,14 +18,11 @@ import asyncio
 import mmap
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +36,7 @@ from arbd.worker.limits import Bells
 from arbd.worker.limits import Limits as WorkerLimits
 from arbd.worker.numbers import Numbers
 from bench.limits_rig import Place, Plan, Rig
+from bench.redis_server import redis_server
 
 RATES: Final = Rates(max_requests=1000, window_size=1.0)  # whole seconds: `limits` knows no others
 PROCESSES: Final = 4
@@ -183,32 +181,14 @@ def limits_redis_row(seconds: float) -> Row:
     from limits.storage import storage_from_string
     from limits.strategies import MovingWindowRateLimiter
 
-    with _redis() as url:
+    with redis_server() as server:
 
         def make_check() -> Check:
-            limiter = MovingWindowRateLimiter(storage_from_string(url))
+            limiter = MovingWindowRateLimiter(storage_from_string(f"redis+{server.url}"))
             item = RateLimitItemPerSecond(round((RATES.max_requests or 0) / (RATES.window_size or 1)))
             return lambda: limiter.hit(item, "limit")
 
         return _race("limits, Redis (moving window)", make_check, seconds)
-
-
-@contextmanager
-def _redis() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as directory:
-        socket = Path(directory) / "redis.sock"
-        server = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"],
-            stdout=subprocess.DEVNULL,
-            cwd=directory,
-        )
-        try:
-            while not socket.exists():
-                time.sleep(0.01)
-            yield f"redis+unix://{socket}"
-        finally:
-            server.terminate()
-            server.wait()
 
 
 CONTENDERS: Final = (arbd_row, pyrate_manager_row, pyrate_sqlite_row, limits_redis_row)

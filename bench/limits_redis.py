@@ -9,14 +9,8 @@ Needs ``redis-server``; starts one of its own on a unix socket. Each process is 
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -24,6 +18,7 @@ import redis
 from arbd.rate_limit.spec import Rates
 from bench.limits_campaign import run
 from bench.limits_rig import Plan
+from bench.redis_server import redis_server
 
 DAEMONS: Final = 4
 WINDOWS: Final = {
@@ -31,28 +26,6 @@ WINDOWS: Final = {
     "1,000 in 1 s": Rates(max_requests=1000, window_size=1.0),
     "20,000 in 1 s": Rates(max_requests=20_000, window_size=1.0),
 }
-
-
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """A server of our own, without a file on disk; its URL."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        raise RuntimeError("redis-server is not installed: apt-get install redis-server")
-    with tempfile.TemporaryDirectory(prefix="arbd-redis-") as directory:
-        socket = Path(directory) / "redis.sock"
-        options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", directory]
-        process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 10
-            while not socket.exists():
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise RuntimeError("redis-server did not start")
-                time.sleep(0.01)
-            yield f"unix://{socket}"
-        finally:
-            process.kill()
-            process.wait()
 
 
 def script_calls(url: str) -> int:
@@ -81,9 +54,9 @@ def main() -> int:
     failed = False
     print(f"{DAEMONS} daemons: {'limit':<16} {'starts':>8} {'over':>5} {'used':>8} {'calls of Redis per start':>25}")
     for name, rates in WINDOWS.items():
-        with redis_server() as url:
-            outcome = run(Plan(rates, 1, seconds, redis_url=url), DAEMONS)
-            calls = script_calls(url)
+        with redis_server() as server:
+            outcome = run(Plan(rates, 1, seconds, redis_url=server.url), DAEMONS)
+            calls = script_calls(server.url)
         used = sustained(outcome.trace, rates)
         failed |= outcome.over > 0 or used < 0.97
         print(f"           {name:<16} {outcome.starts:>8} {outcome.over:>5} {used:>8.2%}", end="")

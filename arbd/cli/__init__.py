@@ -18,7 +18,10 @@ import click
 from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
 
 # In the order of --help: first what one starts with.
-COMMANDS: Final = ("demo", "dev", "run", "check", "schema", "config", "status", "limits", "hub", "submit", "version")
+COMMANDS: Final = (
+    *("demo", "dev", "run", "check", "schema", "config", "status", "limits"),
+    *("hub", "submit", "cancel", "bench", "version"),
+)
 
 
 class _Failure(click.ClickException):

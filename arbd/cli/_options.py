@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -24,6 +25,11 @@ else:
 FLAGGED: Final = tuple(setting for setting in TABLE if setting.flag)
 LOCAL_HUB: Final = "127.0.0.1:50051"  # where `arbd hub` listens and `arbd submit` calls, unless told otherwise
 _METAVARS: Final = {"hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
+
+
+hub_option: Final = click.option(
+    "--hub", metavar="HOST:PORT", envvar="HUB_GRPC_URL", default=LOCAL_HUB, show_default=True, help="The hub."
+)
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -90,6 +96,24 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
             help=f"{setting.doc}{default}",
         )(decorated)
     return decorated
+
+
+def json_text(option: str, text: str) -> bytes:
+    """JSON from the command line or from ``@file``, checked: a typo is found here, not in a worker's answer."""
+    try:
+        data = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
+    except OSError as error:
+        raise click.BadParameter(f"{text[1:]}: {error.strerror}", param_hint=option) from error
+    return checked_json(option, data)
+
+
+def checked_json(option: str, data: bytes) -> bytes:
+    """The same bytes, if they are JSON."""
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint=option) from error
+    return data
 
 
 def _metavar(kind: Kind) -> str:

@@ -9,7 +9,7 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_options, duration, share
-from arbd.reports import StatusReport, WorkerReport
+from arbd.reports import LinkProcessReport, StatusReport, WorkerReport
 
 
 @click.command(
@@ -38,6 +38,9 @@ def command(path: Path, as_json: bool) -> None:
         return
     for line in _lines(report):
         click.echo(line)
+    if report.link.links:
+        click.echo()
+        _show.table(("link", "pid", "state", "tasks", "results", "on cpu"), map(_link_row, report.link.links))
     click.echo()
     _show.table(
         ("worker", "pid", "cpu", "state", "tasks", "busy", "on cpu", "waiting", "running"), map(_row, report.workers)
@@ -55,6 +58,11 @@ def _lines(report: StatusReport) -> Iterator[str]:
     yield f"tasks   {report.in_flight} in flight, of which {report.backlog} wait for a worker; answered: {answered}"
     waiting = count(report.outbox, "result")
     yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
+
+
+def _link_row(link: LinkProcessReport) -> tuple[str, ...]:
+    on_cpu = share(link.cpu_s, link.age_s)
+    return (str(link.number), str(link.pid), link.state, str(link.tasks), str(link.unacked), on_cpu)
 
 
 def _row(worker: WorkerReport) -> tuple[str, ...]:

@@ -13,19 +13,19 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from arbd.cli._options import LOCAL_HUB, KindType
+from arbd.cli._options import KindType, hub_option, json_text
 from arbd.config_kinds import seconds
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 
 if TYPE_CHECKING:
     from arbd.hub.board import NewTask, Result
 
+_PRIORITIES: Final = click.IntRange(-(2**31), 2**31 - 1)  # what the protocol has room for
 _MANY: Final = 20  # from so many tasks on, a bar says more than lines that rush by
 
 
@@ -48,6 +48,7 @@ Examples:
   arbd submit echo --payload '{"text": "hello"}' --wait
   arbd submit add --payload @pair.json --count 1000 --wait
   generate-payloads | arbd submit price --payload - --wait --json > results.jsonl
+  arbd submit report --priority 5            before all that wait, at the hub and here
 
 With --wait the exit code is 0 if every task succeeded, else 1.""",
 )
@@ -65,8 +66,9 @@ With --wait the exit code is 0 if every task succeeded, else 1.""",
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--provider", default="", help="Only this provider may have the tasks.")
 @click.option(
-    "--hub", metavar="HOST:PORT", envvar="HUB_GRPC_URL", default=LOCAL_HUB, show_default=True, help="The hub."
+    "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="The higher one first.  [default: 0]"
 )
+@hub_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -76,6 +78,7 @@ def command(
     account: str,
     count: int,
     provider: str,
+    priority: int,
     **options: Any,
 ) -> None:
     """Send tasks for ACTION to a hub that `arbd hub` or `arbd dev` runs, and print task ids or results.
@@ -84,23 +87,15 @@ def command(
     """
     from arbd.hub.board import NewTask
 
-    payloads = _json_lines() if payload == "-" else [_json_text("--payload", payload)]
-    account_json = _json_text("--account", account) if account else b""
-    tasks = [NewTask(action, text, account_json, provider=provider) for text in payloads for _ in range(count)]
+    payloads = _json_lines() if payload == "-" else [json_text("--payload", payload)]
+    account_json = json_text("--account", account) if account else b""
+    tasks = [
+        NewTask(action, text, account_json, provider=provider, priority=priority)
+        for text in payloads
+        for _ in range(count)
+    ]
     token = os.environ.get("PROVIDER_AUTH_TOKEN", "")
     ctx.exit(asyncio.run(_send(Job(token=token, tasks=tasks, **options))))
-
-
-def _json_text(option: str, text: str) -> bytes:
-    """JSON from the command line or from ``@file``, checked: a typo is found here, not in a worker's answer."""
-    try:
-        data = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
-        msgspec.json.decode(data)
-    except OSError as error:
-        raise click.BadParameter(f"{text[1:]}: {error.strerror}", param_hint=option) from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint=option) from error
-    return data
 
 
 def _json_lines() -> list[bytes]:

@@ -65,11 +65,14 @@ class Deadlines:
         next_at: int | None = None
         for slot, running, outstanding in busy:
             next_at = self.first_look_at(now_ns) if next_at is None else next_at
-            for seq, assignment in outstanding.items():
-                begun = running.is_for(seq)
-                hard = self.hard_deadline(assignment, running.since_ns if begun else now_ns)
-                if begun and now_ns >= hard:
-                    overdue.append((slot, assignment))
+            current = outstanding.get(running.seq)
+            if current is not None and running.is_for(current.seq):
+                hard = self.hard_deadline(current, running.since_ns)
+                if now_ns >= hard:
+                    overdue.append((slot, current))
                 else:
                     next_at = min(next_at, hard)
+            # One pass in C over what may be 256 tasks; the one that runs does no harm in it, its own moment is earlier.
+            shortest = min([assignment.timeout for assignment in outstanding.values()])
+            next_at = min(next_at, self.latest_look_at(now_ns, shortest))
         return Look(overdue, next_at)

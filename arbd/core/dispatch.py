@@ -2,7 +2,8 @@
 
 Not a scheduler of time: deadlines are ``arbd.core.deadlines``. Decisions only; nothing is sent here.
 
-A task offered is *assigned* to a worker at once, or waits in the backlog until one has room. A worker has room
+A task offered is *assigned* to a worker at once, or waits in the backlog until one has room: the higher priority first,
+then first come, first served. What comes back from a worker comes before its equals. A worker has room
 
 * when it has nothing to do, or
 * when what runs there is short (at most ``RING_NS``) and what waits there is less than ``COVER_NS`` of work:
@@ -17,7 +18,7 @@ How long an action takes is learned per action from its runs: up at once, down s
 tasks from piling up behind the next. An action never seen counts as long.
 
 Invariants: each task offered comes back exactly once, from ``finish``, as a ``Loss`` or from ``drop_backlog``; a
-sequence number is never used twice; ``free_slots`` is exact at every moment and costs O(1).
+sequence number is never used twice; ``free_slots`` is exact at every moment and costs O(1), amortised.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Final
 
 import msgspec
 
+from arbd.core.lines import Lines
 from arbd.errors import InvariantError
 from arbd.model import Task
 
@@ -36,10 +38,10 @@ RING_NS: Final = 10_000_000  # a longer task would hold up what waits behind it 
 RESERVE_NS: Final = 100_000_000  # behind longer tasks nothing waits: the hub call it saves is < 1 % of them
 _UNKNOWN_NS: Final = RESERVE_NS + 1
 _DECAY: Final = 8  # an estimate falls by 1/8 of the difference per run
-_DRIFT: Final = 1.25  # slots are recounted when the mean has moved by this factor
+_DRIFT: Final = 1.25  # slots are recounted when somebody asks for them and the mean has moved by this factor
 
 
-class Assignment(msgspec.Struct):
+class Assignment(msgspec.Struct, gc=False):
     """A task with its number, its limits and what it is expected to cost."""
 
     seq: int
@@ -74,7 +76,7 @@ class Dispatcher:
         self._workers: dict[int, _Worker] = {}
         self._idle: list[int] = []  # a stack: the worker that was busy last is the warmest
         self._open: deque[int] = deque()
-        self._backlog: deque[Assignment] = deque()
+        self._backlog: Lines[Assignment] = Lines()
         self._estimate_ns: dict[str, int] = {}
         self._mean_ns = _UNKNOWN_NS
         self._counted_mean_ns = self._mean_ns
@@ -102,13 +104,14 @@ class Dispatcher:
         self._recount(worker)
 
     def remove_worker(self, worker_id: int, running_seq: int) -> Loss:
-        """A worker is gone. The task it was running is lost; those it had not begun go to the front of the backlog."""
+        """A worker is gone. The task it was running is lost; those it had not begun wait again, before their equals."""
         worker = self._workers.pop(worker_id)
         self._room -= worker.room
         self._forget_openings(worker_id)
         running = worker.outstanding.pop(running_seq, None)
         waiting = list(worker.outstanding.values())
-        self._backlog.extendleft(reversed(waiting))
+        for assignment in reversed(waiting):
+            self._backlog.appendleft(assignment, assignment.task.priority)
         return Loss(running, len(waiting))
 
     def _forget_openings(self, worker_id: int) -> None:
@@ -123,14 +126,15 @@ class Dispatcher:
         """Take a task over; it is in the backlog until ``next_assignment`` gives it to a worker."""
         assignment = Assignment(self._next_seq, task, timeout)
         self._next_seq += 1
-        self._backlog.append(assignment)
+        self._backlog.append(assignment, task.priority)
         return assignment
 
     def next_assignment(self) -> tuple[int, Assignment] | None:
-        """The oldest waiting task and the worker that gets it; ``None`` when none waits or nobody has room."""
-        if not self._backlog:
+        """The first of the waiting tasks and the worker that gets it; ``None`` when none waits or nobody has room."""
+        assignment = self._backlog.head()
+        if assignment is None:
             return None
-        assignment = self._backlog[0]
+        self._follow_the_mean()
         worker_id = self._pick()
         if worker_id is None:
             return None
@@ -145,7 +149,7 @@ class Dispatcher:
     def undo(self, worker_id: int, assignment: Assignment) -> None:
         """The worker's ring had no room for it after all: it waits again, first in line."""
         self._settle(worker_id, self._workers[worker_id], assignment.seq)
-        self._backlog.appendleft(assignment)
+        self._backlog.appendleft(assignment, assignment.task.priority)
 
     def finish(self, worker_id: int, seq: int, run_ns: int | None) -> Assignment | None:
         """A worker is done with a task; ``None`` if it no longer has it, because a verdict was given before.
@@ -162,10 +166,7 @@ class Dispatcher:
 
     def withdraw(self, task_ids: Collection[str]) -> list[Assignment]:
         """Take these tasks out of the backlog, if they are there; the caller gives each its verdict."""
-        withdrawn = [assignment for assignment in self._backlog if assignment.task.id in task_ids]
-        if withdrawn:
-            self._backlog = deque(a for a in self._backlog if a.task.id not in task_ids)
-        return withdrawn
+        return self._backlog.take_out(lambda assignment: assignment.task.id in task_ids)
 
     def assigned(self, task_ids: Collection[str]) -> list[tuple[int, Assignment]]:
         """Those of these tasks that a worker has, each with its worker."""
@@ -207,6 +208,7 @@ class Dispatcher:
 
     def free_slots(self) -> int:
         """How many tasks more could start soon."""
+        self._follow_the_mean()
         return max(0, self._room + self._reserve - len(self._backlog))
 
     def _learn(self, action: str, run_ns: int) -> None:
@@ -216,6 +218,10 @@ class Dispatcher:
         else:
             self._estimate_ns[action] = known - (known - run_ns) // _DECAY
         self._mean_ns += (run_ns - self._mean_ns) // _DECAY if run_ns < self._mean_ns else run_ns - self._mean_ns
+
+    def _follow_the_mean(self) -> None:
+        """Recount every worker's room if the mean has moved far since. For those who are about to ask for room, not for
+        each run that ends: with 64 workers, one slow run among fast ones cost a millisecond, a quarter of all CPU."""
         mean, counted = self._mean_ns, self._counted_mean_ns
         if mean * _DRIFT < counted or mean > counted * _DRIFT:
             self._counted_mean_ns = mean
@@ -245,11 +251,20 @@ class Dispatcher:
             return 0
         return max(0, min(self._prefetch + 1 - sent, -(-cover_left // mean)))
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether several tasks may wait in each ring, so that no worker idles if it gets the next a little later."""
+        return self._counted_mean_ns <= COVER_NS // 4
+
     # -- looking ---------------------------------------------------------------------------------------
 
     def has_worker(self, worker_id: int) -> bool:
         """Whether this worker has been added and not yet removed."""
         return worker_id in self._workers
+
+    def has_idle_worker(self) -> bool:
+        """Whether some worker has no task at all."""
+        return bool(self._idle)
 
     @property
     def backlog(self) -> int:

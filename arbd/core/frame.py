@@ -1,10 +1,12 @@
 """The records inside the rings: how a task goes to a worker and how its answer comes back.
 
     task     | seq u64 | timeout f64 s | action u32 | flags u32 | id u32 | payload u32 | id payload account |
+                                                                                          └ with TRACED: id NUL trace
     result   | seq u64 | run u64 ns    | cpu u64 ns | status u32 | flags u32           | response JSON      |
 
 With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
 was sent over the worker's side socket *before* the record was published, in the same order.
+With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
 ``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
 """
 
@@ -16,6 +18,7 @@ from typing import Final, NamedTuple
 from arbd.model import STATUSES, Status
 
 BY_REFERENCE: Final = 1
+TRACED: Final = 2
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")
@@ -32,7 +35,8 @@ _unpack_result = _RESULT.unpack_from
 
 
 class TaskFrame(NamedTuple):
-    """A decoded task record. ``body`` is payload and account, empty if it comes by reference."""
+    """A decoded task record. ``body`` is payload and account, empty if it comes by reference; ``trace`` is its W3C
+    trace context, empty if it has none."""
 
     seq: int
     timeout: float
@@ -41,6 +45,7 @@ class TaskFrame(NamedTuple):
     id: str
     payload_length: int
     body: bytes
+    trace: str = ""
 
 
 class ResultFrame(NamedTuple):
@@ -54,15 +59,27 @@ class ResultFrame(NamedTuple):
     body: bytes
 
 
-def encode_task(seq: int, timeout: float, action: int, task_id: bytes, payload: bytes, account: bytes) -> bytes:
-    """A task whose body travels inside the record."""
-    head = _pack_task(seq, timeout, action, 0, len(task_id), len(payload))
+def encode_task(
+    seq: int, timeout: float, action: int, task_id: bytes, payload: bytes, account: bytes, trace: bytes = b""
+) -> bytes:
+    """A task whose body travels inside the record. ``trace`` is free of NUL."""
+    if trace:
+        task_id = b"\0".join((task_id, trace))
+        head = _pack_task(seq, timeout, action, TRACED, len(task_id), len(payload))
+    else:
+        head = _pack_task(seq, timeout, action, 0, len(task_id), len(payload))
     return b"".join((head, task_id, payload, account))
 
 
-def encode_task_reference(seq: int, timeout: float, action: int, task_id: bytes, payload_length: int) -> bytes:
+def encode_task_reference(
+    seq: int, timeout: float, action: int, task_id: bytes, payload_length: int, trace: bytes = b""
+) -> bytes:
     """A task whose body (payload, then account) goes through a memfd."""
-    return _pack_task(seq, timeout, action, BY_REFERENCE, len(task_id), payload_length) + task_id
+    flags = BY_REFERENCE
+    if trace:
+        task_id = b"\0".join((task_id, trace))
+        flags |= TRACED
+    return _pack_task(seq, timeout, action, flags, len(task_id), payload_length) + task_id
 
 
 def decode_task(record: bytes) -> TaskFrame:
@@ -70,7 +87,12 @@ def decode_task(record: bytes) -> TaskFrame:
     seq, timeout, action, flags, id_length, payload_length = _unpack_task(record)
     body_at = TASK_HEADER + id_length
     task_id = record[TASK_HEADER:body_at].decode("utf-8", "surrogatepass")
-    return TaskFrame(seq, timeout, action, flags != 0, task_id, payload_length, record[body_at:])
+    if not flags:
+        return TaskFrame(seq, timeout, action, False, task_id, payload_length, record[body_at:])
+    trace = ""
+    if flags & TRACED:
+        task_id, _, trace = task_id.rpartition("\0")
+    return TaskFrame(seq, timeout, action, flags & BY_REFERENCE != 0, task_id, payload_length, record[body_at:], trace)
 
 
 def encode_result(seq: int, run_ns: int, cpu_ns: int, status: Status, body: bytes) -> bytes:

@@ -22,9 +22,13 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     9     CANCELS           supervisor  how many of its tasks were ever cancelled
     10    CANCELLED         supervisor  the numbers of the last 64 of them, on eight lines
 
-One more page, the *board*, belongs to the daemon as a whole:
+One more page, or a few for many workers, the *board*, belongs to the daemon as a whole::
 
-    0     SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
+    0          SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
+    1 + slot   NEWS                 workers     a value never stored there before: a worker of that slot has published
+
+NEWS is the one word with several writers, the old and the new worker of a slot during a reload. That does no harm,
+because no value is used twice: whoever wrote last, the supervisor sees that it must look.
 
 Behind the rings of a cell lies the worker's *ledger*: for each rate limit of the provider one *seat* of 512 bytes::
 
@@ -54,6 +58,25 @@ runs, and then two pages for telling each other about them (``arbd.core.live_lim
           (from line 1)     supervisor  the table
     1     WISHES, WISH_LENGTH           worker: how often it wished something, and bytes of the last wish
           (from line 1)     worker      the last wish
+
+Each link process has one memory of its own, too: a control page, then a ring of tasks and acknowledgements *up* to the
+supervisor, then a ring of results *down* to the link::
+
+    line  word                     writer      meaning
+    0     MAGIC, VERSION, RING_SIZE            supervisor, once, before the link exists; the magic is another one
+    1     UP_TAIL                  link        bytes ever pushed up
+    2     UP_HEAD                  supervisor  bytes ever popped from there
+    3     DOWN_TAIL                supervisor  bytes ever pushed down
+    4     DOWN_HEAD                link        bytes ever popped from there
+    5     ALLOWED                  supervisor  tasks the link may have pushed in all; it may also fall
+          HELD                     supervisor  1: make no call
+          STOPPING, FLUSHING       supervisor  1: poll no more; 1: send what was put aside at once
+          SUPERVISOR_SLEEPS        supervisor  how often it went to sleep: ring it if that is more than when last rung
+    6     LINK_SLEEPS              link        the same of the link
+          RING_ABOVE               link        also ring it when ALLOWED is above this
+    7     TOKEN_ACCEPTED, TOKEN_REFUSED        link: how often the hub was found to accept the token, and refused it
+          LINK_STATE               link        state of its connection
+    8     COUNTERS                 link        its counters, on two lines
 
 The design leans on x86-64's store order: a payload is visible before the index that publishes it, because
 stores become visible in program order. ``host.platform.require_supported`` refuses to start elsewhere.
@@ -95,6 +118,8 @@ LEAVE: Final = 2
 
 # The board.
 SUPERVISOR_SLEEPING: Final = 0
+NEWS: Final = 1 * LINE  # of slot 0; one line for each slot, because all workers store there at the same time
+READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered
 
 # A seat of a ledger, as indices into its words.
 SEAT_WORDS: Final = 8 * LINE
@@ -133,6 +158,25 @@ WISHES: Final = PAGE_WORDS
 WISH_LENGTH: Final = PAGE_WORDS + 1
 LIVE_WORDS: Final = 2 * PAGE_WORDS
 
+# Control page of a link.
+LINK_MAGIC_VALUE: Final = 0x61726264_6C696E6B  # "arbdlink"
+UP_TAIL: Final = 1 * LINE
+UP_HEAD: Final = 2 * LINE
+DOWN_TAIL: Final = 3 * LINE
+DOWN_HEAD: Final = 4 * LINE
+ALLOWED: Final = 5 * LINE
+HELD: Final = 5 * LINE + 1
+STOPPING: Final = 5 * LINE + 2
+FLUSHING: Final = 5 * LINE + 3
+SUPERVISOR_SLEEPS: Final = 5 * LINE + 4
+LINK_SLEEPS: Final = 6 * LINE
+RING_ABOVE: Final = 6 * LINE + 1
+TOKEN_ACCEPTED: Final = 7 * LINE
+TOKEN_REFUSED: Final = 7 * LINE + 1
+LINK_STATE: Final = 7 * LINE + 2
+COUNTERS: Final = 8 * LINE
+COUNTER_WORDS: Final = 2 * LINE
+
 # Rings.
 RECORD_HEADER: Final = 8  # bytes: the length of the record, as one 64-bit word
 RECORD_ALIGN: Final = 8  # records start on a word, so that their length is stored in one piece
@@ -144,6 +188,16 @@ MAX_RECORD_FRACTION: Final = 4  # a longer record than ring/4 goes by reference,
 def cell_bytes(ring_bytes: int) -> int:
     """Size of a cell whose rings hold ``ring_bytes`` each, without a ledger."""
     return PAGE_BYTES + 2 * ring_bytes
+
+
+def board_bytes(slots: int) -> int:
+    """Size of the board of a daemon with so many workers."""
+    return (NEWS + slots * LINE) * 8
+
+
+def news_at(slot: int) -> int:
+    """Where a slot's news is, as an index into the board's words."""
+    return NEWS + slot * LINE
 
 
 def ledger_bytes(limits: int, actions: int) -> int:

@@ -10,26 +10,24 @@ from the same outbox, so a result is with one of them at a time, and both give t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
-
-import structlog
 
 from arbd.hub.base import HubLink, HubPort
 from arbd.hub.grpc_stream import GrpcStreamLink
-from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
+from arbd.hub.grpc_unary import LinkOptions
 from arbd.hub.stats import LinkStats
 
 
 class AutoLink:
-    """A ``HubLink`` that finds out by itself what the hub speaks."""
+    """A ``HubLink`` that finds out what the hub speaks. ``make_unary`` makes the link for one without streams."""
 
-    def __init__(self, options: LinkOptions, *, logger: Any = None) -> None:
-        self._options = options
-        self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
+    def __init__(self, options: LinkOptions, make_unary: Callable[[], HubLink], *, logger: Any = None) -> None:
+        self._make_unary = make_unary
         self._stream = GrpcStreamLink(
             options, logger=logger, on_open=self._use_stream, on_unimplemented=self._use_unary
         )
-        self._unary: GrpcUnaryLink | None = None
+        self._unary: HubLink | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -72,7 +70,7 @@ class AutoLink:
 
     async def _use_unary(self) -> None:
         if self._unary is None:
-            self._unary = GrpcUnaryLink(self._options, logger=self._log)
+            self._unary = self._make_unary()
             await self._unary.start(self._port)
             if self._stopping:
                 await self._unary.stop_taking()
@@ -86,7 +84,7 @@ class AutoLink:
             retiring.add_done_callback(self._retiring.discard)
 
 
-async def _retire(unary: GrpcUnaryLink) -> None:
+async def _retire(unary: HubLink) -> None:
     """End a unary link. Its polls end by themselves, since one may bring a task; a result that is under way then goes
     by the stream once more, and the hub drops the second copy."""
     try:

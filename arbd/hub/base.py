@@ -28,6 +28,9 @@ class HubPort(Protocol):
     def free_slots(self) -> int:
         """How many more tasks could start soon, not counting polls the link has under way."""
 
+    def has_idle_worker(self) -> bool:
+        """Whether some worker has nothing to do at this moment."""
+
     @property
     def actions(self) -> Sequence[ActionInfo]:
         """What can be run. Another object whenever it has changed."""

@@ -92,6 +92,12 @@ class HubClient:
         events = client_pb.HistoryReply.FromString(data).events
         return [Event(event.at_s, event.kind, event.provider, event.attempt, event.status) for event in events]
 
+    async def time_with_provider(self, task_id: str) -> float:
+        """Seconds from a finished task's last hand-out to its verdict, by the hub's clock; 0 if it never left."""
+        events = await self.history(task_id)
+        handed_out_at = [event.at for event in events if event.kind == "handed_out"]
+        return events[-1].at - handed_out_at[-1] if handed_out_at else 0.0
+
     async def stats(self) -> dict[str, int]:
         """The hub's counters: calls by method, tasks queued and leased, polls held."""
         data = await self._call("Stats", client_pb.StatsRequest())

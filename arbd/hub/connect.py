@@ -1,70 +1,49 @@
-"""From settings to a hub link: the one place where the choice is made."""
+"""From settings to a hub link: the one place where the choice is made.
+
+hub.protocol   hub.links   link
+stream         (ignored)   GrpcStreamLink
+unary          0           GrpcUnaryLink in this process
+               N           LinkGroup: N link processes
+               auto        ScaledLink: in this process, or in as many processes as the load wants
+auto           as unary    AutoLink: the stream, or one of the above at a hub that does not know it
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable
+from functools import partial
 
 from arbd.config import Settings
 from arbd.encoding import Encoder
-from arbd.errors import ConfigError
 from arbd.hub.auto import AutoLink
 from arbd.hub.base import HubLink
-from arbd.hub.channel import Tls
 from arbd.hub.grpc_stream import GrpcStreamLink
 from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
-from arbd.response import result_too_large
-
-_LINKS: Final[Mapping[str, Callable[[LinkOptions], HubLink]]] = {
-    "auto": AutoLink,
-    "stream": GrpcStreamLink,
-    "unary": GrpcUnaryLink,
-}
-_ENVELOPE_ROOM = 64 * 1024  # what a message holds beside its large parts
+from arbd.hub.links.autoscale import Autoscale
+from arbd.hub.links.group import LinkGroup
+from arbd.hub.links.scaled import ScaledLink, most_links
+from arbd.hub.options import link_options, read_tls
 
 
 def make_link(settings: Settings, encoder: Encoder) -> HubLink:
     """A link as the settings say; ``encoder`` makes the responses that stand for results too large to be sent.
 
-    Raises ``ConfigError`` for a TLS file that cannot be read.
+    Raises ``ConfigError`` for a URL that cannot be used or a TLS file that cannot be read.
     """
-    problems: list[str] = []
-    tls = Tls(
-        ca=_read(settings.hub_tls_ca, "hub.tls_ca", problems),
-        cert=_read(settings.hub_tls_cert, "hub.tls_cert", problems),
-        key=_read(settings.hub_tls_key, "hub.tls_key", problems),
-    )
-    if problems:
-        raise ConfigError(problems)
-    return _LINKS[settings.hub_protocol](
-        LinkOptions(
-            url=settings.hub_url,
-            provider=settings.name,
-            token=settings.hub_auth_token,
-            long_poll_s=settings.hub_long_poll,
-            submit_timeout_s=settings.hub_submit_timeout,
-            max_polls=settings.hub_max_polls,
-            max_submits=settings.hub_max_submits,
-            idle_min_s=settings.hub_idle_min,
-            idle_max_s=settings.hub_idle_max,
-            piggyback=settings.hub_piggyback,
-            tls=settings.hub_uses_tls,
-            tls_options=tls,
-            # A task above max_payload must still arrive, to be refused with a clear result.
-            too_large_result=lambda task, size, limit: encoder.encode_any_size(
-                task.action, result_too_large(size, limit)
-            ),
-            max_receive=4 * settings.max_payload + _ENVELOPE_ROOM,
-        )
-    )
+    tls = read_tls(settings)
+    options = link_options(settings, encoder, tls)
+    if settings.hub_protocol == "stream":
+        return GrpcStreamLink(options)
+    make_unary = _unary_maker(settings, options)
+    return make_unary() if settings.hub_protocol == "unary" else AutoLink(options, make_unary)
 
 
-def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as exc:
-        problems.append(f"{name}: {path} cannot be read: {exc.strerror}")
-        return None
+def _unary_maker(settings: Settings, options: LinkOptions) -> Callable[[], HubLink]:
+    own = partial(GrpcUnaryLink, options)
+    if settings.hub_links == 0:
+        return own
+    group = partial(LinkGroup, settings, options)
+    if settings.hub_links == "auto":
+        most = most_links()
+        return (lambda: ScaledLink(own(), group(0), Autoscale(most))) if most else own
+    return partial(group, settings.hub_links)

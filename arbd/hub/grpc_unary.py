@@ -103,8 +103,8 @@ class GrpcUnaryLink:
     """A ``HubLink`` over grpc.aio. Counters and the state of the connection are in ``stats``.
 
     ``gate``: one in which others have a say. Raises ``ConfigError`` for a URL that cannot be used. With ``piggyback`` a
-    task may also come after ``stop_taking``, with the answer to a result: the hub has handed it out, so it is taken over
-    all the same.
+    task may also come after ``stop_taking``, with the answer to a result: the hub has handed it out, so it is taken
+    over all the same.
     """
 
     def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:

@@ -34,7 +34,13 @@ class HubProcess:
     def start(self) -> None:
         """Start the child and wait until it listens."""
         argv = [sys.executable, "-m", "arbd.hub.process", msgspec.json.encode(self.options).decode()]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the parent alone; the end of stdin tells the child
+        )
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().strip()
         if not self.address:

@@ -1,16 +1,15 @@
 """The order in which an embedded hub hands tasks out: higher priority first, then first come, first served.
 
 Not the decision what a task becomes: the board asks for the next one and settles the rest. Each provider name has a
-queue of its own, beside the one anybody may take from; each queue has one line per priority in use. A task that is no
-longer waiting when its turn comes is dropped on the way, so everything is O(1), amortised, times the number of
-priorities in use.
+queue of its own (``arbd.core.lines``), beside the one anybody may take from. A task that is no longer waiting when its
+turn comes is dropped on the way, so everything is O(1), amortised, for as long as all have the same priority.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
+
+from arbd.core.lines import Lines
 
 ANYBODY: Final = ""
 """The provider name of a task that any provider may have."""
@@ -32,52 +31,21 @@ class Waiting(Protocol):
 T = TypeVar("T", bound=Waiting)
 
 
-class _Queue(Generic[T]):
-    __slots__ = ("_lines", "_order")
-
-    def __init__(self) -> None:
-        self._lines: dict[int, deque[T]] = {}
-        self._order: list[int] = []  # of ``-priority``, so that the highest comes first
-
-    def line(self, priority: int) -> deque[T]:
-        line = self._lines.get(priority)
-        if line is None:
-            line = self._lines[priority] = deque()
-            insort(self._order, -priority)
-        return line
-
-    def head(self) -> T | None:
-        for order in self._order:
-            line = self._lines[-order]
-            while line:
-                if line[0].is_queued:
-                    return line[0]
-                line.popleft()
-        return None
-
-    def drop_empty(self) -> None:
-        """Forget priorities that nobody uses any more."""
-        if len(self._order) > 1:
-            self._lines = {priority: line for priority, line in self._lines.items() if line}
-            self._order = sorted(-priority for priority in self._lines)
-
-
 class TaskQueues(Generic[T]):
     """All queues of one board."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, _Queue[T]] = {}
+        self._queues: dict[str, Lines[T]] = {}
 
     def push(self, task: T, *, first: bool = False) -> None:
         """Add a task, behind those of its priority, or before them."""
         queue = self._queues.get(task.provider)
         if queue is None:
-            queue = self._queues[task.provider] = _Queue()
-        line = queue.line(task.priority)
+            queue = self._queues[task.provider] = Lines()
         if first:
-            line.appendleft(task)
+            queue.appendleft(task, task.priority)
         else:
-            line.append(task)
+            queue.append(task, task.priority)
 
     def pop(self, provider: str) -> T | None:
         """The next task ``provider`` may have; ``None`` if there is none."""
@@ -85,16 +53,16 @@ class TaskQueues(Generic[T]):
         shared = self._head(ANYBODY)
         chosen = shared if own is None or (shared is not None and _before(shared, own)) else own
         if chosen is not None:
-            queue = self._queues[chosen.provider]
-            line = queue.line(chosen.priority)
-            line.popleft()
-            if not line:
-                queue.drop_empty()
+            self._queues[chosen.provider].popleft()
         return chosen
 
     def _head(self, provider: str) -> T | None:
         queue = self._queues.get(provider)
-        return None if queue is None else queue.head()
+        if queue is None:
+            return None
+        while (head := queue.head()) is not None and not head.is_queued:
+            queue.popleft()
+        return head
 
 
 def _before(one: Waiting, other: Waiting) -> bool:

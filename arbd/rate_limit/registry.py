@@ -7,6 +7,7 @@ worker: the same numbers        by fork, or by the same import again
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -41,24 +42,29 @@ def collect(provider: Any) -> list[LimitMonitor]:
     """The monitors that exist now, each with a name that no other has; the caller keeps them alive."""
     living = [monitor for reference in _monitors if (monitor := reference()) is not None]
     _monitors[:] = [ref(monitor) for monitor in living]
+    actions_of: dict[int, list[str]] = {}
+    for name, action in provider.actions.items():
+        actions_of.setdefault(id(action.rate_limit_monitor), []).append(name)
     taken: set[str] = set()
     for number, monitor in enumerate(living, start=1):
-        scope, place, actions = _place(monitor, provider)
+        scope, place, actions = _place(monitor, provider, actions_of)
         name = _unused(monitor.spec.name or place or f"limit {number}", taken)
         taken.add(name)
         monitor.spec = msgspec.structs.replace(monitor.spec, name=name, scope=scope, actions=actions)
     return living
 
 
-def _place(monitor: LimitMonitor, provider: Any) -> tuple[Scope, str | None, list[str]]:
-    """Where a monitor sits: its scope, a name for the place, and the actions it was put on."""
+def _place(
+    monitor: LimitMonitor, provider: Any, actions_of: Mapping[int, list[str]]
+) -> tuple[Scope, str | None, list[str]]:
+    """Where a monitor sits: its scope, a name for the place, and the actions it was put on, which ``actions_of`` has by
+    the ``id`` of their monitor."""
     if provider.rate_limit_monitor is monitor:
         return "provider", "provider", []
-    actions = [name for name, action in provider.actions.items() if action.rate_limit_monitor is monitor]
-    if actions:
+    if actions := actions_of.get(id(monitor)):
         return "action", f"action {actions[0]}", actions
     if provider.actions.default_monitor is monitor:
-        return "action", "default of actions", [n for n, a in provider.actions.items() if a.rate_limit_monitor is None]
+        return "action", "default of actions", actions_of.get(id(None), [])
     attributes = [name for name, value in vars(provider).items() if value is monitor]
     return "by hand", attributes[0] if attributes else None, []
 

@@ -15,7 +15,7 @@ from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.core.outbox import Outbox
 from arbd.hub.base import HubLink
-from arbd.logs import get_logger
+from arbd.logs import get_logger, task_fields
 from arbd.response import aborted
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.pool import Pool, Worker
@@ -102,5 +102,6 @@ class Drain:
         for assignment in left:
             task = assignment.task
             self._dispatcher.finish(worker.id, assignment.seq, None)
-            self._log.warning("task_aborted", task_id=task.id, action=task.action, worker=worker.slot)
+            fields = task_fields(task.id, task.action, task.traceparent)
+            self._log.warning("task_aborted", **fields, worker=worker.slot)
             self._verdicts.give(task, aborted(task.action))

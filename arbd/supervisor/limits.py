@@ -61,6 +61,9 @@ class Limits:
         self.bell = doorbell.create()
         self._accounts: dict[str, Account] = {}  # the newest of each name
         self._parts: dict[int, Part] = {}  # of workers
+        # What `_all` and `held` found last; ``None``: it may be something else now. There may be thousands of accounts.
+        self._every: list[Account] | None = None
+        self._holding: list[Account] | None = None
         self._talks: list[RedisTalk] = []
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(self.bell, self._on_bell)
@@ -94,6 +97,7 @@ class Limits:
     def detach(self, worker_id: int) -> None:
         """It is dead: what it had left goes back."""
         part = self._parts.pop(worker_id)
+        self._every = None
         for account in part.accounts.values():
             account.detach(worker_id)
             if not account.seats and account is not self._accounts[account.spec.name]:
@@ -103,6 +107,7 @@ class Limits:
 
     def _seat(self, worker_id: int, part: Part, number: int, account: Account) -> None:
         part.accounts[number] = account
+        self._every = None
         at = number * layout.SEAT_WORDS
         account.attach(worker_id, SupervisorSeat(part.words[at : at + layout.SEAT_WORDS]))
 
@@ -161,14 +166,18 @@ class Limits:
 
     def _all(self) -> list[Account]:
         """The newest of each name, and older ones that some worker still has."""
-        older = (account for part in self._parts.values() for account in part.accounts.values())
-        return list({id(account): account for account in (*self._accounts.values(), *older)}.values())
+        if self._every is None:
+            older = (account for part in self._parts.values() for account in part.accounts.values())
+            self._every = list({id(account): account for account in (*self._accounts.values(), *older)}.values())
+        return self._every
 
     def _account(self, spec: LimitSpec) -> Account:
         account = self._accounts.get(spec.name)
         if account is None or not same_limit(account.spec, spec):
             account = self._accounts[spec.name] = Account(spec, self._shared(spec))
+            self._every = None
         account.spec = spec
+        self._holding = None
         return account
 
     def _shared(self, spec: LimitSpec) -> Limit | None:
@@ -190,10 +199,10 @@ class Limits:
 
     def held(self) -> Account | None:
         """The provider's limit, if the daemon is to take no tasks that it would only make wait."""
-        for account in self._accounts.values():
-            if account.spec.scope == "provider" and account.spec.on_limit == "hold" and account.seats:
-                return account
-        return None
+        if self._holding is None:
+            specs = ((account, account.spec) for account in self._accounts.values())
+            self._holding = [account for account, spec in specs if (spec.scope, spec.on_limit) == ("provider", "hold")]
+        return next((account for account in self._holding if account.seats), None)
 
     def _on_bell(self) -> None:
         doorbell.wait(self.bell)

@@ -15,7 +15,7 @@ from typing import TypedDict
 
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
-from arbd.logs import get_logger
+from arbd.logs import get_logger, task_fields
 from arbd.response import cancelled, timed_out, worker_lost
 from arbd.supervisor.pool import Worker
 from arbd.supervisor.verdicts import Verdicts
@@ -66,7 +66,8 @@ class Losses:
 
     def _lose(self, worker: Worker, assignment: Assignment, how: End) -> None:
         task = assignment.task
-        self._log.error("worker_lost", task_id=task.id, action=task.action, worker=worker.slot, pid=worker.pid, **how)
+        fields = task_fields(task.id, task.action, task.traceparent)
+        self._log.error("worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
         self._verdicts.give(task, worker_lost(task.action, **how))
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
@@ -26,7 +25,8 @@ from arbd.core.cell import SupervisorCell
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State, step
 from arbd.core.restarts import Restarts
-from arbd.host import channel, doorbell, memory, procs
+from arbd.core.trace import trace_id
+from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.host.fence import make_fence
 from arbd.logs import get_logger
 from arbd.supervisor.limits import Limits
@@ -94,33 +94,23 @@ class Worker:
         """Put a task into the ring; ``False`` if there is no room for it now."""
         task = assignment.task
         task_id = task.id.encode("utf-8", "surrogatepass")
-        size = frame.TASK_HEADER + len(task_id) + len(task.payload) + len(task.account)
+        trace = task.traceparent.encode() if task.traceparent and trace_id(task.traceparent) else b""
+        size = frame.TASK_HEADER + len(task_id) + 1 + len(trace) + len(task.payload) + len(task.account)
+        seq, timeout, payload = assignment.seq, assignment.timeout, task.payload
         if size <= self._inline_limit:
-            record = frame.encode_task(assignment.seq, assignment.timeout, number, task_id, task.payload, task.account)
-            return self.cell.tasks.push(record)
-        record = frame.encode_task_reference(assignment.seq, assignment.timeout, number, task_id, len(task.payload))
-        return self._push_parcel(record, (task.payload, task.account))
+            return self.cell.tasks.push(frame.encode_task(seq, timeout, number, task_id, payload, task.account, trace))
+        record = frame.encode_task_reference(seq, timeout, number, task_id, len(payload), trace)
+        return self._push_parcel(record, (payload, task.account))
 
     def _push_parcel(self, record: bytes, body: tuple[bytes, ...]) -> bool:
         if not self.cell.tasks.has_room(len(record)):
             return False
-        parcel = memory.create_parcel(body)
-        try:
-            socket.send_fds(self._side, [b"p"], [parcel])
-        except BlockingIOError:
-            return False
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the worker is dead; its exit gives this task to another
-        finally:
-            os.close(parcel)
-        return self.cell.tasks.push(record)
+        # If the worker is dead, its exit gives this task to another.
+        return parcels.send(self._side, body) and self.cell.tasks.push(record)
 
     def take_parcel(self, limit: int) -> bytes:
         """The body of a result that came by reference. Raises ``OSError`` or ``ValueError`` if it did not come."""
-        _, fds, _, _ = socket.recv_fds(self._side, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        if not fds:
-            raise ValueError("a result by reference came without its parcel")
-        return memory.read_parcel(fds[0], limit)
+        return parcels.take(self._side, limit)
 
     def signal_cancel(self) -> None:
         """Have it look whether the task it runs was cancelled."""
@@ -179,10 +169,13 @@ class Pool:
         self._closing = False
         self._fence = make_fence()
         self._loop = asyncio.get_running_loop()
-        self._board_fd = memory.create("arbd-board", layout.PAGE_BYTES)
+        self._board_fd = memory.create("arbd-board", layout.board_bytes(len(cpus)))
         self._board_mapping = memory.attach(self._board_fd)
         self.board = memory.words_of(self._board_mapping)
+        self._news = self.board[layout.NEWS :: layout.LINE]  # one word of each slot's line
+        self._news_seen = self._news.tolist()
         self.workers: dict[int, Worker] = {}
+        self._of_slot: list[list[Worker]] = [[] for _ in cpus]  # more than one during a reload
         self.zygote: ZygoteLink
         self._events: PoolEvents
 
@@ -206,6 +199,7 @@ class Pool:
         worker = Worker(self._next_id, slot, self.zygote, self._ring_bytes)
         self._next_id += 1
         self.workers[worker.id] = worker
+        self._of_slot[slot].append(worker)
         self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell)
         spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
         self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
@@ -301,6 +295,7 @@ class Pool:
         self._events.on_worker_gone(worker, status)
         worker.step(Event.EXITED)
         del self.workers[worker.id]
+        self._of_slot[worker.slot].remove(worker)
         self._limits.detach(worker.id)
         worker.close()
 
@@ -336,6 +331,19 @@ class Pool:
             if worker.cell.worker_sleeps():
                 doorbell.ring(worker.bell)
 
+    def with_news(self) -> list[Worker]:
+        """The workers that may have published something since this was asked last.
+
+        Not all workers: looking into 64 rings that are empty takes 8 µs, and from cold caches three times that, after
+        each answer of any of them. Here that is one comparison, 0.3 µs.
+        """
+        news = self._news.tolist()
+        if news == self._news_seen:
+            return []
+        seen, self._news_seen = self._news_seen, news
+        pairs = enumerate(zip(news, seen, strict=True))
+        return [worker for slot, (now, before) in pairs if now != before for worker in self._of_slot[slot]]
+
     # -- the end ---------------------------------------------------------------------------------------
 
     def stop_replacing(self) -> None:
@@ -348,6 +356,8 @@ class Pool:
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
+        self._of_slot.clear()
+        self._news.release()
         self.board.release()
         self._board_mapping.close()
         os.close(self._board_fd)

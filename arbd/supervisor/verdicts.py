@@ -22,6 +22,11 @@ class Verdicts:
         self._link = link
         self.counts: dict[Status, int] = {"success": 0, "error": 0, "limit": 0}
 
+    @property
+    def unsettled(self) -> int:
+        """How many the hub has not yet accepted."""
+        return len(self._outbox)
+
     def pass_on(self, task: Task, status: Status, result: bytes) -> None:
         """A worker's answer. The caller tells the link, once for many: ``announce``."""
         self._outbox.append(Outcome(task, status, result))

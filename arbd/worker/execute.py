@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from arbd.actions import Action
+from arbd.actions import Action, Actions
 from arbd.binding import Call, MissingParametersError, Surroundings
 from arbd.encoding import Encoder, Envelope
 from arbd.errors import ProviderError, ResultError, TaskTimeout
@@ -57,6 +57,31 @@ class _Step(msgspec.Struct, frozen=True):
     action: Action
 
 
+class _Steps(dict[str, _Step]):
+    """The step of each action, made when it is first asked for. ``changed``: monitors in place of the actions' own.
+
+    Not all at once: a worker with 5,000 actions would start in 500 ms instead of 10, and take 45 MB of its own.
+    """
+
+    def __init__(
+        self,
+        actions: Actions,
+        around: Surroundings,
+        default: RateLimitMonitor | None,
+        changed: Mapping[str | None, RateLimitMonitor],
+    ) -> None:
+        self._actions = actions
+        self._around = around
+        self._default = changed.get(None, default)
+        self._changed = changed
+
+    def __missing__(self, name: str) -> _Step:
+        action = self._actions[name]
+        own = self._changed.get(name, action.rate_limit_monitor)
+        step = self[name] = _step(action, self._around, self._default if own is None else own)
+        return step
+
+
 class Context:
     """What :func:`execute` works with: the provider's actions made ready, and the encoder of their responses.
 
@@ -65,7 +90,7 @@ class Context:
     ``None`` for no limit.
     """
 
-    __slots__ = ("_actions", "_around", "_default", "encode", "encode_any_size", "logger", "run_async", "steps")
+    __slots__ = ("_around", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
 
     def __init__(
         self,
@@ -81,9 +106,8 @@ class Context:
         self.logger = provider.logger
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
-        self.steps: dict[str, _Step] = {}
         self._around = around
-        self._actions = provider.actions
+        self.actions = provider.actions
         self._default = default
         self.change_limits({})
         encoder = Encoder(
@@ -99,10 +123,7 @@ class Context:
 
     def change_limits(self, changed: Mapping[str | None, RateLimitMonitor]) -> None:
         """These monitors take the place of the actions' own; ``None`` names the default."""
-        default = changed.get(None, self._default)
-        for name, it in self._actions.items():
-            own = changed.get(name, it.rate_limit_monitor)
-            self.steps[name] = _step(it, self._around, default if own is None else own)
+        self.steps = _Steps(self.actions, self._around, self._default, changed)
 
 
 def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
@@ -117,9 +138,10 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
 
 
 def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
-    step = context.steps.get(task.action)
-    if step is None:
-        return action_not_found(task.action, list(context.steps))
+    try:
+        step = context.steps[task.action]
+    except KeyError:
+        return action_not_found(task.action, list(context.actions))
     if step.admit is not None:
         limits = step.admit(deadline)
         if limits and limits.get("rate_limited"):

@@ -46,6 +46,8 @@ class Loop:
         cell: WorkerCell,
         board_memory: mmap.mmap,
         *,
+        worker_id: int,
+        slot: int,
         bell: int,
         results_bell: int,
         side: socket.socket,
@@ -59,6 +61,8 @@ class Loop:
         self._tasks = cell.tasks
         self._results = cell.results
         self._board = memory.words_of(board_memory)
+        self._worker_id = worker_id
+        self._news_at = layout.news_at(slot)
         self._bell = bell
         self._results_bell = results_bell
         self._side = side
@@ -74,7 +78,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until told to leave."""
-        self._publish(frame.READY)
+        self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
             record = pop()
@@ -108,7 +112,8 @@ class Loop:
             time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
         body = self._take_parcel() if task_frame.by_reference else task_frame.body
         at = task_frame.payload_length
-        task = Task(task_frame.id, self._actions[task_frame.action], body[:at], body[at:])
+        action, trace = self._actions[task_frame.action], task_frame.trace
+        task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, answer)
@@ -117,7 +122,7 @@ class Loop:
         """Status and response. A task that is late is a timeout, even if the action swallowed the exception
         or C code kept it from being raised: the caller was promised an answer within the timeout."""
         deadline = since_ns / 1e9 + timeout
-        logs.enter_task(task.id, task.action)
+        logs.enter_task(task.id, task.action, task.traceparent)
         try:
             try:
                 self._timer.arm(deadline, seq)
@@ -144,11 +149,11 @@ class Loop:
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
         if len(answer) <= self._inline_limit:
-            self._publish(frame.encode_result(seq, run_ns, used_ns, status, answer))
+            self._publish(frame.encode_result(seq, run_ns, used_ns, status, answer), seq)
         else:
             words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._send_parcel(answer)
-            self._publish(frame.encode_result_reference(seq, run_ns, used_ns, status))
+            self._publish(frame.encode_result_reference(seq, run_ns, used_ns, status), seq)
 
     def _read_cpu(self) -> int:
         """Publish the CPU time used so far; how much that is since the last reading."""
@@ -158,14 +163,17 @@ class Loop:
         self._words[layout.CPU_NS] = cpu_ns
         return used_ns
 
-    def _publish(self, record: bytes) -> None:
+    def _publish(self, record: bytes, news: int) -> None:
+        """``news`` is a number that was never told before: it says where to look, after the record is there."""
         if not self._results.push(record):
             # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
             self._words[layout.RUNNING_SINCE_NS] = 0
             while not self._results.push(record):
                 time.sleep(_RING_FULL_PAUSE_S)
+        board = self._board
+        board[self._news_at] = news
         self._fence()
-        if self._board[layout.SUPERVISOR_SLEEPING]:
+        if board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)
 
     def _take_parcel(self) -> bytes:

@@ -92,6 +92,8 @@ def run(
     Loop(
         cell,
         memory.attach(handles.board),
+        worker_id=spawn.worker_id,
+        slot=spawn.slot,
         bell=handles.bell,
         results_bell=handles.results_bell,
         side=socket.socket(fileno=handles.side),

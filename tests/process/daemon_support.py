@@ -226,6 +226,12 @@ class Hub:
         self._submitted += count
         return ids
 
+    def results_of(self, tasks: list[NewTask]) -> dict[str, Result]:
+        """Submit these, and wait for all results there are to be."""
+        self._call(self._client.submit(tasks, batch="all"))
+        self._submitted += len(tasks)
+        return self.results()
+
     def results(self) -> dict[str, Result]:
         """All results, by task id; waits until every task that was ever submitted has one."""
 
@@ -239,6 +245,11 @@ class Hub:
         """How many tasks have a result."""
         stats: dict[str, int] = self._call(self._client.stats())
         return self._submitted - stats["queued"] - stats["leased"]
+
+    def stats(self) -> dict[str, int]:
+        """The hub's counters."""
+        counters: dict[str, int] = self._call(self._client.stats())
+        return counters
 
     def cancel(self, task_id: str) -> bool:
         """Have a task cancelled; whether it was not too late."""

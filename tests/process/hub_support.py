@@ -39,6 +39,9 @@ class Supervisor:
     def free_slots(self) -> int:
         return self.slots - self.running
 
+    def has_idle_worker(self) -> bool:
+        return self.free_slots() > 0
+
     def on_task(self, task: Task) -> None:
         self.tasks.append(task)
         self.running += 1

@@ -112,3 +112,45 @@ def test_a_wrong_token_is_told_and_not_shown(hub: str) -> None:
     assert done.returncode == 1
     assert "UNAUTHENTICATED" in done.stderr
     assert "wr0ng" not in done.stderr
+
+
+def cancel(hub: str, *arguments: str, token: str = "tok") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "cancel", *arguments, "--hub", hub],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=ENVIRONMENT | {"PROVIDER_AUTH_TOKEN": token},
+        check=False,
+    )
+
+
+def test_the_higher_priority_is_handed_out_first(hub: str) -> None:
+    ids = [submit(hub, "echo", "--priority", priority).stdout.strip() for priority in ("0", "-1", "7")]
+    with grpc.insecure_channel(hub) as channel:
+        get = channel.unary_unary("/Hub/GetTask", pb.ProviderRequest.SerializeToString, pb.Task.FromString)
+        taken = [get(pb.ProviderRequest(provider="p", auth_token="tok"), timeout=10).id for _ in ids]
+    assert taken == [ids[2], ids[0], ids[1]]
+
+
+def test_a_priority_the_protocol_has_no_room_for_is_refused(hub: str) -> None:
+    done = submit(hub, "echo", "--priority", str(2**31))
+    assert (done.returncode, "--priority" in done.stderr) == (2, True)
+
+
+def test_cancel_tells_the_fate_of_each_task(hub: str) -> None:
+    waiting, other = submit(hub, "echo", "--count", "2").stdout.split()
+    done = cancel(hub, waiting, other)
+    assert (done.returncode, done.stdout) == (0, f"{waiting} cancelled\n{other} cancelled\n")
+    done = cancel(hub, waiting, "never-submitted", "--json")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"id": waiting, "fate": "finished"},
+        {"id": "never-submitted", "fate": "unknown"},
+    ]
+    assert done.returncode == 1
+
+
+def test_cancel_with_a_wrong_token_is_an_error(hub: str) -> None:
+    done = cancel(hub, "t-1", token="wr0ng")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "UNAUTHENTICATED" in done.stderr

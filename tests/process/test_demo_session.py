@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from arbd import daemon_process
+from arbd.daemon_process import DaemonError
 from arbd.examples.demo import session
 from arbd.examples.demo.jobs import Job
 
@@ -80,14 +82,14 @@ def test_settings_of_the_environment_do_not_reach_the_daemon(monkeypatch: pytest
 
 def test_daemon_that_dies_is_reported_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEMO_TEST", "dies")
-    with pytest.raises(session.DemoError, match=r"ended with exit code 3\n.*\n  stand-in dies$"):
+    with pytest.raises(DaemonError, match=r"ended with exit code 3\n.*\n  stand-in dies$"):
         run(JOBS)
     assert children() == []
 
 
 def test_interrupt_kills_even_a_daemon_that_ignores_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEMO_TEST", "ignores SIGTERM")
-    monkeypatch.setattr(session, "_STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(daemon_process, "STOP_TIMEOUT_S", 0.1)
 
     async def interrupt_when_ready() -> None:
         # The stand-in answers the warm-up and swallows everything else.
@@ -109,7 +111,7 @@ async def _announce(event: asyncio.Event) -> None:
 
 def test_daemon_that_answers_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_READY_TIMEOUT_S", 0.05)
-    with pytest.raises(session.DemoError, match="answered no task within 0 s"):
+    with pytest.raises(DaemonError, match="answered no task within 0 s"):
         run(JOBS)
     assert children() == []
 
@@ -117,7 +119,7 @@ def test_daemon_that_answers_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
 def test_tasks_that_are_never_answered_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEMO_TEST", "ignores SIGTERM")  # and swallows every task but the first
     monkeypatch.setattr(session, "_TIMEOUT_PER_JOB_S", -(session._READY_TIMEOUT_S - 1.0))
-    monkeypatch.setattr(session, "_STOP_TIMEOUT_S", 0.1)
-    with pytest.raises(session.DemoError, match="the tasks were not done after 1 s"):
+    monkeypatch.setattr(daemon_process, "STOP_TIMEOUT_S", 0.1)
+    with pytest.raises(DaemonError, match="the tasks were not done after 1 s"):
         run(JOBS[:1])
     assert children() == []

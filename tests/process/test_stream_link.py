@@ -18,7 +18,7 @@ from arbd.hub.auto import AutoLink
 from arbd.hub.board import NewTask
 from arbd.hub.client import HubClient
 from arbd.hub.grpc_stream import GrpcStreamLink
-from arbd.hub.grpc_unary import LinkOptions
+from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions
 from arbd.model import Outcome, Task
@@ -43,7 +43,8 @@ async def streaming(
 
 @asynccontextmanager
 async def choosing(url: str, supervisor: Supervisor, **options: Any) -> AsyncIterator[AutoLink]:
-    link = AutoLink(LinkOptions(url=url, provider="prov", **options), logger=Log())
+    told = LinkOptions(url=url, provider="prov", **options)
+    link = AutoLink(told, lambda: GrpcUnaryLink(told, logger=Log()), logger=Log())
     supervisor.link = link
     await link.start(supervisor)
     try:

@@ -239,9 +239,10 @@ def test_a_damaged_result_ring_costs_the_tasks_of_that_worker_only(tmp_path: Pat
 
         def scribble() -> None:
             worker.cell._words[layout.RESULT_TAIL] = 1 << 60
+            daemon.daemon.pool.board[layout.news_at(worker.slot)] = 1 << 60  # as it would if it published
 
         on_loop(daemon, scribble)
-        gates[1].open()  # the supervisor looks at every ring when it collects this one
+        gates[1].open()  # the supervisor looks at every ring with news when it collects this one
         assert responses(daemon, [other])[0].status == "success"
         assert responses(daemon, [mad])[0].error_code == "WORKER_LOST"
         assert not is_alive(pids[0])

@@ -26,6 +26,7 @@ PURE = (
     *("arbd.core", "arbd.rate_limit", "arbd.schema", "arbd.model", "arbd.errors", "arbd.reports"),
     *("arbd.provider", "arbd.actions", "arbd.binding", "arbd.response", "arbd.encoding", "arbd.description"),
     *("arbd.config", "arbd.config_kinds", "arbd.zones", "arbd.secrets"),
+    *("arbd.tuning.plan", "arbd.tuning.compare", "arbd.tuning.choose", "arbd.tuning.report", "arbd.tuning.record"),
 )
 #: What they must not import: the machine comes to them as arguments.
 MACHINE = ("os", "socket", "mmap", "time", "asyncio", "threading", "grpc", "subprocess", "signal", "select")
@@ -51,6 +52,7 @@ LAYERS = {
     "arbd.core": ("arbd.errors", "arbd.model", "arbd.reports", "arbd.rate_limit"),
     "arbd.host": ("arbd.errors",),
     "arbd.hub": PURE,
+    "arbd.hub.links": (*PURE, "arbd.hub", "arbd.host", "arbd.logs"),  # processes of their own, and who starts them
     "arbd.redis_client": (*PURE, "arbd.host", "arbd.logs"),
     "arbd.supervisor": (
         *(*PURE, "arbd.host", "arbd.hub", "arbd.logs", "arbd.launch", "arbd.config_files"),
@@ -58,15 +60,20 @@ LAYERS = {
     ),
     "arbd.worker": (*PURE, "arbd.host", "arbd.logs", "arbd.target"),
     "arbd.zygote": (*PURE, "arbd.host", "arbd.logs", "arbd.target", "arbd.worker"),
+    "arbd.tuning": (
+        *(*PURE, "arbd.host", "arbd.hub", "arbd.launch", "arbd.control", "arbd.daemon_process", "arbd.meter"),
+        *("arbd.worker", "arbd.target"),  # to run an action in a process of its own, without a daemon
+    ),
 }
 #: Who may use what stands at the top.
 USERS = {
     "arbd.cli": ("arbd.__main__", "arbd.examples"),
     "arbd.supervisor": ("arbd.cli", "arbd.launch", "arbd.testing"),
-    "arbd.worker": ("arbd.zygote", "arbd.testing"),
+    "arbd.worker": ("arbd.zygote", "arbd.testing", "arbd.tuning"),
     "arbd.zygote": (),
     "arbd.testing": (),
     "arbd.examples": ("arbd.cli",),
+    "arbd.tuning": ("arbd.cli",),
 }
 
 #: What takes long to import, or must not be there when a process forks.
@@ -182,7 +189,8 @@ def test_a_pure_module_imports_nothing_of_the_machine(module: str) -> None:
 
 @pytest.mark.parametrize("module", in_package(*PURE))
 def test_a_pure_module_imports_pure_ones_of_arbd(module: str) -> None:
-    assert [name for name in loaded_by(module) if name != "arbd" and not is_below(name, *PURE)] == []
+    empty = ("arbd", "arbd.tuning")  # packages whose modules are of both kinds
+    assert [name for name in loaded_by(module) if name not in empty and not is_below(name, *PURE)] == []
     later = [each.name for each in imports_of(module) if is_below(each.name, "arbd") and not is_below(each.name, *PURE)]
     assert [name for name in later if (module, name) not in DOORS] == []
 
@@ -193,6 +201,7 @@ def test_imports_point_downward(package: str) -> None:
     assert [
         f"{module} imports {each.name}"
         for module in in_package(package)
+        if package == max((layer for layer in LAYERS if is_below(module, layer)), key=len)
         for each in imports_of(module)
         if is_below(each.name, "arbd") and not is_below(each.name, *allowed)
     ] == []

@@ -145,6 +145,15 @@ class TestTask:
         logger.info("outside")
         assert [(e.get("task_id"), e.get("action")) for e in events(stream)] == [("t-1", "price")] * 2 + [(None, None)]
 
+    def test_the_trace_of_a_task_is_named(self) -> None:
+        stream = configured()
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        for traceparent in (f"00-{trace}-00f067aa0ba902b7-01", "", "none"):
+            logs.enter_task("t-1", "price", traceparent)
+            logs.get_logger().info("inside")
+            logs.leave_task()
+        assert [event.get("trace_id") for event in events(stream)] == [trace, None, None]
+
     def test_tasks_that_interleave_use_context_variables(self) -> None:
         stream = configured()
         with structlog.contextvars.bound_contextvars(task_id="t-2", action="fetch"):

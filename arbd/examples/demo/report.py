@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from arbd.examples.demo.jobs import Job, Portfolio
-from arbd.examples.demo.meter import Load
+from arbd.meter import Load, percentile
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -103,11 +102,6 @@ def make_report(
             for number, portfolio in enumerate(portfolios)
         ],
     )
-
-
-def percentile(ascending: Sequence[float], share: float) -> float:
-    """The smallest value that at least ``share`` of the values do not exceed (nearest rank)."""
-    return ascending[max(math.ceil(share * len(ascending)), 1) - 1]
 
 
 def choose_sample(jobs: Sequence[Job], size: int) -> list[Job]:

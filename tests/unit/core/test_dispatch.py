@@ -1,4 +1,5 @@
-"""Every task offered comes back exactly once, the right number of them waits, and ``free_slots`` is always exact."""
+"""Every task offered comes back exactly once, the right number of them waits, the higher priority first, and
+``free_slots`` is always exact."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ runs = st.one_of(
 )
 
 
-def task(action: str = "act") -> Task:
-    return Task("id", action)
+def task(action: str = "act", priority: int = 0) -> Task:
+    return Task("id", action, priority=priority)
 
 
 # Any interleaving ------------------------------------------------------------------------------------------------
@@ -75,16 +76,23 @@ class AnyInterleaving(RuleBasedStateMachine):
         loss = self.dispatcher.remove_worker(worker_id, running.seq if running else 0)
         assert (loss.running, loss.returned) == (running, len(waiting))
         self.settled += [running.seq] if running else []
-        self.backlog[:0] = waiting
+        for assignment in reversed(waiting):
+            self.wait_first(assignment)
 
     # -- tasks
 
-    @rule(action=st.sampled_from("abcd"))
-    def offer(self, action: str) -> None:
-        assignment = self.dispatcher.offer(task(action), 1.5)
+    @rule(action=st.sampled_from("abcd"), priority=st.sampled_from([0, 0, 0, 1, -3]))
+    def offer(self, action: str, priority: int) -> None:
+        assignment = self.dispatcher.offer(task(action, priority), 1.5)
         assert (assignment.task.action, assignment.timeout) == (action, 1.5)
         self.offered.append(assignment.seq)
         self.backlog.append(assignment)
+        self.backlog.sort(key=lambda each: -each.task.priority)  # stable: equals keep their order
+
+    def wait_first(self, assignment: Assignment) -> None:
+        """Before its equals."""
+        self.backlog.insert(0, assignment)
+        self.backlog.sort(key=lambda each: -each.task.priority)
 
     @rule()
     def next_assignment(self) -> None:
@@ -110,7 +118,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         worker_id = self.any_busy_worker(data)
         assignment = self.sent[worker_id].pop()
         self.dispatcher.undo(worker_id, assignment)
-        self.backlog.insert(0, assignment)
+        self.wait_first(assignment)
 
     @precondition(lambda self: any(self.sent.values()))
     @rule(data=st.data(), run_ns=st.none() | runs)
@@ -136,6 +144,15 @@ class AnyInterleaving(RuleBasedStateMachine):
         worker_id, other = data.draw(st.permutations(sorted(self.sent)))[:2]
         for assignment in self.sent[other]:
             assert self.dispatcher.finish(worker_id, assignment.seq, 0) is None
+
+    @precondition(lambda self: self.backlog)
+    @rule()
+    def withdraw(self) -> None:
+        """By id; here all have the same one, so all that wait go."""
+        assert self.dispatcher.withdraw({"another"}) == []
+        assert self.dispatcher.withdraw({"id"}) == self.backlog
+        self.settled += [assignment.seq for assignment in self.backlog]
+        self.backlog.clear()
 
     @rule()
     def drop_backlog(self) -> None:
@@ -172,10 +189,11 @@ class AnyInterleaving(RuleBasedStateMachine):
     @invariant()
     def free_slots_is_what_counting_from_scratch_gives(self) -> None:
         dispatcher = self.dispatcher
+        free = dispatcher.free_slots()  # follows the mean of what has run
         rooms = sum(dispatcher._room_of(dispatcher._workers[worker_id]) for worker_id in self.open)
         mean = dispatcher._counted_mean_ns
         reserve = -(-COVER_NS * len(self.open) // mean) if RING_NS < mean <= RESERVE_NS else 0
-        assert dispatcher.free_slots() == max(0, rooms + reserve - len(self.backlog))
+        assert free == max(0, rooms + reserve - len(self.backlog))
 
     def teardown(self) -> None:
         """One worker that stays can take everything that is left, one by one."""
@@ -388,3 +406,27 @@ def test_tasks_in_the_backlog_can_be_withdrawn_and_those_at_workers_be_found() -
     assert dispatcher.assigned({"sent", "first"}) == [(1, sent)]
     assert dispatcher.withdraw({"sent", "first"}) == [first]
     assert (dispatcher.backlog, dispatcher.drop_backlog()) == (1, [second])
+
+
+def test_the_higher_priority_goes_first_also_past_what_a_dead_worker_had() -> None:
+    dispatcher = used_to(50 * US)
+    fill(dispatcher, 3)
+    running, *waiting = dispatcher.outstanding(0)
+    low, high, usual = (dispatcher.offer(task(priority=priority), 1.0).seq for priority in (-1, 7, 0))
+    dispatcher.remove_worker(0, running)
+    dispatcher.add_worker(9)
+    order = [chosen[1].seq for _ in range(5) if (chosen := dispatcher.next_assignment()) is not None]
+    assert order == [high, *waiting, usual, low]
+
+
+def test_it_is_ahead_while_several_tasks_may_wait_in_each_ring() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.add_worker(1)
+    ahead = [dispatcher.is_ahead]
+    for run_ns in (100 * US, 2 * MS, US):
+        for _ in range(60):
+            assignment = dispatcher.offer(task(), 1.0)
+            assert dispatcher.next_assignment() == (1, assignment)
+            dispatcher.finish(1, assignment.seq, run_ns)
+        ahead.append(dispatcher.is_ahead)
+    assert ahead == [False, True, False, True]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from arbd.core import frame
 from arbd.model import STATUSES, Status
 
+#: What stands behind an id, if anything does: no NUL in it.
+traces = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200)
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)
 seconds = st.floats(allow_nan=False)
@@ -22,23 +24,24 @@ def as_bytes(task_id: str) -> bytes:
     return task_id.encode("utf-8", "surrogatepass")
 
 
-@given(seq=u64, timeout=seconds, action=u32, task_id=ids, payload=st.binary(), account=st.binary())
+@given(seq=u64, timeout=seconds, action=u32, task_id=ids, payload=st.binary(), account=st.binary(), trace=traces)
 def test_a_task_round_trips(
-    seq: int, timeout: float, action: int, task_id: str, payload: bytes, account: bytes
+    seq: int, timeout: float, action: int, task_id: str, payload: bytes, account: bytes, trace: str
 ) -> None:
-    record = frame.encode_task(seq, timeout, action, as_bytes(task_id), payload, account)
+    record = frame.encode_task(seq, timeout, action, as_bytes(task_id), payload, account, trace.encode())
     got = frame.decode_task(record)
-    assert got == (seq, timeout, action, False, task_id, len(payload), payload + account)
+    assert got == (seq, timeout, action, False, task_id, len(payload), payload + account, trace)
     assert (got.body[: got.payload_length], got.body[got.payload_length :]) == (payload, account)
-    assert len(record) == frame.TASK_HEADER + len(as_bytes(task_id)) + len(payload) + len(account)
+    behind = len(trace) + 1 if trace else 0  # without one it costs no byte
+    assert len(record) == frame.TASK_HEADER + len(as_bytes(task_id)) + behind + len(payload) + len(account)
 
 
-@given(seq=u64, timeout=seconds, action=u32, task_id=ids, payload_length=u32)
+@given(seq=u64, timeout=seconds, action=u32, task_id=ids, payload_length=u32, trace=traces)
 def test_a_task_by_reference_round_trips(
-    seq: int, timeout: float, action: int, task_id: str, payload_length: int
+    seq: int, timeout: float, action: int, task_id: str, payload_length: int, trace: str
 ) -> None:
-    record = frame.encode_task_reference(seq, timeout, action, as_bytes(task_id), payload_length)
-    assert frame.decode_task(record) == (seq, timeout, action, True, task_id, payload_length, b"")
+    record = frame.encode_task_reference(seq, timeout, action, as_bytes(task_id), payload_length, trace.encode())
+    assert frame.decode_task(record) == (seq, timeout, action, True, task_id, payload_length, b"", trace)
 
 
 @given(seq=u64, run_ns=u64, cpu_ns=u64, status=st.sampled_from(STATUSES), body=st.binary())

@@ -55,7 +55,7 @@ def words_stored_by(side: str) -> set[str]:
     own_class = f"{side.capitalize()}Cell"
     nodes: list[ast.AST] = [node for node in cell.body if isinstance(node, ast.ClassDef) and node.name == own_class]
     nodes += [ast.parse(file.read_text()) for file in (SOURCE / side).rglob("*.py")]
-    return {name for node in nodes for name in stored_words(node)} - {"SUPERVISOR_SLEEPING"}  # the board's only word
+    return {name for node in nodes for name in stored_words(node)} - {"SUPERVISOR_SLEEPING"}  # the board's
 
 
 def test_the_table_names_every_word_at_its_line() -> None:
@@ -84,13 +84,20 @@ def test_words_of_different_writers_lie_on_different_cache_lines() -> None:
         assert writer == other or line != other_line
 
 
-def test_only_the_supervisor_stores_on_the_board() -> None:
+def test_only_the_supervisor_says_that_it_sleeps() -> None:
     storing = [
         file.relative_to(SOURCE).parts[0]
         for file in SOURCE.rglob("*.py")
         if "SUPERVISOR_SLEEPING" in set(stored_words(ast.parse(file.read_text())))
     ]
     assert set(storing) == {"supervisor"}
+
+
+@pytest.mark.parametrize("slots", [1, 64, 1024])
+def test_each_slot_has_a_line_of_the_board_for_its_news(slots: int) -> None:
+    lines = [layout.news_at(slot) // layout.LINE for slot in range(slots)]
+    assert lines == list(range(1, slots + 1)), "beside the supervisor's, and one each"
+    assert layout.board_bytes(slots) == (slots + 1) * layout.LINE * 8
 
 
 @pytest.mark.parametrize("ring_bytes", [layout.MIN_RING_BYTES, 256 * 1024, 256 * 1024 * 1024])

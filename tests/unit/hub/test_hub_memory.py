@@ -28,6 +28,9 @@ class Supervisor:
     def free_slots(self) -> int:
         return self.slots - len(self.tasks)
 
+    def has_idle_worker(self) -> bool:
+        return self.free_slots() > 0
+
     def on_task(self, task: Task) -> None:
         self.tasks.append(task)
 

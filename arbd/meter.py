@@ -1,17 +1,28 @@
 """How busy the daemon's processes and the machine's CPUs were between two moments, as the kernel counted it.
 
-Reads /proc through psutil; changes nothing. Workers are told by their process name, ``arbd:worker-N``. A worker that
-was replaced in between counts as two: times belong to processes, and psutil tells a reused pid from the old process.
+Reads /proc through psutil, and the kernel's CPU clocks; changes nothing. Workers and link processes are told by their
+process names, ``arbd:worker-N`` and ``arbd:link-N``. One that was replaced in between counts as two: times belong to
+processes, and psutil tells a reused pid from the old process.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import psutil
 
 _WORKER_PREFIX: Final = "arbd:worker"
+_LINK_PREFIX: Final = "arbd:link"
+_CPUCLOCK_SCHED: Final = 2  # Linux: time spent running, as the scheduler counts it
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` of the values do not exceed (nearest rank)."""
+    return ascending[max(math.ceil(share * len(ascending)), 1) - 1]
 
 
 class WorkerLoad(msgspec.Struct, frozen=True):
@@ -33,6 +44,7 @@ class Load(msgspec.Struct, frozen=True):
     workers: list[WorkerLoad]
     supervisor_busy: float
     cpus_busy: list[float]
+    links_busy: float = 0.0  # of all link processes together
 
 
 class _Seen(msgspec.Struct):
@@ -59,7 +71,7 @@ class Meter:
         self._daemon = psutil.Process(daemon_pid)
         spent_s = _cpu_seconds(self._daemon)
         self._supervisor = _Seen("supervisor", None, spent_s, spent_s)
-        self._workers: dict[psutil.Process, _Seen] = {}
+        self._below: dict[psutil.Process, _Seen] = {}  # workers and link processes
         self._cpus_at_start = psutil.cpu_times(percpu=True)
         self._look(is_first=True)
 
@@ -84,12 +96,15 @@ class Meter:
                 # With CPUs offline the kernel's numbers run past the list.
                 cpu_busy=cpus_busy[seen.cpu] if seen.cpu is not None and seen.cpu < len(cpus_busy) else None,
             )
-            for process, seen in self._workers.items()
+            for process, seen in self._below.items()
+            if seen.name.startswith(_WORKER_PREFIX)
         ]
+        links_s = sum(seen.spent_s for seen in self._below.values() if seen.name.startswith(_LINK_PREFIX))
         return Load(
             workers=sorted(workers, key=lambda worker: worker.name),
             supervisor_busy=self._supervisor.spent_s / elapsed_s,
             cpus_busy=cpus_busy,
+            links_busy=links_s / elapsed_s,
         )
 
     def _look(self, *, is_first: bool) -> None:
@@ -106,21 +121,27 @@ class Meter:
 
     def _look_at(self, process: psutil.Process, *, is_first: bool) -> None:
         name = process.name()
-        if not name.startswith(_WORKER_PREFIX):
+        if not name.startswith((_WORKER_PREFIX, _LINK_PREFIX)):
             return
         spent_s = _cpu_seconds(process)
-        if process in self._workers:
-            self._workers[process].last_s = spent_s
+        if process in self._below:
+            self._below[process].last_s = spent_s
         else:
             allowed = process.cpu_affinity() or []
             # A worker that came later did all of its work since the start.
             first_s = spent_s if is_first else 0.0
-            self._workers[process] = _Seen(name, allowed[0] if len(allowed) == 1 else None, first_s, spent_s)
+            self._below[process] = _Seen(name, allowed[0] if len(allowed) == 1 else None, first_s, spent_s)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """CPU time of a process and all threads it ever had, to the nanosecond; /proc counts in steps of 10 ms.
+
+    The number of that clock is made as clock_getcpuclockid(3) of the C library makes it; Python has no such function.
+    """
+    try:
+        return time.clock_gettime((~process.pid << 3) | _CPUCLOCK_SCHED)
+    except OSError:
+        raise psutil.NoSuchProcess(process.pid) from None
 
 
 def _busy_share(before: tuple[float, ...], after: tuple[float, ...]) -> float:

@@ -1,0 +1,288 @@
+"""``arbd bench``: which settings suit an action on this machine. Options and the flow; the work is ``arbd.tuning``.
+
+check everything that can be wrong ──> the action by itself ──> sweep ──> table, recommendation, comparison, files
+                                                                  └ Ctrl-C: the same, with what is there by then
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from arbd.cli import _show
+from arbd.cli._daemon import count, duration
+from arbd.cli._options import Given, KindType, checked_json, json_text
+from arbd.config import BY_NAME, Resolved
+from arbd.config_kinds import Kind, choice, seconds, switch, whole
+from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError
+
+if TYPE_CHECKING:
+    from arbd.description import ActionInfo
+    from arbd.tuning.bench import Bench, BenchRequest
+    from arbd.tuning.compare import Comparison
+    from arbd.tuning.record import Record
+    from arbd.tuning.report import Recommendation
+
+EXIT_SLOWER: Final = 3  # --fail-on-regression: something got slower by more than noise
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C
+_QUICK: Final = {"duration_s": 0.2, "repeats": 1}
+
+
+def _list_of(kind: Kind) -> KindType:
+    """Values separated by commas."""
+
+    def parse(raw: object) -> list[Any]:
+        return [kind.parse(part.strip()) for part in str(raw).split(",")]
+
+    return KindType("LIST", Kind(f"one or more, separated by commas, of: {kind.expects}", parse))
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line said about how to measure, and what to do with it. ``asked``: values by dimension."""
+
+    asked: dict[str, list[Any]]
+    full: bool
+    quick: bool
+    duration_s: float
+    repeats: int
+    out: str | None
+    plot: str | None
+    compare: str | None
+    fail_on_regression: bool
+    as_json: bool
+
+
+@click.command(
+    "bench",
+    short_help="Find the settings that suit an action on this machine.",
+    epilog="""\b
+Examples:
+  arbd bench prices.py total --payload @order.json
+  arbd bench prices.py total --payload @order.json --quick             does it work at all?
+  arbd bench prices.py total --payload @order.json --protocol unary    what a hub without streams can expect
+  arbd bench prices.py total --payload @order.json --workers 8,12,16 --prefetch 256 --pin on,off
+  arbd bench prices.py total --payload @order.json --out today.json --plot today
+  arbd bench prices.py total --payload @order.json --compare before.json --fail-on-regression
+
+THE ACTION REALLY RUNS, many thousands of times: give it a payload that may be run so often.
+The hub is one of its own on this machine; your settings hold but for that hub, and no token is sent.
+
+Differences are judged by a Mann-Whitney test over the repeats. A change is recommended, or said to be slower, only if
+it is more than noise; that takes 5 repeats. Let nothing else run meanwhile; --plot needs pip install 'arbd[plot]'.
+
+Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regression), 130 interrupted.""",
+)
+@click.argument("target")
+@click.argument("action")
+@click.option("--payload", default="{}", show_default=True, help="JSON, @FILE with JSON, or - for JSON on stdin.")
+@click.option("--account", default="", help="JSON or @FILE with JSON.")
+@click.option(
+    "--workers",
+    type=_list_of(whole(1, 1024)),
+    help="Worker counts to try.  [default: 1, 2, 4 ... usable CPUs, and one more]",
+)
+@click.option("--pin", type=_list_of(switch()), help="Pinning to try.  [default: on,off]")
+@click.option("--prefetch", type=_list_of(BY_NAME["prefetch"].kind), help="Prefetch to try.  [default: 1,16,256]")
+@click.option("--protocol", type=_list_of(choice("stream", "unary")), help="Protocols to try.  [default: stream,unary]")
+@click.option(
+    "--links",
+    type=_list_of(whole(0, 64)),
+    help="Link processes (hub.links) to try with unary.  [default: 0, 1, 2, 4 ... a quarter of the CPUs]",
+)
+@click.option("--full", is_flag=True, help="Every combination, instead of one dimension after the other.")
+@click.option(
+    "--duration",
+    "duration_s",
+    type=KindType("seconds", seconds(0.05, 600)),
+    default=2.0,
+    show_default=True,
+    help="How long to measure in each run.",
+)
+@click.option(
+    "--repeat", "repeats", type=click.IntRange(1, 25), default=5, show_default=True, help="How often, in turn."
+)
+@click.option("--quick", is_flag=True, help="A smoke run of seconds: two points, once; its figures mean little.")
+@click.option("--out", metavar="FILE", help="Write everything as JSON: settings, machine, all samples.")
+@click.option("--plot", metavar="BASE", help="Write BASE.png and BASE.svg.")
+@click.option("--compare", metavar="FILE", help="Say what changed since this file was written by --out.")
+@click.option("--fail-on-regression", is_flag=True, help="With --compare: exit code 3 if something got slower.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--config", "config_file", metavar="FILE", help="Settings file.  [default: arbd.toml here]")
+@click.pass_context
+def command(
+    ctx: click.Context, /, target: str, action: str, payload: str, account: str, config_file: str | None, **given: Any
+) -> None:
+    """Run ACTION of TARGET with different settings under load, and recommend the best of them.
+
+    Each run has a hub and a daemon of its own, on this machine. It begins with a full queue.
+    """
+    options = _options(given)
+    texts = _payload(payload), json_text("--account", account) if account else b""
+    before = _checked(options)
+    from arbd.launch import describe
+    from arbd.tuning.bench import Bench
+
+    description = describe(target, [], dict(os.environ))
+    resolved = Given({}, config_file).resolve(description)
+    info = next((each for each in description.actions if each.name == action), None)
+    if info is None:
+        known = ", ".join(each.name for each in description.actions) or "none"
+        raise click.BadParameter(f"no action {action!r}; there are: {known}", param_hint="ACTION")
+    bench = Bench(_request(target, info, texts, resolved, options), dict(os.environ))
+    failure = _run(bench)
+    ctx.exit(_conclude(bench.record(), before, options, failure))
+
+
+def _options(given: dict[str, Any]) -> Options:
+    asked = {name: given.pop(name) for name in ("workers", "pin", "prefetch", "protocol", "links")}
+    asked = {name: values for name, values in asked.items() if values is not None}
+    if given["fail_on_regression"] and given["compare"] is None:
+        raise click.UsageError("--fail-on-regression needs --compare FILE.")
+    if given["quick"]:
+        given |= _QUICK
+    return Options(asked=asked, **given)
+
+
+def _payload(text: str) -> bytes:
+    return checked_json("--payload -", sys.stdin.buffer.read()) if text == "-" else json_text("--payload", text)
+
+
+def _checked(options: Options) -> Record | None:
+    """Everything that would be a pity to find out after minutes of measuring; the record to compare with."""
+    for option, place in (("--out", options.out), ("--plot", options.plot)):
+        if place is not None and not os.access(Path(place).absolute().parent, os.W_OK):
+            raise click.BadParameter(f"cannot write into {Path(place).absolute().parent}", param_hint=option)
+    if options.plot is not None:
+        from arbd.tuning.plot import require
+
+        require()
+    if options.compare is None:
+        return None
+    from arbd.tuning.record import RecordError, decode
+
+    try:
+        return decode(Path(options.compare).read_bytes())
+    except OSError as error:
+        raise click.BadParameter(f"{options.compare}: {error.strerror}", param_hint="--compare") from error
+    except RecordError as error:
+        raise click.BadParameter(f"{options.compare}: {error}", param_hint="--compare") from error
+
+
+def _request(
+    target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: Options
+) -> BenchRequest:
+    from arbd.tuning.bench import BenchRequest
+
+    return BenchRequest(
+        target=target,
+        action=info.name,
+        payload=texts[0],
+        account=texts[1],
+        timeout_s=resolved.settings.execution_timeout if info.timeout is None else info.timeout,
+        resolved=resolved,
+        asked=options.asked,
+        full=options.full,
+        only_protocols=options.quick,
+        duration_s=options.duration_s,
+        repeats=options.repeats,
+    )
+
+
+def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
+    """Measure, with progress on stderr; what ended it too early. Raises ``ActionError``: then there is nothing."""
+    from arbd.tuning.screen import ProgressBar
+
+    try:
+        bench.measure_own()
+    except KeyboardInterrupt as interrupt:
+        return interrupt
+    runs = count(bench.most_runs, "run")
+    click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
+    with ProgressBar(bench.most_runs) as bar:
+        return bench.sweep(bar.before)
+
+
+def _conclude(
+    record: Record, before: Record | None, options: Options, failure: ArbdError | KeyboardInterrupt | None
+) -> int:
+    """Write and print what was found; the exit code."""
+    from arbd.tuning.compare import compare
+    from arbd.tuning.report import recommend
+
+    comparison = None if before is None else compare(before, record)
+    recommendation = recommend(record)
+    _write(record, options)
+    if options.as_json:
+        _show.json_document({"record": record, "recommendation": recommendation, "comparison": comparison})
+    elif record.measurements:
+        _print(record, recommendation)
+        if comparison is not None:
+            _print_comparison(comparison)
+    if isinstance(failure, KeyboardInterrupt):
+        click.echo("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
+        return EXIT_INTERRUPTED
+    if failure is not None:
+        raise failure
+    if any(found.failed for found in record.measurements):
+        return EXIT_FAILURE
+    return EXIT_SLOWER if options.fail_on_regression and comparison and comparison.is_slower else EXIT_OK
+
+
+def _write(record: Record, options: Options) -> None:
+    from arbd.tuning.record import encode
+
+    if options.out is not None:
+        Path(options.out).write_bytes(encode(record))
+    if options.plot is not None and record.measurements:
+        from arbd.tuning.plot import draw
+
+        draw(record, options.plot)
+
+
+def _print(record: Record, recommendation: Recommendation | None) -> None:
+    from arbd.tuning import report
+
+    click.echo(report.headline(record))
+    click.echo()
+    _print_table(report.COLUMNS, report.rows(record, recommendation))
+    click.echo()
+    for line in report.LEGEND:
+        click.echo(line)
+    for note in report.notes(record):
+        click.echo(f"note: {note}")
+    if recommendation is None:
+        click.echo("Nothing is recommended.")
+        return
+    click.echo()
+    click.echo("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
+    for line in report.snippet(recommendation):
+        click.echo(f"  {line}")
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    from arbd.tuning import report
+
+    click.echo()
+    columns = ("", "", "then", "now", "ratio", "p", "")
+    _print_table(columns, report.comparison_rows(comparison))
+    for note in report.comparison_notes(comparison):
+        click.echo(f"note: {note}")
+    click.echo("Slower by more than noise." if comparison.is_slower else "Nothing is slower by more than noise.")
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of figures that fits 80 columns; where it does not, figures are broken, not cut."""
+    from rich.table import Column
+
+    names = [
+        Column(name, overflow="fold", justify="left" if number < 2 else "right") for number, name in enumerate(columns)
+    ]
+    table = _show.drawn(names, rows)
+    table.padding = 0
+    _show.console().print(table)

@@ -1,0 +1,63 @@
+"""``arbd cancel``: nobody wants the results of these tasks any more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from arbd.cli._options import hub_option
+from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
+
+if TYPE_CHECKING:
+    from arbd.hub.client import HubClient
+
+
+@click.command(
+    "cancel",
+    short_help="Have tasks at the embedded hub stopped.",
+    epilog="""\b
+Examples:
+  arbd cancel t-4711
+  arbd submit report --count 100 > ids; xargs arbd cancel < ids
+
+Each task is told with what became of it: cancelled, finished (it had its result already) or unknown. The exit code is 0
+if all were cancelled, else 1.""",
+)
+@click.argument("task_ids", metavar="TASK_ID...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+@hub_option
+@click.pass_context
+def command(ctx: click.Context, /, task_ids: tuple[str, ...], as_json: bool, hub: str) -> None:
+    """Cancel tasks that were sent to a hub which `arbd hub` or `arbd dev` runs.
+
+    One that waits is not started. One that runs is stopped where it runs, first by an exception in its action, then, if
+    it goes on, with its worker. Its result is then an error with the code CANCELLED. A hub with tokens is given the one
+    in PROVIDER_AUTH_TOKEN.
+    """
+    ctx.exit(asyncio.run(_cancel(hub, task_ids, as_json)))
+
+
+async def _cancel(hub: str, task_ids: Sequence[str], as_json: bool) -> int:
+    from arbd.hub.client import HubClient
+
+    fates = []
+    async with HubClient(hub, token=os.environ.get("PROVIDER_AUTH_TOKEN", "")) as client:
+        for task_id in task_ids:
+            fates.append(fate := await _fate(client, task_id))
+            click.echo(msgspec.json.encode({"id": task_id, "fate": fate}) if as_json else f"{task_id} {fate}")
+    return EXIT_OK if set(fates) == {"cancelled"} else EXIT_FAILURE
+
+
+async def _fate(client: HubClient, task_id: str) -> str:
+    """What became of a task that was to be cancelled."""
+    try:
+        return "cancelled" if await client.cancel(task_id) else "finished"
+    except HubError as error:
+        if error.code == "NOT_FOUND":
+            return "unknown"
+        raise

@@ -1,0 +1,226 @@
+"""One link process, as the supervisor sees it: the process, the memory shared with it, and the results it has.
+
+    booting ──first sleep──> has_booted ──stop──> has_stopped ──its results are out──> end
+       └───────────────── ended, at whatever instant: what it had goes back ────────────┘
+
+Not the decisions: how much a link may ask for, and which result it gets, is the group's business. The supervisor trusts
+nothing that a link writes: what cannot be is a ``LinkRecordError`` or one of ``UNREADABLE``, and the link is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+from arbd.config import Settings
+from arbd.core import layout, link_frame
+from arbd.core.link_cell import SupervisorEnd
+from arbd.core.link_frame import LinkRecordError
+from arbd.core.ring import RingCorruptError
+from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.hub.channel import Tls
+from arbd.hub.links import boot
+from arbd.hub.options import max_receive
+from arbd.hub.stats import COUNTERS, STATES, LinkProcess, LinkState, LinkStats
+from arbd.model import Outcome, Task
+
+UNREADABLE: Final = (RingCorruptError, LinkRecordError, OSError, ValueError)
+
+_BATCH: Final = 64
+_MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those a hub invents
+
+
+class LinkHandle:
+    """Starts a link process. Raises ``OSError`` if there is none to be had.
+
+    ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``is_leaving``: it was seen off, so it gets
+    nothing more.
+    """
+
+    def __init__(self, number: int, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
+        self.number = number
+        self.unacked: dict[int, Outcome] = {}
+        self.popped = 0
+        self._allowed = 0
+        self.has_booted = False
+        self.has_stopped = False
+        self.is_leaving = False
+        self.is_damaged = False
+        self.has_news = False
+        self.deaf_ticks = 0
+        self.seen_token_calls = (0, 0)
+        self.started_at = time.monotonic()
+        self._most_ever = 0
+        self._may_exceed = 0  # a result's answer may bring a task, too, if it is allowed to
+        self._piggyback = settings.hub_piggyback
+        self._limit = max_receive(settings)
+        self._failures: dict[str, int] = {}
+        ring_bytes = settings.ring_size
+        cell_fd = memory.create("arbd-link", layout.PAGE_BYTES + 2 * ring_bytes)
+        self._mapping = memory.attach(cell_fd)
+        self._words = memory.words_of(self._mapping)
+        self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
+        self._longest = layout.largest_record(ring_bytes)
+        self._bell = doorbell.create()
+        self._side, side_theirs = channel.pair()
+        self._side.setblocking(False)
+        try:
+            descriptors = boot.Descriptors(cell_fd, self._bell, supervisors_bell, side_theirs.fileno())
+            self._process, self._control = boot.start(boot.Boot(number, settings, tls), descriptors, program)
+        except OSError:
+            self._release()
+            raise
+        finally:
+            os.close(cell_fd)
+            side_theirs.close()
+        self.pid = self._process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+
+    # -- what comes up -----------------------------------------------------------------------------------------
+
+    def take(self, tasks: list[Task], acked: list[Outcome]) -> int:
+        """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``."""
+        records = self.cell.up.pop_many(_BATCH)
+        for record in records:
+            kind = link_frame.kind_of(record)
+            if kind == link_frame.TASK:
+                self._count_task()
+                tasks.append(link_frame.decode_task(record, self._take_parcel))
+            elif kind == link_frame.ACKS:
+                acked += self._acked(link_frame.decode_acks(record))
+            elif kind == link_frame.STOPPED:
+                self.has_stopped = True
+            elif kind == link_frame.FAILURES:
+                self._note_failures(link_frame.decode_failures(record))
+            else:
+                raise LinkRecordError(f"a record is of the unknown kind {kind}")
+        return len(records)
+
+    def _take_parcel(self) -> bytes:
+        return parcels.take(self._side, self._limit)
+
+    def _count_task(self) -> None:
+        self.popped += 1
+        if self.popped > self._most_ever + self._may_exceed:
+            raise LinkRecordError(f"{self.popped} tasks came where at most {self._most_ever} could be asked for")
+
+    def _acked(self, numbers: Collection[int]) -> list[Outcome]:
+        try:
+            return [self.unacked.pop(number) for number in numbers]
+        except KeyError as error:
+            raise LinkRecordError(f"result {error} was acknowledged, which it did not have") from error
+
+    def _note_failures(self, failures: dict[str, int]) -> None:
+        if len(failures) > _MAX_FAILURES:
+            raise LinkRecordError(f"{len(failures)} kinds of failures were counted")
+        self._failures = failures
+
+    # -- what goes down ----------------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """How many more tasks it may ask for, or has asked for."""
+        return self._allowed - self.popped
+
+    def allow(self, slots: int) -> None:
+        """It may ask for so many more tasks, beyond those that were taken from it."""
+        allowed = self.popped + slots
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self._most_ever = max(self._most_ever, allowed)
+            self.cell.allow(allowed)
+
+    def give(self, outcome: Outcome, number: int) -> bool:
+        """Hand a result over, to be in ``unacked`` until the hub has it; ``False`` if the link can take none now."""
+        encoded = link_frame.encode_result(outcome, number, self._longest)
+        down = self.cell.down
+        if not down.has_room(len(encoded.record)):
+            return False
+        if encoded.parcel is not None and not parcels.send(self._side, encoded.parcel):
+            return False
+        down.push(encoded.record)
+        self.unacked[number] = outcome
+        self._may_exceed += self._piggyback
+        self.has_news = True
+        return True
+
+    def stop(self) -> None:
+        """Have it poll no more; ``has_stopped`` once the last poll is answered."""
+        self.cell.stop()
+        self.has_news = True
+
+    def flush(self) -> None:
+        """Have it send at once what it has put aside."""
+        self.cell.flush()
+        self.has_news = True
+
+    def hold(self, held: bool) -> None:
+        """Whether it may call the hub."""
+        if self.cell.is_held != held:
+            self.cell.hold(held)
+            self.has_news = True
+
+    def ring_if_due(self) -> None:
+        """Wake it if there is something for it; after a fence."""
+        if self.cell.must_ring(self.has_news):
+            doorbell.ring(self._bell)
+        self.has_news = False  # also if it was not rung: then it is about to look anyway
+
+    # -- the process -------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """SIGKILL; its end is noticed by its pidfd."""
+        procs.kill(self.pidfd)
+
+    def end(self) -> None:
+        """Have it leave."""
+        self._control.close()
+
+    def bury(self) -> int:
+        """After its end: its exit code, or minus a signal number; everything is given back."""
+        status = self._process.wait()
+        os.close(self.pidfd)
+        self._control.close()
+        self._release()
+        return status
+
+    def _release(self) -> None:
+        self._side.close()
+        os.close(self._bell)
+
+    # -- figures -----------------------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> LinkStats:
+        """What it has counted."""
+        _, counters = self.cell.figures()
+        stats = LinkStats(failures=Counter(self._failures), state=self.state)
+        for name, count in zip(COUNTERS, counters, strict=False):
+            setattr(stats, name, count)
+        return stats
+
+    @property
+    def state(self) -> LinkState:
+        """The state of its connection, as far as it can be told."""
+        number, _ = self.cell.figures()
+        return STATES[number] if number < len(STATES) else "down"
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds it has used."""
+        return procs.cpu_s(self.pid)
+
+    def describe(self) -> LinkProcess:
+        """For whoever looks at the daemon."""
+        return LinkProcess(
+            number=self.number,
+            pid=self.pid,
+            state=self.state,
+            tasks=self.popped,
+            unacked=len(self.unacked),
+            age_s=time.monotonic() - self.started_at,
+            cpu_s=self.cpu_s,
+        )

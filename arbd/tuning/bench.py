@@ -1,0 +1,171 @@
+"""One benchmark from its request to its record: puts the parts of this package together, and ends them together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import uvloop
+
+from arbd.config import Resolved, Settings
+from arbd.errors import ArbdError
+from arbd.launch import zygote_environment
+from arbd.tuning import own, plan
+from arbd.tuning.machine import facts
+from arbd.tuning.measure import OWN_HUB, Job, daemon_environment, measure
+from arbd.tuning.record import OwnTime, Point, Record, Setup
+from arbd.tuning.sweep import Sweep
+
+_OWN_SHARE: Final = 0.5  # of the duration, for the action by itself
+
+
+class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure. ``asked``: values by dimension, where the usual ones shall not be tried; ``only_protocols``:
+    in all other dimensions, only the current value."""
+
+    target: str
+    action: str
+    payload: bytes
+    account: bytes
+    timeout_s: float
+    resolved: Resolved
+    asked: Mapping[str, Sequence[Any]]
+    full: bool
+    only_protocols: bool
+    duration_s: float
+    repeats: int
+
+
+class Bench:
+    """``measure_own``, then ``sweep``; ``record`` at any time after that."""
+
+    def __init__(self, request: BenchRequest, environ: Mapping[str, str]) -> None:
+        self._request = request
+        self._machine = facts()
+        self._load_before = os.getloadavg()[0]
+        self._environment = daemon_environment(request.resolved, environ)
+        self._own = OwnTime(0, 0.0, 0.0, 0.0)
+        self._sweep: Sweep | None = None
+        self._is_complete = False
+        cpus = self._machine.usable_cpus
+        current = current_point(request.resolved.settings, cpus)
+        asked = dict(request.asked)
+        if request.only_protocols:
+            asked = {name: [getattr(current, name)] for name in plan.DIMENSIONS if name != "protocol"} | asked
+        self._space = plan.space(current, asked, cpus)
+
+    @property
+    def most_runs(self) -> int:
+        """How many runs ``sweep`` will make at most."""
+        return plan.most_runs(self._space, self._request.repeats, full=self._request.full)
+
+    @property
+    def estimate_s(self) -> float:
+        """About how long ``sweep`` will take."""
+        request = self._request
+        return plan.estimate_s(self._space, self._own, request.duration_s, request.repeats, full=request.full)
+
+    def measure_own(self) -> None:
+        """The action by itself. Raises ``ActionError``: it fails, and to measure it more would be no use."""
+        request = self._request
+        call = own.Request(
+            target=request.target,
+            action=request.action,
+            payload=request.payload,
+            account=request.account,
+            duration_s=request.duration_s * _OWN_SHARE,
+            timeout_s=request.timeout_s,
+            parent=os.getpid(),
+        )
+        self._own = own.measure(call, zygote_environment(self._environment, ()))
+
+    def sweep(self, before: Callable[[Point], None]) -> ArbdError | KeyboardInterrupt | None:
+        """Measure all points; ``before`` is told of each. What ended it too early, after every process was stopped."""
+        request = self._request
+        job = Job(
+            target=request.target,
+            action=request.action,
+            payload=request.payload,
+            account=request.account,
+            duration_s=request.duration_s,
+            own_s=self._own.median_s,
+            environment=self._environment,
+        )
+        self._sweep = Sweep(
+            self._space,
+            self._own,
+            self._machine.usable_cpus,
+            repeats=request.repeats,
+            full=request.full,
+            before=before,
+        )
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_interruptible(self._sweep, job))
+        except ArbdError as error:
+            return error
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            return KeyboardInterrupt()
+        self._is_complete = True
+        return None
+
+    def record(self) -> Record:
+        """Everything that was measured."""
+        request = self._request
+        return Record(
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=self._machine,
+            setup=Setup(
+                target=request.target,
+                action=request.action,
+                payload_bytes=len(request.payload),
+                payload_sha256=hashlib.sha256(request.payload + b"\0" + request.account).hexdigest(),
+                duration_s=request.duration_s,
+                repeats=request.repeats,
+                settings=_operators_own(request.resolved),
+            ),
+            own=self._own,
+            baseline=self._space.baseline,
+            measurements=self._sweep.measurements if self._sweep else [],
+            complete=self._is_complete,
+            load_before=round(self._load_before, 2),
+        )
+
+
+def current_point(settings: Settings, cpus: int) -> Point:
+    """The point that the settings mean at a hub that speaks both protocols."""
+    return Point(
+        workers=cpus if settings.workers == "auto" else settings.workers,
+        pin=settings.pin,
+        prefetch=settings.prefetch,
+        protocol="unary" if settings.hub_protocol == "unary" else "stream",
+        # auto begins with none, and takes longer to add one than a run lasts.
+        links=0 if settings.hub_links == "auto" else settings.hub_links,
+    )
+
+
+def _operators_own(resolved: Resolved) -> dict[str, Any]:
+    """Settings that somebody has set, without names, places and secrets."""
+    left_out = OWN_HUB | {"name"}
+    return {
+        setting.name: value
+        for setting, value, origin in resolved.shown()
+        if origin != "default" and setting.name not in left_out
+    }
+
+
+async def _interruptible(sweep: Sweep, job: Job) -> None:
+    """SIGTERM ends it as the runner makes Ctrl-C do: by a cancellation, so that every process is stopped."""
+    running = asyncio.create_task(sweep.run(lambda point, rate: measure(job, point, rate)))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        await running
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""What the workers of each peer import: the functions of ``bench.peers.actions`` as its tasks."""

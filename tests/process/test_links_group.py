@@ -1,0 +1,284 @@
+"""A group of link processes at a real hub, in a test's own process: results change hands, mad and stuck links are
+replaced, slots are kept to, one that is too many finishes first, and ``auto`` adds one and takes it away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+
+import pytest
+import uvloop
+from hub_support import OK, Context, Log, ScriptedHub, Supervisor, eventually, running_link, tasks_once
+from links_support import make_group, running, settings_for
+
+from arbd.core import link_frame
+from arbd.core.link_cell import LinkEnd
+from arbd.host import doorbell
+from arbd.hub.board import NewTask
+from arbd.hub.channel import Tls
+from arbd.hub.grpc_unary import GrpcUnaryLink
+from arbd.hub.links import roster, scaled
+from arbd.hub.links.autoscale import Autoscale
+from arbd.hub.links.boot import make_encoder
+from arbd.hub.links.group import LinkGroup
+from arbd.hub.links.handle import LinkHandle
+from arbd.hub.links.scaled import ScaledLink, Valve
+from arbd.hub.options import link_options
+from arbd.hub.pb import hub_pb2 as pb
+from arbd.hub.server import EmbeddedHub, HubOptions
+from arbd.model import Outcome, Task
+
+
+def submit(hub: EmbeddedHub, count: int) -> list[str]:
+    """So many tasks at once."""
+    _, ids = hub.board.submit([NewTask("act", b"{}") for _ in range(count)], asyncio.get_running_loop().time())
+    hub.submitted()
+    return ids
+
+
+async def up(group: LinkGroup, count: int) -> None:
+    """Wait until so many links are connected."""
+    await eventually(lambda: [link.state for link in group.active] == ["up"] * count)
+
+
+def test_all_links_take_part_and_each_task_gets_its_own_result() -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor(answer=lambda task: Outcome(task, "success", f'{{"of":"{task.id}"}}'.encode()))
+        async with EmbeddedHub() as hub:
+            group = make_group(settings_for(hub.address), 3)
+            async with running(group, supervisor):
+                await up(group, 3)
+                ids = submit(hub, 600)
+                await eventually(lambda: group.stats.accepted == 600)
+                assert sorted(task.id for task in supervisor.tasks) == sorted(ids)
+                assert all(link.popped > 50 for link in group.active)
+                await group.stop_taking()
+                assert await group.flush(1.0)
+
+    uvloop.run(scenario())
+
+
+def test_more_is_not_asked_for_than_there_are_slots() -> None:
+    async def scenario() -> None:
+        async def get_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
+            await asyncio.sleep(0.01)
+            return pb.Task(id=f"t{hub.polls}", action="a").SerializeToString()
+
+        supervisor = Supervisor(slots=5, answer=lambda task: None)
+        async with ScriptedHub(get_task) as hub:
+            group = make_group(settings_for(hub.address), 2)
+            async with running(group, supervisor):
+                await eventually(lambda: len(supervisor.tasks) == 5)
+                await asyncio.sleep(0.1)  # for something that must not happen: a poll without a slot
+                assert (hub.polls, len(supervisor.tasks)) == (5, 5)
+                for task in supervisor.tasks[:2]:
+                    supervisor.finish(Outcome(task, "success", OK))
+                await eventually(lambda: len(supervisor.tasks) == 7)
+
+    uvloop.run(scenario())
+
+
+def test_results_of_a_link_that_is_killed_go_out_through_others() -> None:
+    async def scenario() -> None:
+        stuck = asyncio.Event()
+
+        async def never(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            if not stuck.is_set():
+                await stuck.wait()
+            return b""
+
+        async def get_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
+            return await (tasks if are_up.is_set() else tasks_once())(hub, request, context)
+
+        supervisor, are_up, tasks = Supervisor(), asyncio.Event(), tasks_once(*map(str, range(40)))
+        async with ScriptedHub(get_task, never) as hub:
+            log = Log()
+            group = make_group(settings_for(hub.address), 2, log)
+            async with running(group, supervisor):
+                await up(group, 2)
+                are_up.set()
+                await eventually(lambda: len(hub.results) == 40)
+                held = [len(link.unacked) for link in group.active]
+                assert sum(held) == len(supervisor.outbox) == 40
+                assert min(held) > 0  # spread over both
+                stuck.set()
+                victim = group.active[0]
+                os.kill(victim.pid, signal.SIGKILL)
+                await eventually(lambda: len(supervisor.outbox) == 0)
+                await up(group, 2)
+                assert {result.id for result in hub.results} == set(map(str, range(40)))
+                assert log.events().count("link_lost") == 1
+
+    uvloop.run(scenario())
+
+
+def test_a_link_killed_with_results_it_has_not_sent_gives_all_of_them_back() -> None:
+    async def scenario() -> None:
+        async def stuck(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            await asyncio.sleep(600)
+            return b""
+
+        supervisor = Supervisor()
+        async with ScriptedHub(tasks_once(*map(str, range(40))), stuck) as hub:
+            group = make_group(settings_for(hub.address), 1)
+            async with running(group, supervisor):
+                await eventually(lambda: len(supervisor.outbox) == 40)
+                await group.stop_taking()
+                assert await group.flush(0.1) is False
+        left = [supervisor.outbox.take() for _ in range(41)]
+        assert [outcome.task.id if outcome else None for outcome in left] == [*map(str, range(40)), None]
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"\x63\0\0\0\0\0\0\0",
+        struct.pack("<IIIIII", link_frame.TASK, 0, 9, 9, 9, 0),
+        struct.pack("<IIIIII", link_frame.TASK, 1, 1, 1, 1, 0),  # by reference, and nothing came
+        link_frame.encode_acks([12345]),
+        link_frame.encode_task(Task("forged", "act"), 1000).record,  # nobody had asked for it
+        link_frame.encode_failures({str(number): 1 for number in range(500)}),
+    ],
+    ids=["unknown kind", "lengths", "no parcel", "acknowledges nothing", "too many tasks", "failures"],
+)
+def test_a_mad_link_is_killed_and_replaced(record: bytes) -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor(slots=0)
+        async with EmbeddedHub() as hub:
+            log = Log()
+            group = make_group(settings_for(hub.address), 1, log)
+            async with running(group, supervisor):
+                await eventually(lambda: group.active and group.active[0].has_booted)
+                mad = group.active[0]
+                forge(group, mad, record)
+                await eventually(lambda: "link_ring_unreadable" in log.events())
+                await eventually(lambda: group.active and group.active[0] is not mad)
+                assert supervisor.tasks == []
+                supervisor.slots = 64
+                group.slots_changed()
+                ids = submit(hub, 10)
+                await eventually(lambda: group.stats.accepted == 10)
+                assert sorted(task.id for task in supervisor.tasks) == sorted(ids)
+
+    uvloop.run(scenario())
+
+
+def forge(group: LinkGroup, link: LinkHandle, record: bytes) -> None:
+    """Write a record up in place of the link, and have it looked at."""
+    os.kill(link.pid, signal.SIGSTOP)
+    assert LinkEnd(link._mapping, link._words).up.push(record)
+    doorbell.ring(group._bell)
+
+
+def test_a_link_that_is_stuck_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster, "_TICK_S", 0.05)
+
+    async def scenario() -> None:
+        supervisor = Supervisor()
+        async with EmbeddedHub() as hub:
+            log = Log()
+            group = make_group(settings_for(hub.address), 1, log)
+            async with running(group, supervisor):
+                await up(group, 1)
+                os.kill(group.active[0].pid, signal.SIGSTOP)
+                supervisor.outbox.append(Outcome(Task("1", "act"), "success", OK))
+                group.results_ready()
+                await eventually(lambda: "link_lost" in log.events())
+                assert log.events()[-2:] == ["link_hangs", "link_lost"]
+                await up(group, 1)
+                await eventually(lambda: len(supervisor.outbox) == 0)
+
+    uvloop.run(scenario())
+
+
+def test_one_that_is_too_many_finishes_what_it_has() -> None:
+    async def scenario() -> None:
+        release = asyncio.Event()
+
+        async def slow(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            await release.wait()
+            return b""
+
+        supervisor = Supervisor()
+        log = Log()
+        async with ScriptedHub(tasks_once(*map(str, range(20))), slow) as hub:
+            group = make_group(settings_for(hub.address), 2, log)
+            async with running(group, supervisor):
+                await eventually(lambda: len(hub.results) == 20)
+                group.set_count(0)
+                assert group.active == []
+                await eventually(lambda: all(link.has_stopped for link in group._links.values()))
+                assert len(group._links) == 2
+                release.set()
+                await eventually(lambda: not group._links)
+                assert len(hub.results) == 20  # none of them was sent twice
+                assert len(supervisor.outbox) == 0
+        assert "link_lost" not in log.events()
+
+    uvloop.run(scenario())
+
+
+def test_a_program_that_does_not_start_is_tried_again_with_pauses() -> None:
+    async def scenario() -> None:
+        log = Log()
+        group = make_group(settings_for("127.0.0.1:1"), 1, log, program="arbd.no_such_module")
+        async with running(group, Supervisor()):
+            await eventually(lambda: log.events().count("link_lost") >= 3)
+
+    uvloop.run(scenario())
+
+
+def test_auto_adds_a_link_and_takes_it_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thresholds are those of a condition that is always met, and then of one that never is."""
+    monkeypatch.setattr(scaled, "_TICK_S", 0.1)
+
+    async def scenario() -> None:
+        supervisor, log = Supervisor(), Log()
+        async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub:
+            settings = settings_for(hub.address)
+            options = link_options(settings, make_encoder(settings), Tls())
+            group = make_group(settings, 0, log)
+            autoscale = Autoscale(1, busy=0.0, idle=0.0, shrink_after=3)
+            link = ScaledLink(GrpcUnaryLink(options, logger=log), group, autoscale, logger=log)
+            async with running(link, supervisor):
+                submitted: list[str] = []
+                while not group.active or group.taken < 100:
+                    submitted += submit(hub, 10)
+                    await asyncio.sleep(0.01)
+                assert not link._valve.is_open
+                await eventually(lambda: len(supervisor.tasks) == len(submitted))
+                await eventually(lambda: not group._links)  # idle: the supervisor makes the calls again
+                assert link._valve.is_open
+                own = link._own.stats.tasks
+                submitted += submit(hub, 10)
+                await eventually(lambda: len(supervisor.outbox) == 0 and len(supervisor.tasks) == len(submitted))
+                assert link._own.stats.tasks >= own + 10
+                await link.stop_taking()
+                assert await link.flush(2.0)
+                assert link.stats.tasks == len(submitted)
+            assert sorted(task.id for task in supervisor.tasks) == sorted(submitted)
+        assert "links_scaled" in log.events()
+
+    uvloop.run(scenario())
+
+
+def test_a_closed_valve_lets_a_link_finish_and_begin_nothing() -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor(answer=lambda task: None)
+        valve = Valve(supervisor)
+        async with ScriptedHub(tasks_once(*map(str, range(5)))) as hub, running_link(hub.address, valve) as link:  # type: ignore[arg-type] # a port, as the one it stands before
+            await eventually(lambda: len(supervisor.tasks) == 5)
+            valve.is_open = False
+            await eventually(lambda: not link._polls.under_way)
+            polls = hub.polls
+            supervisor.outbox.append(Outcome(supervisor.tasks[0], "success", OK))
+            link.slots_changed()
+            link.results_ready()
+            await asyncio.sleep(0.1)  # for something that must not happen
+            assert (hub.polls, len(hub.results), len(valve.outbox)) == (polls, 0, 1)
+
+    uvloop.run(scenario())
