@@ -57,12 +57,12 @@ class Growth(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What came of a soak."""
+    """What came of a soak; ``samples`` is all that was seen."""
 
     tasks: int
     seconds: float
-    samples: int
     growth: list[Growth]
+    samples: list[Sample]
 
     @property
     def worst(self) -> float:
@@ -88,7 +88,7 @@ def soak(tasks: int, *, protocol: str, workers: int, every_s: float, on_progress
         on_progress(done)
         seconds = time.monotonic() - begin
         used = {name: (now - cpu[name]) / 1e3 / tasks for name, now in _cpu(family).items()}
-    return Report(tasks, seconds, len(samples), [_growth(samples, name, used[name], tasks) for name, _ in family])
+    return Report(tasks, seconds, [_growth(samples, name, used[name], tasks) for name, _ in family], samples)
 
 
 class _Feed:
@@ -153,7 +153,9 @@ def _bar(tasks: int) -> Iterator[Callable[[int], None]]:
 
 def _print(report: Report) -> None:
     rate = report.tasks / report.seconds
-    table = Table(title=f"{report.tasks:,} tasks in {report.seconds:.0f} s ({rate:,.0f}/s), {report.samples} samples")
+    table = Table(
+        title=f"{report.tasks:,} tasks in {report.seconds:.0f} s ({rate:,.0f}/s), {len(report.samples)} samples"
+    )
     for column in ("process", "RSS", "USS", "growth of RSS", "of PSS", "of USS", "CPU/task"):
         table.add_column(column, justify="left" if column == "process" else "right")
     for each in report.growth:

@@ -48,7 +48,7 @@ Examples:
   arbd submit echo --payload '{"text": "hello"}' --wait
   arbd submit add --payload @pair.json --count 1000 --wait
   generate-payloads | arbd submit price --payload - --wait --json > results.jsonl
-  arbd submit report --priority 5            before all that wait, at the hub and here
+  arbd submit report --priority 5            goes before tasks of a lower one that wait
 
 With --wait the exit code is 0 if every task succeeded, else 1.""",
 )

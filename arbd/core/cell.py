@@ -55,6 +55,10 @@ class SupervisorCell:
         """Tell the worker to stop (``layout.STOP``), to leave (``layout.LEAVE``) or to go on (0)."""
         self._words[layout.CONDEMNED] = mark
 
+    def take_back(self) -> None:
+        """Have the worker skip what was sent so far, but for what it has begun. A fence must follow."""
+        self._words[layout.TAKEN_BACK] = self.tasks.place
+
     def cancel(self, seq: int) -> None:
         """Tell the worker that nobody wants this task any more: the number first, then the count that announces it."""
         words = self._words
@@ -97,6 +101,11 @@ class WorkerCell:
             tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD,
             lengths=words[result_at // 8 : (result_at + ring_bytes) // 8],
         )  # fmt: skip
+
+    def is_taken_back(self) -> bool:
+        """Whether the task popped last has been taken back."""
+        place = self.words[layout.TAKEN_BACK]
+        return place > 0 and self.tasks.place <= place
 
     def is_cancelled(self, seq: int) -> bool:
         """Whether the supervisor has said that nobody wants this task any more. Numbers are never used twice, so old

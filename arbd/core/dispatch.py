@@ -81,6 +81,7 @@ class Dispatcher:
         self._mean_ns = _UNKNOWN_NS
         self._counted_mean_ns = self._mean_ns
         self._room = 0
+        self._load_ns = 0
         self._reserve = 0
         self._next_seq = 1
 
@@ -107,6 +108,7 @@ class Dispatcher:
         """A worker is gone. The task it was running is lost; those it had not begun wait again, before their equals."""
         worker = self._workers.pop(worker_id)
         self._room -= worker.room
+        self._load_ns -= worker.load_ns
         self._forget_openings(worker_id)
         running = worker.outstanding.pop(running_seq, None)
         waiting = list(worker.outstanding.values())
@@ -124,10 +126,14 @@ class Dispatcher:
 
     def offer(self, task: Task, timeout: float) -> Assignment:
         """Take a task over; it is in the backlog until ``next_assignment`` gives it to a worker."""
-        assignment = Assignment(self._next_seq, task, timeout)
-        self._next_seq += 1
+        assignment = Assignment(self._number(), task, timeout)
         self._backlog.append(assignment, task.priority)
         return assignment
+
+    def _number(self) -> int:
+        seq = self._next_seq
+        self._next_seq += 1
+        return seq
 
     def next_assignment(self) -> tuple[int, Assignment] | None:
         """The first of the waiting tasks and the worker that gets it; ``None`` when none waits or nobody has room."""
@@ -143,13 +149,45 @@ class Dispatcher:
         assignment.cost_ns = self._estimate_ns.get(assignment.task.action, _UNKNOWN_NS)
         worker.outstanding[assignment.seq] = assignment
         worker.load_ns += assignment.cost_ns
+        self._load_ns += assignment.cost_ns
         self._recount(worker)
         return worker_id, assignment
 
     def undo(self, worker_id: int, assignment: Assignment) -> None:
-        """The worker's ring had no room for it after all: it waits again, first in line."""
+        """The worker does not begin it after all: it waits again, first in line."""
         self._settle(worker_id, self._workers[worker_id], assignment.seq)
         self._backlog.appendleft(assignment, assignment.task.priority)
+
+    def return_skipped(self, worker_id: int, seq: int) -> None:
+        """The worker has not begun this task, and will not: it waits again, unless it does so already."""
+        assignment = self._workers[worker_id].outstanding.get(seq) if worker_id in self._workers else None
+        if assignment is not None:
+            self.undo(worker_id, assignment)
+
+    def take_back(self, worker_id: int, running_seq: int, ran_ns: int) -> None:
+        """All that this worker has wait again, before their equals, but for the task it is running, and has been for
+        ``ran_ns``: nothing more waits behind that one.
+
+        They get new numbers, because the worker will say of the old ones that it has skipped them, and by then it may
+        have been given the same tasks again.
+        """
+        worker = self._workers[worker_id]
+        running = worker.outstanding.pop(running_seq, None)
+        waiting = list(worker.outstanding.values())
+        worker.outstanding.clear()
+        self._load_ns -= worker.load_ns
+        worker.load_ns = 0
+        if running is not None:
+            worker.outstanding[running_seq] = running
+            worker.load_ns = running.cost_ns = max(running.cost_ns, ran_ns)
+            self._load_ns += worker.load_ns
+            self._learn_at_least(running.task.action, ran_ns)
+        elif worker.open and worker_id not in self._idle:
+            self._idle.append(worker_id)
+        self._recount(worker)
+        for assignment in reversed(waiting):
+            assignment.seq = self._number()
+            self._backlog.appendleft(assignment, assignment.task.priority)
 
     def finish(self, worker_id: int, seq: int, run_ns: int | None) -> Assignment | None:
         """A worker is done with a task; ``None`` if it no longer has it, because a verdict was given before.
@@ -186,6 +224,7 @@ class Dispatcher:
     def _settle(self, worker_id: int, worker: _Worker, seq: int) -> Assignment:
         assignment = worker.outstanding.pop(seq)
         worker.load_ns -= assignment.cost_ns
+        self._load_ns -= assignment.cost_ns
         if not worker.outstanding and worker.open:
             self._idle.append(worker_id)
         self._recount(worker)
@@ -219,6 +258,11 @@ class Dispatcher:
             self._estimate_ns[action] = known - (known - run_ns) // _DECAY
         self._mean_ns += (run_ns - self._mean_ns) // _DECAY if run_ns < self._mean_ns else run_ns - self._mean_ns
 
+    def _learn_at_least(self, action: str, ran_ns: int) -> None:
+        """A run of this action takes that long already."""
+        if ran_ns > self._estimate_ns.get(action, 0):
+            self._learn(action, ran_ns)
+
     def _follow_the_mean(self) -> None:
         """Recount every worker's room if the mean has moved far since. For those who are about to ask for room, not for
         each run that ends: with 64 workers, one slow run among fast ones cost a millisecond, a quarter of all CPU."""
@@ -250,6 +294,10 @@ class Dispatcher:
         if first > RING_NS or cover_left <= 0:
             return 0
         return max(0, min(self._prefetch + 1 - sent, -(-cover_left // mean)))
+
+    def have_work_for(self, duration_ns: int) -> bool:
+        """Whether workers have enough to do for that long, as far as can be told: none idles, and the mean has."""
+        return not self._idle and self._load_ns >= duration_ns * max(1, len(self._workers))
 
     @property
     def is_ahead(self) -> bool:

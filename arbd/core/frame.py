@@ -6,6 +6,7 @@
 
 With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
 was sent over the worker's side socket *before* the record was published, in the same order.
+With ``SKIPPED`` a result is none: the task was not begun, because it has been taken back.
 With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
 ``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
 """
@@ -19,6 +20,7 @@ from arbd.model import STATUSES, Status
 
 BY_REFERENCE: Final = 1
 TRACED: Final = 2
+SKIPPED: Final = 4
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")
@@ -57,6 +59,7 @@ class ResultFrame(NamedTuple):
     status: Status
     by_reference: bool
     body: bytes
+    skipped: bool = False
 
 
 def encode_task(
@@ -105,10 +108,16 @@ def encode_result_reference(seq: int, run_ns: int, cpu_ns: int, status: Status) 
     return _pack_result(seq, run_ns, cpu_ns, _STATUS_CODE[status], BY_REFERENCE)
 
 
+def encode_skipped(seq: int) -> bytes:
+    """A task that was not begun."""
+    return _pack_result(seq, 0, 0, 0, SKIPPED)
+
+
 READY: Final = _pack_result(READY_SEQ, 0, 0, 0, 0)
 
 
 def decode_result(record: bytes) -> ResultFrame:
     """The result in a record; raises ``struct.error`` or ``IndexError`` if it is none."""
     seq, run_ns, cpu_ns, status, flags = _unpack_result(record)
-    return ResultFrame(seq, run_ns, cpu_ns, STATUSES[status], flags != 0, record[RESULT_HEADER:])
+    by_reference, skipped = flags & BY_REFERENCE != 0, flags & SKIPPED != 0
+    return ResultFrame(seq, run_ns, cpu_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped)

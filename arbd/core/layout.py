@@ -21,6 +21,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     8     TASKS_DONE, BUSY_NS, CPU_NS   worker: totals since it started
     9     CANCELS           supervisor  how many of its tasks were ever cancelled
     10    CANCELLED         supervisor  the numbers of the last 64 of them, on eight lines
+    18    TAKEN_BACK        supervisor  skip the tasks that lie before this place in the task ring, and say so
 
 One more page, or a few for many workers, the *board*, belongs to the daemon as a whole::
 
@@ -111,6 +112,7 @@ CPU_NS: Final = 8 * LINE + 2
 CANCELS: Final = 9 * LINE
 CANCELLED: Final = 10 * LINE
 CANCELLED_WORDS: Final = 8 * LINE
+TAKEN_BACK: Final = 18 * LINE
 
 # Values of CONDEMNED.
 STOP: Final = 1
@@ -119,7 +121,8 @@ LEAVE: Final = 2
 # The board.
 SUPERVISOR_SLEEPING: Final = 0
 NEWS: Final = 1 * LINE  # of slot 0; one line for each slot, because all workers store there at the same time
-READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered
+READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered,
+SKIP_NEWS: Final = 1 << 62  # or this plus the place in the ring of a task that was skipped, and may come again
 
 # A seat of a ledger, as indices into its words.
 SEAT_WORDS: Final = 8 * LINE

@@ -106,6 +106,11 @@ class Producer:
         self._words[self._tail_word] = tail
         return True
 
+    @property
+    def place(self) -> int:
+        """Bytes ever pushed: where the last record ends."""
+        return self._tail
+
     def has_room(self, length: int) -> bool:
         """Whether a record of that length would be taken now."""
         need = (length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN
@@ -148,6 +153,11 @@ class Consumer:
         self._tail_word = tail_word
         self._head_word = head_word
         self._head = int(words[head_word])
+
+    @property
+    def place(self) -> int:
+        """Bytes ever popped: where the last record ended."""
+        return self._head
 
     def is_empty(self) -> bool:
         """Whether there is nothing to pop at this moment."""

@@ -37,6 +37,11 @@ class AutoLink:
         return self._active.stats
 
     @property
+    def patience_s(self) -> float:
+        """That of the link in use."""
+        return self._active.patience_s
+
+    @property
     def _active(self) -> HubLink:
         return self._stream if self._unary is None else self._unary
 

@@ -11,7 +11,7 @@ All methods are called on the supervisor's event loop; callbacks are plain funct
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from arbd.core.outbox import Outbox
 from arbd.description import ActionInfo
@@ -45,8 +45,15 @@ class HubPort(Protocol):
         """Nobody wants these results any more. Each task still gets its outcome; an id that is not known is ignored."""
 
 
+PATIENCE_S: Final = 0.001  # the shortest uvloop can measure
+
+
 class HubLink(Protocol):
     """A connection to a hub."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long results may wait for each other while the hub is busy with earlier ones."""
 
     @property
     def stats(self) -> LinkStats:

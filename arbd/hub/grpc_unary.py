@@ -37,7 +37,7 @@ import grpc.aio
 import msgspec
 import structlog
 
-from arbd.hub.base import HubPort
+from arbd.hub.base import PATIENCE_S, HubPort
 from arbd.hub.channel import Tls, parse_url
 from arbd.hub.connection import Connection
 from arbd.hub.messages import Form, SeenIds, decode_task, encode_request, encode_result, plain_too_large
@@ -109,6 +109,7 @@ class GrpcUnaryLink:
 
     def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:
         self.stats = LinkStats()
+        self.patience_s = PATIENCE_S
         self._options = options
         self._target = parse_url(options.url, options.tls)
         self._log = logger if logger is not None else structlog.get_logger("arbd.hub")

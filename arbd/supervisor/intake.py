@@ -22,6 +22,7 @@ from arbd.response import ProviderResponse, aborted, action_not_found, cancelled
 from arbd.supervisor.cancels import Cancels
 from arbd.supervisor.hold import Hold
 from arbd.supervisor.pool import Pool
+from arbd.supervisor.relief import Relief
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
 
@@ -42,6 +43,7 @@ class Intake:
         outbox: Outbox,
         hold: Hold,
         cancels: Cancels,
+        relief: Relief,
     ) -> None:
         self.outbox = outbox
         self._settings = settings
@@ -51,6 +53,7 @@ class Intake:
         self._verdicts = verdicts
         self._hold = hold
         self._cancels = cancels
+        self._relief = relief
         self.actions: Sequence[ActionInfo] = ()
         self._timeouts: dict[str, float] = {}
         self._closed = False
@@ -133,6 +136,7 @@ class Intake:
         if sent:
             self._pool.wake(sent)
             self._watch.on_dispatch(shortest)  # while the worker wakes up
+            self._relief.on_dispatch(sent)
 
     def _late_refusal(self, assignment: Assignment) -> ProviderResponse | None:
         """What may have changed while it waited, here or at a worker that died with it in its ring."""

@@ -43,6 +43,7 @@ from arbd.supervisor.limits import Limits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
+from arbd.supervisor.relief import Relief
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.results import Results
 from arbd.supervisor.verdicts import Verdicts
@@ -205,8 +206,9 @@ class Daemon:
         watch = Watch(settings.kill_grace, dispatcher, pool)
         hold = Hold(limits, pool, dispatcher, link)
         started.callback(hold.close)
+        relief = Relief(dispatcher, pool)
         cancels = Cancels(settings.kill_grace, dispatcher, pool, watch, verdicts)
-        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold, cancels)
+        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold, cancels, relief)
         results = Results(pool, dispatcher, verdicts, link, bell=bell, pump=intake.pump, max_result=settings.max_result)
         losses = Losses(dispatcher, verdicts, results.collect)
         drain = Drain(
@@ -221,6 +223,8 @@ class Daemon:
         )
         watch.start(results.collect, losses.on_timeout)
         started.callback(watch.stop)
+        relief.start(results.collect, intake.pump)
+        started.callback(relief.stop)
         results.start(drain.note_settled)
         started.callback(results.stop)
         generations = Generations(

@@ -29,7 +29,6 @@ from arbd.supervisor.pool import Pool, Worker
 from arbd.supervisor.verdicts import Verdicts
 
 _BATCH: Final = 64  # results of one worker before the next one's turn
-_DOZE_S: Final = 0.001  # the shortest uvloop can measure
 _BUSY_RESULTS: Final = 8  # one at a time there is one, 5 ms tasks have two
 _ROUNDS: Final = 4  # rounds over all workers before the event loop gets its turn
 
@@ -92,7 +91,7 @@ class Results:
         for turn in range(_ROUNDS):
             if self._collect_round() == 0:
                 if turn and self._can_doze():
-                    self._doze = self._loop.call_later(_DOZE_S, self._collect_all)
+                    self._doze = self._loop.call_later(self._link.patience_s, self._collect_all)
                     return
                 board[layout.SUPERVISOR_SLEEPING] = 1
                 self._fence()
@@ -159,6 +158,9 @@ class Results:
         result = frame.decode_result(record)
         if result.seq == frame.READY_SEQ:
             self._pool.on_ready(worker)
+            return
+        if result.skipped:
+            self._dispatcher.return_skipped(worker.id, result.seq)
             return
         body = worker.take_parcel(self._max_result) if result.by_reference else result.body
         assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)

@@ -58,6 +58,7 @@ class Loop:
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
+        self._is_taken_back = cell.is_taken_back
         self._tasks = cell.tasks
         self._results = cell.results
         self._board = memory.words_of(board_memory)
@@ -110,6 +111,9 @@ class Loop:
         self._fence()
         while words[layout.CONDEMNED] == layout.STOP:
             time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
+        if self._is_taken_back():
+            self._skip(task_frame)
+            return
         body = self._take_parcel() if task_frame.by_reference else task_frame.body
         at = task_frame.payload_length
         action, trace = self._actions[task_frame.action], task_frame.trace
@@ -117,6 +121,13 @@ class Loop:
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, answer)
+
+    def _skip(self, task_frame: frame.TaskFrame) -> None:
+        """It has been taken back, because something before it took too long. The answer matters only where the
+        supervisor could not tell whether it had begun."""
+        if task_frame.by_reference:
+            self._take_parcel()
+        self._publish(frame.encode_skipped(task_frame.seq), layout.SKIP_NEWS + self._tasks.place)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[Status, bytes]:
         """Status and response. A task that is late is a timeout, even if the action swallowed the exception

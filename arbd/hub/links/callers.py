@@ -14,7 +14,7 @@ Calls that were under way when the first refusal came are not counted, as within
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 TRIAL: Final = 1
@@ -75,19 +75,25 @@ class Callers:
         return self._not_before if not self.are_trusted and now < self._not_before else math.inf
 
 
-def split(slots: int, links: Mapping[int, int], first: int) -> dict[int, int]:
+def split(slots: int, links: Mapping[int, int]) -> dict[int, int]:
     """Each link with its share of ``slots``; ``links``: what each may ask for at this moment.
 
-    What is left over goes to those that may ask for most: their polls may be under way, and a share that moves to
-    another link would be polled for twice. Among equals, to those from place ``first`` on, in a circle.
+    Nothing moves from one link to another: polls for it may be under way, and it would be polled for twice. What is new
+    goes to those that have least, what is gone is taken from those that have most.
     """
-    if not links:
-        return {}
-    share, rest = divmod(slots, len(links))
-    shares = dict.fromkeys(links, share)
-    if rest:
-        places = list(links)
-        turn = first % len(places)
-        for link in sorted(places[turn:] + places[:turn], key=links.__getitem__, reverse=True)[:rest]:
-            shares[link] += 1
+    shares = {link: max(0, has) for link, has in links.items()}
+    more = slots - sum(shares.values())
+    if shares and more > 0:
+        each, rest = divmod(more, len(shares))
+        fewest_first = sorted(shares, key=shares.__getitem__)
+        for place, link in enumerate(fewest_first):
+            shares[link] += each + (place < rest)
+    while more < 0:
+        shares[max(shares, key=shares.__getitem__)] -= 1
+        more += 1
     return shares
+
+
+def split_anew(slots: int, links: Collection[int]) -> dict[int, int]:
+    """The same, evenly, whatever they have: once in a while, so that none keeps what it makes no use of."""
+    return split(slots, dict.fromkeys(links, 0))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -24,10 +25,10 @@ import structlog
 from arbd.config import Settings
 from arbd.host import doorbell
 from arbd.host.fence import make_fence
-from arbd.hub.base import HubPort
+from arbd.hub.base import PATIENCE_S, HubPort
 from arbd.hub.grpc_unary import LinkOptions
 from arbd.hub.links import boot
-from arbd.hub.links.callers import TRIAL, Callers, split
+from arbd.hub.links.callers import TRIAL, Callers, split, split_anew
 from arbd.hub.links.handle import UNREADABLE, LinkHandle
 from arbd.hub.links.roster import Roster
 from arbd.hub.stats import LinkStats
@@ -36,7 +37,7 @@ from arbd.model import Outcome, Task
 _ROUNDS: Final = 4  # rounds over all links before the event loop gets its turn
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
 # Measured on two cores with two links and trivial tasks: 45 µs of CPU per task without it, 32 with it.
-_DOZE_S: Final = 0.002
+_DOZE_S: Final = 0.004
 _BUSY_RESULTS: Final = 8  # one at a time there is one
 _END_TIMEOUT_S: Final = 2.0
 
@@ -57,7 +58,6 @@ class LinkGroup:
         self._most_unacked = _QUEUE * options.max_submits
         self._past = LinkStats()  # of links that have ended
         self._next_result = 1
-        self._first = 0
         self._have_slots = False  # each link as many as it could ask for
         self._doze: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -78,6 +78,11 @@ class LinkGroup:
         total.state = next((state for state in ("up", "refused", "down") if state in states), "connecting")
         return total
 
+    @property
+    def patience_s(self) -> float:
+        """Longer while no link waits for slots: then a wake-up of the supervisor serves so many more tasks."""
+        return _DOZE_S if self._have_slots else PATIENCE_S
+
     async def start(self, port: HubPort) -> None:
         self._port = port
         self._outbox = port.outbox
@@ -89,7 +94,9 @@ class LinkGroup:
         self.set_count(self._first_count)
 
     def slots_changed(self) -> None:
-        if self._links:
+        if self._doze is not None:
+            self._look()  # the supervisor is awake anyway
+        elif self._links:
             self._share()
             self._wake()
 
@@ -171,7 +178,10 @@ class LinkGroup:
         self._news()
 
     def on_tick(self) -> None:
-        """A leader's pause may be over."""
+        """A leader's pause may be over; and a link that makes no use of its slots must not keep them from another."""
+        slots = [link.slots for link in self.active if not link.cell.is_held]
+        if slots and min(slots) <= 0 and max(slots) > 1:
+            self._allow(split_anew(sum(slots), self.callers.callers(time.monotonic())))
         self._news()
 
     # -- up: tasks and acknowledgements --------------------------------------------------------------------------
@@ -188,7 +198,7 @@ class LinkGroup:
         for turn in range(_ROUNDS):
             if not self._take_from(list(self._links.values())):
                 if turn and self._can_doze():
-                    self._doze = self._loop.call_later(_DOZE_S, self._look)
+                    self._doze = self._loop.call_later(self.patience_s, self._look)
                     break
                 for link in self._links.values():
                     link.cell.sleep()
@@ -201,8 +211,9 @@ class LinkGroup:
 
     def _can_doze(self) -> bool:
         """Whether to look again in a moment, and not be rung until then, because nothing would come of it sooner: the
-        hub is busy with earlier results, and no link waits for slots. A look that finds nothing ends it."""
-        return len(self._outbox) >= _BUSY_RESULTS and self._have_slots
+        hub is busy with earlier results, and no link waits for slots or no worker for tasks. A look that finds nothing
+        ends it."""
+        return len(self._outbox) >= _BUSY_RESULTS and (self._have_slots or not self._port.has_idle_worker())
 
     def _stop_dozing(self) -> None:
         if self._doze is not None:
@@ -217,7 +228,6 @@ class LinkGroup:
             self._outbox.ack(outcome)
         if tasks:
             self.taken += len(tasks)
-            self._first += 1
             self._port.on_tasks(tasks)
         return records
 
@@ -269,8 +279,10 @@ class LinkGroup:
         free = self._port.free_slots()
         if not self.callers.are_trusted:
             free = min(free, TRIAL)
-        shares = split(free, {number: self._links[number].slots for number in callers}, self._first)
         self._have_slots = free >= len(callers) * self._max_polls
+        self._allow(split(free, {number: self._links[number].slots for number in callers}))
+
+    def _allow(self, shares: Mapping[int, int]) -> None:
         for number, link in self._links.items():
             if link.is_leaving:
                 link.hold(not self.callers.are_trusted)

@@ -125,6 +125,11 @@ class ScaledLink:
             total.state = self._own.stats.state
         return total
 
+    @property
+    def patience_s(self) -> float:
+        """That of the one in use."""
+        return self._own.patience_s if self._valve.is_open else self._group.patience_s
+
     async def start(self, port: HubPort) -> None:
         self._port = port
         self._loop = asyncio.get_running_loop()

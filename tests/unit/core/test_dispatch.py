@@ -41,6 +41,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.open: set[int] = set()
         self.settled: list[int] = []
         self.offered: list[int] = []
+        self.renumbered: list[int] = []
         self.workers = 0
 
     # -- workers
@@ -121,6 +122,35 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.wait_first(assignment)
 
     @precondition(lambda self: any(self.sent.values()))
+    @rule(data=st.data(), ran_ns=runs, runs_one=st.booleans())
+    def take_back(self, data: st.DataObject, ran_ns: int, runs_one: bool) -> None:
+        """All but the one it runs, which is the first of them, unless its result has been collected."""
+        worker_id = self.any_busy_worker(data)
+        running, waiting = (
+            (self.sent[worker_id][:1], self.sent[worker_id][1:]) if runs_one else ([], self.sent[worker_id])
+        )
+        before = [assignment.seq for assignment in waiting]
+        self.dispatcher.take_back(worker_id, running[0].seq if running else 0, ran_ns)
+        self.renumbered += before
+        self.offered += [assignment.seq for assignment in waiting]
+        self.offered.sort()
+        self.sent[worker_id] = running
+        for assignment in reversed(waiting):
+            self.wait_first(assignment)
+        assert all(assignment.cost_ns >= ran_ns for assignment in running)
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def return_skipped(self, data: st.DataObject) -> None:
+        """It may be any task: one that this worker has, or one that was taken back from it and is elsewhere."""
+        worker_id = self.any_worker(data)
+        seq = data.draw(st.integers(1, len(self.offered) + 1))
+        self.dispatcher.return_skipped(worker_id, seq)
+        for assignment in [each for each in self.sent[worker_id] if each.seq == seq]:
+            self.sent[worker_id].remove(assignment)
+            self.wait_first(assignment)
+
+    @precondition(lambda self: any(self.sent.values()))
     @rule(data=st.data(), run_ns=st.none() | runs)
     def finish(self, data: st.DataObject, run_ns: int | None) -> None:
         worker_id = self.any_busy_worker(data)
@@ -172,7 +202,8 @@ class AnyInterleaving(RuleBasedStateMachine):
     def every_task_is_at_one_place(self) -> None:
         sent = [assignment.seq for each in self.sent.values() for assignment in each]
         waiting = [assignment.seq for assignment in self.backlog]
-        assert sorted(waiting + sent + self.settled) == self.offered == list(range(1, len(self.offered) + 1))
+        assert sorted(waiting + sent + self.settled + self.renumbered) == self.offered
+        assert self.offered == list(range(1, len(self.offered) + 1))
 
     @invariant()
     def the_dispatcher_agrees(self) -> None:
@@ -183,6 +214,10 @@ class AnyInterleaving(RuleBasedStateMachine):
         assert [worker_id for worker_id in range(self.workers + 2) if dispatcher.has_worker(worker_id)] == list(
             self.sent
         )
+        work_ns = sum(each.cost_ns for sent in self.sent.values() for each in sent)
+        idles = any(not self.sent[worker_id] for worker_id in self.open)
+        assert dispatcher.have_work_for(work_ns // max(1, len(self.sent))) is not idles
+        assert not dispatcher.have_work_for(work_ns // max(1, len(self.sent)) + 1)
         for worker_id, sent in self.sent.items():
             assert list(dispatcher.outstanding(worker_id).items()) == [(each.seq, each) for each in sent]
 
@@ -200,7 +235,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         for worker_id in list(self.sent):
             self.dispatcher.remove_worker(worker_id, 0)
         self.dispatcher.add_worker(self.workers + 1)
-        left = set(self.offered) - set(self.settled)
+        left = set(self.offered) - set(self.settled) - set(self.renumbered)
         while (chosen := self.dispatcher.next_assignment()) is not None:
             worker_id, assignment = chosen
             left.remove(assignment.seq)

@@ -47,14 +47,20 @@ def test_a_task_by_reference_round_trips(
 @given(seq=u64, run_ns=u64, cpu_ns=u64, status=st.sampled_from(STATUSES), body=st.binary())
 def test_a_result_round_trips(seq: int, run_ns: int, cpu_ns: int, status: Status, body: bytes) -> None:
     record = frame.encode_result(seq, run_ns, cpu_ns, status, body)
-    assert frame.decode_result(record) == (seq, run_ns, cpu_ns, status, False, body)
+    assert frame.decode_result(record) == (seq, run_ns, cpu_ns, status, False, body, False)
     assert len(record) == frame.RESULT_HEADER + len(body)
 
 
 @given(seq=u64, run_ns=u64, cpu_ns=u64, status=st.sampled_from(STATUSES))
 def test_a_result_by_reference_round_trips(seq: int, run_ns: int, cpu_ns: int, status: Status) -> None:
     record = frame.encode_result_reference(seq, run_ns, cpu_ns, status)
-    assert frame.decode_result(record) == (seq, run_ns, cpu_ns, status, True, b"")
+    assert frame.decode_result(record) == (seq, run_ns, cpu_ns, status, True, b"", False)
+
+
+@given(seq=u64)
+def test_a_skipped_task_is_told_by_its_number(seq: int) -> None:
+    got = frame.decode_result(frame.encode_skipped(seq))
+    assert (got.seq, got.skipped, got.by_reference) == (seq, True, False)
 
 
 def test_ready_is_a_result_of_no_task() -> None:
