@@ -53,7 +53,8 @@ class HubLink(Protocol):
 
     @property
     def patience_s(self) -> float:
-        """How long results may wait for each other while the hub is busy with earlier ones."""
+        """How long results may wait for each other while the hub is busy with earlier ones; 0 = not at all, because
+        one link sends any number of them at once."""
 
     @property
     def stats(self) -> LinkStats:

@@ -26,7 +26,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from arbd.hub.base import PATIENCE_S, HubPort
+from arbd.hub.base import HubPort
 from arbd.hub.channel import channel_options, open_channel, parse_url
 from arbd.hub.grpc_unary import LinkOptions
 from arbd.hub.pace import Backoff, TokenGate
@@ -64,7 +64,7 @@ class GrpcStreamLink:
         on_unimplemented: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.stats = LinkStats(protocol="stream")
-        self.patience_s = PATIENCE_S
+        self.patience_s = 0.0
         self._options = options
         self._target = parse_url(options.url, options.tls)
         self._log = logger if logger is not None else structlog.get_logger("arbd.hub")

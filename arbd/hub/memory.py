@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 
 from arbd.errors import InvariantError
-from arbd.hub.base import PATIENCE_S, HubPort
+from arbd.hub.base import HubPort
 from arbd.hub.board import Event, NewTask, Result, TaskBoard
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
@@ -132,7 +132,7 @@ class MemoryLink:
 
     def __init__(self, hub: MemoryHub, provider: str) -> None:
         self.stats = LinkStats()
-        self.patience_s = PATIENCE_S
+        self.patience_s = 0.0
         self._hub = hub
         self._provider = provider
         self._port: HubPort | None = None

@@ -6,8 +6,9 @@
 The supervisor says on the board that it sleeps, and looks once more, before it goes back to its event loop; a worker
 rings only then. While it collects, publishing a result costs a worker no system call.
 
-While results pile up before the hub it does not say that it sleeps, but *dozes*: it looks again after a millisecond.
-Measured on two cores: unary tasks/s 0.92 of the bare loop instead of 0.84, and 13 % more over the stream.
+While results pile up before the hub, or workers have enough in their rings, it does not say that it sleeps, but
+*dozes*: it looks again after a millisecond. Measured on two cores: unary tasks/s 0.92 of the bare loop instead of 0.84;
+over the stream, with tasks of 0.3 ms, 23 % more, and 87 µs of CPU per task in supervisor and hub instead of 147.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from arbd.supervisor.verdicts import Verdicts
 
 _BATCH: Final = 64  # results of one worker before the next one's turn
 _BUSY_RESULTS: Final = 8  # one at a time there is one, 5 ms tasks have two
+_DOZE_NS: Final = 1_000_000  # the shortest uvloop can measure
+_DOZE_S: Final = _DOZE_NS / 1e9
 _ROUNDS: Final = 4  # rounds over all workers before the event loop gets its turn
 
 _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
@@ -90,8 +93,8 @@ class Results:
         board[layout.SUPERVISOR_SLEEPING] = 0
         for turn in range(_ROUNDS):
             if self._collect_round() == 0:
-                if turn and self._can_doze():
-                    self._doze = self._loop.call_later(self._link.patience_s, self._collect_all)
+                if turn and (doze_s := self._doze_s()):
+                    self._doze = self._loop.call_later(doze_s, self._collect_all)
                     return
                 board[layout.SUPERVISOR_SLEEPING] = 1
                 self._fence()
@@ -100,11 +103,14 @@ class Results:
                 board[layout.SUPERVISOR_SLEEPING] = 0
         self._loop.call_soon(self._collect_all)
 
-    def _can_doze(self) -> bool:
-        """Whether to look again in a moment, and have nobody ring until then, because nothing would come of it sooner:
-        the hub is busy with earlier results, and workers have enough in their rings. A look that finds nothing ends it.
+    def _doze_s(self) -> float:
+        """When to look again, with nobody ringing until then, because nothing would come of it sooner: either the hub
+        is busy with earlier results, or the workers have enough to do. 0: only when rung. A look that finds nothing
+        ends it.
         """
-        return self._verdicts.unsettled >= _BUSY_RESULTS and self._dispatcher.is_ahead
+        if self._verdicts.unsettled >= _BUSY_RESULTS and self._dispatcher.is_ahead and self._link.patience_s:
+            return self._link.patience_s
+        return _DOZE_S if self._dispatcher.have_work_for(_DOZE_NS) else 0.0
 
     def _collect_round(self) -> int:
         """One turn of every worker that has something; how many records."""

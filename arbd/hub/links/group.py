@@ -36,7 +36,7 @@ from arbd.model import Outcome, Task
 
 _ROUNDS: Final = 4  # rounds over all links before the event loop gets its turn
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
-# Measured on two cores with two links and trivial tasks: 45 µs of CPU per task without it, 32 with it.
+# Measured on two busy cores with two links and trivial tasks: 45 µs of CPU per task without it, 33 with half, 30 with it.
 _DOZE_S: Final = 0.004
 _BUSY_RESULTS: Final = 8  # one at a time there is one
 _END_TIMEOUT_S: Final = 2.0
@@ -292,23 +292,24 @@ class LinkGroup:
 
     def _hand_out(self) -> None:
         """Give results to who has the fewest."""
-        while (link := self._receiver()) is not None and (outcome := self._outbox.take()) is not None:
+        numbers = self.callers.callers(time.monotonic())
+        links = [link for number in numbers if not (link := self._links[number]).is_damaged]
+        most = self._most_unacked if self.callers.are_trusted else TRIAL
+        while links:
+            link = min(links, key=_results_of)
+            if len(link.unacked) >= most or (outcome := self._outbox.take()) is None:
+                return
             if not link.give(outcome, self._next_result):
                 self._outbox.put_back(outcome)
                 return
             self._next_result += 1
-
-    def _receiver(self) -> LinkHandle | None:
-        most = self._most_unacked if self.callers.are_trusted else TRIAL
-        best = None
-        for number in self.callers.callers(time.monotonic()):
-            link = self._links[number]
-            if len(link.unacked) < most and not link.is_damaged:
-                best, most = link, len(link.unacked)
-        return best
 
     def _wake(self) -> None:
         """Ring who has to be; now, because a callback at the end of this turn would cost another turn of the loop."""
         self._fence()
         for link in self._links.values():
             link.ring_if_due()
+
+
+def _results_of(link: LinkHandle) -> int:
+    return len(link.unacked)

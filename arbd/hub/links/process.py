@@ -59,6 +59,7 @@ def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int
 
 async def _serve(told: boot.Boot, descriptors: boot.Descriptors, control: socket.socket, make_link: LinkMaker) -> None:
     mapping = memory.attach(descriptors.cell)
+    os.close(descriptors.cell)
     side = socket.socket(fileno=descriptors.side)
     side.setblocking(False)
     settings = told.settings
