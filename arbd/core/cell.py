@@ -36,16 +36,10 @@ class SupervisorCell:
         words[layout.RING_SIZE] = ring_bytes
         self._words = words
         task_at, result_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
-        self.tasks = Producer(
-            store, task_at, ring_bytes, words,
-            tail_word=layout.TASK_TAIL, head_word=layout.TASK_HEAD,
-            lengths=words[task_at // 8 : result_at // 8],
-        )  # fmt: skip
+        self.tasks = Producer(store, words, task_at, ring_bytes, tail_word=layout.TASK_TAIL, head_word=layout.TASK_HEAD)
         self.results = Consumer(
-            store, result_at, ring_bytes, words,
-            tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD,
-            lengths=words[result_at // 8 : (result_at + ring_bytes) // 8],
-        )  # fmt: skip
+            store, words, result_at, ring_bytes, tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD
+        )
 
     def worker_sleeps(self) -> bool:
         """Whether the worker must be rung. Load it only after a fence: see ``arbd.host.fence``."""
@@ -91,16 +85,10 @@ class WorkerCell:
         self._cancels_seen = 0
         self._cancelled: frozenset[int] = frozenset()
         task_at, result_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
-        self.tasks = Consumer(
-            store, task_at, ring_bytes, words,
-            tail_word=layout.TASK_TAIL, head_word=layout.TASK_HEAD,
-            lengths=words[task_at // 8 : result_at // 8],
-        )  # fmt: skip
+        self.tasks = Consumer(store, words, task_at, ring_bytes, tail_word=layout.TASK_TAIL, head_word=layout.TASK_HEAD)
         self.results = Producer(
-            store, result_at, ring_bytes, words,
-            tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD,
-            lengths=words[result_at // 8 : (result_at + ring_bytes) // 8],
-        )  # fmt: skip
+            store, words, result_at, ring_bytes, tail_word=layout.RESULT_TAIL, head_word=layout.RESULT_HEAD
+        )
 
     def is_taken_back(self) -> bool:
         """Whether the task popped last has been taken back."""

@@ -24,9 +24,12 @@ NEVER: Final = (1 << 64) - 1
 
 
 class SupervisorEnd:
-    """The supervisor's side: pops what comes up, pushes results down, says how much a link may ask for."""
+    """The supervisor's side: pops what comes up, pushes results down, says how much a link may ask for.
 
-    __slots__ = ("_rung_for", "_words", "down", "up")
+    It never reads a word of its own back: a link that has gone mad may have written there.
+    """
+
+    __slots__ = ("_allowed", "_rung_for", "_sleeps", "_words", "down", "is_held", "up")
 
     def __init__(self, store: ByteStore, words: memoryview, ring_bytes: int) -> None:
         words[layout.MAGIC] = layout.LINK_MAGIC_VALUE
@@ -34,30 +37,22 @@ class SupervisorEnd:
         words[layout.RING_SIZE] = ring_bytes
         self._words = words
         self._rung_for = 0
+        self._allowed = 0
+        self._sleeps = 0
+        self.is_held = False
         up_at, down_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
-        self.up = Consumer(
-            store, up_at, ring_bytes, words,
-            tail_word=layout.UP_TAIL, head_word=layout.UP_HEAD,
-            lengths=words[up_at // 8 : down_at // 8],
-        )  # fmt: skip
-        self.down = Producer(
-            store, down_at, ring_bytes, words,
-            tail_word=layout.DOWN_TAIL, head_word=layout.DOWN_HEAD,
-            lengths=words[down_at // 8 : (down_at + ring_bytes) // 8],
-        )  # fmt: skip
+        self.up = Consumer(store, words, up_at, ring_bytes, tail_word=layout.UP_TAIL, head_word=layout.UP_HEAD)
+        self.down = Producer(store, words, down_at, ring_bytes, tail_word=layout.DOWN_TAIL, head_word=layout.DOWN_HEAD)
         self.sleep()
 
     def allow(self, tasks: int) -> None:
         """How many tasks the link may have pushed in all."""
+        self._allowed = tasks
         self._words[layout.ALLOWED] = tasks
-
-    @property
-    def is_held(self) -> bool:
-        """It may make no calls."""
-        return bool(self._words[layout.HELD])
 
     def hold(self, held: bool) -> None:
         """Whether it may make no calls."""
+        self.is_held = held
         self._words[layout.HELD] = held
 
     def stop(self) -> None:
@@ -70,16 +65,16 @@ class SupervisorEnd:
 
     def sleep(self) -> None:
         """About to sleep: a fence and one more look at ``up`` must follow."""
-        self._words[layout.SUPERVISOR_SLEEPS] += 1
+        self._sleeps += 1
+        self._words[layout.SUPERVISOR_SLEEPS] = self._sleeps
 
     def must_ring(self, pushed: bool) -> bool:
         """Whether the link must be rung now, and then counts it as rung. Call it only after a fence.
 
         ``pushed``: there is something for it, other than that it may ask for more.
         """
-        words = self._words
-        sleeps = words[layout.LINK_SLEEPS]
-        if sleeps == self._rung_for or not (pushed or words[layout.ALLOWED] > words[layout.RING_ABOVE]):
+        sleeps = self._words[layout.LINK_SLEEPS]
+        if sleeps == self._rung_for or not (pushed or self._allowed > self._words[layout.RING_ABOVE]):
             return False
         self._rung_for = sleeps
         return True
@@ -115,16 +110,8 @@ class LinkEnd:
         self._rung_for = 0
         self.longest = layout.largest_record(ring_bytes)
         up_at, down_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
-        self.up = Producer(
-            store, up_at, ring_bytes, words,
-            tail_word=layout.UP_TAIL, head_word=layout.UP_HEAD,
-            lengths=words[up_at // 8 : down_at // 8],
-        )  # fmt: skip
-        self.down = Consumer(
-            store, down_at, ring_bytes, words,
-            tail_word=layout.DOWN_TAIL, head_word=layout.DOWN_HEAD,
-            lengths=words[down_at // 8 : (down_at + ring_bytes) // 8],
-        )  # fmt: skip
+        self.up = Producer(store, words, up_at, ring_bytes, tail_word=layout.UP_TAIL, head_word=layout.UP_HEAD)
+        self.down = Consumer(store, words, down_at, ring_bytes, tail_word=layout.DOWN_TAIL, head_word=layout.DOWN_HEAD)
 
     @property
     def allowed(self) -> int:

@@ -44,40 +44,36 @@ def check_ring_size(size: int) -> None:
         raise InvariantError(f"ring size must be a power of two of at least {MIN_RING_BYTES}, not {size}")
 
 
-class Producer:
-    """The pushing side. ``words`` are the control words; ``lengths`` is ``data`` seen as 64-bit words."""
+class _End:
+    """What both sides know: where the ring lies, in bytes, and which control words are its own.
 
-    __slots__ = (
-        "_base",
-        "_head_word",
-        "_lengths",
-        "_limit",
-        "_size",
-        "_store",
-        "_tail",
-        "_tail_word",
-        "_words",
-    )
+    ``words`` are all of the shared memory as 64-bit words; lengths of records are stored through them.
+    """
+
+    __slots__ = ("_base", "_head_word", "_lengths", "_size", "_store", "_tail_word", "_words")
 
     def __init__(
-        self,
-        store: ByteStore,
-        base: int,
-        size: int,
-        words: memoryview,
-        *,
-        tail_word: int,
-        head_word: int,
-        lengths: memoryview,
+        self, store: ByteStore, words: memoryview, base: int, size: int, *, tail_word: int, head_word: int
     ) -> None:
         check_ring_size(size)
         self._store = store
+        self._words = words
         self._base = base
         self._size = size
-        self._words = words
-        self._lengths = lengths
+        self._lengths = words[base // 8 : (base + size) // 8]
         self._tail_word = tail_word
         self._head_word = head_word
+
+
+class Producer(_End):
+    """The pushing side."""
+
+    __slots__ = ("_limit", "_tail")
+
+    def __init__(
+        self, store: ByteStore, words: memoryview, base: int, size: int, *, tail_word: int, head_word: int
+    ) -> None:
+        super().__init__(store, words, base, size, tail_word=tail_word, head_word=head_word)
         self._tail = int(words[tail_word])
         self._limit = int(words[head_word]) + size
 
@@ -128,30 +124,15 @@ class Producer:
         return self._tail + need <= self._limit
 
 
-class Consumer:
-    """The popping side; the arguments mirror ``Producer``'s."""
+class Consumer(_End):
+    """The popping side."""
 
-    __slots__ = ("_base", "_head", "_head_word", "_lengths", "_size", "_store", "_tail_word", "_words")
+    __slots__ = ("_head",)
 
     def __init__(
-        self,
-        store: ByteStore,
-        base: int,
-        size: int,
-        words: memoryview,
-        *,
-        tail_word: int,
-        head_word: int,
-        lengths: memoryview,
+        self, store: ByteStore, words: memoryview, base: int, size: int, *, tail_word: int, head_word: int
     ) -> None:
-        check_ring_size(size)
-        self._store = store
-        self._base = base
-        self._size = size
-        self._words = words
-        self._lengths = lengths
-        self._tail_word = tail_word
-        self._head_word = head_word
+        super().__init__(store, words, base, size, tail_word=tail_word, head_word=head_word)
         self._head = int(words[head_word])
 
     @property

@@ -35,18 +35,18 @@ class Ring:
         self.lengths = self.words[BASE // 8 :]
 
     def producer(self, life: Life | None = None) -> Producer:
-        store, words, lengths = self._views(life)
-        return Producer(store, BASE, self.size, words, tail_word=TAIL, head_word=HEAD, lengths=lengths)
+        store, words = self._views(life)
+        return Producer(store, words, BASE, self.size, tail_word=TAIL, head_word=HEAD)
 
     def consumer(self, life: Life | None = None) -> Consumer:
-        store, words, lengths = self._views(life)
-        return Consumer(store, BASE, self.size, words, tail_word=TAIL, head_word=HEAD, lengths=lengths)
+        store, words = self._views(life)
+        return Consumer(store, words, BASE, self.size, tail_word=TAIL, head_word=HEAD)
 
-    def _views(self, life: Life | None) -> tuple[ByteStore, memoryview, memoryview]:
+    def _views(self, life: Life | None) -> tuple[ByteStore, memoryview]:
         if life is None:
-            return self.store, self.words, self.lengths
-        mortal = tuple(Mortal(view, life) for view in (self.store, self.words, self.lengths))
-        return cast("tuple[ByteStore, memoryview, memoryview]", mortal)
+            return self.store, self.words
+        mortal = tuple(Mortal(view, life) for view in (self.store, self.words))
+        return cast("tuple[ByteStore, memoryview]", mortal)
 
     @property
     def used(self) -> int:
@@ -83,7 +83,8 @@ class Mortal:
 
     def __getitem__(self, where: Any) -> Any:
         self._life.spend_load()
-        return self._view[where]
+        found = self._view[where]
+        return Mortal(found, self._life) if isinstance(found, memoryview) else found
 
     def __setitem__(self, where: Any, value: Any) -> None:
         self._life.spend_store()

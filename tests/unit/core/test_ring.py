@@ -170,7 +170,7 @@ from arbd.host import memory
 fd, base, size, count = map(int, sys.argv[1:])
 mapping = memory.attach(fd)
 words = memory.words_of(mapping)
-producer = Producer(mapping, base, size, words, tail_word=0, head_word=8, lengths=words[base // 8 :])
+producer = Producer(mapping, words, base, size, tail_word=0, head_word=8)
 for number in range(count):
     record = (number.to_bytes(4, "big") * 400)[: 4 + number * 7919 % 1500]
     while not producer.push(record):
@@ -184,7 +184,7 @@ def test_two_processes_at_full_speed() -> None:
     fd = memory.create("test-ring", BASE + SIZE)
     mapping = memory.attach(fd)
     words = memory.words_of(mapping)
-    consumer = Consumer(mapping, BASE, SIZE, words, tail_word=TAIL, head_word=HEAD, lengths=words[BASE // 8 :])
+    consumer = Consumer(mapping, words, BASE, SIZE, tail_word=TAIL, head_word=HEAD)
     command = [sys.executable, "-c", _PRODUCER, *map(str, (fd, BASE, SIZE, count))]
     received = 0
     with subprocess.Popen(command, pass_fds=[fd]) as producer:
