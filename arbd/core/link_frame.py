@@ -113,7 +113,7 @@ def most_acks(longest: int) -> int:
 def decode_acks(record: bytes) -> tuple[int, ...]:
     """The numbers in a record."""
     count, rest = divmod(len(record) - _KIND.size, _ACK_BYTES)
-    if rest:
+    if rest or not count:
         raise LinkRecordError(f"a record of {len(record)} bytes holds no whole numbers")
     return Struct(f"<{count}Q").unpack_from(record, _KIND.size)
 

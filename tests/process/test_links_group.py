@@ -10,10 +10,10 @@ import struct
 
 import pytest
 import uvloop
-from hub_support import OK, Context, Log, ScriptedHub, Supervisor, eventually, running_link, tasks_once
+from hub_support import OK, Context, GetTask, Log, ScriptedHub, Supervisor, eventually, running_link, tasks_once
 from links_support import make_group, running, settings_for
 
-from arbd.core import link_frame
+from arbd.core import layout, link_frame
 from arbd.core.link_cell import LinkEnd
 from arbd.host import doorbell
 from arbd.hub.board import NewTask
@@ -36,6 +36,16 @@ def submit(hub: EmbeddedHub, count: int) -> list[str]:
     _, ids = hub.board.submit([NewTask("act", b"{}") for _ in range(count)], asyncio.get_running_loop().time())
     hub.submitted()
     return ids
+
+
+def tasks_from(moment: asyncio.Event, count: int) -> GetTask:
+    """Hand out so many tasks, once each, as soon as the event is set."""
+    tasks = tasks_once(*map(str, range(count)))
+
+    async def get_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
+        return await (tasks if moment.is_set() else tasks_once())(hub, request, context)
+
+    return get_task
 
 
 async def up(group: LinkGroup, count: int) -> None:
@@ -89,11 +99,8 @@ def test_results_of_a_link_that_is_killed_go_out_through_others() -> None:
                 await stuck.wait()
             return b""
 
-        async def get_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
-            return await (tasks if are_up.is_set() else tasks_once())(hub, request, context)
-
-        supervisor, are_up, tasks = Supervisor(), asyncio.Event(), tasks_once(*map(str, range(40)))
-        async with ScriptedHub(get_task, never) as hub:
+        supervisor, are_up = Supervisor(), asyncio.Event()
+        async with ScriptedHub(tasks_from(are_up, 40), never) as hub:
             log = Log()
             group = make_group(settings_for(hub.address), 2, log)
             async with running(group, supervisor):
@@ -142,8 +149,9 @@ def test_a_link_killed_with_results_it_has_not_sent_gives_all_of_them_back() -> 
         link_frame.encode_acks([12345]),
         link_frame.encode_task(Task("forged", "act"), 1000).record,  # nobody had asked for it
         link_frame.encode_failures({str(number): 1 for number in range(500)}),
+        link_frame.encode_acks([]),
     ],
-    ids=["unknown kind", "lengths", "no parcel", "acknowledges nothing", "too many tasks", "failures"],
+    ids=["unknown kind", "lengths", "no parcel", "no such result", "too many tasks", "failures", "no results"],
 )
 def test_a_mad_link_is_killed_and_replaced(record: bytes) -> None:
     async def scenario() -> None:
@@ -163,6 +171,54 @@ def test_a_mad_link_is_killed_and_replaced(record: bytes) -> None:
                 ids = submit(hub, 10)
                 await eventually(lambda: group.stats.accepted == 10)
                 assert sorted(task.id for task in supervisor.tasks) == sorted(ids)
+
+    uvloop.run(scenario())
+
+
+def test_a_link_that_writes_into_every_word_harms_itself_alone() -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor()
+        async with EmbeddedHub(HubOptions(lease_s=1.0)) as hub:  # one task may be given to the link that is stopped
+            log = Log()
+            group = make_group(settings_for(hub.address), 2, log)
+            async with running(group, supervisor):
+                await up(group, 2)
+                mad, good = group.active
+                os.kill(mad.pid, signal.SIGSTOP)
+                for word in range(layout.PAGE_WORDS):
+                    mad._words[word] = (1 << 64) - 1
+                doorbell.ring(group._bell)
+                ids = submit(hub, 100)
+                await eventually(lambda: mad not in group.active)
+                await eventually(lambda: set(ids) <= {task.id for task in supervisor.tasks})
+                await eventually(lambda: len(supervisor.outbox) == 0)
+                assert group.stats.accepted <= 200  # what it claimed to have done is forgotten
+                assert good in group.active
+                await up(group, 2)
+                assert log.events().count("link_ring_unreadable") == 1
+
+    uvloop.run(scenario())
+
+
+def test_a_result_for_a_link_whose_ring_is_damaged_goes_to_another() -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor(slots=0)
+        async with EmbeddedHub() as hub:
+            log = Log()
+            group = make_group(settings_for(hub.address), 1, log)
+            async with running(group, supervisor):
+                supervisor.slots = 1
+                group.slots_changed()
+                await up(group, 1)
+                mad = group.active[0]
+                os.kill(mad.pid, signal.SIGSTOP)
+                mad._words[layout.DOWN_HEAD] = 1 << 40
+                for number in range(3000):  # more than the ring has room for
+                    supervisor.outbox.append(Outcome(Task(str(number), "act", b"x" * 500), "success", OK))
+                group._most_unacked = 3000
+                group.results_ready()
+                await eventually(lambda: "link_ring_unreadable" in log.events())
+                await eventually(lambda: len(supervisor.outbox) == 0)
 
     uvloop.run(scenario())
 
@@ -203,11 +259,13 @@ def test_one_that_is_too_many_finishes_what_it_has() -> None:
             await release.wait()
             return b""
 
-        supervisor = Supervisor()
+        supervisor, are_up = Supervisor(), asyncio.Event()
         log = Log()
-        async with ScriptedHub(tasks_once(*map(str, range(20))), slow) as hub:
+        async with ScriptedHub(tasks_from(are_up, 20), slow) as hub:
             group = make_group(settings_for(hub.address), 2, log)
             async with running(group, supervisor):
+                await up(group, 2)
+                are_up.set()
                 await eventually(lambda: len(hub.results) == 20)
                 group.set_count(0)
                 assert group.active == []

@@ -30,6 +30,7 @@ from arbd.model import Outcome, Task
 UNREADABLE: Final = (RingCorruptError, LinkRecordError, OSError, ValueError)
 
 _BATCH: Final = 64
+_MOST_COUNTED: Final = 1 << 53  # whatever a link claims, sums of it are numbers that can be shown
 _MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those a hub invents
 
 
@@ -51,13 +52,14 @@ class LinkHandle:
         self.is_damaged = False
         self.has_news = False
         self.deaf_ticks = 0
-        self.seen_token_calls = (0, 0)
         self.started_at = time.monotonic()
         self._most_ever = 0
         self._may_exceed = 0  # a result's answer may bring a task, too, if it is allowed to
         self._piggyback = settings.hub_piggyback
         self._limit = max_receive(settings)
         self._failures: dict[str, int] = {}
+        self._token_calls = (0, 0)
+        self._failure_records = 0  # one a second, at most
         ring_bytes = settings.ring_size
         cell_fd = memory.create("arbd-link", layout.PAGE_BYTES + 2 * ring_bytes)
         self._mapping = memory.attach(cell_fd)
@@ -91,12 +93,12 @@ class LinkHandle:
                 tasks.append(link_frame.decode_task(record, self._take_parcel))
             elif kind == link_frame.ACKS:
                 acked += self._acked(link_frame.decode_acks(record))
-            elif kind == link_frame.STOPPED:
+            elif kind == link_frame.STOPPED and not self.has_stopped:
                 self.has_stopped = True
             elif kind == link_frame.FAILURES:
                 self._note_failures(link_frame.decode_failures(record))
             else:
-                raise LinkRecordError(f"a record is of the unknown kind {kind}")
+                raise LinkRecordError(f"a record of kind {kind} has no meaning here")
         return len(records)
 
     def _take_parcel(self) -> bytes:
@@ -114,9 +116,15 @@ class LinkHandle:
             raise LinkRecordError(f"result {error} was acknowledged, which it did not have") from error
 
     def _note_failures(self, failures: dict[str, int]) -> None:
-        if len(failures) > _MAX_FAILURES:
-            raise LinkRecordError(f"{len(failures)} kinds of failures were counted")
+        self._failure_records += 1
+        if len(failures) > _MAX_FAILURES or self._failure_records > 10 + 2 * (time.monotonic() - self.started_at):
+            raise LinkRecordError(f"{len(failures)} kinds of failures, or the same ones over and over")
         self._failures = failures
+
+    def news_of_token(self) -> tuple[bool, bool]:
+        """Whether the hub was found to accept its token, and whether it refused it, since this was asked last."""
+        before, self._token_calls = self._token_calls, self.cell.token_calls()
+        return self._token_calls[0] != before[0], self._token_calls[1] != before[1]
 
     # -- what goes down ----------------------------------------------------------------------------------------
 
@@ -134,7 +142,10 @@ class LinkHandle:
             self.cell.allow(allowed)
 
     def give(self, outcome: Outcome, number: int) -> bool:
-        """Hand a result over, to be in ``unacked`` until the hub has it; ``False`` if the link can take none now."""
+        """Hand a result over, to be in ``unacked`` until the hub has it; ``False`` if the link can take none now.
+
+        Raises one of ``UNREADABLE`` if its ring is damaged, or if there is no descriptor left for a large one.
+        """
         encoded = link_frame.encode_result(outcome, number, self._longest)
         down = self.cell.down
         if not down.has_room(len(encoded.record)):
@@ -196,10 +207,12 @@ class LinkHandle:
     @property
     def stats(self) -> LinkStats:
         """What it has counted."""
-        _, counters = self.cell.figures()
         stats = LinkStats(failures=Counter(self._failures), state=self.state)
-        for name, count in zip(COUNTERS, counters, strict=False):
-            setattr(stats, name, count)
+        if not self.is_damaged:
+            _, counters = self.cell.figures()
+            for name, count in zip(COUNTERS, counters, strict=False):
+                setattr(stats, name, min(count, _MOST_COUNTED))
+        stats.tasks = self.popped
         return stats
 
     @property

@@ -19,12 +19,14 @@ from arbd.config import Settings
 from arbd.hub.channel import Tls
 from arbd.hub.links.handle import LinkHandle
 from arbd.hub.pace import Backoff
+from arbd.hub.stats import LinkStats
 
 _RESTART_MIN_S: Final = 0.1
 _RESTART_MAX_S: Final = 10.0
 _STEADY_S: Final = 10.0
 _TICK_S: Final = 1.0
 _DEAF_TICKS: Final = 30  # looks of ours, not seconds: a daemon that was stopped has not looked either
+_END_TIMEOUT_S: Final = 2.0
 _MOST_PENDING: Final = 64  # timers to be cancelled at the end; those further back have rung long ago
 
 
@@ -57,6 +59,7 @@ class Roster:
         self._log = log
         self._owner = owner
         self._restart = Backoff(_RESTART_MIN_S, _RESTART_MAX_S, random.random)
+        self._past = LinkStats()  # of links that have ended
         self._next_number = 1
         self._ticker: asyncio.TimerHandle | None = None
         self._pending: deque[asyncio.TimerHandle] = deque(maxlen=_MOST_PENDING)
@@ -66,6 +69,16 @@ class Roster:
     def active(self) -> list[LinkHandle]:
         """Those that are not about to leave."""
         return [link for link in self.links.values() if not link.is_leaving]
+
+    def stats(self) -> LinkStats:
+        """The sum of all links, those that have ended included."""
+        total = LinkStats(links=[link.describe() for link in self.links.values()])
+        total.add(self._past)
+        states = {link.state for link in self.links.values()}
+        for link in self.links.values():
+            total.add(link.stats)
+        total.state = next((state for state in ("up", "refused", "down") if state in states), "connecting")
+        return total
 
     def open(self, bell: int) -> None:
         """``bell``: the doorbell that all links ring."""
@@ -82,22 +95,22 @@ class Roster:
             link.is_leaving = True
             self._owner.on_link_leaving(link)
 
-    async def close(self, timeout: float) -> None:
-        """Have every link leave; kill those that do not within ``timeout`` seconds."""
+    async def close(self) -> None:
+        """Have every link leave; kill those that do not do so soon."""
         self._is_closing = True
         for timer in (self._ticker, *self._pending):
             if timer is not None:
                 timer.cancel()
         for link in self.links.values():
             link.end()
-        await self._wait_gone(timeout)
+        await self._wait_gone()
         for link in self.links.values():
             link.kill()
-        await self._wait_gone(timeout)
+        await self._wait_gone()
 
-    async def _wait_gone(self, timeout: float) -> None:
+    async def _wait_gone(self) -> None:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(_END_TIMEOUT_S):
                 while self.links:
                     self.changed.clear()
                     await self.changed.wait()
@@ -131,6 +144,7 @@ class Roster:
         self._loop.remove_reader(link.pidfd)
         del self.links[link.number]
         self._owner.on_link_ended(link)
+        self._past.add(link.stats)
         status = link.bury()
         self.changed.set()
         if link.is_leaving or self._is_closing:

@@ -179,8 +179,9 @@ class ScaledLink:
         before, self._last = self._last, self._totals()
         second = self._last.since(before, idle=self._idle_looks / max(1, self._looks), links=self._autoscale.count)
         self._looks = self._idle_looks = 0
+        count_before = self._autoscale.count
         count = self._autoscale.look(second)
-        if count != self._group.count:
+        if count != count_before:
             self._log.info("links_scaled", links=count, tasks_per_s=second.tasks, idle=round(second.idle, 2))
             self._group.set_count(count)
         self._set_valve(is_open=not (count and self._group.callers.are_serving))

@@ -49,7 +49,7 @@ def test_a_result_comes_out_as_it_went_in(outcome: Outcome, number: int) -> None
     assert len(encoded.record) <= LONGEST
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=24))
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=24))
 def test_acknowledgements_come_out_as_they_went_in(numbers: list[int]) -> None:
     record = link_frame.encode_acks(numbers)
     assert link_frame.kind_of(record) == link_frame.ACKS
