@@ -74,7 +74,8 @@ THE ACTION REALLY RUNS, many thousands of times: give it a payload that may be r
 The hub is one of its own on this machine; your settings hold but for that hub, and no token is sent.
 
 Differences are judged by a Mann-Whitney test over the repeats. A change is recommended, or said to be slower, only if
-it is more than noise; that takes 5 repeats. Let nothing else run meanwhile; --plot needs pip install 'arbd[plot]'.
+it is more than noise; that takes 5 repeats, and 7 to find one change in a comparison of many runs. Let nothing else
+run meanwhile. --plot needs pip install 'arbd[plot]'.
 
 Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regression), 130 interrupted.""",
 )
@@ -105,7 +106,7 @@ Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regre
     help="How long to measure in each run.",
 )
 @click.option(
-    "--repeat", "repeats", type=click.IntRange(1, 25), default=5, show_default=True, help="How often, in turn."
+    "--repeat", "repeats", type=click.IntRange(1, 25), default=7, show_default=True, help="How often, in turn."
 )
 @click.option("--quick", is_flag=True, help="A smoke run of seconds: two points, once; its figures mean little.")
 @click.option("--out", metavar="FILE", help="Write everything as JSON: settings, machine, all samples.")
@@ -158,6 +159,8 @@ def _checked(options: Options) -> Record | None:
     for option, place in (("--out", options.out), ("--plot", options.plot)):
         if place is not None and not os.access(Path(place).absolute().parent, os.W_OK):
             raise click.BadParameter(f"cannot write into {Path(place).absolute().parent}", param_hint=option)
+    if options.out is not None and (Path(options.out).is_dir() or not _may_write(Path(options.out))):
+        raise click.BadParameter(f"{options.out} is not a file that can be written", param_hint="--out")
     if options.plot is not None:
         from arbd.tuning.plot import require
 
@@ -172,6 +175,10 @@ def _checked(options: Options) -> Record | None:
         raise click.BadParameter(f"{options.compare}: {error.strerror}", param_hint="--compare") from error
     except RecordError as error:
         raise click.BadParameter(f"{options.compare}: {error}", param_hint="--compare") from error
+
+
+def _may_write(path: Path) -> bool:
+    return not path.exists() or os.access(path, os.W_OK)
 
 
 def _request(
@@ -237,7 +244,8 @@ def _conclude(
 def _write(record: Record, options: Options) -> None:
     from arbd.tuning.record import encode
 
-    if options.out is not None:
+    # Interrupted before the first sample: what an earlier benchmark wrote is worth more.
+    if options.out is not None and (record.measurements or not Path(options.out).exists()):
         Path(options.out).write_bytes(encode(record))
     if options.plot is not None and record.measurements:
         from arbd.tuning.plot import draw
@@ -260,7 +268,10 @@ def _print(record: Record, recommendation: Recommendation | None) -> None:
         click.echo("Nothing is recommended.")
         return
     click.echo()
-    click.echo("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
+    if not recommendation.is_against_today:
+        click.echo("The best of what was asked for; the settings of today were not measured:")
+    else:
+        click.echo("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
     for line in report.snippet(recommendation):
         click.echo(f"  {line}")
 

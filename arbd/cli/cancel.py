@@ -48,7 +48,11 @@ async def _cancel(hub: str, task_ids: Sequence[str], as_json: bool) -> int:
     fates = []
     async with HubClient(hub, token=os.environ.get("PROVIDER_AUTH_TOKEN", "")) as client:
         for task_id in task_ids:
-            fates.append(fate := await _fate(client, task_id))
+            try:
+                fate = await _fate(client, task_id)
+            except HubError as error:
+                raise HubError(error.code, f"hub {hub}: {error.details}; is it running?") from error
+            fates.append(fate)
             click.echo(msgspec.json.encode({"id": task_id, "fate": fate}) if as_json else f"{task_id} {fate}")
     return EXIT_OK if set(fates) == {"cancelled"} else EXIT_FAILURE
 

@@ -65,9 +65,7 @@ With --wait the exit code is 0 if every task succeeded, else 1.""",
 @click.option("--timeout", "timeout_s", type=KindType("seconds", seconds(0, 86_400)), help="Wait no longer than that.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--provider", default="", help="Only this provider may have the tasks.")
-@click.option(
-    "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="The higher one first.  [default: 0]"
-)
+@click.option("--priority", type=_PRIORITIES, default=0, help="The higher one first.  [default: 0]")
 @hub_option
 @click.pass_context
 def command(

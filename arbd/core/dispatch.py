@@ -10,15 +10,16 @@ then first come, first served. What comes back from a worker comes before its eq
   enough that the worker never idles while the link fetches the next task, so several 50 µs tasks wait in a ring,
   and one 5 ms task does.
 
-Behind longer tasks nothing waits in a ring, because a ring cannot be taken back: there a few tasks wait in the backlog
-(the *reserve*), and go to whichever worker is free first. When tasks take longer than ``RESERVE_NS`` nothing waits at
-all, because the hub call that it would save is too small a part of them.
+Behind longer tasks nothing waits in a ring, because taking it back is for the exception: there a few tasks wait in the
+backlog (the *reserve*), and go to whichever worker is free first. When tasks take longer than ``RESERVE_NS`` nothing
+waits at all, because the hub call that it would save is too small a part of them.
 
 How long an action takes is learned per action from its runs: up at once, down slowly, so that one slow run stops
 tasks from piling up behind the next. An action never seen counts as long.
 
-Invariants: each task offered comes back exactly once, from ``finish``, as a ``Loss`` or from ``drop_backlog``; a
-sequence number is never used twice; ``free_slots`` is exact at every moment and costs O(1), amortised.
+Invariants: each task offered comes back exactly once, from ``finish``, as a ``Loss`` or from ``take_back``,
+``withdraw`` or ``drop_backlog``; no worker sees a sequence number twice; ``free_slots`` is exact at every moment and
+costs O(1), amortised.
 """
 
 from __future__ import annotations
@@ -81,7 +82,6 @@ class Dispatcher:
         self._mean_ns = _UNKNOWN_NS
         self._counted_mean_ns = self._mean_ns
         self._room = 0
-        self._load_ns = 0
         self._reserve = 0
         self._next_seq = 1
 
@@ -108,7 +108,6 @@ class Dispatcher:
         """A worker is gone. The task it was running is lost; those it had not begun wait again, before their equals."""
         worker = self._workers.pop(worker_id)
         self._room -= worker.room
-        self._load_ns -= worker.load_ns
         self._forget_openings(worker_id)
         running = worker.outstanding.pop(running_seq, None)
         waiting = list(worker.outstanding.values())
@@ -149,45 +148,46 @@ class Dispatcher:
         assignment.cost_ns = self._estimate_ns.get(assignment.task.action, _UNKNOWN_NS)
         worker.outstanding[assignment.seq] = assignment
         worker.load_ns += assignment.cost_ns
-        self._load_ns += assignment.cost_ns
         self._recount(worker)
         return worker_id, assignment
 
     def undo(self, worker_id: int, assignment: Assignment) -> None:
-        """The worker does not begin it after all: it waits again, first in line."""
+        """The worker's ring had no room for it after all: it waits again, first in line."""
         self._settle(worker_id, self._workers[worker_id], assignment.seq)
         self._backlog.appendleft(assignment, assignment.task.priority)
 
     def return_skipped(self, worker_id: int, seq: int) -> None:
         """The worker has not begun this task, and will not: it waits again, unless it does so already."""
-        assignment = self._workers[worker_id].outstanding.get(seq) if worker_id in self._workers else None
-        if assignment is not None:
-            self.undo(worker_id, assignment)
+        worker = self._workers.get(worker_id)
+        if worker is not None and seq in worker.outstanding:
+            self._wait_again(self._settle(worker_id, worker, seq))
 
-    def take_back(self, worker_id: int, running_seq: int, ran_ns: int) -> None:
+    def take_back(self, worker_id: int, running_seq: int, ran_ns: int) -> list[Assignment]:
         """All that this worker has wait again, before their equals, but for the task it is running, and has been for
-        ``ran_ns``: nothing more waits behind that one.
-
-        They get new numbers, because the worker will say of the old ones that it has skipped them, and by then it may
-        have been given the same tasks again.
+        ``ran_ns``: nothing more waits behind that one. Those that were cancelled come back instead.
         """
         worker = self._workers[worker_id]
         running = worker.outstanding.pop(running_seq, None)
         waiting = list(worker.outstanding.values())
         worker.outstanding.clear()
-        self._load_ns -= worker.load_ns
         worker.load_ns = 0
         if running is not None:
             worker.outstanding[running_seq] = running
             worker.load_ns = running.cost_ns = max(running.cost_ns, ran_ns)
-            self._load_ns += worker.load_ns
             self._learn_at_least(running.task.action, ran_ns)
         elif worker.open and worker_id not in self._idle:
             self._idle.append(worker_id)
         self._recount(worker)
         for assignment in reversed(waiting):
-            assignment.seq = self._number()
-            self._backlog.appendleft(assignment, assignment.task.priority)
+            if not assignment.cancelled:
+                self._wait_again(assignment)
+        return [assignment for assignment in waiting if assignment.cancelled]
+
+    def _wait_again(self, assignment: Assignment) -> None:
+        """With a new number: the worker may say of the old one that it has skipped it, when it has been given the same
+        task again; and its page may name the old one."""
+        assignment.seq = self._number()
+        self._backlog.appendleft(assignment, assignment.task.priority)
 
     def finish(self, worker_id: int, seq: int, run_ns: int | None) -> Assignment | None:
         """A worker is done with a task; ``None`` if it no longer has it, because a verdict was given before.
@@ -224,7 +224,6 @@ class Dispatcher:
     def _settle(self, worker_id: int, worker: _Worker, seq: int) -> Assignment:
         assignment = worker.outstanding.pop(seq)
         worker.load_ns -= assignment.cost_ns
-        self._load_ns -= assignment.cost_ns
         if not worker.outstanding and worker.open:
             self._idle.append(worker_id)
         self._recount(worker)
@@ -296,12 +295,16 @@ class Dispatcher:
         return max(0, min(self._prefetch + 1 - sent, -(-cover_left // mean)))
 
     def have_work_for(self, duration_ns: int) -> bool:
-        """Whether workers have enough to do for that long, as far as can be told: none idles, and the mean has."""
-        return not self._idle and self._load_ns >= duration_ns * max(1, len(self._workers))
+        """Whether each worker has enough waiting in its ring for that long, as far as can be told."""
+        return not self._idle and all(
+            worker.load_ns - next(iter(worker.outstanding.values())).cost_ns >= duration_ns
+            for worker in self._workers.values()
+            if worker.outstanding
+        )
 
     @property
-    def is_ahead(self) -> bool:
-        """Whether several tasks may wait in each ring, so that no worker idles if it gets the next a little later."""
+    def has_short_tasks(self) -> bool:
+        """Whether tasks are so short that several may wait in each ring."""
         return self._counted_mean_ns <= COVER_NS // 4
 
     # -- looking ---------------------------------------------------------------------------------------

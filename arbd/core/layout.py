@@ -16,7 +16,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     4     RESULT_HEAD       supervisor  bytes ever popped from it
     5     CONDEMNED         supervisor  STOP: begin no further task, you will be killed; LEAVE: exit when idle
     6     WORKER_SLEEPING   worker      1: asleep on its doorbell, or about to be: ring it
-    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun last, and when (CLOCK_MONOTONIC); 0: it is finished,
+    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun (or skipped) last, and when, CLOCK_MONOTONIC; 0: it is done,
                                         and its answer waits for room
     8     TASKS_DONE, BUSY_NS, CPU_NS   worker: totals since it started
     9     CANCELS           supervisor  how many of its tasks were ever cancelled
@@ -122,7 +122,8 @@ LEAVE: Final = 2
 SUPERVISOR_SLEEPING: Final = 0
 NEWS: Final = 1 * LINE  # of slot 0; one line for each slot, because all workers store there at the same time
 READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered,
-SKIP_NEWS: Final = 1 << 62  # or this plus the place in the ring of a task that was skipped, and may come again
+SKIP_NEWS: Final = 1 << 62  # or, for a task that was skipped, this plus so much for each worker id before its own,
+SKIP_NEWS_WORKER: Final = 1 << 40  # plus the place in its ring
 
 # A seat of a ledger, as indices into its words.
 SEAT_WORDS: Final = 8 * LINE

@@ -6,8 +6,8 @@
                               after the grace, its worker is killed, as for a deadline: CANCELLED
     has its outcome        ─> nothing: the outcome stands
 
-A ring cannot be taken back, so the worker looks: before each task, and when it is signalled. A signal that comes when
-another task runs is ignored there.
+The ring is the worker's to read, so the worker looks: before each task, and when it is signalled. A signal that comes
+when another task runs is ignored there.
 """
 
 from __future__ import annotations

@@ -85,10 +85,10 @@ class Drain:
 
     def _kill_the_rest(self) -> None:
         self._pool.stop_replacing()
-        self._intake.close()
         for worker in list(self._pool.workers.values()):
             if self._dispatcher.has_worker(worker.id) and self._dispatcher.outstanding(worker.id):
                 self._abort(worker)
+        self._intake.close()  # after the workers: one may have said of a task that it has skipped it
 
     def _abort(self, worker: Worker) -> None:
         """Also for a worker that is dying already: nobody waits for its end, which would settle for what it had."""

@@ -16,6 +16,7 @@ from typing import Final
 from arbd.config import Settings
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.outbox import Outbox
+from arbd.core.ring import RingCorruptError
 from arbd.description import ActionInfo, Description
 from arbd.model import Task
 from arbd.response import ProviderResponse, aborted, action_not_found, cancelled, error, expired, payload_too_large
@@ -65,7 +66,10 @@ class Intake:
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self._watch.set_shortest(min(self._timeouts.values(), default=default))
         for assignment in self._dispatcher.drop_backlog():
-            self.on_task(assignment.task)
+            if assignment.cancelled:
+                self._verdicts.give(assignment.task, cancelled(assignment.task.action))
+            else:
+                self.on_task(assignment.task)
 
     def free_slots(self) -> int:
         """How many more tasks could start soon; none while too many results wait for the hub."""
@@ -127,16 +131,26 @@ class Intake:
             if (refusal := self._late_refusal(assignment)) is not None:
                 dispatcher.finish(worker_id, assignment.seq, None)
                 self._verdicts.give(assignment.task, refusal)
-            elif self._pool.send(worker_id, assignment):
+            elif self._send(worker_id, assignment):
                 sent.add(worker_id)
                 shortest = min(shortest, assignment.timeout)
             else:
-                dispatcher.undo(worker_id, assignment)
                 break  # the next result makes room, and pumps again
         if sent:
             self._pool.wake(sent)
             self._watch.on_dispatch(shortest)  # while the worker wakes up
             self._relief.on_dispatch(sent)
+
+    def _send(self, worker_id: int, assignment: Assignment) -> bool:
+        """Whether it is in the worker's ring; if not, it waits again."""
+        try:
+            if self._pool.send(worker_id, assignment):
+                return True
+        except RingCorruptError as error:
+            self._dispatcher.close_worker(worker_id)
+            self._pool.give_up(self._pool.workers[worker_id], "task_ring_unreadable", str(error))
+        self._dispatcher.undo(worker_id, assignment)
+        return False
 
     def _late_refusal(self, assignment: Assignment) -> ProviderResponse | None:
         """What may have changed while it waited, here or at a worker that died with it in its ring."""
@@ -145,8 +159,10 @@ class Intake:
             return cancelled(task.action)
         if task.action not in self._timeouts:
             return self._not_found(task)  # a reload has taken its action away
-        if task.deadline != math.inf and task.deadline <= time.monotonic():
-            return expired(task.action)
+        if task.deadline != math.inf:
+            if task.deadline <= time.monotonic():
+                return expired(task.action)
+            assignment.timeout = self._timeout_of(task)  # less than when it was offered
         return None
 
     def close(self) -> None:

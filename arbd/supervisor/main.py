@@ -206,7 +206,7 @@ class Daemon:
         watch = Watch(settings.kill_grace, dispatcher, pool)
         hold = Hold(limits, pool, dispatcher, link)
         started.callback(hold.close)
-        relief = Relief(dispatcher, pool)
+        relief = Relief(dispatcher, pool, verdicts)
         cancels = Cancels(settings.kill_grace, dispatcher, pool, watch, verdicts)
         intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold, cancels, relief)
         results = Results(pool, dispatcher, verdicts, link, bell=bell, pump=intake.pump, max_result=settings.max_result)

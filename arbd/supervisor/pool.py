@@ -47,7 +47,7 @@ class Worker:
         self.state = State.STARTING
         self.booted = False
         self.boot_timer: asyncio.TimerHandle | None = None
-        self.damaged = False  # its result ring cannot be read
+        self.damaged = False  # one of its rings cannot be used
         self.pid = 0
         self.spawned_at_ns = time.monotonic_ns()
         self._pidfd = -1
@@ -243,6 +243,13 @@ class Pool:
         worker.stop_boot_timer()
         worker.kill()
 
+    def give_up(self, worker: Worker, event: str, reason: str) -> None:
+        """Its memory holds what cannot be: end it, and nobody can tell any more which of its tasks had run."""
+        self._log.error(event, worker=worker.slot, pid=worker.pid, reason=reason)
+        worker.damaged = True
+        if worker.state in (State.STARTING, State.SERVING, State.RETIRING):
+            self.kill(worker)
+
     # -- what the zygote and the rings say -------------------------------------------------------------
 
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
@@ -315,7 +322,10 @@ class Pool:
     # -- tasks -----------------------------------------------------------------------------------------
 
     def send(self, worker_id: int, assignment: Assignment) -> bool:
-        """Put a task into a worker's ring; ``False`` if the ring has no room. ``wake`` must follow."""
+        """Put a task into a worker's ring; ``False`` if the ring has no room. ``wake`` must follow.
+
+        Raises ``RingCorruptError`` if the worker wrote there what cannot be.
+        """
         worker = self.workers[worker_id]
         return worker.push(assignment, worker.zygote.numbers[assignment.task.action])
 

@@ -26,7 +26,9 @@ from arbd.core import dispatch
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
+from arbd.response import cancelled
 from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.verdicts import Verdicts
 
 _LOOK_S: Final = 0.01
 
@@ -34,9 +36,10 @@ _LOOK_S: Final = 0.01
 class Relief:
     """See the module. ``collect`` takes all of a worker's results; ``pump`` sends what can be sent."""
 
-    def __init__(self, dispatcher: Dispatcher, pool: Pool) -> None:
+    def __init__(self, dispatcher: Dispatcher, pool: Pool, verdicts: Verdicts) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
+        self._verdicts = verdicts
         self._fence = make_fence()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +70,7 @@ class Relief:
             self.relieve(worker)
         if slow:
             self._pump()
-        if len(crowded) > len(slow):
+        if self._timer is None and len(crowded) > len(slow):  # what was pumped may have set it
             self._timer = self._loop.call_later(_LOOK_S, self._look)
 
     def _crowded(self) -> list[Worker]:
@@ -93,4 +96,5 @@ class Relief:
         self._collect(worker)
         if worker.state is before:  # its ring was readable
             ran_ns = time.monotonic_ns() - running.since_ns if running.since_ns else 0
-            self._dispatcher.take_back(worker.id, running.seq, ran_ns)
+            for assignment in self._dispatcher.take_back(worker.id, running.seq, ran_ns):
+                self._verdicts.give(assignment.task, cancelled(assignment.task.action))

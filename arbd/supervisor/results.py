@@ -108,7 +108,7 @@ class Results:
         is busy with earlier results, or the workers have enough to do. 0: only when rung. A look that finds nothing
         ends it.
         """
-        if self._verdicts.unsettled >= _BUSY_RESULTS and self._dispatcher.is_ahead and self._link.patience_s:
+        if self._verdicts.unsettled >= _BUSY_RESULTS and self._dispatcher.has_short_tasks and self._link.patience_s:
             return self._link.patience_s
         return _DOZE_S if self._dispatcher.have_work_for(_DOZE_NS) else 0.0
 
@@ -151,18 +151,17 @@ class Results:
             for record in records:
                 self._accept(worker, record)
         except _UNREADABLE as exc:
-            self._log.error("result_ring_unreadable", worker=worker.slot, pid=worker.pid, reason=str(exc))
-            worker.damaged = True
             if self._dispatcher.has_worker(worker.id):
                 self._dispatcher.close_worker(worker.id)
-            if worker.state in (State.STARTING, State.SERVING, State.RETIRING):
-                self._pool.kill(worker)
+            self._pool.give_up(worker, "result_ring_unreadable", str(exc))
             return 0
         return len(records)
 
     def _accept(self, worker: Worker, record: bytes) -> None:
         result = frame.decode_result(record)
         if result.seq == frame.READY_SEQ:
+            if worker.state not in (State.STARTING, State.CONDEMNED):
+                raise RingCorruptError("a worker that serves says once more that it is ready")
             self._pool.on_ready(worker)
             return
         if result.skipped:

@@ -132,6 +132,7 @@ class Bench:
             ),
             own=self._own,
             baseline=self._space.baseline,
+            current=self._space.current,
             measurements=self._sweep.measurements if self._sweep else [],
             complete=self._is_complete,
             load_before=round(self._load_before, 2),

@@ -56,12 +56,14 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """``cautions``: what else differs between the two. ``only_*``: points that have no counterpart."""
+    """``cautions``: what else differs between the two. ``only_*``: points that have no counterpart.
+    ``can_tell``: at some common point, if any, there are samples enough for a difference to be more than noise."""
 
     cautions: list[str]
     rows: list[Row]
     only_old: list[Point]
     only_new: list[Point]
+    can_tell: bool = True
 
     @property
     def is_slower(self) -> bool:
@@ -127,6 +129,8 @@ def compare(old: Record, new: Record) -> Comparison:
         rows=rows,
         only_old=[point for point in then if point not in now],
         only_new=[point for point in now if point not in then],
+        can_tell=not common
+        or any(smallest_p(len(then[point].samples), len(now[point].samples)) <= FALSE_DISCOVERIES for point in common),
     )
 
 

@@ -51,11 +51,13 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Seconds of wall clock for each call, of CPU for all; or the response of the call that failed."""
+    """Seconds of wall clock for each call, of CPU for all; or the response of the call that failed, after so many
+    that ``succeeded``."""
 
     wall_s: list[float] = []
     cpu_s: float = 0.0
     failure: dict[str, Any] | None = None
+    succeeded: int = 0
 
 
 def measure(request: Request, environment: Mapping[str, str]) -> OwnTime:
@@ -91,7 +93,8 @@ def told(response: Mapping[str, Any]) -> str:
 
 def _judge(request: Request, answer: Answer) -> OwnTime:
     if answer.failure is not None:
-        raise ActionError(f"action {request.action!r} fails with this payload: {told(answer.failure)}")
+        after = f", after {answer.succeeded} calls that succeeded" if answer.succeeded else ""
+        raise ActionError(f"action {request.action!r} fails with this payload{after}: {told(answer.failure)}")
     ascending = sorted(answer.wall_s)
     own = OwnTime(
         calls=len(ascending),
@@ -154,7 +157,8 @@ def _answer(request: Request) -> Answer:
     while end_at is None or _goes_on(len(watch.wall_s), end_at):
         status, response = execute(context, task, time.monotonic() + request.timeout_s)
         if status != "success":
-            return Answer(failure=msgspec.json.decode(response))
+            succeeded = 0 if end_at is None else len(watch.wall_s) + 1  # and the one to warm up
+            return Answer(failure=msgspec.json.decode(response), succeeded=succeeded)
         if end_at is None:
             watch.forget()
             end_at = time.monotonic() + request.duration_s

@@ -46,10 +46,12 @@ _AROUND_ACTION_S: Final = 10e-6  # a worker's own time for a task
 
 
 class Space(msgspec.Struct, frozen=True):
-    """Everything that may be tried: values by dimension, and the point to begin from."""
+    """Everything that may be tried: values by dimension, the point to begin from, and the settings of today, which are
+    that point unless other values were asked for."""
 
     baseline: Point
     values: dict[str, list[Any]]
+    current: Point | None = None
 
 
 def worker_counts(cpus: int) -> list[int]:
@@ -82,7 +84,7 @@ def space(current: Point, asked: Mapping[str, Sequence[Any]], cpus: int) -> Spac
         found = list(asked[name]) if name in asked else [*usual[name], now]
         values[name] = list(dict.fromkeys(found if name == "protocol" else sorted(found)))
         begin[name] = now if now in found else found[0]
-    return Space(_valid(Point(**begin)), values)
+    return Space(_valid(Point(**begin)), values, _valid(current))
 
 
 def stages(of: Space, *, full: bool) -> list[tuple[str, ...]]:

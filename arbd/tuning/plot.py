@@ -24,6 +24,7 @@ SUFFIXES: Final = (".png", ".svg")
 _COLOURS: Final = {"stream": "#1b6ca8", "unary": "#c8553d"}
 _SIZE_INCHES: Final = (13.0, 4.6)
 _DPI: Final = 150
+_LEAST_STEP: Final = 1.2  # between two numbers of workers that are both written there
 _FEW_WORKERS: Final = 12  # beyond that, doublings get the same distance
 
 
@@ -110,11 +111,14 @@ def _label(axes: Axes, title: str, unit: str, workers: Sequence[int], *, log: bo
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="y", which="minor", labelsize=7)
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.05)  # room for a marker at the top
         axes.yaxis.set_major_formatter("{x:,.0f}")
-    if workers[-1] > _FEW_WORKERS:
+    if is_wide := workers[-1] > _FEW_WORKERS:
         axes.set_xscale("log", base=2)
-    axes.set_xticks(workers, [str(count) for count in workers])
+    # Where doublings have the same distance, 65 would be written over 64.
+    before = [0, *workers]
+    crowded = [is_wide and count < _LEAST_STEP * last for last, count in zip(before, workers, strict=False)]
+    axes.set_xticks(workers, ["" if near else str(count) for near, count in zip(crowded, workers, strict=True)])
     axes.set_xticks([], minor=True)
     axes.margins(x=0.15)
     axes.grid(visible=True, alpha=0.3)

@@ -99,8 +99,9 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One benchmark. ``baseline`` is the point that the settings of today mean; ``complete``: it was not cut short;
-    ``load_before``: the load average of the last minute before it began."""
+    """One benchmark. ``baseline`` is the point it began from; ``complete``: it was not cut short; ``load_before``: the
+    load average of the last minute before it began; ``current``: the point that the settings of today mean, the
+    baseline unless other values were asked for (then it was not measured)."""
 
     created_at: str  # ISO 8601, UTC
     machine: Machine
@@ -110,6 +111,7 @@ class Record(msgspec.Struct, frozen=True):
     measurements: list[Measurement]
     complete: bool = True
     load_before: float = 0.0
+    current: Point | None = None
     format: int = FORMAT
 
 

@@ -34,6 +34,7 @@ class Recommendation(msgspec.Struct, frozen=True):
 
     point: Point
     is_change: bool
+    is_against_today: bool  # the settings of today were measured
     reasons: dict[str, str]
     settings: dict[str, str | int | bool]
 
@@ -56,7 +57,8 @@ def recommend(record: Record) -> Recommendation | None:
     return Recommendation(
         point=chosen,
         is_change=chosen != record.baseline,
-        reasons=dict(_reasons(good, chosen, record.baseline)),
+        is_against_today=_today(record) == record.baseline,
+        reasons=dict(_reasons(good, chosen, record.baseline, _today(record))),
         settings={plan.SETTINGS[name]: _value(record, name, getattr(chosen, name)) for name in _dimensions(record)},
     )
 
@@ -109,6 +111,8 @@ def comparison_notes(comparison: Comparison) -> Iterator[str]:
     """What a reader must know beside them."""
     for caution in comparison.cautions:
         yield f"not the same: {caution}"
+    if not comparison.can_tell:
+        yield "too few samples to tell slower from noise, so nothing is found; use --repeat 5 or more, both times"
     for point in comparison.only_old:
         yield f"only in the older one: {show_point(point)}"
     for point in comparison.only_new:
@@ -133,18 +137,24 @@ def show_time(seconds: float) -> str:
 # -- recommendation --------------------------------------------------------------------------------------------------
 
 
-def _reasons(good: Measured, chosen: Point, baseline: Point) -> Iterator[tuple[str, str]]:
+def _today(record: Record) -> Point:
+    """The settings of today; a file of an older arbd knows the baseline only."""
+    return record.current or record.baseline
+
+
+def _reasons(good: Measured, chosen: Point, baseline: Point, today: Point) -> Iterator[tuple[str, str]]:
     seen = against(good, chosen)
     for name in plan.DIMENSIONS:
+        kept = "as it is" if getattr(chosen, name) == getattr(today, name) else "as asked for"
         rivals = [point for point in seen if _differs_only_in(name, point, chosen)]
         if getattr(chosen, name) != getattr(baseline, name):
             rival = next((point for point in rivals if getattr(point, name) == getattr(baseline, name)), baseline)
             yield name, f"{1 / seen[rival].ratio:.2f} times the tasks/s of {_short(name, rival)}, more than noise"
         elif rivals:
             rival = max(rivals, key=lambda point: throughput(good[point]))
-            yield name, f"as it is: {_short(name, rival)} {_seen(seen[rival])}"
+            yield name, f"{kept}: {_short(name, rival)} {_seen(seen[rival])}"
         else:
-            yield name, "as it is: nothing else was tried"
+            yield name, f"{kept}: nothing else was tried"
 
 
 def _seen(change: Change) -> str:

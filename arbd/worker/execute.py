@@ -138,10 +138,9 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
 
 
 def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
-    try:
-        step = context.steps[task.action]
-    except KeyError:
+    if task.action not in context.actions:
         return action_not_found(task.action, list(context.actions))
+    step = context.steps[task.action]
     if step.admit is not None:
         limits = step.admit(deadline)
         if limits and limits.get("rate_limited"):

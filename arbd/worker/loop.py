@@ -1,7 +1,8 @@
 """A worker's whole life: pop a task, run it, push the answer; sleep when there is none.
 
     task ring ──pop──> say what runs ──fence──> condemned? ──no──> execute ──push──> result ring ──> doorbell
-                                                   └──yes──> park: the supervisor is about to kill this process
+                                          │        └──yes──> park: the supervisor is about to kill this process
+                                          └──> taken back? ──yes──> say that it was skipped
 
 ``RUNNING_SEQ`` is stored before the payload is touched: whatever the payload does to this process, the supervisor
 knows which task did it. The fence after it makes the kill exact: either the supervisor, having condemned, still
@@ -63,6 +64,7 @@ class Loop:
         self._results = cell.results
         self._board = memory.words_of(board_memory)
         self._worker_id = worker_id
+        self._skip_news = layout.SKIP_NEWS + worker_id * layout.SKIP_NEWS_WORKER
         self._news_at = layout.news_at(slot)
         self._bell = bell
         self._results_bell = results_bell
@@ -127,7 +129,7 @@ class Loop:
         supervisor could not tell whether it had begun."""
         if task_frame.by_reference:
             self._take_parcel()
-        self._publish(frame.encode_skipped(task_frame.seq), layout.SKIP_NEWS + self._tasks.place)
+        self._publish(frame.encode_skipped(task_frame.seq), self._skip_news + self._tasks.place)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[Status, bytes]:
         """Status and response. A task that is late is a timeout, even if the action swallowed the exception

@@ -61,8 +61,8 @@ def relieved_all_the_time(daemon: RunningProvider) -> Iterator[None]:
     the_watch = watch(daemon)
 
     async def relieve() -> None:
-        relief = Relief(the_watch._dispatcher, the_watch._pool)
         intake = daemon.daemon._generations._intake  # type: ignore[union-attr]  # it is serving
+        relief = Relief(the_watch._dispatcher, the_watch._pool, intake._verdicts)
         relief.start(the_watch._collect, intake.pump)
         while True:
             for worker in relief._crowded():
@@ -108,3 +108,19 @@ def test_a_skipped_task_that_was_left_with_its_worker_comes_again(tmp_path: Path
         (tmp_path / "later").touch()
         responses(daemon, [slow, other])
     assert begun(tmp_path).count("other") == 1
+
+
+def test_a_task_that_is_cancelled_behind_a_slow_one_is_told_so_at_once(tmp_path: Path) -> None:
+    with daemon_of(COUNTED, workers=1) as daemon:
+        responses(daemon, [daemon.submit("run", run_of(f"learn-{n}", tmp_path)) for n in range(40)])
+        (tmp_path / "go").touch()
+        daemon.run("wait", {"path": str(tmp_path / "go")})
+        slow = daemon.submit("wait", {"path": str(tmp_path / "later")})
+        other = daemon.submit("run", run_of("other", tmp_path))
+        eventually(lambda: on_loop(daemon, lambda: watch(daemon)._dispatcher.in_flight() == 2))
+        intake = daemon.daemon._generations._intake  # type: ignore[union-attr]  # it is serving
+        on_loop(daemon, lambda: intake.on_cancel([other.id]))
+        assert daemon.response(other).error_code == "CANCELLED"
+        (tmp_path / "later").touch()
+        assert daemon.response(slow).status == "success"
+    assert "other" not in begun(tmp_path)

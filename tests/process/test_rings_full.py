@@ -142,3 +142,20 @@ def test_a_task_id_of_any_length_is_answered() -> None:
         assert daemon.response(refused).message == (
             "The task's id has 5000 characters; this provider takes at most 1000"
         )
+
+
+def test_a_damaged_task_ring_costs_the_tasks_of_that_worker_only(deep_rings: None, tmp_path: Path) -> None:
+    """The worker has gone mad, and says that it has taken what was never there."""
+    with daemon_of(ring_size=TINY) as daemon:
+        learn(daemon, tmp_path)
+        mad = serving(daemon)
+        gate = Gate(tmp_path)
+        handles = [daemon.submit("hold", gate.payload)]
+        assert gate.pid == mad.pid
+        on_loop(daemon, lambda: mad.cell._words.__setitem__(layout.TASK_HEAD, 1 << 60))
+        handles += [daemon.submit("mirror", {"text": "y" * 3_000}) for _ in range(20)]
+        codes = [response.error_code for response in responses(daemon, handles)]
+        lost = codes.count("WORKER_LOST")
+        assert codes == ["WORKER_LOST"] * lost + [None] * (21 - lost), "others are run by the next"
+        assert 0 < lost < 10
+        assert serving(daemon).pid != mad.pid

@@ -65,7 +65,7 @@ def tuning_bench_record(request: tuning_bench.BenchRequest, samples: list[Sample
         setup=Setup(request.target, request.action, len(request.payload), "", request.duration_s, request.repeats),
         own=OwnTime(10, 0.001, 0.001, 0.001),
         baseline=BASE,
-        measurements=[Measurement(BASE, samples)],
+        measurements=[Measurement(BASE, samples)] if samples else [],
     )
 
 
@@ -123,6 +123,7 @@ def test_quick_is_short_and_once(stand_in: StandIn) -> None:
         (["--duration", "0"], "seconds from 0.05"),
         (["--repeat", "26"], "1<=x<=25"),
         (["--out", "nowhere/out.json"], "cannot write into"),
+        (["--out", "."], ". is not a file that can be written"),
         (["--plot", "nowhere/base"], "cannot write into"),
         (["--compare", "nowhere.json"], "nowhere.json: No such file"),
         (["--compare", "prices.txt"], "not written by `arbd bench --out`"),
@@ -229,3 +230,11 @@ class TestCompare:
         document: dict[str, Any] = json.loads(self.compared(stand_in, [200.0] * 7, "--json").stdout)
         rows = document["comparison"]["rows"]
         assert [(row["quantity"], row["slower"]) for row in rows if row["slower"]] == [("tasks/s", True)]
+
+
+def test_interrupted_before_the_first_sample_an_earlier_file_stays(stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in.rates = []
+    stand_in.failure = KeyboardInterrupt()
+    (tmp_path / "out.json").write_text("earlier")
+    assert bench("--out", "out.json").exit_code == 130
+    assert (tmp_path / "out.json").read_text() == "earlier"

@@ -151,3 +151,19 @@ def test_a_busy_machine_is_noted(load: float, noted: bool) -> None:
 def test_the_headline_names_action_and_machine() -> None:
     headline = report.headline(record({}))
     assert headline == "total: 5.00 ms by itself (p99 6.00 ms, CPU 4.00 ms); 2 of 4 x Z80, Python 3.11.7"
+
+
+def test_where_the_settings_of_today_were_not_measured_it_does_not_say_that_they_are_good() -> None:
+    asked = msgspec.structs.replace(record({BASE: around(100)}), current=msgspec.structs.replace(BASE, prefetch=16))
+    recommendation = report.recommend(asked)
+    assert recommendation is not None
+    assert not recommendation.is_against_today
+    assert recommendation.reasons["prefetch"] == "as asked for: nothing else was tried"
+    assert recommendation.reasons["workers"] == "as it is: nothing else was tried"
+
+
+@pytest.mark.parametrize(("count", "notes"), [(1, 1), (3, 1), (4, 0), (5, 0)])
+def test_a_comparison_of_too_few_samples_says_so(count: int, notes: int) -> None:
+    found = record({BASE: around(100, count)})
+    told = list(report.comparison_notes(compare(found, found)))
+    assert len([note for note in told if note.startswith("too few samples")]) == notes
