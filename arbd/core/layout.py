@@ -16,7 +16,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     4     RESULT_HEAD       supervisor  bytes ever popped from it
     5     CONDEMNED         supervisor  STOP: begin no further task, you will be killed; LEAVE: exit when idle
     6     WORKER_SLEEPING   worker      1: asleep on its doorbell, or about to be: ring it
-    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun (or skipped) last, and when, CLOCK_MONOTONIC; 0: it is done,
+    7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun or skipped last, and when (CLOCK_MONOTONIC); 0: done,
                                         and its answer waits for room
     8     TASKS_DONE, BUSY_NS, CPU_NS   worker: totals since it started
     9     CANCELS           supervisor  how many of its tasks were ever cancelled

@@ -26,8 +26,8 @@ class HubPort(Protocol):
     def outbox(self) -> Outbox: ...
 
     def free_slots(self) -> int:
-        """How many more tasks could start soon, not counting polls the link has under way, nor tasks that it has not yet
-        handed over."""
+        """How many more tasks could start soon, not counting the link's polls under way, nor tasks it has not yet handed
+        over."""
 
     def has_idle_worker(self) -> bool:
         """Whether some worker has nothing to do at this moment."""

@@ -88,7 +88,7 @@ def test_target_action_and_payload_are_what_is_measured(stand_in: StandIn) -> No
     (request,) = stand_in.requests
     assert (result.exit_code, request.target, request.action) == (0, "prices.py", "total")
     assert (request.payload, request.account, request.timeout_s) == (b'{"n": 1}', b'{"key": "x"}', 0.5)
-    assert (request.duration_s, request.repeats, request.full, request.asked) == (2.0, 5, False, {})
+    assert (request.duration_s, request.repeats, request.full, request.asked) == (2.0, 7, False, {})
 
 
 def test_a_payload_may_come_from_a_file_or_from_stdin(stand_in: StandIn) -> None:
