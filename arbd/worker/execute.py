@@ -138,9 +138,11 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
 
 
 def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
-    if task.action not in context.actions:
-        return action_not_found(task.action, list(context.actions))
-    step = context.steps[task.action]
+    step = context.steps.get(task.action)
+    if step is None:
+        if task.action not in context.actions:
+            return action_not_found(task.action, list(context.actions))
+        step = context.steps[task.action]  # makes it
     if step.admit is not None:
         limits = step.admit(deadline)
         if limits and limits.get("rate_limited"):
