@@ -10,6 +10,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -37,6 +38,8 @@ hypothesis.settings.register_profile("arbd", deadline=None, derandomize=True)
 
 def pytest_configure() -> None:
     hypothesis.settings.load_profile("arbd")
+    # A shell starts background jobs with SIGINT ignored, and what tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[_MARK] = _RUN
     # Where daemons put their control sockets: not among those of the machine.
     os.environ["RUNTIME_DIRECTORY"] = tempfile.mkdtemp(prefix="arbd-test-")

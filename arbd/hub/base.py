@@ -26,7 +26,7 @@ class HubPort(Protocol):
     def outbox(self) -> Outbox: ...
 
     def free_slots(self) -> int:
-        """How many more tasks could start soon, not counting the link's polls under way, nor tasks it has not yet handed
+        """How many more tasks could start soon, beyond the link's polls under way and tasks it has not yet handed
         over."""
 
     def has_idle_worker(self) -> bool:
