@@ -77,7 +77,7 @@ def measure(stage: Stage, point: Point) -> Cost:
     family = Family(daemon.pid)
     first, done = Use.of(family), progress.now()
     progress.wait(round(point.tasks * _END))
-    spent, tasks = Spent.between(first, Use.of(family)), progress.now() - done
+    spent, tasks = Spent.between(first, Use.of(family)), max(1, progress.now() - done)  # tiny runs end at once
     progress.wait(point.tasks)
     stage.end(daemon)
     assert len(family.workers) == point.workers, "a worker was lost on the way"
