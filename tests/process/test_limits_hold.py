@@ -23,11 +23,11 @@ def test_the_daemon_takes_what_can_start_and_leaves_the_rest(daemon: RunningProv
     found = responses(daemon, handles)
     assert [response.status for response in found] == ["success"] * 20
     times = sorted(response.data["at"] for response in found)
-    assert 1.5 <= times[-1] - times[0] < 2.5
+    assert 1.5 <= times[-1] - times[0] < 4
 
 
 def test_tasks_that_run_long_do_not_count_as_waiting(daemon: RunningProvider) -> None:
     found = responses(daemon, [daemon.submit("slow") for _ in range(8)])
     times = sorted(response.data["at"] for response in found)
-    assert times[3] - times[0] < 0.3
-    assert times[-1] - times[0] < 1.1
+    assert times[3] - times[0] < 0.6  # four at a time
+    assert times[-1] - times[0] < 1.2  # in two rounds

@@ -22,6 +22,9 @@ def timer() -> Iterator[SoftTimer]:
         signal.signal(signum, handler)
 
 
+LATE_S = 0.5  # how late it may be when the machine stalls
+
+
 def spin_until(moment: float) -> None:
     while time.monotonic() < moment:
         pass
@@ -42,11 +45,13 @@ def raised_after(timer: SoftTimer, timeout: float) -> float:
 
 @pytest.mark.parametrize("timeout", [0.001, 0.02, 0.1])
 def test_it_raises_at_the_deadline(timer: SoftTimer, timeout: float) -> None:
-    assert timeout <= raised_after(timer, timeout) < timeout + 0.05
+    took = [raised_after(timer, timeout) for _ in range(5)]
+    assert min(took) >= timeout
+    assert min(took) < timeout + 0.05  # not all of five meet a stall
 
 
 def test_a_deadline_that_has_passed_raises_at_once(timer: SoftTimer) -> None:
-    assert raised_after(timer, -1) < 0.05
+    assert raised_after(timer, -1) < LATE_S
 
 
 def test_it_interrupts_a_system_call(timer: SoftTimer) -> None:
@@ -67,19 +72,19 @@ def test_it_does_not_raise_after_disarm(timer: SoftTimer) -> None:
     timer.arm(time.monotonic() + 0.01)
     timer.disarm()
     spin_until(time.monotonic() + 0.03)
-    assert raised_after(timer, 0.01) < 0.06
+    assert raised_after(timer, 0.01) < LATE_S
 
 
 def test_an_alarm_of_an_earlier_task_is_carried_over_to_the_later_deadline(timer: SoftTimer) -> None:
     timer.arm(time.monotonic() + 0.02)
     timer.disarm()
-    assert 0.06 <= raised_after(timer, 0.06) < 0.11
+    assert 0.06 <= raised_after(timer, 0.06) < LATE_S
 
 
 def test_a_deadline_earlier_than_the_alarm_that_is_set_moves_it(timer: SoftTimer) -> None:
     timer.arm(time.monotonic() + 60)
     timer.disarm()
-    assert raised_after(timer, 0.02) < 0.07
+    assert raised_after(timer, 0.02) < LATE_S
 
 
 def test_a_stream_of_short_tasks_sets_the_alarm_once_per_timeout(
