@@ -109,7 +109,7 @@ def _watch_daemon(book: _Notebook) -> None:
             book.note("ended", at_ns=began_ns + result.run_ns)
             book.note("collected")
 
-    book.before(Intake, "on_tasks", lambda _, tasks: book.note("taken", tasks[0].id))
+    book.before(Intake, "on_task", lambda _, task: book.note("taken", task.id))
     book.before(Pool, "wake", lambda *_: book.note("waking"))
     book.before(Watch, "on_dispatch", lambda *_: book.note("woken"))
     book.before(Results, "_accept", on_accept)

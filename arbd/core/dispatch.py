@@ -10,6 +10,9 @@ then first come, first served. What comes back from a worker comes before its eq
   enough that the worker never idles while the link fetches the next task, so several 50 µs tasks wait in a ring,
   and one 5 ms task does.
 
+An idle worker comes before the next in turn that has room; but of tasks that are sent together, the first worker gets
+``WAKE_NS`` of work before the next is taken, because to wake one costs more than that.
+
 Behind longer tasks nothing waits in a ring, because taking it back is for the exception: there a few tasks wait in the
 backlog (the *reserve*), and go to whichever worker is free first. When tasks take longer than ``RESERVE_NS`` nothing
 waits at all, because the hub call that it would save is too small a part of them.
@@ -35,6 +38,7 @@ from arbd.errors import InvariantError
 from arbd.model import Task
 
 COVER_NS: Final = 4_000_000  # work that may wait in one ring: a hub call takes about 1 ms, 4 under load
+WAKE_NS: Final = 100_000  # what it takes to wake a worker, in both processes, until the task runs
 RING_NS: Final = 10_000_000  # a longer task would hold up what waits behind it in its ring
 RESERVE_NS: Final = 100_000_000  # behind longer tasks nothing waits: the hub call it saves is < 1 % of them
 _UNKNOWN_NS: Final = RESERVE_NS + 1
@@ -82,6 +86,7 @@ class Dispatcher:
         self._mean_ns = _UNKNOWN_NS
         self._counted_mean_ns = self._mean_ns
         self._room = 0
+        self._changed: set[_Worker] = set()  # their room is to be counted anew
         self._reserve = 0
         self._next_seq = 1
 
@@ -108,6 +113,7 @@ class Dispatcher:
         """A worker is gone. The task it was running is lost; those it had not begun wait again, before their equals."""
         worker = self._workers.pop(worker_id)
         self._room -= worker.room
+        self._changed.discard(worker)
         self._forget_openings(worker_id)
         running = worker.outstanding.pop(running_seq, None)
         waiting = list(worker.outstanding.values())
@@ -123,6 +129,14 @@ class Dispatcher:
 
     # -- tasks -----------------------------------------------------------------------------------------
 
+    def place(self, task: Task, timeout: float) -> tuple[int, Assignment] | None:
+        """Take a task over for a worker that has nothing to do. ``None``, and nothing is taken over: there is none, or
+        other tasks wait. Then ``offer`` it.
+        """
+        if not self._idle or self._backlog:
+            return None
+        return self._assign(self._idle.pop(), Assignment(self._number(), task, timeout, self._cost_of(task)))
+
     def offer(self, task: Task, timeout: float) -> Assignment:
         """Take a task over; it is in the backlog until ``next_assignment`` gives it to a worker."""
         assignment = Assignment(self._number(), task, timeout)
@@ -134,33 +148,51 @@ class Dispatcher:
         self._next_seq += 1
         return seq
 
-    def next_assignment(self) -> tuple[int, Assignment] | None:
-        """The first of the waiting tasks and the worker that gets it; ``None`` when none waits or nobody has room."""
+    def next_assignment(self, before: int | None = None) -> tuple[int, Assignment] | None:
+        """The first of the waiting tasks and the worker that gets it; ``None`` when none waits or nobody has room.
+
+        ``before``: the worker that gets the task before this one, if the two are sent together.
+        """
         assignment = self._backlog.head()
         if assignment is None:
             return None
-        self._follow_the_mean()
-        worker_id = self._pick()
+        assignment.cost_ns = self._cost_of(assignment.task)
+        worker_id = before
+        if worker_id is None or not self._is_worth_no_other(worker_id, assignment.cost_ns):
+            worker_id = self._pick()
         if worker_id is None:
             return None
         self._backlog.popleft()
+        return self._assign(worker_id, assignment)
+
+    def _cost_of(self, task: Task) -> int:
+        return self._estimate_ns.get(task.action, _UNKNOWN_NS)
+
+    def _is_worth_no_other(self, worker_id: int, cost_ns: int) -> bool:
+        """Whether this worker is done with that, too, before another would have woken up."""
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.open or not 0 < len(worker.outstanding) <= self._prefetch:
+            return False
+        return worker.load_ns + cost_ns <= WAKE_NS
+
+    def _assign(self, worker_id: int, assignment: Assignment) -> tuple[int, Assignment]:
         worker = self._workers[worker_id]
-        assignment.cost_ns = self._estimate_ns.get(assignment.task.action, _UNKNOWN_NS)
         worker.outstanding[assignment.seq] = assignment
         worker.load_ns += assignment.cost_ns
-        self._recount(worker)
+        self._changed.add(worker)
         return worker_id, assignment
 
     def undo(self, worker_id: int, assignment: Assignment) -> None:
         """The worker's ring had no room for it after all: it waits again, first in line."""
-        self._settle(worker_id, self._workers[worker_id], assignment.seq)
+        worker = self._workers[worker_id]
+        self._settle(worker_id, worker, worker.outstanding.pop(assignment.seq))
         self._backlog.appendleft(assignment, assignment.task.priority)
 
     def return_skipped(self, worker_id: int, seq: int) -> None:
         """The worker has not begun this task, and will not: it waits again, unless it does so already."""
-        worker = self._workers.get(worker_id)
-        if worker is not None and seq in worker.outstanding:
-            self._wait_again(self._settle(worker_id, worker, seq))
+        assignment = self.finish(worker_id, seq, None)
+        if assignment is not None:
+            self._wait_again(assignment)
 
     def take_back(self, worker_id: int, running_seq: int, ran_ns: int) -> list[Assignment]:
         """All that this worker has wait again, before their equals, but for the task it is running, and has been for
@@ -177,7 +209,7 @@ class Dispatcher:
             self._learn_at_least(running.task.action, ran_ns)
         elif worker.open and worker_id not in self._idle:
             self._idle.append(worker_id)
-        self._recount(worker)
+        self._changed.add(worker)
         for assignment in reversed(waiting):
             if not assignment.cancelled:
                 self._wait_again(assignment)
@@ -195,9 +227,10 @@ class Dispatcher:
         ``run_ns``: how long it ran; ``None`` if nobody knows, so that nothing is learned from it.
         """
         worker = self._workers.get(worker_id)
-        if worker is None or seq not in worker.outstanding:
+        assignment = None if worker is None else worker.outstanding.pop(seq, None)
+        if worker is None or assignment is None:
             return None
-        assignment = self._settle(worker_id, worker, seq)
+        self._settle(worker_id, worker, assignment)
         if run_ns is not None:
             self._learn(assignment.task.action, run_ns)
         return assignment
@@ -221,18 +254,18 @@ class Dispatcher:
         self._backlog.clear()
         return dropped
 
-    def _settle(self, worker_id: int, worker: _Worker, seq: int) -> Assignment:
-        assignment = worker.outstanding.pop(seq)
+    def _settle(self, worker_id: int, worker: _Worker, assignment: Assignment) -> None:
+        """A worker no longer has this one."""
         worker.load_ns -= assignment.cost_ns
         if not worker.outstanding and worker.open:
             self._idle.append(worker_id)
-        self._recount(worker)
-        return assignment
+        self._changed.add(worker)
 
     def _pick(self) -> int | None:
         """An idle worker, or else the next in turn that has room."""
         if self._idle:
             return self._idle.pop()
+        self._catch_up()
         if self._room <= 0:
             return None
         for _ in range(len(self._open)):
@@ -246,7 +279,7 @@ class Dispatcher:
 
     def free_slots(self) -> int:
         """How many tasks more could start soon."""
-        self._follow_the_mean()
+        self._catch_up()
         return max(0, self._room + self._reserve - len(self._backlog))
 
     def _learn(self, action: str, run_ns: int) -> None:
@@ -262,15 +295,18 @@ class Dispatcher:
         if ran_ns > self._estimate_ns.get(action, 0):
             self._learn(action, ran_ns)
 
-    def _follow_the_mean(self) -> None:
-        """Recount every worker's room if the mean has moved far since. For those who are about to ask for room, not for
-        each run that ends: with 64 workers, one slow run among fast ones cost a millisecond, a quarter of all CPU."""
+    def _catch_up(self) -> None:
+        """Recount the room of the workers that have changed, and of all if the mean has moved far since. For those who
+        are about to ask for room, not for each run that ends: with 64 workers, one slow run among fast ones cost a
+        millisecond, a quarter of all CPU; and a task that comes alone is with its worker before anything is counted."""
         mean, counted = self._mean_ns, self._counted_mean_ns
         if mean * _DRIFT < counted or mean > counted * _DRIFT:
             self._counted_mean_ns = mean
-            for worker in self._workers.values():
-                self._recount(worker)
+            self._changed.update(self._workers.values())
             self._count_reserve()
+        for worker in self._changed:
+            self._recount(worker)
+        self._changed.clear()
 
     def _count_reserve(self) -> None:
         """One worker of n comes free every mean / n: as many tasks as that makes while a hub call is under way."""
@@ -305,7 +341,7 @@ class Dispatcher:
     @property
     def has_short_tasks(self) -> bool:
         """Whether tasks are so short that several may wait in each ring."""
-        return self._counted_mean_ns <= COVER_NS // 4
+        return self._mean_ns <= COVER_NS // 4
 
     # -- looking ---------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
     task     | seq u64 | timeout f64 s | action u32 | flags u32 | id u32 | payload u32 | id payload account |
                                                                                           └ with TRACED: id NUL trace
-    result   | seq u64 | run u64 ns    | cpu u64 ns | status u32 | flags u32           | response JSON      |
+    result   | seq u64 | run u64 ns    | status u32 | flags u32                        | response JSON      |
 
 With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
 was sent over the worker's side socket *before* the record was published, in the same order.
@@ -14,7 +14,9 @@ With ``TRACED`` a trace context stands behind the id; without one it costs no by
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from arbd.model import STATUSES, Status
 
@@ -24,7 +26,7 @@ SKIPPED: Final = 4
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")
-_RESULT: Final = Struct("<QQQII")
+_RESULT: Final = Struct("<QQII")
 _STATUS_CODE: Final[dict[Status, int]] = {status: code for code, status in enumerate(STATUSES)}
 
 TASK_HEADER: Final = _TASK.size
@@ -36,7 +38,7 @@ _pack_result = _RESULT.pack
 _unpack_result = _RESULT.unpack_from
 
 
-class TaskFrame(NamedTuple):
+class TaskFrame(msgspec.Struct, gc=False):
     """A decoded task record. ``body`` is payload and account, empty if it comes by reference; ``trace`` is its W3C
     trace context, empty if it has none."""
 
@@ -50,12 +52,11 @@ class TaskFrame(NamedTuple):
     trace: str = ""
 
 
-class ResultFrame(NamedTuple):
+class ResultFrame(msgspec.Struct, gc=False):
     """A decoded result record. ``body`` is the response JSON, empty if it comes by reference."""
 
     seq: int
     run_ns: int
-    cpu_ns: int
     status: Status
     by_reference: bool
     body: bytes
@@ -98,26 +99,26 @@ def decode_task(record: bytes) -> TaskFrame:
     return TaskFrame(seq, timeout, action, flags & BY_REFERENCE != 0, task_id, payload_length, record[body_at:], trace)
 
 
-def encode_result(seq: int, run_ns: int, cpu_ns: int, status: Status, body: bytes) -> bytes:
+def encode_result(seq: int, run_ns: int, status: Status, body: bytes) -> bytes:
     """A result whose response travels inside the record."""
-    return _pack_result(seq, run_ns, cpu_ns, _STATUS_CODE[status], 0) + body
+    return _pack_result(seq, run_ns, _STATUS_CODE[status], 0) + body
 
 
-def encode_result_reference(seq: int, run_ns: int, cpu_ns: int, status: Status) -> bytes:
+def encode_result_reference(seq: int, run_ns: int, status: Status) -> bytes:
     """A result whose response goes through a memfd."""
-    return _pack_result(seq, run_ns, cpu_ns, _STATUS_CODE[status], BY_REFERENCE)
+    return _pack_result(seq, run_ns, _STATUS_CODE[status], BY_REFERENCE)
 
 
 def encode_skipped(seq: int) -> bytes:
     """A task that was not begun."""
-    return _pack_result(seq, 0, 0, 0, SKIPPED)
+    return _pack_result(seq, 0, 0, SKIPPED)
 
 
-READY: Final = _pack_result(READY_SEQ, 0, 0, 0, 0)
+READY: Final = _pack_result(READY_SEQ, 0, 0, 0)
 
 
 def decode_result(record: bytes) -> ResultFrame:
     """The result in a record; raises ``struct.error`` or ``IndexError`` if it is none."""
-    seq, run_ns, cpu_ns, status, flags = _unpack_result(record)
+    seq, run_ns, status, flags = _unpack_result(record)
     by_reference, skipped = flags & BY_REFERENCE != 0, flags & SKIPPED != 0
-    return ResultFrame(seq, run_ns, cpu_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped)
+    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped)

@@ -81,5 +81,8 @@ class Lines(Generic[T]):
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
     def __iter__(self) -> Iterator[T]:
         return chain.from_iterable(self._lines[-order] for order in self._order)

@@ -325,20 +325,24 @@ class GrpcUnaryLink:
     # -- results ---------------------------------------------------------------------------------------------
 
     def _release_submits(self) -> None:
-        """Send what may be sent now; a parked submitter sees to the rest of each."""
-        while self._parked_submitters:
-            now = _now()
-            at = max(self._submits.start_at(now), self._gate.start_at(now))
-            if at <= now:
-                parcel = self._queue.take(now)
-                if parcel is not None:
-                    self._submits.started()
-                    self._gate.started(now)
-                    self._parked_submitters.pop().set_result(self._send(parcel, now))
-                    continue
-                at = self._queue.due_at()
-            self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
+        """Send the next result, if one may be sent now; a parked submitter sees to the rest of it.
+
+        One in each turn of the loop: its call goes out before the next one is made, which takes 50 µs.
+        """
+        if not self._parked_submitters:
             return
+        now = _now()
+        at = max(self._submits.start_at(now), self._gate.start_at(now))
+        if at <= now:
+            parcel = self._queue.take(now)
+            if parcel is not None:
+                self._submits.started()
+                self._gate.started(now)
+                self._parked_submitters.pop().set_result(self._send(parcel, now))
+                self._loop.call_soon(self._release_submits)
+                return
+            at = self._queue.due_at()
+        self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
 
     def _send(self, parcel: Parcel, now: float) -> _Sent:
         """Start the call for one result: here, and not in the submitter's turn, which comes later."""

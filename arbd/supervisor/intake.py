@@ -3,6 +3,9 @@
     link.on_task ─> refuse? ──yes──> verdict        unknown action, too large: no worker needs to see it
                        └──no──> dispatcher ─> pool.send ─> task ring
 
+A task that comes alone, to a worker that has nothing to do, takes the shortest way to the ring and its doorbell: all
+books that can wait are kept while the worker wakes up.
+
 Payloads are opaque here. This is also the port through which a link sees the daemon.
 """
 
@@ -82,11 +85,24 @@ class Intake:
         return self._dispatcher.has_idle_worker()
 
     def on_task(self, task: Task) -> None:
-        """Take one task over."""
-        self.on_tasks((task,))
+        """Take one task over; to a worker that has nothing to do, if there is one and nothing else waits."""
+        if (refusal := self._refusal(task)) is not None:
+            self._verdicts.give(task, refusal)
+            return
+        timeout = self._timeout_of(task)
+        placed = self._dispatcher.place(task, timeout)
+        if placed is None:
+            self._dispatcher.offer(task, timeout)
+            self.pump()
+        elif self._send(*placed):
+            self._pool.wake(placed[:1])
+            self._watch.on_dispatch(timeout)
 
     def on_tasks(self, tasks: Sequence[Task]) -> None:
         """Take tasks over, and send them on together."""
+        if len(tasks) == 1:
+            self.on_task(tasks[0])
+            return
         for task in tasks:
             refusal = self._refusal(task)
             if refusal is None:
@@ -126,7 +142,8 @@ class Intake:
     def pump(self) -> None:
         """Send what can be sent."""
         dispatcher, sent, shortest = self._dispatcher, set(), math.inf
-        while (chosen := dispatcher.next_assignment()) is not None:
+        worker_id: int | None = None
+        while (chosen := dispatcher.next_assignment(worker_id)) is not None:
             worker_id, assignment = chosen
             if (refusal := self._late_refusal(assignment)) is not None:
                 dispatcher.finish(worker_id, assignment.seq, None)

@@ -347,12 +347,15 @@ class Pool:
         Not all workers: looking into 64 rings that are empty takes 8 µs, and from cold caches three times that, after
         each answer of any of them. Here that is one comparison, 0.3 µs.
         """
-        news = self._news.tolist()
-        if news == self._news_seen:
+        news, seen = self._news.tolist(), self._news_seen
+        if news == seen:
             return []
-        seen, self._news_seen = self._news_seen, news
-        pairs = enumerate(zip(news, seen, strict=True))
-        return [worker for slot, (now, before) in pairs if now != before for worker in self._of_slot[slot]]
+        self._news_seen = news
+        found: list[Worker] = []
+        for slot, workers in enumerate(self._of_slot):
+            if news[slot] != seen[slot]:
+                found += workers
+        return found
 
     # -- the end ---------------------------------------------------------------------------------------
 

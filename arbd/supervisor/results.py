@@ -4,7 +4,8 @@
                                                    └─ None: this task has its verdict already; the late answer goes
 
 The supervisor says on the board that it sleeps, and looks once more, before it goes back to its event loop; a worker
-rings only then. While it collects, publishing a result costs a worker no system call.
+rings only then. While it collects, publishing a result costs a worker no system call. Between two looks the loop has a
+turn, in which what the results have started goes out: a call to the hub, a frame.
 
 While results pile up before the hub, or workers have enough in their rings, it does not say that it sleeps, but
 *dozes*: it looks again after a millisecond. Measured on two cores: unary tasks/s 0.92 of the bare loop instead of 0.84;
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from arbd.core import frame, layout
@@ -33,7 +34,6 @@ _BATCH: Final = 64  # results of one worker before the next one's turn
 _BUSY_RESULTS: Final = 8  # one at a time there is one, 5 ms tasks have two
 _DOZE_NS: Final = 1_000_000  # the shortest uvloop can measure
 _DOZE_S: Final = _DOZE_NS / 1e9
-_ROUNDS: Final = 4  # rounds over all workers before the event loop gets its turn
 
 _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
 
@@ -63,45 +63,54 @@ class Results:
         self._log = get_logger("arbd.results")
         self._loop = asyncio.get_running_loop()
         self._on_settled: Callable[[], None] = lambda: None
-        self._listening = False
-        self._doze: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.Handle | None = None
         self._unfinished: list[Worker] = []  # those with more in their rings than one turn takes
 
     def start(self, on_settled: Callable[[], None]) -> None:
         """Listen to the doorbell. ``on_settled`` is called after each collection, when tasks have ended."""
         self._on_settled = on_settled
-        self._listening = True
         self._loop.add_reader(self._bell, self._on_bell)
         self._pool.board[layout.SUPERVISOR_SLEEPING] = 1
 
     def stop(self) -> None:
         """Stop listening."""
-        self._listening = False
+        if self._next_look is not None:
+            self._next_look.cancel()
         self._loop.remove_reader(self._bell)
 
     def _on_bell(self) -> None:
         doorbell.wait(self._bell)
-        self._collect_all()
+        if self._next_look is None:  # else it was rung before, for what has been seen, or will be soon enough
+            self._look()
 
-    def _collect_all(self) -> None:
-        if not self._listening:
-            return  # it was to go on after a turn of the loop, and `stop` came first
-        if self._doze is not None:
-            self._doze.cancel()
-            self._doze = None
+    def _look(self) -> None:
+        """Collect what there is, and look again after a turn of the loop; sleep or doze if there is nothing."""
+        self._next_look = None
+        self._pool.board[layout.SUPERVISOR_SLEEPING] = 0
+        if self._collect_round():
+            self._next_look = self._loop.call_soon(self._look_again)
+        else:
+            self._sleep()
+
+    def _look_again(self) -> None:
+        """The same, after results were taken."""
+        self._next_look = None
+        self._tell_of_room()
+        if self._collect_round():
+            self._next_look = self._loop.call_soon(self._look_again)
+        elif doze_s := self._doze_s():
+            self._next_look = self._loop.call_later(doze_s, self._look)
+        else:
+            self._sleep()
+
+    def _sleep(self) -> None:
+        """Say so, and look once more: who published before that did not ring."""
         board = self._pool.board
-        board[layout.SUPERVISOR_SLEEPING] = 0
-        for turn in range(_ROUNDS):
-            if self._collect_round() == 0:
-                if turn and (doze_s := self._doze_s()):
-                    self._doze = self._loop.call_later(doze_s, self._collect_all)
-                    return
-                board[layout.SUPERVISOR_SLEEPING] = 1
-                self._fence()
-                if self._collect_round() == 0:
-                    return
-                board[layout.SUPERVISOR_SLEEPING] = 0
-        self._loop.call_soon(self._collect_all)
+        board[layout.SUPERVISOR_SLEEPING] = 1
+        self._fence()
+        if self._collect_round():
+            board[layout.SUPERVISOR_SLEEPING] = 0
+            self._next_look = self._loop.call_soon(self._look_again)
 
     def _doze_s(self) -> float:
         """When to look again, with nobody ringing until then, because nothing would come of it sooner: either the hub
@@ -114,21 +123,27 @@ class Results:
 
     def _collect_round(self) -> int:
         """One turn of every worker that has something; how many records."""
-        unfinished, self._unfinished = self._unfinished, []
+        workers: Iterable[Worker] = self._pool.with_news()
+        if self._unfinished:
+            workers = dict.fromkeys([*self._unfinished, *workers])
+            self._unfinished = []
         collected = 0
-        for worker in dict.fromkeys([*unfinished, *self._pool.with_news()]):
+        for worker in workers:
             taken = self._take(worker)
             collected += taken
             if taken == _BATCH:
                 self._unfinished.append(worker)
         if collected:
-            self._tell()
+            self._tell_of_results()
         return collected
 
-    def _tell(self) -> None:
-        """Results were taken: rings have room, the outbox has something to send, slots are free."""
+    def _tell_of_results(self) -> None:
+        """Results were taken: rings have room, the outbox has something to send."""
         self._pump()
         self._verdicts.announce()
+
+    def _tell_of_room(self) -> None:
+        """Slots are free. Told after what was announced has gone out: nobody waits for that but the next tasks."""
         self._link.slots_changed()
         self._on_settled()
 
@@ -140,7 +155,8 @@ class Results:
         """
         while self._take(worker):
             pass
-        self._loop.call_soon(self._tell)
+        self._loop.call_soon(self._tell_of_results)
+        self._loop.call_soon(self._tell_of_room)
 
     def _take(self, worker: Worker) -> int:
         """A batch of what one worker has answered; how many records. A worker whose ring is damaged is killed."""

@@ -77,7 +77,6 @@ class Loop:
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._done = 0
         self._busy_ns = 0
-        self._cpu_ns = time.process_time_ns()
 
     def run(self) -> None:
         """Serve until told to leave."""
@@ -156,25 +155,22 @@ class Loop:
 
     def _answer(self, seq: int, run_ns: int, status: Status, answer: bytes) -> None:
         self._done += 1
-        used_ns = self._read_cpu() if run_ns > _CPU_WORTH_NS or self._done % _CPU_EVERY == 0 else 0
         self._busy_ns += run_ns
         words = self._words
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
         if len(answer) <= self._inline_limit:
-            self._publish(frame.encode_result(seq, run_ns, used_ns, status, answer), seq)
+            self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
         else:
             words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._send_parcel(answer)
-            self._publish(frame.encode_result_reference(seq, run_ns, used_ns, status), seq)
+            self._publish(frame.encode_result_reference(seq, run_ns, status), seq)
+        if run_ns > _CPU_WORTH_NS or self._done % _CPU_EVERY == 0:
+            self._read_cpu()
 
-    def _read_cpu(self) -> int:
-        """Publish the CPU time used so far; how much that is since the last reading."""
-        cpu_ns = time.process_time_ns()
-        used_ns = cpu_ns - self._cpu_ns
-        self._cpu_ns = cpu_ns
-        self._words[layout.CPU_NS] = cpu_ns
-        return used_ns
+    def _read_cpu(self) -> None:
+        """Publish the CPU time used so far."""
+        self._words[layout.CPU_NS] = time.process_time_ns()
 
     def _publish(self, record: bytes, news: int) -> None:
         """``news`` is a number that was never told before: it says where to look, after the record is there."""

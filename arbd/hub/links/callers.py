@@ -88,9 +88,14 @@ def split(slots: int, links: Mapping[int, int]) -> dict[int, int]:
         fewest_first = sorted(shares, key=shares.__getitem__)
         for place, link in enumerate(fewest_first):
             shares[link] += each + (place < rest)
-    while more < 0:
-        shares[max(shares, key=shares.__getitem__)] -= 1
-        more += 1
+    while more < 0:  # lower those that have most, together, to those that have next to most
+        most = max(shares.values())
+        highest = [link for link, has in shares.items() if has == most]
+        next_to_most = max((has for has in shares.values() if has < most), default=0)
+        each = min(-more // len(highest), most - next_to_most)
+        for link in highest if each else highest[:-more]:
+            shares[link] -= max(1, each)
+            more += max(1, each)
     return shares
 
 

@@ -148,11 +148,12 @@ class LinkHandle:
         """
         encoded = link_frame.encode_result(outcome, number, self._longest)
         down = self.cell.down
-        if not down.has_room(len(encoded.record)):
+        if encoded.parcel is not None and not (
+            down.has_room(len(encoded.record)) and parcels.send(self._side, encoded.parcel)
+        ):
             return False
-        if encoded.parcel is not None and not parcels.send(self._side, encoded.parcel):
+        if not down.push(encoded.record):
             return False
-        down.push(encoded.record)
         self.unacked[number] = outcome
         self._may_exceed += self._piggyback
         self.has_news = True
