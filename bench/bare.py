@@ -33,19 +33,20 @@ async def provide(address: str, provider: str, in_flight: int) -> None:
             while True:
                 task = decode_task(await get_task(request, timeout=60))
                 if task is not None:
-                    await submit(_answer(task, provider), timeout=10)
+                    await submit(answer(task, provider), timeout=10)
 
         await asyncio.gather(*(serve() for _ in range(in_flight)))
 
 
-def _answer(task: Task, provider: str) -> bytes:
+def answer(task: Task, provider: str, result: str = RESULT) -> bytes:
+    """The body of the call that brings a success."""
     message = pb.TaskResult(
         id=task.id,
         provider=provider,
         status="success",
         action=task.action,
         payload=task.payload.decode(),
-        result=RESULT,
+        result=result,
         account=task.account.decode(),
     )
     return message.SerializeToString()

@@ -153,6 +153,10 @@ class Stage:
         """Start a client that is nothing but its calls; see ``bench.bare``."""
         return self._start("bench.bare", self.hub.address, name, str(in_flight))
 
+    def minimum(self, name: str, protocol: str, address: str = "") -> subprocess.Popen[bytes]:
+        """Start the least there can be with a worker process; see ``bench.minimum``. ``address``: of another hub."""
+        return self._start("bench.minimum", protocol, address or self.hub.address, name)
+
     def arbd(
         self, name: str, *flags: str, protocol: str, provider: str = "provider.py", **settings: str
     ) -> subprocess.Popen[bytes]:

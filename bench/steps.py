@@ -127,7 +127,7 @@ def _watch_bare(book: _Notebook) -> None:
         return task
 
     bare.__dict__["decode_task"] = decode
-    book.before(bare, "_answer", lambda task, _: book.note("submitted", task.id))
+    book.before(bare, "answer", lambda task, _: book.note("submitted", task.id))
 
 
 _WATCHES: Final = {"hub": _watch_hub, "arbd": _watch_daemon, "bare": _watch_bare}

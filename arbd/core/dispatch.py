@@ -129,16 +129,19 @@ class Dispatcher:
 
     # -- tasks -----------------------------------------------------------------------------------------
 
-    def place(self, task: Task, timeout: float) -> tuple[int, Assignment] | None:
-        """Take a task over for a worker that has nothing to do. ``None``, and nothing is taken over: there is none, or
-        other tasks wait. Then ``offer`` it.
+    def place(self, task: Task, timeout: float, before: int | None = None) -> tuple[int, Assignment] | None:
+        """Take a task over, and say which worker gets it; ``None``: nobody has room, or others wait, so it waits, too.
+        ``before`` as in ``next_assignment``.
         """
-        if not self._idle or self._backlog:
-            return None
-        return self._assign(self._idle.pop(), Assignment(self._number(), task, timeout, self._cost_of(task)))
+        cost_ns = self._cost_of(task)
+        worker_id = None if self._backlog else self._pick(cost_ns, before)
+        if worker_id is not None:
+            return self._assign(worker_id, Assignment(self._number(), task, timeout, cost_ns))
+        self.offer(task, timeout)
+        return None
 
     def offer(self, task: Task, timeout: float) -> Assignment:
-        """Take a task over; it is in the backlog until ``next_assignment`` gives it to a worker."""
+        """Take a task over; it waits until ``next_assignment`` gives it to a worker."""
         assignment = Assignment(self._number(), task, timeout)
         self._backlog.append(assignment, task.priority)
         return assignment
@@ -157,9 +160,7 @@ class Dispatcher:
         if assignment is None:
             return None
         assignment.cost_ns = self._cost_of(assignment.task)
-        worker_id = before
-        if worker_id is None or not self._is_worth_no_other(worker_id, assignment.cost_ns):
-            worker_id = self._pick()
+        worker_id = self._pick(assignment.cost_ns, before)
         if worker_id is None:
             return None
         self._backlog.popleft()
@@ -261,8 +262,10 @@ class Dispatcher:
             self._idle.append(worker_id)
         self._changed.add(worker)
 
-    def _pick(self) -> int | None:
-        """An idle worker, or else the next in turn that has room."""
+    def _pick(self, cost_ns: int, before: int | None) -> int | None:
+        """The worker before, an idle one, or else the next in turn that has room."""
+        if before is not None and self._is_worth_no_other(before, cost_ns):
+            return before
         if self._idle:
             return self._idle.pop()
         self._catch_up()

@@ -3,8 +3,7 @@
     link.on_task ─> refuse? ──yes──> verdict        unknown action, too large: no worker needs to see it
                        └──no──> dispatcher ─> pool.send ─> task ring
 
-A task that comes alone, to a worker that has nothing to do, takes the shortest way to the ring and its doorbell: all
-books that can wait are kept while the worker wakes up.
+Books that can wait are kept while the worker wakes up.
 
 Payloads are opaque here. This is also the port through which a link sees the daemon.
 """
@@ -85,31 +84,23 @@ class Intake:
         return self._dispatcher.has_idle_worker()
 
     def on_task(self, task: Task) -> None:
-        """Take one task over; to a worker that has nothing to do, if there is one and nothing else waits."""
-        if (refusal := self._refusal(task)) is not None:
-            self._verdicts.give(task, refusal)
-            return
-        timeout = self._timeout_of(task)
-        placed = self._dispatcher.place(task, timeout)
-        if placed is None:
-            self._dispatcher.offer(task, timeout)
-            self.pump()
-        elif self._send(*placed):
-            self._pool.wake(placed[:1])
-            self._watch.on_dispatch(timeout)
+        """Take one task over."""
+        self.on_tasks((task,))
 
     def on_tasks(self, tasks: Sequence[Task]) -> None:
         """Take tasks over, and send them on together."""
-        if len(tasks) == 1:
-            self.on_task(tasks[0])
-            return
+        sent: set[int] = set()
+        shortest, worker_id = math.inf, None
         for task in tasks:
-            refusal = self._refusal(task)
-            if refusal is None:
-                self._dispatcher.offer(task, self._timeout_of(task))
-            else:
+            if (refusal := self._refusal(task)) is not None:
                 self._verdicts.give(task, refusal)
-        self.pump()
+                continue
+            placed = self._dispatcher.place(task, self._timeout_of(task), worker_id)
+            if placed is not None and self._send(*placed):
+                worker_id, assignment = placed
+                sent.add(worker_id)
+                shortest = min(shortest, assignment.timeout)
+        self._wake(sent, shortest)
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:
         """Nobody wants these results any more."""
@@ -141,8 +132,8 @@ class Intake:
 
     def pump(self) -> None:
         """Send what can be sent."""
-        dispatcher, sent, shortest = self._dispatcher, set(), math.inf
-        worker_id: int | None = None
+        dispatcher, sent = self._dispatcher, set[int]()
+        shortest, worker_id = math.inf, None
         while (chosen := dispatcher.next_assignment(worker_id)) is not None:
             worker_id, assignment = chosen
             if (refusal := self._late_refusal(assignment)) is not None:
@@ -153,6 +144,10 @@ class Intake:
                 shortest = min(shortest, assignment.timeout)
             else:
                 break  # the next result makes room, and pumps again
+        self._wake(sent, shortest)
+
+    def _wake(self, sent: set[int], shortest: float) -> None:
+        """These workers were sent something; ``shortest`` is the shortest timeout of it, in seconds."""
         if sent:
             self._pool.wake(sent)
             self._watch.on_dispatch(shortest)  # while the worker wakes up

@@ -30,6 +30,7 @@ from arbd.hub.grpc_unary import LinkOptions
 from arbd.hub.links import boot
 from arbd.hub.links.callers import TRIAL, Callers, split, split_anew
 from arbd.hub.links.handle import UNREADABLE, LinkHandle
+from arbd.hub.links.patience import Patience
 from arbd.hub.links.roster import Roster
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
@@ -37,9 +38,6 @@ from arbd.model import Outcome, Task
 _ROUNDS: Final = 4  # rounds over all links before the event loop gets its turn
 _CHUNK: Final = 8  # results that one link is given before the next one's turn
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
-# How long results and tasks may wait for each other under load: until a look finds so many, but not longer than that.
-_WORTH: Final = 32
-_DOZE_S: Final = 0.010
 _AFTER_S: Final = 0.002  # later than results are collected, when links are looked at as well: one wake-up for both
 _BUSY_RESULTS: Final = 8  # one at a time there is one
 
@@ -61,7 +59,7 @@ class LinkGroup:
         self._next_result = 1
         self._have_slots = False  # each link as many as it could ask for
         self._doze: asyncio.TimerHandle | None = None
-        self._doze_s = PATIENCE_S
+        self._patience = Patience()
         self._is_stopping = False
         self._is_flushing = False
         self._is_closing = False
@@ -77,7 +75,7 @@ class LinkGroup:
     @property
     def patience_s(self) -> float:
         """Longer while no link waits for slots: then a wake-up of the supervisor serves so many more tasks."""
-        return self._doze_s if self._have_slots else PATIENCE_S
+        return self._patience.seconds if self._have_slots else PATIENCE_S
 
     async def start(self, port: HubPort) -> None:
         self._port = port
@@ -91,7 +89,7 @@ class LinkGroup:
 
     def slots_changed(self) -> None:
         if self._doze is not None and (taken := self._take_from(list(self._links.values()))):
-            self._learn(taken)
+            self._patience.found(taken)
             self._doze_again()  # the supervisor was awake anyway
             self._hand_out()
         if self._links:
@@ -193,9 +191,10 @@ class LinkGroup:
             found += taken
             if not taken:
                 if found and self._can_doze():
-                    self._learn(found)
+                    self._patience.found(found)
                     self._doze_again()
                     break
+                self._patience.reset()
                 for link in self._links.values():
                     link.cell.sleep()
                 self._fence()
@@ -210,13 +209,6 @@ class LinkGroup:
         hub is busy with earlier results, and no link waits for slots or no worker for tasks. A look that finds nothing
         ends it."""
         return len(self._outbox) >= _BUSY_RESULTS and (self._have_slots or not self._port.has_idle_worker())
-
-    def _learn(self, found: int) -> None:
-        """So many records were there at a look: was it worth it?"""
-        if found < _WORTH:
-            self._doze_s = min(_DOZE_S, self._doze_s + PATIENCE_S)
-        elif found > 2 * _WORTH:
-            self._doze_s = max(PATIENCE_S, self._doze_s - PATIENCE_S)
 
     def _doze_again(self) -> None:
         self._stop_dozing()

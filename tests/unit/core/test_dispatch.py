@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from arbd.core.dispatch import COVER_NS, RESERVE_NS, RING_NS, Assignment, Dispatcher
+from arbd.core.dispatch import COVER_NS, RESERVE_NS, RING_NS, WAKE_NS, Assignment, Dispatcher
 from arbd.errors import InvariantError
 from arbd.model import Task
 
@@ -103,21 +103,52 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.offered.sort()
         self.wait_first(assignment)
 
-    @rule()
-    def next_assignment(self) -> None:
-        rooms = {worker_id: self.dispatcher._room_of(self.dispatcher._workers[worker_id]) for worker_id in self.open}
-        chosen = self.dispatcher.next_assignment()
+    @rule(data=st.data())
+    def next_assignment(self, data: st.DataObject) -> None:
+        rooms, before = self.rooms(), self.maybe_a_worker(data)
+        chosen = self.dispatcher.next_assignment(before)
         if chosen is None:
             assert not self.backlog or not any(rooms.values())
             return
         worker_id, assignment = chosen
         assert assignment is self.backlog.pop(0)
+        self.was_sent(worker_id, assignment, rooms, before)
+
+    @rule(data=st.data(), action=st.sampled_from("abcd"))
+    def place(self, data: st.DataObject, action: str) -> None:
+        """It goes to a worker at once, unless it has to wait like others."""
+        rooms, before = self.rooms(), self.maybe_a_worker(data)
+        new = task(action)
+        placed = self.dispatcher.place(new, 1.5, before)
+        if placed is None:
+            assert self.backlog or not any(rooms.values())
+            waiting = next(each for each in self.dispatcher._backlog if each.task is new)
+            self.offered.append(waiting.seq)
+            self.backlog.append(waiting)
+            self.backlog.sort(key=lambda each: -each.task.priority)
+            return
+        worker_id, assignment = placed
+        assert not self.backlog, "it has overtaken others"
+        assert (assignment.task, assignment.timeout) == (new, 1.5)
+        self.offered.append(assignment.seq)
+        self.was_sent(worker_id, assignment, rooms, before)
+
+    def maybe_a_worker(self, data: st.DataObject) -> int | None:
+        return data.draw(st.none() | st.integers(1, self.workers + 1))
+
+    def rooms(self) -> dict[int, int]:
+        self.dispatcher.free_slots()  # counts what has changed
+        return {worker_id: self.dispatcher._workers[worker_id].room for worker_id in self.open}
+
+    def was_sent(self, worker_id: int, assignment: Assignment, rooms: dict[int, int], before: int | None) -> None:
         assert rooms[worker_id] > 0
         already = self.sent[worker_id]
         if already:
-            assert all(self.sent[other] for other in self.open), "an idle worker was passed over"
+            is_idle_left = not all(self.sent[other] for other in self.open)
+            work_ns = sum(each.cost_ns for each in (*already, assignment))
+            assert not is_idle_left or (worker_id == before and work_ns <= WAKE_NS), "an idle worker was passed over"
             assert already[0].cost_ns <= RING_NS, "it waits behind a long task"
-            assert sum(before.cost_ns for before in already[1:]) < COVER_NS
+            assert sum(each.cost_ns for each in already[1:]) < COVER_NS
         already.append(assignment)
 
     @precondition(lambda self: any(self.sent.values()))
@@ -476,3 +507,44 @@ def test_tasks_are_short_while_several_tasks_may_wait_in_each_ring() -> None:
             dispatcher.finish(1, assignment.seq, run_ns)
         ahead.append(dispatcher.has_short_tasks)
     assert ahead == [False, True, False, True]
+
+
+def sent_together(dispatcher: Dispatcher, count: int) -> list[int]:
+    """Who gets so many equal tasks that are sent together."""
+    workers: list[int] = []
+    for _ in range(count):
+        placed = dispatcher.place(task(), 1.0, workers[-1] if workers else None)
+        assert placed is not None
+        workers.append(placed[0])
+    return workers
+
+
+def test_of_short_tasks_one_worker_gets_as_many_as_it_takes_to_wake_another() -> None:
+    dispatcher = used_to(30 * US, workers=3)
+    together = WAKE_NS // (30 * US)
+    first, second, *others = sent_together(dispatcher, 2 * together + 1)[::together]
+    assert len({first, second, *others}) == 3
+    assert [len(dispatcher.outstanding(worker)) for worker in (first, second, *others)] == [together, together, 1]
+
+
+def test_tasks_that_take_longer_than_a_wake_up_are_spread() -> None:
+    dispatcher = used_to(WAKE_NS, workers=3)
+    assert len(set(sent_together(dispatcher, 3))) == 3
+
+
+def test_a_task_that_comes_alone_waits_for_nobody() -> None:
+    dispatcher = used_to(5 * US, workers=2)
+    assert {placed[0] for _ in range(2) if (placed := dispatcher.place(task(), 1.0))} == {0, 1}
+
+
+def test_prefetch_bounds_what_is_sent_together() -> None:
+    dispatcher = used_to(US, workers=2, prefetch=2)
+    assert sent_together(dispatcher, 6).count(0) == 3
+
+
+def test_what_waits_is_not_overtaken() -> None:
+    dispatcher = Dispatcher()
+    waiting = dispatcher.offer(task(), 1.0)
+    dispatcher.add_worker(1)
+    assert dispatcher.place(task(), 1.0) is None
+    assert dispatcher.next_assignment() == (1, waiting)
