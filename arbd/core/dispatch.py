@@ -41,6 +41,7 @@ COVER_NS: Final = 4_000_000  # work that may wait in one ring: a hub call takes 
 WAKE_NS: Final = 100_000  # what it takes to wake a worker, in both processes, until the task runs
 RING_NS: Final = 10_000_000  # a longer task would hold up what waits behind it in its ring
 RESERVE_NS: Final = 100_000_000  # behind longer tasks nothing waits: the hub call it saves is < 1 % of them
+_TOGETHER: Final = 16  # at most so many, whatever they are believed to take
 _UNKNOWN_NS: Final = RESERVE_NS + 1
 _DECAY: Final = 8  # an estimate falls by 1/8 of the difference per run
 _DRIFT: Final = 1.25  # slots are recounted when somebody asks for them and the mean has moved by this factor
@@ -172,7 +173,7 @@ class Dispatcher:
     def _is_worth_no_other(self, worker_id: int, cost_ns: int) -> bool:
         """Whether this worker is done with that, too, before another would have woken up."""
         worker = self._workers.get(worker_id)
-        if worker is None or not worker.open or not 0 < len(worker.outstanding) <= self._prefetch:
+        if worker is None or not worker.open or not 0 < len(worker.outstanding) < min(_TOGETHER, self._prefetch + 1):
             return False
         return worker.load_ns + cost_ns <= WAKE_NS
 

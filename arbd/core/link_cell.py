@@ -79,12 +79,12 @@ class SupervisorEnd:
         self._rung_for = sleeps
         return True
 
-    def has_slept(self) -> bool:
-        """It has looked around once: it is there."""
-        return bool(self._words[layout.LINK_SLEEPS])
+    def sleeps(self) -> int:
+        """How often it went to sleep; none: it has not looked around yet."""
+        return int(self._words[layout.LINK_SLEEPS])
 
-    def is_deaf(self) -> bool:
-        """It was rung, and has not slept since: it did not come round to look."""
+    def is_awake(self) -> bool:
+        """It was rung, and has not slept since: it is about to look, or dozes, or hangs."""
         return bool(self._words[layout.LINK_SLEEPS] == self._rung_for)
 
     def token_calls(self) -> tuple[int, int]:

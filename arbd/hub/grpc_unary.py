@@ -128,9 +128,11 @@ class GrpcUnaryLink:
         self._tick_is_due = False
         self._poll_timer: asyncio.TimerHandle | None = None
         self._submit_timer: asyncio.TimerHandle | None = None
+        self._next_submit: asyncio.Handle | None = None
         self._crew: list[asyncio.Task[None]] = []
         self._seen = SeenIds() if options.piggyback else None
         self._stopping = False
+        self._closing = False
         self._poll_ended = asyncio.Event()
         self._outbox_empty = asyncio.Event()
 
@@ -177,7 +179,7 @@ class GrpcUnaryLink:
         return True
 
     async def close(self) -> None:
-        self._stopping = True
+        self._stopping = self._closing = True
         self._hand_over()
         for timer in (self._poll_timer, self._submit_timer):
             if timer is not None:
@@ -325,11 +327,15 @@ class GrpcUnaryLink:
     # -- results ---------------------------------------------------------------------------------------------
 
     def _release_submits(self) -> None:
-        """Send the next result, if one may be sent now; a parked submitter sees to the rest of it.
+        """Send what may be sent now: one result in each turn of the loop, so that its call goes out before the next
+        one is made, which takes 50 µs."""
+        if self._next_submit is None:
+            self._submit_one()
 
-        One in each turn of the loop: its call goes out before the next one is made, which takes 50 µs.
-        """
-        if not self._parked_submitters:
+    def _submit_one(self) -> None:
+        """Send the next result, if one may be sent now; a parked submitter sees to the rest of it."""
+        self._next_submit = None
+        if self._closing or not self._parked_submitters:
             return
         now = _now()
         at = max(self._submits.start_at(now), self._gate.start_at(now))
@@ -339,7 +345,7 @@ class GrpcUnaryLink:
                 self._submits.started()
                 self._gate.started(now)
                 self._parked_submitters.pop().set_result(self._send(parcel, now))
-                self._loop.call_soon(self._release_submits)
+                self._next_submit = self._loop.call_soon(self._submit_one)
                 return
             at = self._queue.due_at()
         self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)

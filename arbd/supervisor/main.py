@@ -225,7 +225,7 @@ class Daemon:
         started.callback(watch.stop)
         relief.start(results.collect, intake.pump)
         started.callback(relief.stop)
-        results.start(drain.note_settled)
+        results.start(drain.note_settled, relief.on_awake)
         started.callback(results.stop)
         generations = Generations(
             self._request,

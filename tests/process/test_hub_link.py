@@ -233,3 +233,29 @@ def test_a_payload_too_large_to_be_echoed_does_not_cost_the_success() -> None:
             assert (hub.results[0].status, hub.results[0].payload) == ("success", "")
 
     uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 8])
+def test_closing_while_results_are_being_sent_leaves_every_other_one_in_the_outbox(turns: int) -> None:
+    problems: list[object] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+
+        async def never(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            await asyncio.sleep(600)
+            return b""
+
+        supervisor = Supervisor()
+        hub = ScriptedHub(tasks_once(), never)
+        async with hub, running_link(hub.address, supervisor, max_submits=8) as link:
+            for number in range(60):
+                supervisor.outbox.append(Outcome(Task(str(number), "act"), "success", OK))
+            link.results_ready()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        left = [outcome.task.id for _ in range(60) if (outcome := supervisor.outbox.take()) is not None]
+        assert sorted(left, key=int) == [str(number) for number in range(60)]
+
+    uvloop.run(scenario())
+    assert problems == []

@@ -251,6 +251,36 @@ def test_a_link_that_is_stuck_is_killed_and_replaced(monkeypatch: pytest.MonkeyP
     uvloop.run(scenario())
 
 
+def test_links_that_are_busy_all_the_time_are_not_taken_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They doze for most of the time, and are seen asleep for moments only."""
+    monkeypatch.setattr(roster, "_TICK_S", 0.3)
+    monkeypatch.setattr(roster, "_DEAF_TICKS", 5)
+
+    async def scenario() -> None:
+        async def get_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
+            await asyncio.sleep(0.1)
+            return pb.Task(id=f"t{hub.polls}", action="a").SerializeToString()
+
+        async def slow(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            await asyncio.sleep(0.2)
+            return b""
+
+        supervisor = Supervisor()
+        async with ScriptedHub(get_task, slow) as hub:
+            log = Log()
+            group = make_group(settings_for(hub.address), 2, log)
+            async with running(group, supervisor):
+                await up(group, 2)
+                pids = [link.pid for link in group.active]
+                await asyncio.sleep(3.0)  # twice as long as a stuck one would live
+                assert min(len(link.unacked) for link in group.active) >= 8  # what makes them doze
+                assert [link.pid for link in group.active] == pids
+                assert not {"link_hangs", "link_lost"} & set(log.events())
+                await group.stop_taking()
+
+    uvloop.run(scenario())
+
+
 def test_one_that_is_too_many_finishes_what_it_has() -> None:
     async def scenario() -> None:
         release = asyncio.Event()

@@ -1,7 +1,7 @@
 """Link processes as one ``HubLink``: tasks in from all of them, results spread over them.
 
     shared doorbell ─> every ring: tasks ─> port.on_tasks, once for all; acknowledgements ─> outbox.ack
-    port.free_slots ─> split over those that may call ─> one word each           results: to who has fewest
+    port.free_slots ─> split over those that may call ─> one word each           results: to who has fewest, in eights
     a link has ended ─> what is left in its ring; results that it had go back to the outbox, and to others
 
 Which links there are is the ``roster``'s business. Invariants:
@@ -88,9 +88,9 @@ class LinkGroup:
         self.set_count(self._first_count)
 
     def slots_changed(self) -> None:
-        if self._doze is not None and (taken := self._take_from(list(self._links.values()))):
-            self._patience.found(taken)
-            self._doze_again()  # the supervisor was awake anyway
+        if self._doze is not None:  # the supervisor is awake anyway
+            self._patience.found(self._take_from(list(self._links.values())))
+            self._doze_again()
             self._hand_out()
         if self._links:
             self._share()
@@ -220,6 +220,7 @@ class LinkGroup:
             self._doze = None
 
     def _take_from(self, links: list[LinkHandle]) -> int:
+        """Take a batch from each; how many tasks and acknowledgements."""
         tasks: list[Task] = []
         acked: list[Outcome] = []
         records = sum([self._take(link, tasks, acked) for link in links])
@@ -228,7 +229,9 @@ class LinkGroup:
         if tasks:
             self.taken += len(tasks)
             self._port.on_tasks(tasks)
-        return records
+        if records:
+            self._progress.set()
+        return max(records, len(tasks) + len(acked))
 
     def _take(self, link: LinkHandle, tasks: list[Task], acked: list[Outcome]) -> int:
         if link.is_damaged:
@@ -249,7 +252,7 @@ class LinkGroup:
     def _hear_of(self, link: LinkHandle) -> None:
         if link.is_leaving:
             return
-        if not link.has_booted and link.cell.has_slept():
+        if not link.has_booted and link.cell.sleeps():
             link.has_booted = True
             self.callers.came(link.number)
         accepted, refused = link.news_of_token()

@@ -51,7 +51,8 @@ class LinkHandle:
         self.is_leaving = False
         self.is_damaged = False
         self.has_news = False
-        self.deaf_ticks = 0
+        self._sleeps_before = 0
+        self._deaf_ticks = 0
         self.started_at = time.monotonic()
         self._most_ever = 0
         self._may_exceed = 0  # a result's answer may bring a task, too, if it is allowed to
@@ -180,6 +181,15 @@ class LinkHandle:
         if self.cell.must_ring(self.has_news):
             doorbell.ring(self._bell)
         self.has_news = False  # also if it was not rung: then it is about to look anyway
+
+    def note_tick(self) -> int:
+        """Ticks in a row, this one included, for which it was awake and did not come round to sleep: one that works
+        does so each fraction of a second, however much it has to do."""
+        sleeps = self.cell.sleeps()
+        is_deaf = self.cell.is_awake() and sleeps == self._sleeps_before
+        self._sleeps_before = sleeps
+        self._deaf_ticks = self._deaf_ticks + 1 if is_deaf else 0
+        return self._deaf_ticks
 
     # -- the process -------------------------------------------------------------------------------------------
 

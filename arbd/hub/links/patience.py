@@ -1,7 +1,8 @@
 """How long the supervisor lets results and tasks wait for each other, so that one wake-up serves many.
 
-    a look found  < ``WORTH``          a millisecond longer, at most ``LONGEST_S``
-                  > 2 * ``WORTH``      a millisecond less
+    a look found  > 2 * ``WORTH``      a millisecond less, at least the shortest
+                  < ``WORTH``          a millisecond longer, at most ``LONGEST_S``
+                  < ``LOAD_PER_S``     a millisecond less: so few cost the supervisor little anyway
                   nothing any more     the shortest again: there is no load
 
 Pure. Not whether to wait at all: that is decided where the looks are (``group``, ``arbd.supervisor.results``).
@@ -14,7 +15,9 @@ from typing import Final
 from arbd.hub.base import PATIENCE_S
 
 WORTH: Final = 48
-"""Records for which a wake-up of the supervisor, and by it of links and workers, is a small part of the cost."""
+"""Tasks and acknowledgements beside which a wake-up of the supervisor, and by it of links and workers, costs little."""
+LOAD_PER_S: Final = 1000
+"""Tasks and acknowledgements: at 500 tasks a second a wake-up for each would take 5 % of a CPU."""
 LONGEST_S: Final = 0.016
 """A result waits so long behind others at most; a hub that is busy takes longer than that for those before it."""
 
@@ -25,12 +28,12 @@ class Patience:
     def __init__(self) -> None:
         self.seconds = PATIENCE_S
 
-    def found(self, records: int) -> None:
-        """So many were there at a look."""
-        if records < WORTH:
-            self.seconds = min(LONGEST_S, self.seconds + PATIENCE_S)
-        elif records > 2 * WORTH:
+    def found(self, count: int) -> None:
+        """So many tasks and acknowledgements were there at a look."""
+        if count > 2 * WORTH or count < LOAD_PER_S * self.seconds:
             self.seconds = max(PATIENCE_S, self.seconds - PATIENCE_S)
+        elif count < WORTH:
+            self.seconds = min(LONGEST_S, self.seconds + PATIENCE_S)
 
     def reset(self) -> None:
         """Nothing is waited for any more."""

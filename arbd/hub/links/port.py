@@ -4,7 +4,7 @@
     doorbell ─> ring down ──> outbox ──> link.results_ready(); link.slots_changed()
              └> held? stopping? flushing?
 
-While it has more results than it can send soon, it does not say that it sleeps, but *dozes*: it looks again by itself,
+While it has several results on their way, it does not say that it sleeps, but *dozes*: it looks again by itself,
 and the supervisor need not ring, which costs it 10 to 20 µs each time.
 
 Not the link, which is the same as in a supervisor without link processes. Invariants:
@@ -38,7 +38,7 @@ from arbd.model import Outcome, Task
 _BATCH: Final = 64
 _BUSY_RESULTS: Final = 8  # as many as are on their way when the hub is busy; one at a time there is one
 _DOZE_S: Final = 0.002
-_MOST_DOZES: Final = 100  # then it sleeps once: to the supervisor a link that never does is one that hangs
+_MOST_DOZES: Final = 50  # then it sleeps once, each 0.1 s: to the supervisor a link that never does is one that hangs
 _RING_FULL_PAUSE_S: Final = 0.001  # the supervisor empties rings many times faster; waiting here is rare
 _REPORT_S: Final = 1.0  # figures of a link that has nothing else to tell
 _FLUSH_S: Final = 3600.0  # it ends when the supervisor does not want it any more

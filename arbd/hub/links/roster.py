@@ -158,8 +158,7 @@ class Roster:
         """Also kill links that were rung and do not come round to look."""
         self._ticker = self._loop.call_later(_TICK_S, self._tick) if self.links else None
         for link in self.links.values():
-            link.deaf_ticks = link.deaf_ticks + 1 if link.cell.is_deaf() else 0
-            if link.deaf_ticks == _DEAF_TICKS:
+            if link.note_tick() == _DEAF_TICKS:
                 self._log.error("link_hangs", link=link.number, pid=link.pid)
                 link.kill()
         self._owner.on_tick()

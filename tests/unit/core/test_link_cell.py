@@ -104,7 +104,7 @@ def test_a_link_begins_with_nothing_allowed_and_nothing_reported() -> None:
     assert (link.allowed, link.is_held, link.is_stopping, link.is_flushing) == (0, False, False, False)
     assert cell.supervisor.figures() == (0, [0] * layout.COUNTER_WORDS)
     assert cell.supervisor.token_calls() == (0, 0)
-    assert not cell.supervisor.has_slept()
+    assert cell.supervisor.sleeps() == 0
 
 
 def test_each_side_reads_what_the_other_says() -> None:
@@ -135,11 +135,11 @@ def test_a_link_is_rung_once_for_each_sleep_and_not_before_its_first() -> None:
     cell = Cell()
     assert not cell.supervisor.must_ring(True)  # it is starting, and will look
     cell.link.sleep()
-    assert cell.supervisor.has_slept()
+    assert cell.supervisor.sleeps() == 1
     assert [cell.supervisor.must_ring(True), cell.supervisor.must_ring(True)] == [True, False]
-    assert cell.supervisor.is_deaf()
+    assert cell.supervisor.is_awake()
     cell.link.sleep()
-    assert not cell.supervisor.is_deaf()
+    assert not cell.supervisor.is_awake()
     assert cell.supervisor.must_ring(True)
 
 

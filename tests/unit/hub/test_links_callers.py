@@ -150,6 +150,15 @@ def test_slots_are_split_to_the_last_one_and_none_moves(slots: int, links: dict[
         assert all(shares[link] <= had[link] for link in links)
 
 
+@given(slots=st.integers(0, 300), links=links_with_slots)
+def test_what_is_gone_is_taken_from_those_that_have_most_one_by_one(slots: int, links: dict[int, int]) -> None:
+    expected = {link: max(0, has) for link, has in links.items()}
+    while sum(expected.values()) > slots:
+        expected[max(expected, key=expected.__getitem__)] -= 1
+    if links and sum(expected.values()) == slots:
+        assert sorted(split(slots, links).values()) == sorted(expected.values())
+
+
 @given(slots=st.integers(0, 300), links=st.lists(st.integers(), unique=True, min_size=1, max_size=20))
 def test_anew_they_are_split_evenly(slots: int, links: list[int]) -> None:
     shares = split_anew(slots, links)
