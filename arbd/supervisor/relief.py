@@ -77,6 +77,9 @@ class Relief:
 
     def _look(self) -> None:
         self._timer = None
+        for worker in self._crowded():
+            if self._is_slow(worker):
+                self._collect(worker)  # it may have ended long ago, and nobody has looked since
         crowded = self._crowded()
         slow = [worker for worker in crowded if self._is_slow(worker)]
         for worker in slow:

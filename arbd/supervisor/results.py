@@ -115,8 +115,8 @@ class Results:
             self._sleep()
 
     def _end_doze(self) -> None:
-        self._on_awake()
         self._collect_round()
+        self._on_awake()
         self._look_again()
 
     def _sleep(self) -> None:

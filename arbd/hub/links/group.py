@@ -89,7 +89,7 @@ class LinkGroup:
 
     def slots_changed(self) -> None:
         if self._doze is not None:  # the supervisor is awake anyway
-            self._patience.found(self._take_from(list(self._links.values())))
+            self._patience.found(self._take_from(list(self._links.values())), time.monotonic())
             self._doze_again()
             self._hand_out()
         if self._links:
@@ -191,7 +191,7 @@ class LinkGroup:
             found += taken
             if not taken:
                 if found and self._can_doze():
-                    self._patience.found(found)
+                    self._patience.found(found, time.monotonic())
                     self._doze_again()
                     break
                 self._patience.reset()

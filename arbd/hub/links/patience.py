@@ -5,11 +5,15 @@
                   < ``LOAD_PER_S``     a millisecond less: so few cost the supervisor little anyway
                   nothing any more     the shortest again: there is no load
 
-Pure. Not whether to wait at all: that is decided where the looks are (``group``, ``arbd.supervisor.results``).
+Looks that come sooner, because the supervisor was awake anyway, count towards the next one.
+
+Pure; times are seconds of a monotonic clock. Not whether to wait at all: that is decided where the looks are, in
+``group`` and ``arbd.supervisor.results``.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from arbd.hub.base import PATIENCE_S
@@ -27,14 +31,23 @@ class Patience:
 
     def __init__(self) -> None:
         self.seconds = PATIENCE_S
+        self._count = 0
+        self._since = -math.inf
 
-    def found(self, count: int) -> None:
+    def found(self, count: int, now: float) -> None:
         """So many tasks and acknowledgements were there at a look."""
-        if count > 2 * WORTH or count < LOAD_PER_S * self.seconds:
+        self._count += count
+        waited_s = now - self._since
+        if waited_s < self.seconds:
+            return
+        if self._count > 2 * WORTH or self._count < LOAD_PER_S * waited_s:
             self.seconds = max(PATIENCE_S, self.seconds - PATIENCE_S)
-        elif count < WORTH:
+        elif self._count < WORTH:
             self.seconds = min(LONGEST_S, self.seconds + PATIENCE_S)
+        self._count = 0
+        self._since = now
 
     def reset(self) -> None:
         """Nothing is waited for any more."""
         self.seconds = PATIENCE_S
+        self._since = -math.inf

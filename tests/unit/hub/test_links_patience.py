@@ -9,9 +9,12 @@ from arbd.hub.links.patience import LONGEST_S, WORTH, Patience
 
 
 def after(*found: int) -> float:
-    patience = Patience()
-    for records in found:
-        patience.found(records)
+    """Seconds of patience after looks that found so many, each as late as patience said."""
+    patience, now = Patience(), 0.0
+    patience.found(0, now)
+    for count in found:
+        now += patience.seconds
+        patience.found(count, now)
     return patience.seconds
 
 
@@ -39,7 +42,9 @@ def test_where_little_comes_nobody_waits_for_it() -> None:
 
 def test_it_ends_with_the_load() -> None:
     patience = Patience()
-    patience.found(20)
+    patience.found(0, 0.0)
+    patience.found(20, PATIENCE_S)
+    assert patience.seconds > PATIENCE_S
     patience.reset()
     assert patience.seconds == PATIENCE_S
 
@@ -48,8 +53,19 @@ def test_it_ends_with_the_load() -> None:
 def test_at_an_even_rate_it_settles(rate: int) -> None:
     """So many records a second, each look as late as patience says: soon every look finds
     enough, or comes as late as may be, or at once."""
-    patience = Patience()
+    patience, now = Patience(), 0.0
     for _ in range(100):
-        patience.found(round(rate * patience.seconds))
+        now += patience.seconds
+        patience.found(round(rate * patience.seconds), now)
     found = rate * patience.seconds
     assert WORTH <= found <= 2 * WORTH or patience.seconds in (pytest.approx(PATIENCE_S), LONGEST_S)
+
+
+def test_looks_that_come_sooner_count_towards_the_next() -> None:
+    patience = Patience()
+    patience.found(0, 0.0)
+    for now in (0.2 * PATIENCE_S, 0.6 * PATIENCE_S):
+        patience.found(10, now)
+        assert patience.seconds == PATIENCE_S
+    patience.found(0, PATIENCE_S)
+    assert patience.seconds == pytest.approx(2 * PATIENCE_S)
