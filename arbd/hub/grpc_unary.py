@@ -128,7 +128,6 @@ class GrpcUnaryLink:
         self._tick_is_due = False
         self._poll_timer: asyncio.TimerHandle | None = None
         self._submit_timer: asyncio.TimerHandle | None = None
-        self._next_submit: asyncio.Handle | None = None
         self._crew: list[asyncio.Task[None]] = []
         self._seen = SeenIds() if options.piggyback else None
         self._stopping = False
@@ -327,28 +326,27 @@ class GrpcUnaryLink:
     # -- results ---------------------------------------------------------------------------------------------
 
     def _release_submits(self) -> None:
-        """Send what may be sent now: one result in each turn of the loop, so that its call goes out before the next
-        one is made, which takes 50 µs."""
-        if self._next_submit is None:
-            self._submit_one()
+        """Send what may be sent now; a parked submitter sees to the rest of each.
 
-    def _submit_one(self) -> None:
-        """Send the next result, if one may be sent now; a parked submitter sees to the rest of it."""
-        self._next_submit = None
-        if self._closing or not self._parked_submitters:
+        While few are under way, the next waits for a turn of the loop: a call goes out at the end of the turn, and to
+        make one takes 50 µs. A busy hub is better off with many at once.
+        """
+        while self._parked_submitters and not self._closing:
+            now = _now()
+            at = max(self._submits.start_at(now), self._gate.start_at(now))
+            if at <= now:
+                parcel = self._queue.take(now)
+                if parcel is not None:
+                    self._submits.started()
+                    self._gate.started(now)
+                    self._parked_submitters.pop().set_result(self._send(parcel, now))
+                    if self._submits.under_way >= _BUSY_SUBMITS:
+                        continue
+                    self._loop.call_soon(self._release_submits)
+                    return
+                at = self._queue.due_at()
+            self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
             return
-        now = _now()
-        at = max(self._submits.start_at(now), self._gate.start_at(now))
-        if at <= now:
-            parcel = self._queue.take(now)
-            if parcel is not None:
-                self._submits.started()
-                self._gate.started(now)
-                self._parked_submitters.pop().set_result(self._send(parcel, now))
-                self._next_submit = self._loop.call_soon(self._submit_one)
-                return
-            at = self._queue.due_at()
-        self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
 
     def _send(self, parcel: Parcel, now: float) -> _Sent:
         """Start the call for one result: here, and not in the submitter's turn, which comes later."""
