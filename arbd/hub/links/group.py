@@ -37,6 +37,7 @@ from arbd.model import Outcome, Task
 
 _ROUNDS: Final = 4  # rounds over all links before the event loop gets its turn
 _CHUNK: Final = 8  # results that one link is given before the next one's turn
+_ENOUGH_POLLS: Final = 16  # under way at one link: more make it no faster
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
 _AFTER_S: Final = 0.002  # later than results are collected, when links are looked at as well: one wake-up for both
 _BUSY_RESULTS: Final = 8  # one at a time there is one
@@ -54,10 +55,10 @@ class LinkGroup:
         self._roster = Roster(settings, options.tls_options, program, self._log, self)
         self._links = self._roster.links
         self._first_count = count
-        self._max_polls = options.max_polls
+        self._enough_polls = min(options.max_polls, _ENOUGH_POLLS)
         self._most_unacked = _QUEUE * options.max_submits
         self._next_result = 1
-        self._have_slots = False  # each link as many as it could ask for
+        self._have_slots = False  # each link as many as keep it busy
         self._doze: asyncio.TimerHandle | None = None
         self._patience = Patience()
         self._is_stopping = False
@@ -278,7 +279,7 @@ class LinkGroup:
         free = self._port.free_slots()
         if not self.callers.are_trusted:
             free = min(free, TRIAL)
-        self._have_slots = free >= len(callers) * self._max_polls
+        self._have_slots = free >= len(callers) * self._enough_polls
         self._allow(split(free, {number: self._links[number].slots for number in callers}))
 
     def _allow(self, shares: Mapping[int, int]) -> None:
