@@ -158,25 +158,32 @@ class Stage:
         return self._start("bench.minimum", protocol, address or self.hub.address, name)
 
     def arbd(
-        self, name: str, *flags: str, protocol: str, provider: str = "provider.py", **settings: str
+        self,
+        name: str,
+        *flags: str,
+        protocol: str,
+        provider: str = "provider.py",
+        checkout: Path = ROOT,
+        **settings: str,
     ) -> subprocess.Popen[bytes]:
         """Start the real daemon with a provider of the benchmarks; stderr is a pipe if it logs for the benchmark.
 
         ``protocol`` has no default: left to itself the daemon takes the stream, and a figure must say which it is.
-        ``settings`` are those without a flag, such as ``kill_grace``.
+        ``settings`` are those without a flag, such as ``kill_grace``; ``checkout`` is where the code is taken from.
         """
-        place = str(ROOT / "bench" / provider)
+        place = str(checkout / "bench" / provider)
         variables = {f"ARBD_{key.upper()}": value for key, value in {"hub_protocol": protocol, **settings}.items()}
         logs = "--log-level" in flags
         level = () if logs else ("--log-level", "error")
         return self._start(
             *("arbd", "run", place, "--hub", self.hub.address, "--name", name, *level, *flags),
-            env={**os.environ, **variables},
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": str(checkout), **variables},
             stderr=subprocess.PIPE if logs else None,
         )
 
-    def _start(self, module: str, *arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, **popen)
+    def _start(self, module: str, *arguments: str, cwd: Path = ROOT, **popen: Any) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=cwd, **popen)
         self._stack.callback(_stop, process)
         return process
 

@@ -71,7 +71,7 @@ def measure(stage: Stage, point: Point) -> Cost:
     progress = _Progress(stage)
     stage.fill("scale", actions, point.payload, point.tasks)
     os.environ["BENCH_ACTIONS"] = str(point.registered)
-    settings = {"workers": str(point.workers), **point.settings}
+    settings: dict[str, Any] = {"workers": str(point.workers), **point.settings}
     daemon = stage.arbd("scale", protocol="stream", provider=PROVIDER, **settings)
     progress.wait(round(point.tasks * point.warm))
     family = Family(daemon.pid)
