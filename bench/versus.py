@@ -8,7 +8,7 @@ drifts by a factor of two within minutes: the ratio of the two in each round is 
 from __future__ import annotations
 
 import argparse
-import itertools
+import random
 import statistics
 import subprocess
 import time
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -29,91 +28,101 @@ _SAMPLE: Final = 20
 _PAYLOAD: Final = {"symbol": "EURUSD", "quantity": 12.5, "tags": ["a", "b"]}
 _UNARY_TASKS: Final = 2_000
 _STREAM_TASKS: Final = 40_000
+_LOOK_S: Final = 0.01
 
 Sample = dict[str, float]  # by figure
-Measure = Callable[[Stage, str, subprocess.Popen[bytes]], Sample]
+Sides = dict[str, Path]  # the checkout of each side
+Daemons = dict[str, subprocess.Popen[bytes]]
 
 
-class Comparison(msgspec.Struct, frozen=True):
-    """What is measured of a daemon, and how it is set up."""
-
-    measure: Measure
-    protocol: str
-    links: str = "0"
-
-
-def _one_at_a_time(stage: Stage, name: str, _daemon: subprocess.Popen[bytes]) -> Sample:
-    taken = []
-    for _ in range(_SAMPLE):
-        time.sleep(_PAUSE_S)
-        taken.append(stage.run(name, "nothing", 1)[0].taken_s * 1e6)
-    return {"unary, one task at a time, µs": statistics.median(taken)}
+def _latency(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
+    """One task at a time, the sides in no order that could be learnt: who comes next finds warm caches."""
+    with Stage() as stage:
+        _start(stage, sides, "unary")
+        for _ in range(rounds):
+            taken: dict[str, list[float]] = {side: [] for side in sides}
+            for side in random.sample(list(sides) * _SAMPLE, len(sides) * _SAMPLE):
+                time.sleep(_PAUSE_S)
+                taken[side].append(stage.run(side, "nothing", 1)[0].taken_s * 1e6)
+            yield {side: {"unary, one task at a time, µs": statistics.median(taken[side])} for side in sides}
 
 
-def _full_hub(stage: Stage, name: str, daemon: subprocess.Popen[bytes]) -> Sample:
-    before = cpu_s(daemon.pid)
-    rate = stage.rate(name, "nothing", _UNARY_TASKS)
-    return {
-        "unary, full hub, tasks/s": rate,
-        "unary, full hub: supervisor, µs/task": (cpu_s(daemon.pid) - before) / _UNARY_TASKS * 1e6,
+def _unary(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
+    return _full_unary_hub(sides, rounds, "unary", links="0")
+
+
+def _links(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
+    return _full_unary_hub(sides, rounds, "two links", links="2")
+
+
+def _full_unary_hub(sides: Sides, rounds: int, what: str, links: str) -> Iterator[dict[str, Sample]]:
+    with Stage() as stage:
+        daemons = _start(stage, sides, "unary", hub_links=links)
+
+        def sample(side: str) -> Sample:
+            before = cpu_s(daemons[side].pid)
+            rate = stage.rate(side, "nothing", _UNARY_TASKS)
+            used_us = (cpu_s(daemons[side].pid) - before) / _UNARY_TASKS * 1e6
+            return {f"{what}: tasks/s": rate, f"{what}: supervisor, µs/task": used_us}
+
+        yield from _by_turns(sides, rounds, sample)
+
+
+def _stream(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
+    """The queue is filled first, and a daemon started then: nothing else is submitted meanwhile."""
+    with Stage() as stage:
+
+        def sample(side: str) -> Sample:
+            stage.fill(side, "quote", _PAYLOAD, _STREAM_TASKS)
+            daemon = _start(stage, {side: sides[side]}, "stream", warm=False)[side]
+            _wait_below(stage, _STREAM_TASKS * 9 // 10)
+            first = _Use(stage, daemon)
+            _wait_below(stage, _STREAM_TASKS // 10)
+            last = _Use(stage, daemon)
+            _wait_below(stage, 0)
+            stage.end(daemon)
+            tasks = first.queued - last.queued
+            return {
+                "stream: tasks/s": tasks / (last.at - first.at),
+                "stream: supervisor, µs/task": (last.supervisor_s - first.supervisor_s) / tasks * 1e6,
+                "stream: workers, µs/task": (last.workers_s - first.workers_s) / tasks * 1e6,
+            }
+
+        yield from _by_turns(sides, rounds, sample)
+
+
+def _start(stage: Stage, sides: Sides, protocol: str, *, warm: bool = True, **settings: str) -> Daemons:
+    daemons = {
+        side: stage.arbd(side, "--workers", "2", protocol=protocol, checkout=checkout, **settings)
+        for side, checkout in sides.items()
     }
+    for side in sides if warm else ():
+        stage.run(side, "nothing", 300)
+    return daemons
 
 
-def _with_links(stage: Stage, name: str, daemon: subprocess.Popen[bytes]) -> Sample:
-    sample = _full_hub(stage, name, daemon)
-    return {f"two links: {figure}": value for figure, value in sample.items()}
+def _by_turns(sides: Sides, rounds: int, sample: Callable[[str], Sample]) -> Iterator[dict[str, Sample]]:
+    for number in range(rounds):
+        order = list(sides)[:: 1 if number % 2 else -1]
+        yield {side: sample(side) for side in order}
 
 
-def _stream(stage: Stage, name: str, daemon: subprocess.Popen[bytes]) -> Sample:
-    """The queue is full already, and this daemon has just been started."""
-    _wait_below(stage, _STREAM_TASKS * 9 // 10)
-    family = [psutil.Process(daemon.pid), *psutil.Process(daemon.pid).children(recursive=True)]
-    workers = [process.pid for process in family if process.name().startswith("arbd:worker")]
-    begin, queued = time.perf_counter(), stage.stats()["queued"]
-    used = [cpu_s(daemon.pid), sum(map(cpu_s, workers))]
-    _wait_below(stage, _STREAM_TASKS // 10)
-    tasks, took_s = queued - stage.stats()["queued"], time.perf_counter() - begin
-    used = [after - before for before, after in zip(used, (cpu_s(daemon.pid), sum(map(cpu_s, workers))), strict=True)]
-    _wait_below(stage, 0)
-    return {
-        "stream, full hub, tasks/s": tasks / took_s,
-        "stream, full hub: supervisor, µs/task": used[0] / tasks * 1e6,
-        "stream, full hub: workers, µs/task": used[1] / tasks * 1e6,
-    }
+class _Use:
+    """Tasks that wait at the hub, and CPU seconds used so far, at one moment."""
+
+    def __init__(self, stage: Stage, daemon: subprocess.Popen[bytes]) -> None:
+        self.at, self.queued = time.perf_counter(), stage.stats()["queued"]
+        family = psutil.Process(daemon.pid).children(recursive=True)
+        self.workers_s = sum(cpu_s(each.pid) for each in family if each.name().startswith("arbd:worker"))
+        self.supervisor_s = cpu_s(daemon.pid)
 
 
 def _wait_below(stage: Stage, queued: int) -> None:
     while stage.stats()["queued"] > queued:
-        time.sleep(0.01)
+        time.sleep(_LOOK_S)
 
 
-_COMPARISONS: Final = {
-    "latency": Comparison(_one_at_a_time, "unary"),
-    "unary": Comparison(_full_hub, "unary"),
-    "links": Comparison(_with_links, "unary", links="2"),
-    "stream": Comparison(_stream, "stream"),
-}
-
-
-def compare(comparison: Comparison, sides: dict[str, Path], rounds: int) -> Iterator[dict[str, Sample]]:
-    """One sample of each side for each round."""
-    with Stage() as stage:
-        for number in range(rounds):
-            order = list(sides)[:: 1 if number % 2 else -1]
-            yield {side: _sample(comparison, stage, side, sides[side]) for side in order}
-
-
-def _sample(comparison: Comparison, stage: Stage, side: str, checkout: Path) -> Sample:
-    if comparison.measure is _stream:
-        stage.fill(side, "quote", _PAYLOAD, _STREAM_TASKS)
-    protocol, links = comparison.protocol, comparison.links
-    daemon = stage.arbd(side, "--workers", "2", protocol=protocol, checkout=checkout, hub_links=links)
-    try:
-        if comparison.measure is not _stream:
-            stage.run(side, "nothing", 300)
-        return comparison.measure(stage, side, daemon)
-    finally:
-        stage.end(daemon)
+_COMPARISONS: Final = {"latency": _latency, "unary": _unary, "links": _links, "stream": _stream}
 
 
 def table(pairs: Sequence[dict[str, Sample]]) -> Table:
@@ -121,8 +130,8 @@ def table(pairs: Sequence[dict[str, Sample]]) -> Table:
     shown = Table()
     for title in ("figure", "there", "here", "here / there"):
         shown.add_column(title, justify="left" if title == "figure" else "right")
-    for figure in dict.fromkeys(itertools.chain.from_iterable(pair["here"] for pair in pairs)):
-        of = {side: [pair[side][figure] for pair in pairs if figure in pair[side]] for side in ("there", "here")}
+    for figure in pairs[0]["here"]:
+        of = {side: [pair[side][figure] for pair in pairs] for side in ("there", "here")}
         low, middle, high = statistics.quantiles([a / b for a, b in zip(of["here"], of["there"], strict=True)], n=4)
         medians = (f"{statistics.median(of[side]):.4g}" for side in ("there", "here"))
         shown.add_row(figure, *medians, f"{middle:.2f} ({low:.2f}-{high:.2f})")
@@ -141,10 +150,8 @@ def main() -> None:
         parser.error(f"{there} is no checkout of arbd")
     if arguments.rounds < 2:
         parser.error("a spread needs at least two rounds")
-    pairs: list[dict[str, Sample]] = []
     for name in arguments.only:
-        pairs = list(compare(_COMPARISONS[name], {"there": there, "here": ROOT}, arguments.rounds))
-        Console().print(table(pairs))
+        Console().print(table(list(_COMPARISONS[name]({"there": there, "here": ROOT}, arguments.rounds))))
 
 
 if __name__ == "__main__":
