@@ -1,4 +1,5 @@
-"""A CPU action of 5 ms on all cores: at least 0.95 of what as many bare processes make of the same function."""
+"""A CPU action of 5 ms on all cores: at least 0.95 of what as many bare processes make of the same function, 0.98 over
+the stream."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, cpu_s
 from bench.provider import burn
 
 _ACTION_S = 0.005
+_GOALS = {"unary": 0.95, "stream": 0.98}
 _SPAN_S = 0.5 if SMOKE else 1.0
 _CPUS = sorted(os.sched_getaffinity(0))
 
 
-def _rounds_of_burn() -> int:
+def rounds_of_burn() -> int:
     """How much work takes 5 ms here: from the fastest of several tries, because anything else only adds to it."""
     tries = 10_000
     per_round_s = min(timed(lambda: burn(tries), 5) for _ in range(20)) / tries
@@ -40,7 +42,7 @@ def _bare_rate(work: int) -> float:
 
 @pytest.mark.parametrize("protocol", ["unary", "stream"])
 def test_cpu_actions(benchmark: BenchmarkFixture, protocol: str) -> None:
-    work = _rounds_of_burn()
+    work = rounds_of_burn()
     count = round(len(_CPUS) * _SPAN_S / _ACTION_S)
     hub_us: list[float] = []
     arbd_us: list[float] = []
@@ -57,13 +59,16 @@ def test_cpu_actions(benchmark: BenchmarkFixture, protocol: str) -> None:
 
         arbd, bare = alternate(benchmark, rounds(15), arbd_rate, lambda: _bare_rate(work))
     figure = Figure(
-        f"5 ms CPU action, {protocol} hub: arbd / bare processes", "x", "at least", 0.95, ratios(arbd, bare)
+        f"5 ms CPU action, {protocol} hub: arbd / bare processes", "x", "at least", _GOALS[protocol], ratios(arbd, bare)
     )
+    action_us = len(_CPUS) / median(bare) * 1e6
     figure.beside = {
+        # The hub shares the cores, and stands on one side only: this is what would be left if arbd itself cost nothing.
+        "the limit with this hub beside it": action_us / (action_us + median(hub_us)),
         "arbd, tasks/s": median(arbd),
         "bare processes, calls/s": median(bare),
         "CPU of the hub, µs/task": median(hub_us),
         "CPU of all of arbd, µs/task": median(arbd_us),
-        "CPU of the action alone, µs": len(_CPUS) / median(bare) * 1e6,
+        "CPU of the action alone, µs": action_us,
     }
     conclude(benchmark, figure)

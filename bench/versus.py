@@ -22,11 +22,13 @@ from rich.table import Table
 
 from arbd.host.procs import cpu_s
 from bench.harness import ROOT, Stage
+from bench.test_cpu_actions import rounds_of_burn
 
 _PAUSE_S: Final = 0.002
 _SAMPLE: Final = 20
 _PAYLOAD: Final = {"symbol": "EURUSD", "quantity": 12.5, "tags": ["a", "b"]}
 _UNARY_TASKS: Final = 2_000
+_BURN_TASKS: Final = 400
 _STREAM_TASKS: Final = 40_000
 _LOOK_S: Final = 0.01
 
@@ -66,6 +68,19 @@ def _full_unary_hub(sides: Sides, rounds: int, what: str, links: str) -> Iterato
             return {f"{what}: tasks/s": rate, f"{what}: supervisor, µs/task": used_us}
 
         yield from _by_turns(sides, rounds, sample)
+
+
+def _burn(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
+    """CPU actions of 5 ms, over both protocols."""
+    work = rounds_of_burn()
+    for protocol in ("unary", "stream"):
+        with Stage() as stage:
+            _start(stage, sides, protocol)
+
+            def sample(side: str, stage: Stage = stage, protocol: str = protocol) -> Sample:
+                return {f"5 ms of CPU, {protocol}: tasks/s": stage.rate(side, "burn", _BURN_TASKS, {"rounds": work})}
+
+            yield from _by_turns(sides, rounds, sample)
 
 
 def _stream(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
@@ -122,7 +137,7 @@ def _wait_below(stage: Stage, queued: int) -> None:
         time.sleep(_LOOK_S)
 
 
-_COMPARISONS: Final = {"latency": _latency, "unary": _unary, "links": _links, "stream": _stream}
+_COMPARISONS: Final = {"latency": _latency, "unary": _unary, "links": _links, "burn": _burn, "stream": _stream}
 
 
 def table(pairs: Sequence[dict[str, Sample]]) -> Table:
@@ -130,8 +145,8 @@ def table(pairs: Sequence[dict[str, Sample]]) -> Table:
     shown = Table()
     for title in ("figure", "there", "here", "here / there"):
         shown.add_column(title, justify="left" if title == "figure" else "right")
-    for figure in pairs[0]["here"]:
-        of = {side: [pair[side][figure] for pair in pairs] for side in ("there", "here")}
+    for figure in dict.fromkeys(figure for pair in pairs for figure in pair["here"]):
+        of = {side: [pair[side][figure] for pair in pairs if figure in pair[side]] for side in ("there", "here")}
         low, middle, high = statistics.quantiles([a / b for a, b in zip(of["here"], of["there"], strict=True)], n=4)
         medians = (f"{statistics.median(of[side]):.4g}" for side in ("there", "here"))
         shown.add_row(figure, *medians, f"{middle:.2f} ({low:.2f}-{high:.2f})")
