@@ -18,7 +18,7 @@ from typing import Final
 
 from arbd.hub.base import PATIENCE_S
 
-WORTH: Final = 48
+WORTH: Final = 96
 """Tasks and acknowledgements beside which a wake-up of the supervisor, and by it of links and workers, costs little."""
 LOAD_PER_S: Final = 1000
 """Tasks and acknowledgements: at 500 tasks a second a wake-up for each would take 5 % of a CPU."""
