@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from arbd.host.procs import cpu_s
+from bench.family import Family, Spent, Use
 from bench.harness import ROOT, Stage
 from bench.test_cpu_actions import rounds_of_burn
 
@@ -91,16 +91,16 @@ def _stream(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
             stage.fill(side, "quote", _PAYLOAD, _STREAM_TASKS)
             daemon = _start(stage, {side: sides[side]}, "stream", warm=False)[side]
             _wait_below(stage, _STREAM_TASKS * 9 // 10)
-            first = _Use(stage, daemon)
+            family = Family(daemon.pid)
+            first, queued = Use.of(family), stage.stats()["queued"]
             _wait_below(stage, _STREAM_TASKS // 10)
-            last = _Use(stage, daemon)
+            spent, tasks = Spent.between(first, Use.of(family)), queued - stage.stats()["queued"]
             _wait_below(stage, 0)
             stage.end(daemon)
-            tasks = first.queued - last.queued
             return {
-                "stream: tasks/s": tasks / (last.at - first.at),
-                "stream: supervisor, µs/task": (last.supervisor_s - first.supervisor_s) / tasks * 1e6,
-                "stream: workers, µs/task": (last.workers_s - first.workers_s) / tasks * 1e6,
+                "stream: tasks/s": tasks / spent.seconds,
+                "stream: supervisor, µs/task": spent.cpu_s["supervisor"] / tasks * 1e6,
+                "stream: workers, µs/task": spent.cpu_of_workers_s() / tasks * 1e6,
             }
 
         yield from _by_turns(sides, rounds, sample)
@@ -120,16 +120,6 @@ def _by_turns(sides: Sides, rounds: int, sample: Callable[[str], Sample]) -> Ite
     for number in range(rounds):
         order = list(sides)[:: 1 if number % 2 else -1]
         yield {side: sample(side) for side in order}
-
-
-class _Use:
-    """Tasks that wait at the hub, and CPU seconds used so far, at one moment."""
-
-    def __init__(self, stage: Stage, daemon: subprocess.Popen[bytes]) -> None:
-        self.at, self.queued = time.perf_counter(), stage.stats()["queued"]
-        family = psutil.Process(daemon.pid).children(recursive=True)
-        self.workers_s = sum(cpu_s(each.pid) for each in family if each.name().startswith("arbd:worker"))
-        self.supervisor_s = cpu_s(daemon.pid)
 
 
 def _wait_below(stage: Stage, queued: int) -> None:
