@@ -33,6 +33,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import HubClient
 from arbd.hub.process import HubProcess
+from bench.provider import burn
 
 # ARBD_... are settings of the daemon, which refuses names it does not know: this one must not reach it.
 T = TypeVar("T")
@@ -298,3 +299,11 @@ def timed(function: Callable[[], object], times: int) -> float:
     for _ in range(times):
         function()
     return (time.perf_counter() - begin) / times
+
+
+def rounds_of_burn(action_s: float) -> int:
+    """How much work of ``bench.provider.burn`` takes so long here: from the fastest of several tries, because anything
+    else only adds to it."""
+    tries = 10_000
+    per_round_s = min(timed(lambda: burn(tries), 5) for _ in range(20)) / tries
+    return round(action_s / per_round_s)

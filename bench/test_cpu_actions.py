@@ -11,20 +11,12 @@ from statistics import median
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, cpu_s, ratios, rounds, timed
-from bench.provider import burn
+from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, cpu_s, ratios, rounds, rounds_of_burn
 
 _ACTION_S = 0.005
 _GOALS = {"unary": 0.95, "stream": 0.98}
 _SPAN_S = 0.5 if SMOKE else 1.0
 _CPUS = sorted(os.sched_getaffinity(0))
-
-
-def rounds_of_burn() -> int:
-    """How much work takes 5 ms here: from the fastest of several tries, because anything else only adds to it."""
-    tries = 10_000
-    per_round_s = min(timed(lambda: burn(tries), 5) for _ in range(20)) / tries
-    return round(_ACTION_S / per_round_s)
 
 
 def _bare_rate(work: int) -> float:
@@ -42,7 +34,7 @@ def _bare_rate(work: int) -> float:
 
 @pytest.mark.parametrize("protocol", ["unary", "stream"])
 def test_cpu_actions(benchmark: BenchmarkFixture, protocol: str) -> None:
-    work = rounds_of_burn()
+    work = rounds_of_burn(_ACTION_S)
     count = round(len(_CPUS) * _SPAN_S / _ACTION_S)
     hub_us: list[float] = []
     arbd_us: list[float] = []

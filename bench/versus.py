@@ -21,14 +21,14 @@ from rich.table import Table
 
 from arbd.host.procs import cpu_s
 from bench.family import Family, Spent, Use
-from bench.harness import ROOT, Stage
-from bench.test_cpu_actions import rounds_of_burn
+from bench.harness import ROOT, Stage, rounds_of_burn
 
 _PAUSE_S: Final = 0.002
 _SAMPLE: Final = 20
 _PAYLOAD: Final = {"symbol": "EURUSD", "quantity": 12.5, "tags": ["a", "b"]}
 _UNARY_TASKS: Final = 2_000
 _BURN_TASKS: Final = 400
+_BURN_S: Final = 0.005
 _STREAM_TASKS: Final = 40_000
 _LOOK_S: Final = 0.01
 
@@ -72,7 +72,7 @@ def _full_unary_hub(sides: Sides, rounds: int, what: str, links: str) -> Iterato
 
 def _burn(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
     """CPU actions of 5 ms, over both protocols."""
-    work = rounds_of_burn()
+    work = rounds_of_burn(_BURN_S)
     for protocol in ("unary", "stream"):
         with Stage() as stage:
             _start(stage, sides, protocol)
