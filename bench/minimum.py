@@ -1,11 +1,13 @@
 """The least that a provider with worker processes can add to its calls: how far one task at a time is from a limit.
 
-    python -m bench.minimum unary|stream ADDRESS PROVIDER
+    python -m bench.minimum unary|stream|links ADDRESS PROVIDER
 
     hub ──task──> this process ──shared memory, eventfd──> one forked worker ──shared memory, eventfd──> here ──> hub
 
 One task at a time, one slot of memory each way. No dispatch, schema, deadline, limit, outbox, log, and nobody who would
 notice that the worker has died: what is left is the hub's protocol, two wake-ups of sleeping processes, and the action.
+
+With ``links`` there is no worker at all: two link processes make the calls, and this one answers each task itself.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ import json
 import mmap
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
+from arbd.core.outbox import MemoryOutbox
+from arbd.description import ActionInfo
 from arbd.host import procs
-from arbd.model import Task
+from arbd.hub.base import HubLink
+from arbd.model import Outcome, Task
 from bench.provider import nothing
 
 _SLOT_BYTES: Final = 4096
 _ONE: Final = (1).to_bytes(8, "little")
 _RESULT: Final = b'{"status":"success"}'
+_SLOTS: Final = 500  # as many as two workers with trivial tasks have
 
 
 class _Worker:
@@ -119,13 +125,61 @@ async def _stream(worker: _Worker, address: str, provider: str) -> None:
                 await call.write(back.SerializeToString())
 
 
+class _AtOnce:
+    """A ``HubPort`` that has a result for each task as soon as it comes."""
+
+    actions: Sequence[ActionInfo] = ()
+
+    def __init__(self) -> None:
+        self.outbox = MemoryOutbox()
+        self.link: HubLink
+
+    def free_slots(self) -> int:
+        return _SLOTS
+
+    def has_idle_worker(self) -> bool:
+        return True
+
+    def on_task(self, task: Task) -> None:
+        self.on_tasks((task,))
+
+    def on_tasks(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.outbox.append(Outcome(task, "success", _RESULT))
+        self.link.results_ready()
+
+    def on_cancel(self, task_ids: Sequence[str]) -> None:
+        pass
+
+
+async def _links(address: str, provider: str) -> None:
+    from arbd.config import from_flags, resolve
+    from arbd.hub.channel import Tls
+    from arbd.hub.links.boot import make_encoder
+    from arbd.hub.links.group import LinkGroup
+    from arbd.hub.options import link_options
+
+    flags = {"name": provider, "hub.url": address, "hub.links": 2, "log.silent": True}
+    settings = resolve([from_flags(flags)]).settings
+    port = _AtOnce()
+    port.link = link = LinkGroup(settings, link_options(settings, make_encoder(settings), Tls()), 2)
+    await link.start(port)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await link.close()
+
+
 def main() -> None:
-    """Serve until killed. The worker is forked first: nothing of gRPC is there yet."""
+    """Serve until killed. A worker is forked first: nothing of gRPC is there yet."""
     protocol, address, provider = sys.argv[1:]
-    worker = _Worker()
+    worker = None if protocol == "links" else _Worker()
     import uvloop
 
-    uvloop.run((_unary if protocol == "unary" else _stream)(worker, address, provider))
+    if worker is None:
+        uvloop.run(_links(address, provider))
+    else:
+        uvloop.run((_unary if protocol == "unary" else _stream)(worker, address, provider))
 
 
 if __name__ == "__main__":

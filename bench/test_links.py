@@ -31,12 +31,15 @@ _START_TIMEOUT_S = 60.0
 
 
 def test_links_supervisor_cpu(benchmark: BenchmarkFixture) -> None:
-    """From a full hub, by turns with a supervisor that makes the calls itself."""
-    cpu_us: dict[str, list[float]] = {"0": [], "2": []}
+    """From a full hub, by turns with a supervisor that makes the calls itself, and with one that has links and nothing
+    else (``bench.minimum``)."""
+    cpu_us: dict[str, list[float]] = {"0": [], "2": [], "alone": []}
     with Stage() as stage:
         daemons = {
-            links: stage.arbd(f"links-{links}", "--workers", "2", protocol="unary", hub_links=links) for links in cpu_us
+            links: stage.arbd(f"links-{links}", "--workers", "2", protocol="unary", hub_links=links)
+            for links in ("0", "2")
         }
+        daemons["alone"] = stage.minimum("links-alone", "links")
 
         def rate(links: str) -> float:
             pid = daemons[links].pid
@@ -47,10 +50,11 @@ def test_links_supervisor_cpu(benchmark: BenchmarkFixture) -> None:
 
         for links in cpu_us:
             stage.run(f"links-{links}", "nothing", 300)
-        none, two = alternate(benchmark, rounds(7), lambda: rate("0"), lambda: rate("2"))
+        none, two, _ = alternate(benchmark, rounds(7), lambda: rate("0"), lambda: rate("2"), lambda: rate("alone"))
     figure = Figure("unary, two link processes: CPU of the supervisor", "µs", "at most", 20, cpu_us["2"])
     figure.beside = {
         "the same without link processes, µs": median(cpu_us["0"]),
+        "link processes and nothing else, µs": median(cpu_us["alone"]),
         "tasks/s, two link processes": median(two),
         "tasks/s, none": median(none),
     }
