@@ -65,7 +65,8 @@ class HubLink(Protocol):
         """Begin to take tasks and send results. Returns at once; a hub that is down is no error."""
 
     def slots_changed(self) -> None:
-        """More slots may be free than before: poll again if polls had stopped for want of them."""
+        """More slots may be free than before: poll again if polls had stopped for want of them. Also told whenever the
+        supervisor has just woken up under load: the moment to look at what came meanwhile."""
 
     def results_ready(self) -> None:
         """The outbox has something to take."""
