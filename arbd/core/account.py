@@ -68,6 +68,10 @@ class Account:
 
     def change(self, spec: LimitSpec, limit: Limit | None = None) -> None:
         """From now on this holds. It starts with nothing used but what is outstanding."""
+        self.observe()
+        for seen in self._news:  # what has been started by now was the business of the limit before
+            self.outstanding -= seen.spent + seen.returned
+        self._news.clear()
         self.limit.close()
         self.spec = spec
         self.limit = build(spec) if limit is None else limit

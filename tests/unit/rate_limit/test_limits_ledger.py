@@ -315,3 +315,13 @@ def test_a_worker_gone_mad_cannot_gain_from_it(word: int, value: int) -> None:
     world.kill(0)
     world.look()
     assert world.account.outstanding >= 0
+
+
+def test_a_start_under_the_limit_before_is_none_of_the_new_one() -> None:
+    """It has not been looked at when the limit is changed: the change must not take it for a start of its own."""
+    world = World(Rates(max_requests=7, window_size=60), workers=2)
+    assert world.start(0) == 0
+    world.account.change(LimitSpec("test", "custom", Rates(min_delay=60)))
+    assert world.account.outstanding == 0
+    assert world.start(1) == 0
+    assert world.start(0) > 0
