@@ -33,6 +33,7 @@ EXIT_FAILURE: Final = 1  # the daemon or a task failed while running
 EXIT_USAGE: Final = 2  # the command line itself is wrong (click's code)
 EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG: settings or target are wrong; restarting cannot help
 EXIT_ZYGOTE: Final = 70  # sysexits.h EX_SOFTWARE: the author's module broke, or workers cannot boot
+EXIT_UNEXPECTED: Final = 71  # sysexits.h EX_OSERR: a bug of arbd's, or the machine had nothing left; restarting helps
 
 
 class ArbdError(Exception):

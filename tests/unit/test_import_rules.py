@@ -51,12 +51,14 @@ LAYERS = {
     "arbd.rate_limit": ("arbd.errors", "arbd.zones", "arbd.host.timing", "arbd.logs", "arbd.redis_client"),
     "arbd.core": ("arbd.errors", "arbd.model", "arbd.reports", "arbd.rate_limit"),
     "arbd.host": ("arbd.errors",),
-    "arbd.hub": PURE,
-    "arbd.hub.links": (*PURE, "arbd.hub", "arbd.host", "arbd.logs"),  # processes of their own, and who starts them
+    "arbd.supervised": ("arbd.logs",),
+    "arbd.hub": (*PURE, "arbd.supervised"),
+    # processes of their own, and who starts them
+    "arbd.hub.links": (*PURE, "arbd.hub", "arbd.host", "arbd.logs", "arbd.supervised"),
     "arbd.redis_client": (*PURE, "arbd.host", "arbd.logs"),
     "arbd.supervisor": (
         *(*PURE, "arbd.host", "arbd.hub", "arbd.logs", "arbd.launch", "arbd.config_files"),
-        "arbd.redis_client",
+        *("arbd.redis_client", "arbd.supervised"),
     ),
     "arbd.worker": (*PURE, "arbd.host", "arbd.logs", "arbd.target"),
     "arbd.zygote": (*PURE, "arbd.host", "arbd.logs", "arbd.target", "arbd.worker"),

@@ -1,0 +1,84 @@
+"""What nobody expected on an event loop: it is logged with its traceback, once, in one place, and acted upon.
+
+    supervised(coroutine, name) ──ends by an exception──────┐
+    a callback, a reader, a timer, anybody's task ──raises──┴─> the loop's exception handler ─> log ─> ``on_failure``
+
+Not for what is ordinary: an ``OSError`` of a call is caught at that call, and becomes an outcome there. What arrives
+here is a bug, or a state that should not be; whoever owns the process decides what follows (``install``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from arbd.logs import get_logger
+
+T = TypeVar("T")
+Context = dict[str, Any]  # of asyncio's exception handlers
+
+
+def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Run a coroutine as a task of the running loop whose unexpected end does not go unseen.
+
+    An exception that leaves the coroutine goes to the loop's exception handler, at once and whether or not somebody
+    awaits the task; so does an end as cancelled that nobody asked for. ``name`` is what the log calls it.
+    """
+    task = asyncio.get_running_loop().create_task(coroutine, name=name)
+    task.add_done_callback(_report)
+    return task
+
+
+def install(loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]) -> None:
+    """Have every unexpected exception of this loop logged, and ``on_failure`` called with it; each time."""
+    log = get_logger("arbd.supervised")
+
+    def handle(_loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        error = context.get("exception")
+        if error is None or _is_of_grpc(context, error):
+            log.warning("event_loop_warning", message=context.get("message", ""), exc_info=error)
+            return
+        log.critical(
+            "unexpected_failure", where=_where(context), error=f"{type(error).__name__}: {error}", exc_info=error
+        )
+        on_failure(error)
+
+    loop.set_exception_handler(handle)
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        error = task.exception()
+    elif task.cancelling():
+        return  # somebody asked for it
+    else:
+        error = RuntimeError("it ended as cancelled, and nobody had cancelled it")
+    if error is not None:
+        context = {"message": f"task {task.get_name()} failed", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)
+
+
+def _where(context: Context) -> str:
+    """What raised, in words: the task's name, or the callback."""
+    message = str(context.get("message", ""))
+    handle = context.get("handle")
+    return f"{message} {handle!r}" if handle is not None and "callback" not in message else message
+
+
+def _is_of_grpc(context: Context, error: BaseException) -> bool:
+    """Whether it happened in gRPC's own machinery, which tells the calls concerned by their status as well.
+
+    Its poller reads a socket that several loops share, and finds it empty now and then: grpc/grpc#25364. Its own tasks
+    may end by what their call's status says, and nobody fetches that.
+    """
+    if isinstance(error, BlockingIOError) and "PollerCompletionQueue" in _where(context):
+        return True
+    task = context.get("task") or context.get("future")
+    coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+    return type(coroutine).__module__.startswith("grpc") or "/grpc/" in _file_of(coroutine)
+
+
+def _file_of(coroutine: Any) -> str:
+    code = getattr(coroutine, "cr_code", None)
+    return "" if code is None else str(code.co_filename)
