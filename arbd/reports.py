@@ -115,7 +115,8 @@ class Rejection(msgspec.Struct, frozen=True):
 class LimitReport(msgspec.Struct, frozen=True):
     """One rate limit. ``rule`` says in words what it allows, ``rate`` is that in calls per second over time (``None``:
     it does not count calls), ``usage`` how much of it is used now: 0 to 1, and above for a cost that overran.
-    ``at_limit`` is what happens there: reject, wait or hold. ``last_rejections``: the last few, newest first."""
+    ``at_limit`` is what happens there: reject, wait or hold. ``last_rejections``: the last few, newest first.
+    ``trouble``: why nothing more is let through by it for now; ``None``: nothing stands in the way."""
 
     name: str
     scope: Scope
@@ -127,3 +128,4 @@ class LimitReport(msgspec.Struct, frozen=True):
     rejections: int = 0
     last_rejections: list[Rejection] = []
     actions: list[str] = []  # those it applies to, where its scope is "action"
+    trouble: str | None = None

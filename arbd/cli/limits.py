@@ -80,6 +80,10 @@ def _print(reply: Limits) -> None:
     if rejections:
         click.echo()
         _show.table(("last rejected", "when", "worker", "to come back after"), rejections)
+    troubles = [(limit.name, limit.trouble) for limit in reply.limits if limit.trouble is not None]
+    if troubles:
+        click.echo()
+        _show.table(("put off", "because"), troubles)
     click.echo(f"\n{_LEGEND}")
 
 

@@ -67,19 +67,20 @@ class Account:
         self._killed_since_ns = 0
 
     def change(self, spec: LimitSpec, limit: Limit | None = None) -> None:
-        """From now on this holds. It starts with nothing used but what is outstanding."""
+        """From now on this holds. It starts with nothing used but what is outstanding. Raises what stands in the way of
+        closing the limit before, when all is done."""
         self.observe()
         for seen in self._news:  # what has been started by now was the business of the limit before
             self.outstanding -= seen.spent + seen.returned
         self._news.clear()
-        self.limit.close()
+        before, self.limit = self.limit, build(spec) if limit is None else limit
         self.spec = spec
-        self.limit = build(spec) if limit is None else limit
         self._warns = warns(spec, self.limit)
         self.meter = Meter(meter_window_ns(spec))
         self.thresholds = Thresholds(spec.warning_threshold, spec.critical_threshold)
         for seat in self._seats.values():
             seat.begin_measuring()
+        before.close()
 
     # -- who takes part ----------------------------------------------------------------------------------
 
@@ -134,6 +135,19 @@ class Account:
         crossed = self._warns and self.thresholds.update(self.limit.usage(now_ns))
         return Decision(answered, self._look_at(now_ns), crossed)
 
+    def put_off(self, now_ns: int, until_ns: int) -> list[int]:
+        """Nothing can be decided before ``until_ns``: refuse those who cannot wait until then. Whom to ring."""
+        answered = []
+        for worker_id, seat in self._seats.items():
+            question = seat.question()
+            if question is not None and question.until_ns < until_ns:
+                self._asking.pop(worker_id, None)
+                seat.refuse_until(until_ns)
+                seat.answer(question)
+                self.last_refusals.appendleft(Refusal(now_ns, until_ns - now_ns, worker_id))
+                answered.append(worker_id)
+        return answered
+
     def startable(self, now_ns: int, at_ns: int) -> int:
         """Calls that could start at ``at_ns``, with what workers hold already. ``now_ns``: read after ``observe``."""
         self._settle(now_ns)
@@ -148,18 +162,20 @@ class Account:
 
     def _settle(self, now_ns: int) -> None:
         limit, meter = self.limit, self.meter
-        for seen in sorted(self._news, key=lambda seen: seen.last_start_ns):
-            self.outstanding -= seen.spent + seen.returned
+        # Whatever fails in here, nothing is settled twice, and what was not settled stays outstanding: then a part of
+        # the limit is left unused, and it is not exceeded.
+        news, self._news = sorted(self._news, key=lambda seen: seen.last_start_ns), []
+        for seen in news:
             if seen.spent:
                 at_ns = min(now_ns, seen.last_start_ns)  # a date to come would be a broken worker's
                 limit.spend(at_ns, seen.spent)
                 meter.add(now_ns, seen.spent, 0, 0)
+            self.outstanding -= seen.spent + seen.returned
             if seen.failed:
                 limit.blame(now_ns, seen.failed)
             if seen.ended:
                 limit.charge(now_ns, seen.ended, seen.wall_ns, seen.cpu_ns)
                 meter.add(now_ns, 0, seen.wall_ns, seen.cpu_ns)
-        self._news.clear()
         if self.spec.metered:
             self._settle_running(now_ns)
         limit.forget(now_ns)

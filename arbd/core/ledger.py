@@ -142,6 +142,12 @@ class SupervisorSeat:
         self._failed = failed
         return Observed(new_spent, self.last_start_ns, new_returned, new_ended, new_failed, new_wall_ns, new_cpu_ns)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether starts were granted for a question that its worker no longer waits for: it may be asleep by now.
+        Load it only after the worker was rung: the grant must be stored before."""
+        return self.outstanding > 0 and self._words[layout.NEED] == 0
+
     def question(self) -> Question | None:
         """The question that is open; ``None`` if none is, or it was withdrawn."""
         words = self._words

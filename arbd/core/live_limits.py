@@ -56,6 +56,16 @@ class LiveLimits:
         """The seat of an action, or of the default, among all seats of a worker."""
         return self._first + (len(self._numbers) if action is None else self._numbers[action])
 
+    def of(self, action: str | None) -> LiveLimit | None:
+        """What was set for an action, or as default."""
+        return self._set.get(action)
+
+    def put_back(self, action: str | None, before: LiveLimit | None) -> None:
+        """What was added last cannot be had: the one before holds."""
+        del self._set[action]
+        if before is not None:
+            self._set[action] = before
+
     def add(self, wish: LiveLimit) -> LiveLimit | None:
         """The wish with its limit named after the action; ``None`` if it cannot be granted: the action is unknown, or
         the table would be too long."""
@@ -78,6 +88,11 @@ class SupervisorLive:
     def __init__(self, words: memoryview) -> None:
         self._words = words
         self._reading: int | None = None  # the number of the wish that was read and not answered yet
+
+    @property
+    def has_wish(self) -> bool:
+        """Whether the worker wishes something that was not answered yet."""
+        return bool(self._words[layout.WISHES] != self._words[layout.WISHES_SEEN])
 
     def wish(self) -> LiveLimit | None:
         """What the worker wishes and was not answered yet. Raises ``msgspec.MsgspecError`` for what is no wish."""

@@ -46,6 +46,8 @@ class Limit:
     graded: bool = True
     #: Who draws on it, where others do, too.
     members: tuple[str, ...] = ()
+    #: What keeps it from where its starts come from, in words; ``None``: nothing.
+    trouble: str | None = None
     #: Whether ``refill`` has asked somebody who answers later: whoever wants a start then waits for that.
     undecided: bool = False
 

@@ -6,6 +6,9 @@
 What was leased and not reported as spent or returned counts for everybody as if it could start at any moment: the rule
 of ``arbd.rate_limit.algorithms`` once more, one level up. ``SharedWindow`` is the state of a limit that the daemons of
 one host share; who keeps it, and under which lock, is ``arbd.supervisor.shared``.
+
+A source that fails (``OSError``: a full disk, no descriptor left) is ordinary: nothing was done, so what was leased
+stays leased and may be used, nothing more is granted, and it is asked again after a while.
 """
 
 from __future__ import annotations
@@ -16,8 +19,14 @@ from typing import Final, Protocol
 import msgspec
 
 from arbd.rate_limit.algorithms import BATCH_NS, Limit, SlidingWindow
+from arbd.rate_limit.backoff import BackOff
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
+#: While anything of ours still counts there, and nothing else is to be told, we show that often that we are here.
+PRESENCE_NS: Final = 1_000_000_000
+#: A daemon whose files were lost counts as living for so long, until it comes by itself: longer than ``PRESENCE_NS``,
+#: and than it may be put off.
+MOVING_NS: Final = 10_000_000_000
 LEASE_NS: Final = 5_000_000  # at least so much of the limit's rate is leased at a time
 _MERGE: Final = 512  # starts closer than this part of the window become one, dated at the later
 
@@ -35,8 +44,10 @@ class Source(Protocol):
     """Where tokens come from."""
 
     def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
-        """Report starts (date, how many), give tokens back, and ask for ``want`` more; ``None``: nothing was done,
-        because it cannot be reached now."""
+        """Report starts (date, how many), give tokens back, and ask for ``want`` more.
+
+        ``None``: nothing was done, because somebody else is just at it. Raises ``OSError``: nothing was done either.
+        """
 
     def close(self) -> None:
         """No more will be drawn."""
@@ -48,15 +59,19 @@ class LeasedLimit(Limit):
     def __init__(self, source: Source, calls: int, window_ns: int) -> None:
         self._source = source
         self._calls = calls
+        self._window_ns = window_ns
         self._leased = 0
         self._spent: list[tuple[int, int]] = []
         self._last = Lease(0, 0, 0, [])
         self._last_at_ns = 0
+        self._counts_until_ns = 0  # until then the last start of ours lies in the window
+        self._put_off = BackOff()
         self._batch = max(1, min(LEASE_NS * calls // window_ns, calls // 8))
         self.max_batch = max(1, min(BATCH_NS * calls // window_ns, calls // 4))
 
     def spend(self, at_ns: int, calls: int) -> None:
         self._leased -= calls
+        self._counts_until_ns = max(self._counts_until_ns, at_ns + self._window_ns)
         self._spent.append((at_ns, calls))
 
     def available(self, now_ns: int, outstanding: int) -> int:
@@ -71,11 +86,22 @@ class LeasedLimit(Limit):
     def settle(self, now_ns: int, outstanding: int) -> None:
         # Not at once: an exchange costs more than a grant. The dates are kept, so reporting late costs no precision.
         surplus = self._leased - outstanding
-        if (self._spent or surplus > 0) and now_ns - self._last_at_ns >= POLL_NS:
+        silent_ns = now_ns - self._last_at_ns
+        has_news = bool(self._spent or surplus > 0) and silent_ns >= POLL_NS
+        if has_news or (self._counts(now_ns) and silent_ns >= PRESENCE_NS) or self.trouble is not None:
             self._exchange(now_ns, max(0, surplus), 0)
 
     def look_at(self, now_ns: int, busy: bool) -> int | None:
-        return now_ns + POLL_NS if busy or self._spent or self._leased else None
+        if self.trouble is not None:
+            return max(now_ns + 1, self._put_off.until_ns)
+        if busy or self._spent or self._leased:
+            return now_ns + POLL_NS
+        return now_ns + PRESENCE_NS if self._counts(now_ns) else None
+
+    def startable(self, now_ns: int, outstanding: int) -> int:
+        if self._leased > outstanding or now_ns < self._last.next_at_ns:
+            return max(self._leased, outstanding)
+        return outstanding + self.max_batch  # not known before somebody asks; so let somebody
 
     def usage(self, now_ns: int) -> float:
         return self._last.count / self._calls
@@ -83,10 +109,23 @@ class LeasedLimit(Limit):
     def close(self) -> None:
         self._source.close()
 
+    def _counts(self, now_ns: int) -> bool:
+        """Whether something of ours still counts there: a lease, or starts in the window."""
+        return self._leased > 0 or now_ns < self._counts_until_ns
+
     def _exchange(self, now_ns: int, returned: int, want: int) -> None:
-        lease = self._source.exchange(now_ns, self._spent, returned, want)
-        if lease is None:  # what was to be reported is reported later: until then it counts as leased
-            self._last = Lease(0, now_ns + POLL_NS, self._last.count, self._last.members)
+        if now_ns < self._put_off.until_ns:
+            return
+        try:
+            lease = self._source.exchange(now_ns, self._spent, returned, want)
+        except OSError as error:
+            self.trouble = _in_words(error)
+            self._refuse_until(self._put_off.failed(now_ns))
+            return
+        self.trouble = None
+        self._put_off.worked()
+        if lease is None:
+            self._refuse_until(now_ns + POLL_NS)
             return
         self._last = lease
         self.members = tuple(self._last.members)
@@ -94,37 +133,68 @@ class LeasedLimit(Limit):
         self._leased += self._last.granted - returned
         self._spent = []
 
+    def _refuse_until(self, at_ns: int) -> None:
+        """Nothing was done: what was to be reported is reported later, until then it counts as leased."""
+        self._last = Lease(0, at_ns, self._last.count, self._last.members)
+
+
+def _in_words(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
+
 
 class Member(msgspec.Struct):
-    """One daemon that draws on a shared window."""
+    """One daemon that draws on a shared window. ``moved_ns``: when its file was missed, or what is known of it was
+    taken over from files that were lost; 0: it has been here itself since."""
 
     provider: str
     window_ns: int
     leased: int = 0
+    moved_ns: int = 0
 
 
 class SharedWindow(msgspec.Struct):
     """What the daemons that share a limit have to know of each other. ``boot``: the boot of the machine that the
-    monotonic times belong to."""
+    monotonic times belong to; ``has_moved``: another state has taken over what this one knew."""
 
     boot: str
     members: dict[str, Member] = {}
     starts: list[tuple[int, int, int]] = []  # groups in order: date of the first, of the last, how many
+    has_moved: bool = False
 
     def drop(self, key: str, now_ns: int) -> None:
         """A daemon has died: what it had leased may have started until this moment."""
         member = self.members.pop(key)
         if member.leased:
-            self._add([(now_ns, member.leased)])
+            self._add([(now_ns, now_ns, member.leased)])
+
+    def take_over(self, lost: SharedWindow, now_ns: int) -> None:
+        """Know what a state knew that can no longer be found by its name."""
+        if lost.has_moved or lost.boot != self.boot:
+            return
+        for key, member in lost.members.items():
+            known = self.members.get(key)
+            if known is None:
+                self.members[key] = msgspec.structs.replace(member, moved_ns=now_ns)
+            else:
+                known.leased = max(known.leased, member.leased)
+        self._add(lost.starts)
+
+    def awaits(self, key: str, now_ns: int) -> bool:
+        """Whether this daemon, whose file is not there, has had no time yet to come and make it again."""
+        member = self.members[key]
+        member.moved_ns = member.moved_ns or now_ns
+        return now_ns < member.moved_ns + MOVING_NS
 
     def exchange(
         self, key: str, calls: int, now_ns: int, spent: Iterable[tuple[int, int]], returned: int, want: int
     ) -> Lease:
         """One daemon's exchange; it must be a member."""
         me = self.members[key]
+        me.moved_ns = 0
         spent = list(spent)
-        self._add(spent)
-        me.leased -= returned + sum(number for _, number in spent)
+        self._add((at_ns, at_ns, number) for at_ns, number in spent)
+        me.leased = max(0, me.leased - returned - sum(number for _, number in spent))
         longest_ns = max(member.window_ns for member in self.members.values())
         self.starts = [group for group in self.starts if group[1] > now_ns - longest_ns]
         window = SlidingWindow(calls, me.window_ns)
@@ -136,11 +206,11 @@ class SharedWindow(msgspec.Struct):
         names = sorted({member.provider for member in self.members.values()})
         return Lease(granted, window.next_at(now_ns, leased), window.count(now_ns), names)
 
-    def _add(self, spent: Iterable[tuple[int, int]]) -> None:
+    def _add(self, starts: Iterable[tuple[int, int, int]]) -> None:
         """Keep the starts in order and few. A group is dated at its last start: later than they were, never earlier."""
         widest_ns = min((member.window_ns for member in self.members.values()), default=0) // _MERGE
         merged: list[tuple[int, int, int]] = []
-        for group in sorted([*self.starts, *((at_ns, at_ns, number) for at_ns, number in spent)]):
+        for group in sorted([*self.starts, *starts]):
             _, last, number = group
             if merged and last - merged[-1][0] <= widest_ns:
                 before = merged[-1]

@@ -3,7 +3,7 @@
     room = starts the limit has left, now or in a moment - tasks that are here and not yet admitted
 
 Not the limit itself, which decides in the worker as for ``"wait"``: a task that was taken too early waits there.
-When there is no room, a timer tells the link when there will be.
+When there is no room, a timer tells the link when there will be; also where the limit's account fails, and is put off.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from arbd.supervisor.pool import Pool, Worker
 
 AHEAD_NS: Final = 5_000_000  # a hub call takes about 1 ms, 4 under load: so long before its start a task is fetched
 _LONGEST_S: Final = 3600.0
+_FAILED_NS: Final = 50_000_000  # so long later it is looked into again
 
 
 class Hold:
@@ -44,18 +45,32 @@ class Hold:
         account = self._limits.held()
         if account is None:
             return UNBOUNDED
+        put_off_until_ns = self._limits.put_off_until(account)
+        if put_off_until_ns and (now_ns := time.monotonic_ns()) < put_off_until_ns:
+            self._wait_until(put_off_until_ns, now_ns)
+            return 0
+        try:
+            return self._room_of(account)
+        except Exception as error:  # whoever asks is about to take tasks, and goes on without
+            self._loop.call_exception_handler({"message": "asking a limit for room failed", "exception": error})
+            now_ns = time.monotonic_ns()
+            self._wait_until(now_ns + _FAILED_NS, now_ns)
+            return 0
+
+    def _room_of(self, account: Account) -> int:
         account.observe()
         now_ns = time.monotonic_ns()
         room = account.startable(now_ns, now_ns + AHEAD_NS) - self._not_admitted(account)
-        if room <= 0 and self._timer is None:
-            self._wait_for_room(account, now_ns)
+        if room <= 0:
+            self._wait_until(account.limit.next_at(now_ns, account.outstanding) - AHEAD_NS, now_ns)
         return max(0, room)
 
-    def _wait_for_room(self, account: Account, now_ns: int) -> None:
-        next_at_ns = account.limit.next_at(now_ns, account.outstanding)
-        # At least a millisecond: what stands in the way may also be a task that is about to be admitted.
-        delay_s = min(_LONGEST_S, max(1e-3, (next_at_ns - AHEAD_NS - now_ns) / 1e9))
-        self._timer = self._loop.call_later(delay_s, self._on_time)
+    def _wait_until(self, at_ns: int, now_ns: int) -> None:
+        """Tell the link then, unless that is arranged already."""
+        if self._timer is None:
+            # At least a millisecond: what stands in the way may also be a task that is about to be admitted.
+            delay_s = min(_LONGEST_S, max(1e-3, (at_ns - now_ns) / 1e9))
+            self._timer = self._loop.call_later(delay_s, self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None

@@ -6,6 +6,9 @@
 
 What to grant is decided in ``arbd.core.account``. One account per limit; a reload that brings a limit of the same name
 and figures goes on with the same account, so it cannot be used to start over. Other figures start a new one.
+
+Each account is on its own: one that fails is put off (``arbd.supervisor.put_off``), who asks it is refused meanwhile,
+and the others are answered. Where that was no ``OSError``, the loop's exception handler hears of it as well.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVarTuple
 
 import msgspec
 
@@ -32,18 +36,27 @@ from arbd.rate_limit.lease import LeasedLimit
 from arbd.rate_limit.limit_monitor import log_crossing
 from arbd.rate_limit.spec import LimitSpec, calls_per_second, in_words, same_limit
 from arbd.reports import Holding, LimitReport, Rejection
+from arbd.supervisor.put_off import PutOff
 from arbd.supervisor.shared import FileSource
 
 if TYPE_CHECKING:
     from arbd.supervisor.redis_limits import RedisTalk
 
+Ts = TypeVarTuple("Ts")
+
 
 class Part:
-    """What one worker has: its ledger, its accounts by the number of their seat, and the limits set at run time."""
+    """What one worker has: its ledger, its accounts by the number of their seat, and the limits set at run time.
 
-    def __init__(self, words: memoryview, bell: int, description: Description, live: LiveLimits) -> None:
+    ``bell`` wakes it when it has asked, ``wake`` when it sleeps because it has no task.
+    """
+
+    def __init__(
+        self, words: memoryview, bell: int, wake: int | None, description: Description, live: LiveLimits
+    ) -> None:
         self.words = words
         self.bell = bell
+        self.wake = wake
         self.description = description  # one object per generation of the author's code
         self.live = live
         self.accounts: dict[int, Account] = {}
@@ -59,57 +72,80 @@ class Limits:
         self._log = get_logger("arbd.limits")
         self._loop = asyncio.get_running_loop()
         self.bell = doorbell.create()
+        os.set_blocking(self.bell, False)
         self._accounts: dict[str, Account] = {}  # the newest of each name
         self._parts: dict[int, Part] = {}  # of workers
+        self._put_off = PutOff()
         # What `_all` and `held` found last; ``None``: it may be something else now. There may be thousands of accounts.
         self._every: list[Account] | None = None
         self._holding: list[Account] | None = None
         self._talks: list[RedisTalk] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._loop.add_reader(self.bell, self._on_bell)
 
     def close(self) -> None:
-        """Grant nothing more. The workers are gone."""
+        """Grant nothing more. The workers are gone. Raises what nobody expected, when all is closed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        failures: list[Exception] = []
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self.bell)
-        os.close(self.bell)
+        _attempt(failures, os.close, self.bell)
         for account in self._all():
-            _close(account)
+            _attempt(failures, self._close, account)
         self._parts.clear()  # with the seats goes what keeps the workers' memory mapped
         self._accounts.clear()
+        self._every = self._holding = None
+        if failures:
+            raise failures[0] if len(failures) == 1 else ExceptionGroup("several limits could not be closed", failures)
 
     async def wait_closed(self) -> None:
-        """Wait until those who share a limit over a network have been told."""
-        for talk in self._talks:
-            await talk.wait_closed()
+        """Wait until those who share a limit over a network have been told, but not for long."""
+        await asyncio.gather(*(talk.wait_closed() for talk in self._talks))
 
-    def attach(self, worker_id: int, description: Description, words: memoryview, bell: int) -> None:
+    def attach(
+        self, worker_id: int, description: Description, words: memoryview, bell: int, wake: int | None = None
+    ) -> None:
         """A worker that is about to start has the limits of this description, one seat each, and room for those that
-        are set while it runs. ``words``: its ledger, from the first seat on; ``bell`` wakes it when it has asked."""
-        part = self._parts[worker_id] = Part(words, bell, description, self._live_of(description))
-        for number, spec in enumerate(description.limits):
-            self._seat(worker_id, part, number, self._account(spec))
-        for live in part.live.limits:
-            self._seat_live(worker_id, part, live)
-        part.page.publish(part.live.limits)
+        are set while it runs. ``words``: its ledger, from the first seat on; ``bell`` wakes it when it has asked,
+        ``wake`` when it sleeps because it has no task.
+
+        Raises ``ConfigError`` if one of the limits cannot be had. Then nothing has changed, and nothing of it is left.
+        """
+        live = self._live_of(description)
+        part = Part(words, bell, wake, description, live)
+        specs = dict(enumerate(description.limits))
+        specs.update((live.number_of(each.action), each.limit) for each in live.limits if each.limit is not None)
+        with ExitStack() as undo:
+            for number, spec in specs.items():
+                account = part.accounts[number] = self._found_or_opened(spec, undo)
+                at = number * layout.SEAT_WORDS
+                account.attach(worker_id, SupervisorSeat(words[at : at + layout.SEAT_WORDS]))
+                undo.callback(account.detach, worker_id)
+            part.page.publish(live.limits)
+            undo.pop_all()
+        for number, spec in specs.items():
+            self._adopt(part.accounts[number], spec)
+        self._parts[worker_id] = part
 
     def detach(self, worker_id: int) -> None:
-        """It is dead: what it had left goes back."""
-        part = self._parts.pop(worker_id)
+        """It is dead: what it had left goes back. Nothing, if it has never been attached."""
+        part = self._parts.pop(worker_id, None)
+        if part is None:
+            return
         self._every = None
         for account in part.accounts.values():
-            account.detach(worker_id)
-            if not account.seats and account is not self._accounts[account.spec.name]:
-                _close(account)
+            self._with_care(f"a worker's end in limit {account.spec.name!r}", self._detach, account, worker_id)
         if part.accounts:
             self._look()
 
-    def _seat(self, worker_id: int, part: Part, number: int, account: Account) -> None:
-        part.accounts[number] = account
-        self._every = None
-        at = number * layout.SEAT_WORDS
-        account.attach(worker_id, SupervisorSeat(part.words[at : at + layout.SEAT_WORDS]))
+    def _detach(self, account: Account, worker_id: int) -> None:
+        account.detach(worker_id)
+        if not account.seats and account is not self._accounts.get(account.spec.name):
+            self._close(account)
 
     # -- limits that are set while the daemon runs ---------------------------------------------------------
 
@@ -122,47 +158,71 @@ class Limits:
 
     def _hear_wishes(self) -> None:
         for worker_id, part in self._parts.items():
-            try:
-                wish = part.page.wish()
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                self._log.error("limit_wish_unreadable", worker_id=worker_id, reason=str(error))
-                part.page.answer(granted=False)
-                continue
-            if wish is not None:
-                part.page.answer(granted=self._grant_wish(part.live, wish))
-                doorbell.ring(part.bell)
+            if part.page.has_wish:
+                self._with_care("a worker's wish for a limit", self._hear_wish, worker_id, part)
+
+    def _hear_wish(self, worker_id: int, part: Part) -> None:
+        granted = False
+        try:
+            wish = part.page.wish()
+            granted = wish is not None and self._grant_wish(part.live, wish)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._log.error("limit_wish_unreadable", worker_id=worker_id, reason=str(error))
+        finally:
+            part.page.answer(granted=granted)
+            doorbell.ring(part.bell)
 
     def _grant_wish(self, live: LiveLimits, wish: LiveLimit) -> bool:
+        before = live.of(wish.action)
         named = live.add(wish)
         if named is None:
             self._log.error("limit_not_set", action=wish.action, reason="unknown action, or too many limits were set")
             return False
+        parts = {worker_id: part for worker_id, part in self._parts.items() if part.live is live}
         try:
-            for worker_id, part in self._parts.items():
-                if part.live is live:
-                    self._seat_live(worker_id, part, named)
-                    part.page.publish(live.limits)
-        except ConfigError as error:
+            account = None if named.limit is None else self._changed(live, named.action, named.limit, parts.values())
+        except BaseException as error:
+            live.put_back(wish.action, before)  # or a worker that starts later would want what cannot be had
+            if not isinstance(error, ConfigError):
+                raise
             self._log.error("limit_not_set", action=wish.action, reason=str(error))
             return False
+        for worker_id, part in parts.items():
+            if account is not None and live.number_of(named.action) not in part.accounts:
+                self._seat(worker_id, part, live.number_of(named.action), account)
+            part.page.publish(live.limits)
         rule = "nothing" if named.limit is None else in_words(named.limit)
         self._log.info("limit_set", action=wish.action or "all without one", limit=rule)
         return True
 
-    def _seat_live(self, worker_id: int, part: Part, live: LiveLimit) -> None:
-        if live.limit is None:
-            return
-        number = part.live.number_of(live.action)
-        account = part.accounts.get(number)
+    def _changed(self, live: LiveLimits, action: str | None, spec: LimitSpec, parts: Iterable[Part]) -> Account:
+        """The account of a limit that is set: the one its action's seats have, changed, or another."""
+        number = live.number_of(action)
+        account = next((part.accounts[number] for part in parts if number in part.accounts), None)
         if account is None:
-            self._seat(worker_id, part, number, self._account(live.limit))
-        elif not same_limit(account.spec, live.limit):
-            account.change(live.limit, self._shared(live.limit))
+            with ExitStack() as undo:
+                account = self._found_or_opened(spec, undo)
+                undo.pop_all()
+            self._adopt(account, spec)
+        elif not same_limit(account.spec, spec):
+            limit = self._shared(spec)
+            try:
+                account.change(spec, limit)
+            except OSError as error:
+                self._note_unclosed(account, error)
+        return account
+
+    def _seat(self, worker_id: int, part: Part, number: int, account: Account) -> None:
+        part.accounts[number] = account
+        self._every = None
+        at = number * layout.SEAT_WORDS
+        account.attach(worker_id, SupervisorSeat(part.words[at : at + layout.SEAT_WORDS]))
 
     def report(self, slots: Mapping[int, int]) -> list[LimitReport]:
         """Every limit that a worker has now; ``slots`` are the workers' by their ids."""
         now_ns = time.monotonic_ns()
-        return [_report(account, slots, now_ns) for account in self._all() if account.seats]
+        reason = self._put_off.reason
+        return [_report(account, reason(account), slots, now_ns) for account in self._all() if account.seats]
 
     def _all(self) -> list[Account]:
         """The newest of each name, and older ones that some worker still has."""
@@ -171,14 +231,42 @@ class Limits:
             self._every = list({id(account): account for account in (*self._accounts.values(), *older)}.values())
         return self._every
 
-    def _account(self, spec: LimitSpec) -> Account:
+    # -- accounts ------------------------------------------------------------------------------------------
+
+    def _found_or_opened(self, spec: LimitSpec, undo: ExitStack) -> Account:
+        """The newest account of that name, if it is for the same limit; otherwise a new one, which ``undo`` closes."""
         account = self._accounts.get(spec.name)
         if account is None or not same_limit(account.spec, spec):
-            account = self._accounts[spec.name] = Account(spec, self._shared(spec))
-            self._every = None
-        account.spec = spec
-        self._holding = None
+            account = Account(spec, self._shared(spec))
+            undo.callback(self._close, account)
         return account
+
+    def _adopt(self, account: Account, spec: LimitSpec) -> None:
+        """From now on it is the newest of its name, and put where ``spec`` says."""
+        before = self._accounts.get(spec.name)
+        self._accounts[spec.name] = account
+        account.spec = spec
+        self._every = self._holding = None
+        if before is not None and before is not account and not before.seats:
+            self._with_care(f"closing limit {spec.name!r}", self._close, before)
+
+    def _close(self, account: Account) -> None:
+        """Nobody has it any more, and nobody will."""
+        self._put_off.forget(account)
+        with ExitStack() as closing:
+            closing.callback(self._close_limit, account)
+            for worker_id in list(account.seats):
+                account.detach(worker_id)
+            account.decide(time.monotonic_ns(), time.time_ns())
+
+    def _close_limit(self, account: Account) -> None:
+        try:
+            account.limit.close()
+        except OSError as error:
+            self._note_unclosed(account, error)
+
+    def _note_unclosed(self, account: Account, error: OSError) -> None:
+        self._log.warning("limit_not_closed", limit=account.spec.name, reason=str(error))
 
     def _shared(self, spec: LimitSpec) -> Limit | None:
         """The limit that other daemons of this host draw on, too; ``None`` if this one is ours alone."""
@@ -194,6 +282,7 @@ class Limits:
         from arbd.supervisor.redis_limits import RedisTalk  # an extra
 
         talk = RedisTalk(spec, self._look)
+        self._talks = [each for each in self._talks if not each.is_closed]
         self._talks.append(talk)
         return talk.lease
 
@@ -204,12 +293,24 @@ class Limits:
             self._holding = [account for account, spec in specs if (spec.scope, spec.on_limit) == ("provider", "hold")]
         return next((account for account in self._holding if account.seats), None)
 
+    def put_off_until(self, account: Account) -> int:
+        """Before this moment nothing can be said of it; 0, as a rule."""
+        return self._put_off.until(account)
+
+    # -- looking -------------------------------------------------------------------------------------------
+
     def _on_bell(self) -> None:
-        doorbell.wait(self.bell)
-        self._hear_wishes()
-        self._look()
+        try:
+            doorbell.wait(self.bell)
+        except BlockingIOError:
+            pass  # nobody has rung; looking does no harm
+        finally:
+            self._hear_wishes()
+            self._look()
 
     def _look(self) -> None:
+        if self._is_closed:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -223,25 +324,71 @@ class Limits:
             self._timer = self._loop.call_later(delay_s, self._look)
 
     def _look_into(self, account: Account) -> int | None:
+        """Look into one account, whatever comes of it; when to look again."""
+        put_off = self._put_off
+        if put_off.reasons and time.monotonic_ns() < put_off.until(account):
+            return self._refuse_meanwhile(account)
+        try:
+            look_at_ns = self._observe_and_decide(account)
+        except Exception as error:
+            put_off.failed(account, error, time.monotonic_ns())
+            if not isinstance(error, OSError):
+                self._report_failure(f"looking into limit {account.spec.name!r}", error)
+            return self._refuse_meanwhile(account)
+        if put_off.reasons or account.limit.trouble is not None:
+            put_off.worked(account)
+        return look_at_ns
+
+    def _observe_and_decide(self, account: Account) -> int | None:
         account.observe()
         now_ns = time.monotonic_ns()
         decision = account.decide(now_ns, time.time_ns())
         for worker_id in decision.answered:
-            doorbell.ring(self._parts[worker_id].bell)
+            self._ring(account, worker_id)
         if decision.crossed:
             log_crossing(account.spec, account.figures(now_ns))
         return decision.look_at_ns
 
+    def _ring(self, account: Account, worker_id: int) -> None:
+        part = self._parts[worker_id]
+        doorbell.ring(part.bell)
+        # Its deadline may have struck while it was answered: then it sleeps on what was granted, and others wait for
+        # that. Woken, it gives it back. Most often it is only just waking up, and then once more does no harm.
+        if part.wake is not None and account.seats[worker_id].is_left:
+            doorbell.ring(part.wake)
 
-def _close(account: Account) -> None:
-    """Nobody has it any more, and nobody will."""
-    for worker_id in list(account.seats):
-        account.detach(worker_id)
-    account.decide(time.monotonic_ns(), time.time_ns())
-    account.limit.close()
+    def _refuse_meanwhile(self, account: Account) -> int:
+        """It is put off: nobody is to wait for it who cannot. When to look again."""
+        until_ns = self._put_off.until(account)
+        self._with_care(f"refusing calls of limit {account.spec.name!r}", self._refuse_until, account, until_ns)
+        return until_ns
+
+    def _refuse_until(self, account: Account, until_ns: int) -> None:
+        account.put_off(time.monotonic_ns(), until_ns)
+        for worker_id in account.seats:  # all: who was answered before it failed is not known
+            doorbell.ring(self._parts[worker_id].bell)
+
+    # -- what nobody expected ------------------------------------------------------------------------------
+
+    def _with_care(self, what: str, act: Callable[[*Ts], object], *arguments: *Ts) -> None:
+        """Do it; whoever owns the process hears of what nobody expected, and the rest goes on."""
+        try:
+            act(*arguments)
+        except Exception as error:
+            self._report_failure(what, error)
+
+    def _report_failure(self, what: str, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": f"{what} failed", "exception": error})
 
 
-def _report(account: Account, slots: Mapping[int, int], now_ns: int) -> LimitReport:
+def _attempt(failures: list[Exception], act: Callable[[*Ts], object], *arguments: *Ts) -> None:
+    try:
+        act(*arguments)
+    except Exception as error:
+        failures.append(error)
+
+
+def _report(account: Account, trouble: str | None, slots: Mapping[int, int], now_ns: int) -> LimitReport:
     spec = account.spec
     return LimitReport(
         name=spec.name,
@@ -261,4 +408,5 @@ def _report(account: Account, slots: Mapping[int, int], now_ns: int) -> LimitRep
             for refusal in account.last_refusals
         ],
         actions=spec.actions,
+        trouble=trouble,
     )

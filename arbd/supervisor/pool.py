@@ -200,7 +200,7 @@ class Pool:
         self._next_id += 1
         self.workers[worker.id] = worker
         self._of_slot[slot].append(worker)
-        self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell)
+        self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
         spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
         self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
         worker.handed_over()

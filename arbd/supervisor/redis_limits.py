@@ -12,20 +12,29 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from arbd.logs import get_logger
+from arbd.errors import ConfigError
 from arbd.rate_limit.spec import LimitSpec
 from arbd.redis_client import AsyncRedis, Trouble, make_lease
+from arbd.supervised import supervised
 
-_FAREWELL_S: Final = 0.25  # giving back is a courtesy: the lease ends by itself
+_FAREWELL_S: Final = 0.25  # giving back is best effort: the lease ends by itself
+_CLOSE_S: Final = 0.25  # so is closing the connection in good order
 
 
 class RedisTalk:
-    """The talk about one limit. ``look``: let the limit's account look at its workers, and answer them."""
+    """The talk about one limit. ``look``: let the limit's account look at its workers, and answer them.
+
+    Raises ``ConfigError`` if the library is not there.
+    """
 
     def __init__(self, spec: LimitSpec, look: Callable[[], None]) -> None:
+        self._name = spec.name
         self._look = look
         self._loop = asyncio.get_running_loop()
-        self._redis = AsyncRedis(spec)
+        try:
+            self._redis = AsyncRedis(spec)
+        except ImportError as error:
+            raise ConfigError([f"rate limit {spec.name!r} is kept in Redis, but {error}"]) from error
         self._trouble = Trouble(spec)
         self._timer: asyncio.TimerHandle | None = None
         self._call: asyncio.Task[None] | None = None
@@ -51,28 +60,34 @@ class RedisTalk:
         self._is_closing = True
         if self._timer is not None:
             self._timer.cancel()
-        self._call = self._loop.create_task(self._leave(self._call))
+        self._call = supervised(self._leave(self._call), f"leaving redis limit {self._name!r}")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all is done after ``close``."""
+        return self._is_closing and (self._call is None or self._call.done())
 
     async def wait_closed(self) -> None:
-        """Wait until that is done."""
+        """Wait until that is done, but not for long."""
         if self._is_closing and self._call is not None:
-            await self._call
+            await asyncio.wait((self._call,), timeout=2 * (_FAREWELL_S + _CLOSE_S))
 
     def _start(self) -> None:
         self._timer = None
-        self._call = self._loop.create_task(self._talk())
+        self._call = supervised(self._talk(), f"talk about redis limit {self._name!r}")
 
     async def _talk(self) -> None:
         try:
             self._look()  # what workers have started since the last look is reported now
             await self._exchange()
-        except Exception:  # a limit that is not asked again would stop its workers for good
-            get_logger("arbd.limits").exception("redis_talk_failed")
+        except BaseException:  # nobody expected it, so the loop's owner hears of it; until then who waits is answered
             self.lease.fail(time.monotonic_ns())
-        if not self._is_closing:
-            self._call = None
-            self._look()
-            self.wake()
+            raise
+        finally:
+            if not self._is_closing:
+                self._call = None
+                self._look()
+                self.wake()
 
     async def _exchange(self) -> None:
         lease = self.lease
@@ -97,4 +112,8 @@ class RedisTalk:
                     await self._redis.ask(request, time.monotonic_ns)
         except Exception:  # whatever the library raises: nobody needs the answer
             pass
-        await self._redis.close()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._redis.close()
+        except Exception:  # the same: the process ends, and the connection with it
+            pass
