@@ -192,6 +192,11 @@ def aborted(action: str) -> ProviderResponse:
     return error(f"Action '{action}' was stopped: the provider is shutting down", {"error_code": "ABORTED"})
 
 
+def no_resources(action: str, reason: str) -> ProviderResponse:
+    """The machine had no memory or descriptor to hand the task to a worker, for too long."""
+    return error(f"Action '{action}' could not be started: {reason}", {"error_code": "NO_RESOURCES"})
+
+
 def payload_too_large(size: int, limit: int, subject: Literal["payload", "account"] = "payload") -> ProviderResponse:
     """A payload or account above the size this provider takes; both numbers in bytes."""
     return error(

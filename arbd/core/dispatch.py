@@ -55,6 +55,7 @@ class Assignment(msgspec.Struct, gc=False):
     timeout: float  # seconds
     cost_ns: int = 0
     cancelled: bool = False  # nobody wants its result any more
+    put_off_at: float = 0.0  # seconds: since when there has been no memory or descriptor to hand it over; 0: there was
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -361,6 +362,12 @@ class Dispatcher:
     def backlog(self) -> int:
         """Tasks that wait for a worker."""
         return len(self._backlog)
+
+    def has_task(self, task: Task) -> bool:
+        """Whether this very task is with a worker or waits for one. Looks at all of them."""
+        if any(assignment.task is task for assignment in self._backlog):
+            return True
+        return any(each.task is task for worker in self._workers.values() for each in worker.outstanding.values())
 
     def outstanding(self, worker_id: int) -> dict[int, Assignment]:
         """What one worker has, by sequence number, in the order it was sent."""
