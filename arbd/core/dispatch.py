@@ -55,7 +55,6 @@ class Assignment(msgspec.Struct, gc=False):
     timeout: float  # seconds
     cost_ns: int = 0
     cancelled: bool = False  # nobody wants its result any more
-    put_off_at: float = 0.0  # seconds: since when there has been no memory or descriptor to hand it over; 0: there was
 
 
 class Loss(msgspec.Struct, frozen=True):
