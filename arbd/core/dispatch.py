@@ -362,6 +362,12 @@ class Dispatcher:
         """Tasks that wait for a worker."""
         return len(self._backlog)
 
+    def has_task(self, task: Task) -> bool:
+        """Whether this very task is with a worker or waits for one. Looks at all of them."""
+        if any(assignment.task is task for assignment in self._backlog):
+            return True
+        return any(each.task is task for worker in self._workers.values() for each in worker.outstanding.values())
+
     def outstanding(self, worker_id: int) -> dict[int, Assignment]:
         """What one worker has, by sequence number, in the order it was sent."""
         return self._workers[worker_id].outstanding
