@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,9 @@ def in_loop(daemon: RunningProvider, callback: Callable[[], None]) -> None:
 @contextmanager
 def ending_with_71(**settings: Any) -> Iterator[RunningProvider]:
     """A daemon that has ended by itself when this block is left, with that exit code."""
-    try:
-        with daemon_of(**settings) as daemon:
-            yield daemon
-    except ZygoteError as error:
-        assert f"exit code {EXIT_UNEXPECTED}" in str(error)
-    else:
-        raise AssertionError("the daemon did not end by itself")
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(ZygoteError, match=f"exit code {EXIT_UNEXPECTED}"))
+        yield stack.enter_context(daemon_of(**settings))
 
 
 # Unexpected ------------------------------------------------------------------------------------------------------
