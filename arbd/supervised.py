@@ -1,7 +1,8 @@
 """What nobody expected on an event loop: it is logged with its traceback, once, in one place, and acted upon.
 
     supervised(coroutine, name) ──ends by an exception──────┐
-    a callback, a reader, a timer, anybody's task ──raises──┴─> the loop's exception handler ─> log ─> ``on_failure``
+    a callback, a reader, a timer, anybody's task ──raises──┼─> the loop's exception handler ─> log ─> ``on_failure``
+    report(error, where): caught, so that others go on ─────┘
 
 Not for what is ordinary: an ``OSError`` of a call is caught at that call, and becomes an outcome there. What arrives
 here is a bug, or a state that should not be; whoever owns the process decides what follows (``install``).
@@ -28,6 +29,18 @@ def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     task = asyncio.get_running_loop().create_task(coroutine, name=name)
     task.add_done_callback(_report)
     return task
+
+
+def report(error: BaseException, where: str) -> None:
+    """Have the running loop's exception handler act on what nobody expected, where whoever caught it goes on: it keeps
+    books for others, or must give something back first. ``where``: what the log calls it."""
+    asyncio.get_running_loop().call_exception_handler({"message": where, "exception": error})
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody asked the running task to end. If not, a ``CancelledError`` tells of what it was waiting for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def install(loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]) -> None:

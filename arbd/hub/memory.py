@@ -207,10 +207,16 @@ class MemoryLink:
             self._timer = self._loop.call_later(max(0.0, expiry - time.monotonic()), self._take)
 
     def _report(self) -> None:
+        if self._loop is None:
+            return  # closed since it was asked for
         outbox = self._started_port().outbox
         while (outcome := outbox.take()) is not None:
-            self._hub.report(self._provider, outcome)
-            outbox.ack(outcome)
+            try:
+                self._hub.report(self._provider, outcome)
+                outbox.ack(outcome)
+            except Exception:
+                outbox.put_back(outcome)
+                raise
             self.stats.accepted += 1
 
     def _started_port(self) -> HubPort:

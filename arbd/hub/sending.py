@@ -65,8 +65,12 @@ class SendQueue:
         self._aside = [(-math.inf, number, parcel) for _, number, parcel in self._aside]
         heapq.heapify(self._aside)
 
+    @property
+    def has_put_aside(self) -> bool:
+        """Whether anything is put aside now."""
+        return bool(self._aside)
+
     def put_all_back(self) -> None:
-        """Return everything that was put aside to the outbox."""
-        for _, _, parcel in self._aside:
-            self._outbox.put_back(parcel.outcome)
-        self._aside.clear()
+        """Return everything that was put aside to the outbox. What an outbox raises leaves the others here."""
+        while self._aside:
+            self._outbox.put_back(self._aside.pop()[2].outcome)

@@ -177,6 +177,8 @@ class Generations:
 
     def _let_go(self, zygote: ZygoteLink) -> None:
         zygote.close()
+        if zygote.silent:
+            zygote.kill()  # it would not hear of it
         leaving = supervised(zygote.wait_gone(), "zygote's end")
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
@@ -225,8 +227,8 @@ class Generations:
 
     def _close_left_zygotes(self) -> None:
         """A generation that has no worker any more, and will have none, can go."""
-        in_use = {worker.zygote for worker in self._pool.workers.values()}
-        for zygote in [z for z in self._zygotes if z not in in_use and z is not self._pool.zygote]:
+        in_use = {worker.zygote for worker in self._pool.workers.values()} | {self._pool.zygote, self._in_force}
+        for zygote in [z for z in self._zygotes if z not in in_use]:
             self._zygotes.remove(zygote)
             self._let_go(zygote)
 
@@ -237,6 +239,7 @@ class Generations:
             self._in_force = worker.zygote
             self._loads.succeeded()
             self._intake.set_actions(worker.zygote.description)
+            self._loop.call_soon(self._close_left_zygotes)
         self._dispatcher.add_worker(worker.id)
         self._intake.pump()
         self._link.slots_changed()

@@ -62,8 +62,8 @@ HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
 _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
 # Descriptors: a worker has 5 (memory, two doorbells, a socket, its process), twice that during a reload, and two more
-# while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log have 40.
-_FILES_OF_DAEMON: Final = 128
+# while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log have 30.
+_FILES_OF_DAEMON: Final = 48
 _FILES_OF_WORKER: Final = 12
 _FILES_OF_LINK: Final = 12
 

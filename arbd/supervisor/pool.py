@@ -444,6 +444,7 @@ class Pool:
         pause = self._restarts.failed(by_machine=True, others_serve=self._newest_serves())
         self._log.error("worker_not_started", worker=slot, reason=reason, retry_in=pause)
         if pause is None:
+            self._wanted.clear()
             self._events.on_cannot_boot(by_machine=True)
         else:
             self._machine_pause = self._loop.call_later(pause, self._end_machine_pause)
