@@ -256,6 +256,15 @@ class Dispatcher:
         self._backlog.clear()
         return dropped
 
+    def drop_everything(self) -> list[Assignment]:
+        """All that workers have and all that waits; the caller gives each its verdict."""
+        dropped = self.drop_backlog()
+        for worker_id, worker in self._workers.items():
+            for assignment in list(worker.outstanding.values()):
+                self.finish(worker_id, assignment.seq, None)
+                dropped.append(assignment)
+        return dropped
+
     def _settle(self, worker_id: int, worker: _Worker, assignment: Assignment) -> None:
         """A worker no longer has this one."""
         worker.load_ns -= assignment.cost_ns

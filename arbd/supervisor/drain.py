@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from arbd.core import layout
@@ -19,6 +20,7 @@ from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
 from arbd.hub.base import HubLink
 from arbd.logs import get_logger, task_fields
+from arbd.model import Task
 from arbd.response import aborted
 from arbd.supervised import supervised
 from arbd.supervisor.intake import Intake
@@ -76,7 +78,7 @@ class Drain:
         self._log.info("draining", tasks=self._dispatcher.in_flight(), results=self._verdicts.unsettled)
         if self._pool.serves() or not self._hurried.is_set():
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))
-        for step in (self._kill_the_rest, self._intake.close, self._verdicts.save_kept):
+        for step in (self._kill_the_rest, self._intake.close, self._abort_the_rest, self._verdicts.save_kept):
             self._attempt(step)
         flush_from = time.monotonic()
         await self._wait_for(
@@ -146,20 +148,17 @@ class Drain:
                 self._pool.kill(worker)
         for worker in left:
             worker.wait_gone()
-            self._attempt(lambda worker=worker: self._results.collect(worker))  # type: ignore[misc] # a loop's variable
-            self._attempt(lambda worker=worker: self._abort_tasks(worker))  # type: ignore[misc] # the same
+            self._attempt(partial(self._results.collect, worker))
 
     def _has_tasks(self, worker: Worker) -> bool:
         return self._dispatcher.has_worker(worker.id) and bool(self._dispatcher.outstanding(worker.id))
 
-    def _abort_tasks(self, worker: Worker) -> None:
-        """Also of a worker that is dying already: nobody waits for its end, which would settle for what it had."""
-        if not self._has_tasks(worker):
-            return
-        for assignment in list(self._dispatcher.outstanding(worker.id).values()):
-            task = assignment.task
-            self._dispatcher.finish(worker.id, assignment.seq, None)
-            fields = task_fields(task.id, task.action, task.traceparent)
-            self._log.warning("task_aborted", **fields, worker=worker.slot)
-            self._verdicts.decide(task, aborted(task.action))
+    def _abort_the_rest(self) -> None:
+        """Also what a dying worker had: nobody waits for its end, which would settle for it."""
+        for assignment in self._dispatcher.drop_everything():
+            self._attempt(partial(self._abort, assignment.task))
         self._verdicts.announce()
+
+    def _abort(self, task: Task) -> None:
+        self._log.warning("task_aborted", **task_fields(task.id, task.action, task.traceparent))
+        self._verdicts.decide(task, aborted(task.action))

@@ -255,9 +255,7 @@ class Intake:
         return None
 
     def close(self) -> None:
-        """At the end of a drain: what no worker has begun, and what may still come, is told that it will not be."""
+        """At the end of a drain: what may still come is told that it will not be run."""
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
-        for assignment in self._dispatcher.drop_backlog():
-            self._verdicts.give(assignment.task, aborted(assignment.task.action))

@@ -349,7 +349,10 @@ class Pool:
             os.close(pidfd)
             return
         worker.attach_process(pid, pidfd)
-        self._loop.add_reader(pidfd, self._on_ended, worker)
+        try:
+            self._loop.add_reader(pidfd, self._on_ended, worker)
+        except OSError as error:  # the kernel watches no more files for us; the zygote still tells of its end
+            self._log.warning("worker_not_watched", worker=worker.slot, reason=str(error))
         self._unborn.discard(worker_id)
         if worker.boot_timer is not None:
             worker.boot_timer.cancel()

@@ -132,3 +132,14 @@ def test_a_context_without_an_exception_is_only_logged(loop: Loop) -> None:
     loop.run(test)
     assert loop.failures == []
     assert [line["message"] for line in loop.events] == ["unclosed transport"]
+
+
+def test_failures_without_end_fill_no_log(loop: Loop) -> None:
+    async def test() -> None:
+        for _ in range(100):
+            asyncio.get_running_loop().call_soon(boom)
+        await asyncio.sleep(0)
+
+    loop.run(test)
+    assert (len(loop.failures), len(loop.events)) == (100, 20)
+    assert [("hint" in line) for line in loop.events] == [False] * 19 + [True]
