@@ -331,7 +331,12 @@ class Daemon:
             return [None] * workers
         placement = place(workers, allowed, cpus.cores(allowed))
         if self._owns_process:
-            cpus.pin(placement.supervisor)
+            try:
+                cpus.pin(placement.supervisor)
+            except OSError as error:  # a sandbox may forbid it (systemd: SystemCallFilter=~@resources)
+                hint = "workers are not pinned either; allow sched_setaffinity, or set pin = false"
+                self._log.warning("not_pinned", reason=str(error), hint=hint)
+                return [None] * workers
         return list(placement.workers)
 
     async def _watch_sources(self) -> None:

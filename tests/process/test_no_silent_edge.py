@@ -568,3 +568,21 @@ def test_a_hang_up_while_it_starts_is_a_reload_for_later(hub: Hub, tmp_path: Pat
         arbd.wait_event("reloaded")
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0
+
+
+def test_a_sandbox_that_forbids_pinning_is_no_reason_not_to_serve(hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "def forbidden(*_): raise PermissionError(1, 'Operation not permitted')\n"
+        "os.sched_setaffinity = forbidden\n"
+        "from arbd.cli import main\n"
+        "main()\n"
+    )
+    flags = ["--hub", hub.address, "--name", "prov", "--workers", "2", "--log-format", "json"]
+    with Arbd(["-c", code, "run", str(ZOO), *flags], tmp_path) as arbd:
+        [line] = arbd.wait_event("not_pinned")
+        assert "sched_setaffinity" in line["hint"]
+        [task_id] = hub.submit("echo", {"n": 5})
+        assert hub.results()[task_id].status == "success"
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
