@@ -315,8 +315,11 @@ class GrpcStreamLink:
             stats.frames_out += 1
             try:
                 await call.write(data)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError):
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the stream has ended: the reader hears how
+            except OSError:
+                call.cancel()  # it has not ended, and without a writer it would be silent until the hub is missed
+                return
             except asyncio.CancelledError:
                 if is_being_cancelled():
                     raise

@@ -30,6 +30,7 @@ from arbd.supervisor.verdicts import Verdicts
 
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 HURRIED_FLUSH_S: Final = 3.0
+_UNSETTLED_PAUSE_S: Final = 0.01
 
 
 class Drain:
@@ -82,7 +83,7 @@ class Drain:
             self._attempt(step)
         flush_from = time.monotonic()
         await self._wait_for(
-            self._link.flush(max(FLUSH_MIN_S, deadline - flush_from)),
+            self._flush(max(FLUSH_MIN_S, deadline - flush_from)),
             "flush",
             lambda: flush_from + HURRIED_FLUSH_S if self._hurried.is_set() else max(deadline, flush_from + FLUSH_MIN_S),
         )
@@ -104,6 +105,15 @@ class Drain:
         self._taken_all = True
         self.note_settled()
         await self._settled.wait()
+
+    async def _flush(self, timeout: float) -> None:
+        """Have the link send what is left. If that fails, it may be sending all the same: that is waited for."""
+        try:
+            await self._link.flush(timeout)
+        except Exception as error:
+            self._report(error)
+            while self._verdicts.unsettled:  # noqa: ASYNC110 # the link that would tell has just failed
+                await asyncio.sleep(_UNSETTLED_PAUSE_S)
 
     async def _wait_for(self, what: Coroutine[Any, Any, Any], name: str, until: Callable[[], float]) -> None:
         """Wait for it, or for "at once", or until that moment, which being hurried brings nearer."""

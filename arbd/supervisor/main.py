@@ -148,7 +148,10 @@ class Daemon:
         except (ConfigError, ZygoteError):
             raise
         except OSError as error:
-            self._end(EXIT_UNEXPECTED, "machine_failed", reason=str(error), hint="see the limits of this process")
+            # Before it serves the reason says enough; afterwards each such call has its outcome, and this is a new one.
+            trace = error if self._drain is not None else None
+            hint = "see the limits of this process"
+            self._end(EXIT_UNEXPECTED, "machine_failed", reason=str(error), hint=hint, exc_info=trace)
         except Exception as error:
             self._end(EXIT_UNEXPECTED, "unexpected_failure", exc_info=error)
         return self._exit_code

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import msgspec
+
 from arbd.core.outbox import Outbox
 from arbd.encoding import Encoder
 from arbd.hub.base import HubLink
@@ -51,7 +53,12 @@ class Verdicts:
 
     def decide(self, task: Task, response: ProviderResponse) -> None:
         """A verdict of the supervisor's own; the caller announces it, once for many."""
-        self.pass_on(task, response.status, self._encode(task.action, response))
+        try:
+            result = self._encode(task.action, response)
+        except BaseException:  # a bug in there must not cost the task its verdict
+            self.pass_on(task, response.status, msgspec.json.encode(response))
+            raise
+        self.pass_on(task, response.status, result)
 
     def give(self, task: Task, response: ProviderResponse) -> None:
         """A verdict of the supervisor's own, and the link is told."""

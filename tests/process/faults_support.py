@@ -30,7 +30,7 @@ import grpc.aio
 import psutil
 import pytest
 import uvloop
-from daemon_support import PROVIDERS, Hub, eventually
+from daemon_support import PROVIDERS, Hub
 
 from arbd import logs
 from arbd.config import Settings
@@ -45,7 +45,7 @@ from arbd.supervisor.main import Daemon
 FAULTY: Final = PROVIDERS / "faulty.py"
 END_S: Final = 10.0
 """Within this time the daemon serves again, or has ended."""
-WHILE_S: Final = 0.5
+WHILE_S: Final = 0.3
 LARGE: Final = 100_000
 _START_S: Final = 20.0
 _LOOK_S: Final = 0.005
@@ -58,17 +58,16 @@ LIMIT: Final = "limit"
 
 
 class Fault:
-    """A call that raises once, or for a while, when it is armed. ``error``: the name of an errno, or nothing: then it
-    is something unexpected. ``hits``: how often it has raised."""
+    """A call that raises when it is armed: once, or for a while from then on. ``error``: the name of an errno, or
+    nothing: then it is something unexpected. ``hits``: how often it has raised."""
 
     def __init__(self, error: str, lasts_s: float) -> None:
         self.error = error
         self.lasts_s = lasts_s
         self._hits = 0
-        self._once = False
+        self._is_armed = False
         self._until = 0.0
         self._thread: threading.Thread | None = None
-        self._together: list[Fault] = []
 
     @property
     def hits(self) -> int:
@@ -78,29 +77,24 @@ class Fault:
         """The thread that is concerned; others call what they like."""
         self._thread = thread
 
-    def together_with(self, other: Fault) -> None:
-        """Arm the other one at the same moment."""
-        self._together.append(other)
-
     def arm(self) -> None:
-        """From now on."""
-        for other in self._together:
-            other.arm()
-        self._until = time.monotonic() + self.lasts_s
-        self._once = not self.lasts_s
+        """From the next call on."""
+        self._is_armed = True
 
     @property
     def is_over(self) -> bool:
         """Whether it will not raise any more."""
-        return not self._once and time.monotonic() >= self._until
+        return not self._is_armed and time.monotonic() >= self._until
 
     def strike(self) -> None:
         """Raise, if it is time."""
         if threading.current_thread() is not self._thread:
             return
-        if not self._once and time.monotonic() >= self._until:
+        if self._is_armed:
+            self._is_armed = False
+            self._until = time.monotonic() + self.lasts_s
+        elif time.monotonic() >= self._until:
             return
-        self._once = False
         self._hits += 1
         if self.error:
             raise OSError(getattr(errno, self.error), "injected")
@@ -141,16 +135,13 @@ class RemoteFault(Fault):
 
     @property
     def is_over(self) -> bool:
-        return not (self._directory / "once").exists() and time.monotonic() >= self._until
+        until = self._directory / "until"
+        return until.exists() and time.monotonic_ns() >= int(until.read_text())
 
     def arm(self) -> None:
-        self._until = time.monotonic() + self.lasts_s
-        if self.lasts_s:
-            partial = self._directory / "partial"
-            partial.write_text(str(time.monotonic_ns() + round(self.lasts_s * 1e9)))
-            partial.rename(self._directory / "until")
-        else:
-            (self._directory / "once").touch()
+        partial = self._directory / "partial"
+        partial.write_text(str(round(self.lasts_s * 1e9)))
+        partial.rename(self._directory / "armed")
 
 
 def patch(monkeypatch: pytest.MonkeyPatch, point: str, fault: Fault) -> None:
@@ -359,8 +350,8 @@ class Tasks:
         return [number for number in map(int, ended.read_text().split()) if not self._hub.results(number)]
 
     def taken_for_nothing(self) -> list[int]:
-        """Those that the hub has handed out, and that have no verdict."""
-        return [n for n in self.missing() if any(event.kind == "handed_out" for event in self._hub.events(n))]
+        """Those that the hub has handed out, and not got back, and that have no verdict."""
+        return [number for number in self.missing() if self._hub.events(number)[-1].kind in ("handed_out", "renewed")]
 
     def run_twice(self) -> list[int]:
         """Those whose action has run to its end more than once."""
@@ -458,8 +449,7 @@ class Host:
         [victim, *_] = self.processes(role)
         doomed = [victim, *victim.children(recursive=True)]
         victim.kill()
-        for process in doomed:
-            eventually(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)  # type: ignore[misc] # a loop's variable
+        assert wait_until(lambda: not any(map(_lives, doomed)), END_S)
 
     @staticmethod
     def processes(role: str) -> list[psutil.Process]:
@@ -482,6 +472,13 @@ class Host:
             for role in ("zygote", "worker"):
                 for process in self.processes(role):
                     process.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float) -> bool:

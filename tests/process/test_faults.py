@@ -41,6 +41,7 @@ from faults_support import (
 from arbd import control
 from arbd.core.control_protocol import GetStatus, Status
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, ControlError
+from arbd.supervisor import main
 
 LinkKind = Literal["memory", "unary", "stream"]
 How = Literal["once", "for a while", "unexpected"]
@@ -50,14 +51,17 @@ STREAM: Final[tuple[LinkKind, ...]] = ("stream",)
 REAL: Final[tuple[LinkKind, ...]] = ("unary", "stream")
 ALL: Final[tuple[LinkKind, ...]] = ("memory", "unary", "stream")
 LOST: Final = "WORKER_LOST"
+HURRIED_S: Final = 1.0  # instead of 5 s for tasks that run when something unexpected has happened: they are short
+SLOW_S: Final = 0.05  # of the action "slow"
 
 
 class Running(NamedTuple):
-    """A daemon with a fault in it."""
+    """A daemon with a fault in it. ``connection``: another, of its calls to the hub."""
 
     host: Host
     tasks: Tasks
     fault: Fault
+    connection: Fault
     directory: Path
 
 
@@ -88,8 +92,17 @@ def a_limit(running: Running) -> None:
     running.tasks.allow(LIMIT, running.tasks.submit("limited", 4))
 
 
-def an_end(running: Running) -> None:
+def a_broken_connection(running: Running) -> None:
+    """While results are on their way."""
     running.tasks.submit("slow", 4)
+    time.sleep(SLOW_S / 2)
+    running.connection.arm()
+
+
+def an_end(running: Running) -> None:
+    """While tasks run."""
+    running.tasks.submit("slow", 4)
+    time.sleep(SLOW_S / 2)
     running.host.stop()
 
 
@@ -107,8 +120,8 @@ def _is_answered(running: Running) -> bool:
 
 class Call(NamedTuple):
     """A call that fails. ``point``: a function (``module:name``), a method of the daemon's link (``link.name``) or a
-    call to the hub (``hub.name``); ``error``: the OSError that fits. ``trigger`` makes the daemon make it; ``where``: in
-    which process. ``ordinary``: an OSError must not end the daemon; ``by_exec``: workers are started so."""
+    call to the hub (``hub.name``); ``error``: the OSError that fits. ``trigger`` makes the daemon make it; ``where``:
+    in which process. ``ordinary``: an OSError must not end the daemon; ``by_exec``: workers are started so."""
 
     name: str
     point: str
@@ -139,7 +152,7 @@ CALLS: Final = [
     Call("append", "arbd.core.outbox:MemoryOutbox.append", "ENOSPC", links=ALL, ordinary=True),
     Call("take", "arbd.core.outbox:MemoryOutbox.take", "EIO", links=ALL),
     Call("ack", "arbd.core.outbox:MemoryOutbox.ack", "EIO", links=ALL),
-    Call("put back", "arbd.core.outbox:MemoryOutbox.put_back", "EIO", links=REAL),
+    Call("put back", "arbd.core.outbox:MemoryOutbox.put_back", "EIO", a_broken_connection, links=REAL),
     # The hub.
     Call("poll", "hub.poll", "ECONNRESET", links=UNARY, ordinary=True),
     Call("submit", "hub.submit", "ECONNRESET", links=UNARY, ordinary=True),
@@ -184,9 +197,9 @@ CALLS: Final = [
     Call("worker: read large task", "os:pread", "ENOMEM", ordinary=True, where="worker"),
     Call("worker: wake the supervisor", "arbd.host.doorbell:ring", "EAGAIN", where="worker"),
     # The end.
-    Call("stop taking", "link.stop_taking", "EIO", an_end, links=ALL, ordinary=True),
-    Call("flush", "link.flush", "EIO", an_end, links=ALL, ordinary=True),
-    Call("close", "link.close", "EIO", an_end, links=ALL, ordinary=True),
+    Call("stop taking", "link.stop_taking", "EIO", an_end, links=ALL),
+    Call("flush", "link.flush", "EIO", an_end, links=ALL),
+    Call("close", "link.close", "EIO", an_end, links=ALL),
 ]
 HOWS: Final[tuple[How, ...]] = ("once", "for a while", "unexpected")
 #: What an unexpected end of these processes costs: the task that ran there.
@@ -226,7 +239,9 @@ def _fault(call: Call, how: How, directory: Path) -> Fault:
     return Fault(error, lasts_s) if call.where == "supervisor" else RemoteFault(error, lasts_s, directory)
 
 
-def _prepare(call: Call, fault: Fault, host: Host, patched: pytest.MonkeyPatch) -> None:
+def _prepare(
+    call: Call, link: LinkKind, fault: Fault, connection: Fault, host: Host, patched: pytest.MonkeyPatch
+) -> None:
     """Have the call fail once the fault is armed."""
     kind, _, name = call.point.partition(".")
     if call.where != "supervisor":
@@ -238,15 +253,10 @@ def _prepare(call: Call, fault: Fault, host: Host, patched: pytest.MonkeyPatch) 
     elif kind == "hub":
         patch_channel(patched, name, fault, host)
     elif kind == "link":
-        host.on_link = lambda link: patch_link(link, name, fault)
+        host.on_link = lambda made: patch_link(made, name, fault)
     else:
         patch(patched, call.point, fault)
-    if call.name == "put back":  # nothing is put back unless something else fails
-        broken = Fault("ECONNRESET", 0.0)
-        broken.belongs_to(host.thread)
-        patch_channel(patched, "read", broken, host)
-        patch_channel(patched, "submit", broken, host)
-        fault.together_with(broken)
+    patch_channel(patched, {"unary": "submit", "stream": "write"}.get(link, ""), connection, host)
 
 
 @pytest.mark.parametrize(("call", "link", "how"), CASES)
@@ -263,24 +273,33 @@ def test_a_call_that_fails(
     with ExitStack() as undo:
         undo.callback(place.close)
         lines = undo.enter_context(logged())
+        undo.callback(lambda: print(lines.text))
         host = Host(place, **settings)
         fault = _fault(call, how, tmp_path)
-        fault.belongs_to(host.thread)
-        _prepare(call, fault, host, undo.enter_context(pytest.MonkeyPatch.context()))
+        connection = Fault("ECONNRESET", SLOW_S)
+        for each in (fault, connection):
+            each.belongs_to(host.thread)
+        _prepare(call, link, fault, connection, host, undo.enter_context(pytest.MonkeyPatch.context()))
         undo.callback(host.end)
+        monkeypatch.setattr(main, "HURRIED_DRAIN_S", HURRIED_S)
         host.start()
-        running = Running(host, Tasks(place, tmp_path), fault, tmp_path)
+        running = Running(host, Tasks(place, tmp_path), fault, connection, tmp_path)
         _judge(running, call, how, lines)
 
 
 def _judge(running: Running, call: Call, how: How, lines: Lines) -> None:
-    host, tasks, fault, _ = running
+    host, tasks, fault, *_ = running
     tasks.submit("work", 2)
     tasks.submit("limited")
     assert wait_until(tasks.have_verdicts, END_S), "it did not serve before anything failed"
     fault.arm()
-    call.trigger(running)
-    _load(tasks)
+    if call.trigger is not an_end:
+        call.trigger(running)
+    tasks.submit("work", 8)
+    if call.trigger is not a_reload:  # what large tasks need is what a reload needs, too
+        tasks.submit("work", 2, size=LARGE)
+    if call.trigger is an_end:
+        call.trigger(running)
     if how == "unexpected" and call.where in _MAY_LOSE:
         tasks.allow(LOST, tasks.expected)
     outcome = _outcome(running, is_stopping=call.trigger is an_end)
@@ -303,15 +322,9 @@ def _judge(running: Running, call: Call, how: How, lines: Lines) -> None:
         assert outcome != "went on", "something unexpected was passed over in silence"
 
 
-def _load(tasks: Tasks) -> None:
-    """What is sent in every case."""
-    tasks.submit("work", 8)
-    tasks.submit("work", 2, size=LARGE)
-
-
 def _outcome(running: Running, *, is_stopping: bool) -> str:
     """What the daemon made of it."""
-    host, tasks, fault, _ = running
+    host, tasks, fault, *_ = running
     give_up_at = time.monotonic() + END_S
 
     def is_settled() -> bool:

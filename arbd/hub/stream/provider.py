@@ -119,8 +119,9 @@ class ProviderSession:
         self._tick_at = self._answer_by = math.inf
         while self._unacked:
             outcomes = self._unacked[-1][1]
-            while outcomes:
-                self._outbox.put_back(outcomes.pop())
+            while outcomes:  # one leaves here after it is there: sent twice does no harm, and lost does
+                self._outbox.put_back(outcomes[-1])
+                outcomes.pop()
             self._unacked.pop()
 
     def stop_taking(self) -> None:
@@ -266,7 +267,8 @@ class ProviderSession:
                 length = len(result) + len(task.id) + frames.ENTRY_ROOM
                 self.shortened += 1
             if results and size + length > largest:
-                self._outbox.put_back(outcomes.pop())
+                self._outbox.put_back(outcomes[-1])
+                outcomes.pop()
                 break
             size += length
             results.append((task.id, attempt_of(task.id, 0), status, result))

@@ -1,9 +1,9 @@
 """Actions with answers that can be checked, and one function of this process that can be made to fail.
 
 ``FAULTS_DIR`` holds what is noted and what is armed; ``FAULTS_POINT`` names the function (``module:name``);
-``FAULTS_ROLE`` says where it fails (``zygote`` or ``worker``), ``FAULTS_ERROR`` what it raises (the name of an errno, or
-nothing: something unexpected). It fails once for each file ``once``, and as long as the monotonic clock is before what
-``until`` holds.
+``FAULTS_ROLE`` says where it fails (``zygote`` or ``worker``), ``FAULTS_ERROR`` what it raises: the name of an errno;
+without one, something unexpected. A file ``armed`` makes it fail from its next call on, for as many nanoseconds as are
+in there; the end of that is then in the file ``until``.
 """
 
 from __future__ import annotations
@@ -59,22 +59,22 @@ def stubborn(number: int, text: str) -> dict[str, Any]:
     return work(number, text)
 
 
-def _is_armed() -> bool:
+def _is_to_fail() -> bool:
+    now_ns = time.monotonic_ns()
     try:
-        os.unlink(_directory / "once")
-        return True
+        (_directory / "armed").rename(_directory / "begun")
     except FileNotFoundError:
-        pass
-    try:
-        return time.monotonic_ns() < int((_directory / "until").read_text())
-    except FileNotFoundError:
-        return False
+        until = _directory / "until"
+        return until.exists() and now_ns < int(until.read_text())
+    (_directory / "ends").write_text(str(now_ns + int((_directory / "begun").read_text())))
+    (_directory / "ends").rename(_directory / "until")
+    return True
 
 
 def _failing(function: Callable[..., Any], role: str, error: str) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
         is_meant = Path("/proc/self/comm").read_text().startswith(f"arbd:{role}")
-        if is_meant and _is_armed():
+        if is_meant and _is_to_fail():
             with (_directory / "hits").open("a") as hits:
                 hits.write("hit\n")
             if error:
