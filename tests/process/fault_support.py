@@ -111,7 +111,8 @@ class FaultyPort(Supervisor):
 def unexpected() -> list[BaseException]:
     """What the running loop's exception handler is told from now on, as a process of arbd acts upon it."""
     seen: list[BaseException] = []
-    supervised.install(asyncio.get_running_loop(), seen.append)
+    # Without their tracebacks, which hold all that there was: gRPC keeps a loop, and so its handler, for good.
+    supervised.install(asyncio.get_running_loop(), lambda error: seen.append(error.with_traceback(None)))
     return seen
 
 
