@@ -315,8 +315,11 @@ class GrpcStreamLink:
             stats.frames_out += 1
             try:
                 await call.write(data)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError):
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the stream has ended: the reader hears how
+            except OSError:
+                call.cancel()  # nothing left to send it with
+                return
             except asyncio.CancelledError:
                 if is_being_cancelled():
                     raise
