@@ -318,7 +318,7 @@ class GrpcStreamLink:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the stream has ended: the reader hears how
             except OSError:
-                call.cancel()  # it has not ended, and without a writer it would be silent until the hub is missed
+                call.cancel()  # nothing left to send it with
                 return
             except asyncio.CancelledError:
                 if is_being_cancelled():

@@ -461,14 +461,16 @@ class GrpcUnaryLink:
         try:
             self._port.outbox.put_back(parcel.outcome)
         except Exception as error:
+            self._queue.defer(parcel, _now())
             report(error, "a result put back")
 
     def _put_all_back(self) -> None:
-        while self._queue.has_put_aside:
+        for _ in range(2):
             try:
                 self._queue.put_all_back()
-            except Exception as error:  # the others go back all the same
-                report(error, "a result put back")
+                return
+            except Exception as error:
+                report(error, "results put back")
 
     def _dropped(self, outcome: Outcome, error: BaseException | None) -> None:
         self.stats.dropped += 1

@@ -65,12 +65,8 @@ class SendQueue:
         self._aside = [(-math.inf, number, parcel) for _, number, parcel in self._aside]
         heapq.heapify(self._aside)
 
-    @property
-    def has_put_aside(self) -> bool:
-        """Whether anything is put aside now."""
-        return bool(self._aside)
-
     def put_all_back(self) -> None:
-        """Return everything that was put aside to the outbox. What an outbox raises leaves the others here."""
+        """Return everything that was put aside to the outbox. If that raises, what is not returned is still here."""
         while self._aside:
-            self._outbox.put_back(self._aside.pop()[2].outcome)
+            self._outbox.put_back(self._aside[-1][2].outcome)
+            self._aside.pop()

@@ -68,6 +68,7 @@ class LinkGroup:
         self._have_slots = False  # each link as many as keep it busy
         self._doze: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
+        self._stranded: list[Outcome] = []  # the outbox raised when they were put back
         self._is_taking = False
         self._patience = Patience()
         self._is_stopping = False
@@ -188,8 +189,9 @@ class LinkGroup:
 
     def on_tick(self) -> None:
         """A leader's pause may be over; and a link that makes no use of its slots must not keep them from another."""
-        slots = [link.slots for link in self.active if not link.cell.is_held]
-        if slots and min(slots) <= 0 and max(slots) > 1:
+        # Fewer than none: it brought what it had asked for before it was told to ask for less.
+        slots = [max(0, link.slots) for link in self.active if not link.cell.is_held]
+        if slots and min(slots) == 0 and max(slots) > 1:
             self._allow(split_anew(sum(slots), self.callers.callers(time.monotonic())))
         self._news()
 
@@ -238,6 +240,9 @@ class LinkGroup:
 
     def _end_pause(self) -> None:
         self._again = None
+        stranded, self._stranded = self._stranded, []
+        for outcome in stranded:
+            self._put_back(outcome)
         self._look()
 
     def _can_doze(self) -> bool:
@@ -289,6 +294,7 @@ class LinkGroup:
         try:
             self._outbox.put_back(outcome)
         except Exception as error:  # the others go back all the same
+            self._stranded.append(outcome)
             self._look_again(error)
 
     def _take(self, link: LinkHandle, tasks: list[Task], acked: list[Outcome]) -> int:

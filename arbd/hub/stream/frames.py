@@ -26,6 +26,10 @@ ENTRY_ROOM: Final = 64
 """Bytes that a task or a result takes beside its long fields."""
 SOFT_LIMIT: Final = 1024 * 1024
 """A frame that holds more than this takes no further task or result: the next one is on its way while it is read."""
+MAX_FRAME: Final = (1 << 31) - 1
+"""Bytes of the largest frame that can be made at all, whatever the other side takes."""
+USUAL_MAX_FRAME: Final = 4 * 1024 * 1024
+"""What a hub is taken to take that does not say it: gRPC's own default."""
 MAX_NUMBER: Final = (1 << 63) - 1
 """The largest number that is sent: of microseconds 292,000 years, whatever somebody asked for."""
 SCHEMAS_MAX: Final = 1024 * 1024

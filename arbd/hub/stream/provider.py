@@ -87,6 +87,7 @@ class ProviderSession:
         self._answer_timeout_s = answer_timeout_s
         self._held: dict[str, int] = {}  # attempt of each task that is not settled, by id
         self._unacked: deque[tuple[int, list[Outcome]]] = deque()
+        self._stranded: list[Outcome] = []  # the outbox raised when they were put back
         self._stopping = False
         self._reset()
 
@@ -117,12 +118,22 @@ class ProviderSession:
         """The stream is over. What the hub has not acknowledged waits in the outbox again."""
         self.phase = Phase.CLOSED
         self._tick_at = self._answer_by = math.inf
-        while self._unacked:
-            outcomes = self._unacked[-1][1]
-            while outcomes:  # one leaves here after it is there: sent twice does no harm, and lost does
-                self._outbox.put_back(outcomes[-1])
-                outcomes.pop()
-            self._unacked.pop()
+        outcomes = [*self._stranded, *(outcome for _, sent in self._unacked for outcome in sent)]
+        self._unacked.clear()
+        self._stranded = []
+        self._put_back(outcomes)
+
+    def _put_back(self, outcomes: list[Outcome]) -> None:
+        """Return them to the outbox. One that it does not take now is offered again the next time."""
+        failure: Exception | None = None
+        for outcome in reversed(outcomes):
+            try:
+                self._outbox.put_back(outcome)
+            except Exception as error:
+                failure = error
+                self._stranded.append(outcome)
+        if failure is not None:
+            raise failure
 
     def stop_taking(self) -> None:
         """Give no more credit, on this stream or a later one."""
@@ -161,7 +172,7 @@ class ProviderSession:
         if welcome.version != frames.VERSION:
             raise StreamError(f"the hub speaks version {welcome.version} of the stream, not {frames.VERSION}")
         self.phase = Phase.OPEN
-        self._max_frame = welcome.max_frame
+        self._max_frame = min(welcome.max_frame, frames.MAX_FRAME) or frames.USUAL_MAX_FRAME
         self._tick_s = max(_MIN_TICK_S, min(HEARTBEAT_S, welcome.lease_s / RENEWALS))
         self._tick_at = now + self._tick_s
 
@@ -267,8 +278,7 @@ class ProviderSession:
                 length = len(result) + len(task.id) + frames.ENTRY_ROOM
                 self.shortened += 1
             if results and size + length > largest:
-                self._outbox.put_back(outcomes[-1])
-                outcomes.pop()
+                self._outbox.put_back(outcomes.pop())
                 break
             size += length
             results.append((task.id, attempt_of(task.id, 0), status, result))
