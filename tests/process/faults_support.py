@@ -481,6 +481,18 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
+class Deadline:
+    """A moment so many seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until then; none if it is over."""
+        return max(0.0, self._at - time.monotonic())
+
+
 def wait_until(condition: Callable[[], object], timeout_s: float) -> bool:
     """Whether it came true in time."""
     give_up_at = time.monotonic() + timeout_s
