@@ -300,7 +300,18 @@ class GrpcUnaryLink:
         """One call. It was counted when its turn came, and stops being counted here, whatever happens."""
         started_at = _now()
         try:
-            await self._get_task(started_at)
+            if self._closing:
+                return  # since its turn came
+            self.stats.polls += 1
+            try:
+                data = await self._connection.get_task(
+                    self._request, timeout=self._poll_timeout_s, metadata=self._metadata
+                )
+                task = decode_task(data)
+            except _ORDINARY as error:
+                self._failed(Method.GET_TASK, self._polls, error, started_at)
+            else:
+                self._polled(task, started_at, _now())
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
@@ -312,18 +323,6 @@ class GrpcUnaryLink:
         finally:
             self._polls.ended()
             self._poll_ended.set()
-
-    async def _get_task(self, started_at: float) -> None:
-        if self._closing:
-            return  # since its turn came
-        self.stats.polls += 1
-        try:
-            data = await self._connection.get_task(self._request, timeout=self._poll_timeout_s, metadata=self._metadata)
-            task = decode_task(data)
-        except _ORDINARY as error:
-            self._failed(Method.GET_TASK, self._polls, error, started_at)
-        else:
-            self._polled(task, started_at, _now())
 
     def _polled(self, task: Task | None, started_at: float, now: float) -> None:
         if task is not None:
@@ -404,9 +403,18 @@ class GrpcUnaryLink:
 
     async def _deliver(self, parcel: Parcel, call: Awaitable[bytes], started_at: float) -> None:
         """Wait for one call, then settle what becomes of its result: exactly one thing, whatever raises."""
+        reply = b""
         try:
-            result, error, reply = await self._outcome_of(call, started_at)
-            self._settle(parcel, result, error)
+            try:
+                reply = await call
+            except _ORDINARY as error:
+                result = self._failed(Method.SUBMIT, self._submits, error, started_at)
+                self._settle(parcel, result, error)
+            else:
+                result = Verdict.ACCEPTED
+                self._answered(started_at, _now())
+                self._submits.productive()
+                self._settle(parcel, result)
         except asyncio.CancelledError:
             self._put_back(parcel)
             if is_being_cancelled():
@@ -427,19 +435,7 @@ class GrpcUnaryLink:
         if self._seen is not None and reply:
             self._take_piggyback(reply, parcel.outcome.task.id, self._seen)
 
-    async def _outcome_of(
-        self, call: Awaitable[bytes], started_at: float
-    ) -> tuple[Verdict, BaseException | None, bytes]:
-        """What a call ended with: what that means, why, and the answer."""
-        try:
-            reply = await call
-        except _ORDINARY as error:
-            return self._failed(Method.SUBMIT, self._submits, error, started_at), error, b""
-        self._answered(started_at, _now())
-        self._submits.productive()
-        return Verdict.ACCEPTED, None, reply
-
-    def _settle(self, parcel: Parcel, result: Verdict, error: BaseException | None) -> None:
+    def _settle(self, parcel: Parcel, result: Verdict, error: Exception | None = None) -> None:
         outbox, outcome = self._port.outbox, parcel.outcome
         if result is Verdict.TOO_LARGE and self._queue.shrink(parcel, _now()):
             self.stats.retried += 1
@@ -472,7 +468,7 @@ class GrpcUnaryLink:
             except Exception as error:
                 report(error, "results put back")
 
-    def _dropped(self, outcome: Outcome, error: BaseException | None) -> None:
+    def _dropped(self, outcome: Outcome, error: Exception | None) -> None:
         self.stats.dropped += 1
         code, details = _status(error)
         words = {"task_id": outcome.task.id, "action": outcome.task.action, "status": outcome.status}
