@@ -186,10 +186,13 @@ class MemoryLink:
     async def flush(self, timeout: float) -> bool:
         outbox = self._started_port().outbox
         until = time.monotonic() + timeout
-        while len(outbox) and time.monotonic() < until:
+        pause_s = 0.0
+        while True:
             asyncio.get_running_loop().call_soon(self._report)  # what it raises is told there, and it is tried again
-            await asyncio.sleep(_FLUSH_PAUSE_S)
-        return len(outbox) == 0
+            await asyncio.sleep(pause_s)
+            if not len(outbox) or time.monotonic() >= until:
+                return len(outbox) == 0
+            pause_s = _FLUSH_PAUSE_S
 
     async def close(self) -> None:
         await self.stop_taking()
