@@ -60,13 +60,14 @@ _STOP_S: Final = 30.0
 _LEFT_S: Final = 5.0
 _RESTART_S: Final = 0.1  # systemd's default, too
 _LOOK_S: Final = 0.02
+_SHORTLY_S: Final = 8.0
 _SHOWN: Final = 20  # broken promises in the table
 
 
 class Report(msgspec.Struct, frozen=True):
     """What came of a campaign. ``faults`` and ``missed``: how often each happened, or found nobody to happen to;
     ``verdicts``: how often each; ``restarts``: exit codes of daemons that ended by themselves; ``silence_s``: the
-    longest time without a verdict; ``broken``: promises, in words."""
+    longest time without a verdict, ``silent_at_s`` its beginning; ``broken``: promises, in words."""
 
     protocol: str
     seed: int
@@ -82,6 +83,7 @@ class Report(msgspec.Struct, frozen=True):
     sent_again: int
     restarts: list[int]
     silence_s: float
+    silent_at_s: float
     broken: list[str]
 
 
@@ -94,6 +96,7 @@ class Campaign:
         self._faults = faults
         self.done = Done()
         self.broken: list[str] = []
+        self.began_at = time.monotonic()
 
     async def run(self) -> None:
         """From the start of the daemon to its end."""
@@ -116,10 +119,10 @@ class Campaign:
         return serves
 
     async def _trouble(self) -> None:
-        begin = time.monotonic()
+        self.began_at = time.monotonic()
         async with _in_background(self._load.go_on()), asyncio.TaskGroup() as happening:
             for fault in self._faults:
-                await asyncio.sleep(begin + fault.at_s - time.monotonic())
+                await asyncio.sleep(self.began_at + fault.at_s - time.monotonic())
                 happening.create_task(inject(fault, self._daemon, self.done))
 
     async def _keep_running(self) -> None:
@@ -156,10 +159,17 @@ class Campaign:
         for ended in self._daemon.ended:
             self.broken += list(_wrong_end(ended))
         if self._load.silence_s > SILENCE_S:
-            self.broken.append(f"no verdict for {self._load.silence_s:.1f} s, and tasks were waiting")
+            at_s = self._load.silent_from - self.began_at
+            self.broken.append(
+                f"no verdict for {self._load.silence_s:.1f} s from second {at_s:.1f} on: {self._around(at_s)}"
+            )
         self.broken += self.done.broken
         if left := await self._left_over():
             self.broken.append(f"processes were left: {[process.name() for process in left]}")
+
+    def _around(self, at_s: float) -> str:
+        """The faults that came shortly before a moment."""
+        return ", ".join(f"{each.words}@{each.at_s:g}" for each in self._faults if -_SHORTLY_S < each.at_s - at_s < 1)
 
     async def _left_over(self) -> list[psutil.Process]:
         give_up_at = time.monotonic() + _LEFT_S
@@ -228,6 +238,7 @@ async def campaign(protocol: str, seconds: float, seed: int, kinds: Collection[s
             judgement.sent_again,
             [ended.code for ended in daemon.ended],
             load.silence_s,
+            load.silent_from - run.began_at,
             run.broken + judgement.broken,
         )
     finally:

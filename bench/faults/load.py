@@ -24,7 +24,7 @@ _AT_ONCE: Final = 50  # questions to the hub
 
 class Load:
     """See the module. ``verdicts``: of each task by its number, all there were; ``silence_s``: the longest time without
-    any while some were waited for."""
+    any while some were waited for, and ``silent_from`` its beginning (seconds of the monotonic clock)."""
 
     def __init__(self, client: HubClient, seed: int) -> None:
         self._client = client
@@ -34,6 +34,7 @@ class Load:
         self._results = 0
         self.verdicts: list[list[str]] = []
         self.silence_s = 0.0
+        self.silent_from = 0.0
 
     @property
     def waiting(self) -> int:
@@ -79,10 +80,11 @@ class Load:
 
     def _note_silence(self) -> None:
         """Before anything changes: silence counts while somebody waits."""
-        if self.waiting:
-            self.silence_s = max(self.silence_s, time.monotonic() - self._heard_at)
-        else:
-            self._heard_at = time.monotonic()
+        now = time.monotonic()
+        if not self.waiting:
+            self._heard_at = now
+        elif now - self._heard_at > self.silence_s:
+            self.silence_s, self.silent_from = now - self._heard_at, self._heard_at
 
     async def wait_for(self, numbers: Sequence[int], timeout_s: float) -> bool:
         """Wait until all these tasks have their verdicts; whether they have, within this time."""
