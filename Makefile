@@ -26,11 +26,7 @@ LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-<<<<<<< HEAD
-.PHONY: demo test test-fast lint format bench bench-smoke soak faults peers limits-campaign protos clean help
-=======
-.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak peers limits-campaign protos clean help
->>>>>>> main
+.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak faults peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -81,14 +77,7 @@ limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 soak: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.soak $(ARGS)
 
-<<<<<<< HEAD
-faults: $(call STAMP,$(BENCH_EXTRAS))
-	$(BIN)/python -m bench.faults_campaign $(ARGS)
-
-# What is compared brings much, so it has an environment of its own. Redis runs from its own package: redis-server.
-=======
 # What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
->>>>>>> main
 peers:
 	@$(MAKE) --no-print-directory VENV=.venvs/peers .venvs/peers/.installed-bench-peers
 	.venvs/peers/bin/python -m bench.peers $(or $(ARGS),--json $(PEERS).json --markdown $(PEERS).md --plot $(PEERS))
