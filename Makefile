@@ -4,6 +4,7 @@
 #   make test-latest   the tests with the newest release of every dependency, fetched each time: run it on a schedule
 #   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
+#   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
@@ -25,7 +26,7 @@ LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak peers limits-campaign protos clean help
+.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak faults peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -75,6 +76,9 @@ limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 
 soak: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.soak $(ARGS)
+
+faults: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.faults_campaign $(ARGS)
 
 # What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
 peers:

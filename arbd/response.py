@@ -171,9 +171,15 @@ def timed_out(action: str, timeout_s: float) -> ProviderResponse:
 
 
 def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None = None) -> ProviderResponse:
-    """The worker process died under the action: killed by ``signal`` (its name), or gone with ``exit_code``."""
-    how = f"was killed by {signal}" if signal else f"exited with code {exit_code}"
-    ended = {"signal": signal} if signal else {"exit_code": exit_code}
+    """The worker process died under the action: killed by ``signal`` (its name), or gone with ``exit_code``; without
+    either nobody can tell."""
+    ended: dict[str, str | int]
+    if signal:
+        how, ended = f"was killed by {signal}", {"signal": signal}
+    elif exit_code is not None:
+        how, ended = f"exited with code {exit_code}", {"exit_code": exit_code}
+    else:
+        how, ended = "ended", {}
     return error(f"The worker running action '{action}' {how}", {"error_code": "WORKER_LOST", **ended})
 
 
@@ -190,6 +196,11 @@ def expired(action: str) -> ProviderResponse:
 def aborted(action: str) -> ProviderResponse:
     """The daemon shut down before the action had finished."""
     return error(f"Action '{action}' was stopped: the provider is shutting down", {"error_code": "ABORTED"})
+
+
+def no_resources(action: str, reason: str) -> ProviderResponse:
+    """The machine had no memory or descriptor to hand the task to a worker, for too long."""
+    return error(f"Action '{action}' could not be started: {reason}", {"error_code": "NO_RESOURCES"})
 
 
 def payload_too_large(size: int, limit: int, subject: Literal["payload", "account"] = "payload") -> ProviderResponse:

@@ -67,7 +67,8 @@ Start here:
   arbd dev my_provider.py        try your own, with a hub of its own
   arbd run my_package.provider   run it against the hub of your settings
 
-Exit codes: 0 good, 1 failed while running, 2 wrong command line, 70 the provider's code failed, 78 wrong settings.""",
+Exit codes: 0 good, 1 failed while running, 2 wrong command line, 70 the provider's code failed,
+71 something unexpected: start it again, 78 wrong settings.""",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 def cli(debug: bool) -> None:

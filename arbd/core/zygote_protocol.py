@@ -29,12 +29,14 @@ class LogSettings(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, frozen=True, tag=True):
-    """Load this target. ``script``: run it as ``__main__`` and stop at ``provider.start()``."""
+    """Load this target. ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft
+    limit of descriptors that workers get back, because the supervisor has raised its own; 0: leave it."""
 
     target: str
     argv: list[str]
     script: bool
     log: LogSettings
+    open_files: int = 0
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
@@ -77,10 +79,12 @@ class Spawned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Exited(msgspec.Struct, frozen=True, tag=True):
-    """A worker ended: ``status`` is its exit code, or minus the signal that killed it."""
+    """A worker ended: ``status`` is its exit code, or minus the signal that killed it. ``reason``: why it could not
+    be started at all, because the machine had no process to give; empty: it ran."""
 
     worker_id: int
     status: int
+    reason: str = ""
 
 
 ToZygote = Boot | Configure | Spawn

@@ -72,8 +72,7 @@ def run(
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
     ignore_termination()
-    if spawn.cpu is not None:
-        cpus.pin(frozenset((spawn.cpu,)))
+    pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
     mapping = memory.attach(handles.cell)
@@ -102,6 +101,12 @@ def run(
         context=context,
         timer=timer,
     ).run()
+
+
+def pin(spawn: protocol.Spawn) -> None:
+    """Bind this process to the CPU of its slot, if it has one."""
+    if spawn.cpu is not None:
+        cpus.pin(frozenset((spawn.cpu,)))
 
 
 def ignore_termination() -> None:
