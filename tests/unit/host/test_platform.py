@@ -51,8 +51,8 @@ def problems() -> list[str]:
 def test_a_python_that_was_built_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open")
     assert problems() == [
-        "arbd needs pidfd_open (to watch and kill exactly the right process): Linux 5.3 or newer, and a Python that was "
-        "built with it"
+        "arbd needs pidfd_open (to watch and kill exactly the right process): Linux 5.3 or newer, and a Python that "
+        "was built with it"
     ]
 
 
