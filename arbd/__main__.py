@@ -1,19 +1,18 @@
 """``python -m arbd``: the same as ``arbd``.
 
-First of all the state of the process, before anything that takes time to import: a SIGHUP that comes meanwhile must not
-end a daemon that is about to start.
+First of all a SIGHUP must not end a daemon that is about to start; then comes what takes time to import.
 """
 
 from __future__ import annotations
 
 import sys
 
-from arbd.host import process_state
+from arbd.host import hangup
 
 
 def main() -> None:
     """The console script."""
-    process_state.survive_hangup(sys.argv[1:])
+    hangup.survive(sys.argv[1:])
     from arbd.cli import main as run_command
 
     run_command()

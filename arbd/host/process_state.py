@@ -7,7 +7,7 @@
                             starts has it back
     one spare descriptor    ``arbd.host.reserve``
 
-Not the handlers of a role, which come after it.
+Not the handlers of a role, which come after it; but see ``arbd.host.hangup``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
 from typing import Final
 
 from arbd.host import reserve
 
 _STANDARD: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
-_DAEMONS: Final = ("run", "dev")
 
 
 def establish(*, keep_handler: bool = False) -> None:
@@ -48,17 +46,6 @@ def _open_standard_descriptors() -> None:
             os.set_inheritable(fd, True)
         if getattr(sys, name) is None:  # Python found the descriptor closed
             setattr(sys, name, io.TextIOWrapper(io.FileIO(fd, mode, closefd=False), "utf-8", "backslashreplace"))
-
-
-def survive_hangup(arguments: Sequence[str]) -> None:
-    """Have SIGHUP do nothing if these are the arguments of a daemon, until it can tell what to reload.
-
-    Not ignored, but handled by nothing: what is started meanwhile would inherit that it is ignored. Every other
-    command ends with its terminal.
-    """
-    command = next((argument for argument in arguments if not argument.startswith("-")), "")
-    if command in _DAEMONS:
-        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def limit_open_files(soft: int) -> None:

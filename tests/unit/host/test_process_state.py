@@ -100,36 +100,6 @@ tell(kept=signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL)
     assert seen(tmp_path, code)["kept"] is kept
 
 
-@pytest.mark.parametrize(
-    ("arguments", "survives"),
-    [
-        (["run", "provider.py"], True),
-        (["--debug", "run", "provider.py"], True),
-        (["dev", "provider.py"], True),
-        (["hub"], False),
-        (["submit", "run"], False),
-        ([], False),
-    ],
-)
-def test_a_hangup_ends_all_commands_but_those_that_reload(arguments: list[str], survives: bool) -> None:
-    code = f"""
-import os, signal
-from arbd.host import process_state
-process_state.survive_hangup({arguments!r})
-os.kill(os.getpid(), signal.SIGHUP)
-"""
-    status = subprocess.run([sys.executable, "-c", code], timeout=60).returncode
-    assert status == (0 if survives else -signal.SIGHUP)
-
-
-def test_what_is_started_meanwhile_does_not_inherit_it(tmp_path: Path) -> None:
-    code = """
-process_state.survive_hangup(["dev"])
-tell(child=subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGHUP)"]).returncode)
-"""
-    assert seen(tmp_path, code)["child"] == -signal.SIGHUP
-
-
 def test_the_descriptor_limit_is_put_back(tmp_path: Path) -> None:
     code = """
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
