@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import click
 
 from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
+from arbd.host import hangup, process_state
 
 # In the order of --help: first what one starts with.
 COMMANDS: Final = (
@@ -76,7 +77,9 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command that the arguments name."""
+    hangup.survive(sys.argv[1:])  # again, for whoever comes here directly
+    process_state.establish()
     cli(prog_name="arbd")
 
 

@@ -83,7 +83,7 @@ class LinkHandle:
             self._mapping = memory.attach(cell_fd)
             self._words = memory.words_of(self._mapping)
             self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
-            self._bell = doorbell.create()
+            self._bell = doorbell.create(blocking=False)
             undo.callback(os.close, self._bell)
             self._side, side_theirs = channel.pair()
             passed_on.callback(side_theirs.close)
