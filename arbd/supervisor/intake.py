@@ -213,6 +213,12 @@ class Intake:
         except RingCorruptError as error:
             self._dispatcher.close_worker(worker_id)
             self._pool.give_up(self._pool.workers[worker_id], "task_ring_unreadable", str(error))
+        except OSError as error:  # it can never be handed over, for example under a limit of the size of files
+            self._dispatcher.finish(worker_id, assignment.seq, None)
+            self._verdicts.decide(assignment.task, no_resources(assignment.task.action, str(error)))
+            self._loop.call_soon(self._verdicts.announce)
+            self._try_soon()
+            return False
         except BaseException:
             self._dispatcher.undo(worker_id, assignment)
             raise
@@ -227,6 +233,9 @@ class Intake:
             self._put_off = _PutOff(assignment, now, now)
         else:
             self._put_off = put_off._replace(tried_at=now)
+        self._try_soon()
+
+    def _try_soon(self) -> None:
         if self._retry is None:
             self._retry = self._loop.call_later(_RETRY_S, self._on_retry)
 

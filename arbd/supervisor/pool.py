@@ -133,7 +133,8 @@ class Worker:
         return parcels.send(self._side, body) and self.cell.tasks.push(record)
 
     def take_parcel(self, limit: int) -> bytes:
-        """The body of a result that came by reference. Raises ``OSError`` or ``ValueError`` if it did not come."""
+        """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``
+        or ``ValueError`` if it did not come."""
         return parcels.take(self._side, limit)
 
     def signal_cancel(self) -> None:
@@ -467,7 +468,7 @@ class Pool:
     def send(self, worker_id: int, assignment: Assignment) -> bool:
         """Put a task into a worker's ring; ``False`` if the ring has no room. ``wake`` must follow.
 
-        Raises ``RingCorruptError`` if the worker wrote there what cannot be.
+        Raises ``RingCorruptError`` if the worker wrote there what cannot be, ``OSError`` if no waiting helps.
         """
         worker = self.workers[worker_id]
         return worker.push(assignment, worker.zygote.numbers[assignment.task.action])

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -27,7 +28,7 @@ from arbd.core import frame, layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.core.ring import RingCorruptError
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import HubLink
 from arbd.logs import get_logger
@@ -42,6 +43,8 @@ _MOST_EMPTY_LOOKS: Final = 3  # so many find nothing, one after the other: there
 
 _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
 _RETRY_S: Final = 0.05  # after something unexpected the daemon ends, and looks on until then
+_TRIES_FOR_A_JUDGE: Final = 20
+_TRY_PAUSE_S: Final = 0.001
 
 
 class Results:
@@ -188,8 +191,12 @@ class Results:
         The doorbell that was rung for these results will find the ring empty, so their news is spread from here; not
         at once, because what is free now depends on the judgement.
         """
-        while self._take(worker):
-            pass
+        for _ in range(_TRIES_FOR_A_JUDGE):
+            while self._take(worker):
+                pass
+            if not worker.unread:
+                break
+            time.sleep(_TRY_PAUSE_S)  # afterwards it may be too late: what it has waits for a descriptor
         self._loop.call_soon(self._tell_of_results)
         self._loop.call_soon(self._tell_of_room)
 
@@ -209,9 +216,18 @@ class Results:
         except RingCorruptError as exc:
             self._cannot_read(worker, exc)
             return 0
+        except parcels.NotNow:  # no descriptor is left to take its body: it waits, and those behind it
+            left = iter([record, *left])
+            self._unfinished.append(worker)
+            self._loop.call_later(_RETRY_S, self._retry)
+            return 0
         finally:
             worker.unread = list(left)  # what was raised concerns one of them; the others are finished results
         return len(records)
+
+    def _retry(self) -> None:
+        if self._next_look is None:
+            self._on_bell()
 
     def _cannot_read(self, worker: Worker, why: Exception) -> None:
         if self._dispatcher.has_worker(worker.id):
@@ -223,6 +239,8 @@ class Results:
         try:
             result = frame.decode_result(record)
             body = worker.take_parcel(self._max_result) if result.by_reference else result.body
+        except parcels.NotNow:
+            raise
         except _UNREADABLE as exc:
             raise RingCorruptError(str(exc)) from exc
         if result.seq == frame.READY_SEQ:

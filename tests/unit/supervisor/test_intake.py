@@ -59,6 +59,9 @@ class Rig:
         self.timers.append(callback)
         return SimpleNamespace(cancel=lambda: None)
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.timers.append(callback)
+
     def set_shortest(self, _: float) -> None: ...
     def on_dispatch(self, _: Any) -> None: ...
     def results_ready(self) -> None: ...
@@ -132,6 +135,17 @@ def test_one_that_never_can_is_told_so_and_the_next_has_its_own_time(rig: Rig) -
     for _ in range(110):
         rig.let_time_pass(0.05)
     assert set(rig.verdicts_given()) == {"b"}
+
+
+def test_one_that_the_machine_will_never_take_is_told_why_and_the_next_goes_on(rig: Rig) -> None:
+    rig.error["a"] = OSError(27, "File too large")
+    rig.intake.on_tasks(tasks("a", "b"))
+    rig.let_time_pass(0.05)
+    assert rig.sent == ["b"]
+    given = rig.verdicts_given()
+    assert set(given) == {"a"}
+    assert "NO_RESOURCES" in given["a"]
+    assert "File too large" in given["a"]
 
 
 def test_time_in_which_no_worker_had_room_does_not_count(rig: Rig) -> None:
