@@ -17,6 +17,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from arbd.config import Settings
@@ -196,7 +197,7 @@ class Intake:
         finally:
             self._wake(sent, shortest)
         if refused:
-            self._verdicts.announce()
+            self._verdicts.announce(slots_changed=True)
 
     def _wake(self, sent: set[int], shortest: float) -> None:
         """These workers were sent something; ``shortest`` is the shortest timeout of it, in seconds."""
@@ -216,7 +217,7 @@ class Intake:
         except OSError as error:  # it can never be handed over, for example under a limit of the size of files
             self._dispatcher.finish(worker_id, assignment.seq, None)
             self._verdicts.decide(assignment.task, no_resources(assignment.task.action, str(error)))
-            self._loop.call_soon(self._verdicts.announce)
+            self._loop.call_soon(partial(self._verdicts.announce, slots_changed=True))
             self._try_soon()
             return False
         except BaseException:

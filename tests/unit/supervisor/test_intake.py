@@ -30,6 +30,7 @@ class Rig:
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.sent: list[str] = []
         self.woken: list[set[int]] = []
+        self.told_of_slots = 0
         self.has_room = True
         self.error: dict[str, BaseException] = {}  # raised when a task of that id is sent
         self.outbox = MemoryOutbox()
@@ -65,6 +66,9 @@ class Rig:
     def set_shortest(self, _: float) -> None: ...
     def on_dispatch(self, _: Any) -> None: ...
     def results_ready(self) -> None: ...
+
+    def slots_changed(self) -> None:
+        self.told_of_slots += 1
 
     # -- what came out
 
@@ -132,6 +136,7 @@ def test_one_that_never_can_is_told_so_and_the_next_has_its_own_time(rig: Rig) -
     for _ in range(110):
         rig.let_time_pass(0.05)
     assert {task_id: "NO_RESOURCES" in verdict for task_id, verdict in rig.verdicts_given().items()} == {"a": True}
+    assert rig.told_of_slots == 1
     for _ in range(110):
         rig.let_time_pass(0.05)
     assert set(rig.verdicts_given()) == {"b"}
