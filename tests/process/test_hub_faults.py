@@ -328,6 +328,7 @@ def test_the_time_of_a_stream_that_raises_does_not_stop_the_clock(monkeypatch: p
             await eventually(lambda: len(seen) == 1)
             renewals = kinds(hub, port.tasks[0].id).count("renewed")
             await eventually(lambda: kinds(hub, port.tasks[0].id).count("renewed") >= renewals + 3)
+            assert "expired" not in kinds(hub, port.tasks[0].id)
             port.finish(Outcome(port.tasks[0], "success", OK))
             await ends(link, port)
 

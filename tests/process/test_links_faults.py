@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 from fault_support import Boom, Faults, FaultyPort, no_descriptor, unexpected
-from hub_support import OK, Context, Log, ScriptedHub, Supervisor, eventually, tasks_once
+from hub_support import Context, Log, ScriptedHub, Supervisor, eventually, tasks_once
 from links_support import make_group, running, settings_for
 
 from arbd.core import link_frame
@@ -81,25 +81,24 @@ def test_a_task_left_by_a_dead_link_that_is_answered_at_once(count: int) -> None
     replaced."""
 
     async def scenario() -> None:
-        seen, supervisor, log = unexpected(), Supervisor(answer=lambda task: None), Log()
-        async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub:
+        seen, supervisor, log, silent = unexpected(), Supervisor(), Log(), asyncio.Event()
+
+        async def held(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            await silent.wait()
+            return b""
+
+        async with ScriptedHub(tasks_once(*map(str, range(10))), held) as hub:
             group = make_group(settings_for(hub.address), count, log)
             async with running(group, supervisor):
                 await up(group, count)
-                victim = group.active[0]
-                batch = submit(hub, 20)
-                await eventually(lambda: len(supervisor.tasks) == 20)
-                for task in supervisor.tasks:
-                    supervisor.outbox.append(Outcome(task, "success", OK))
-                supervisor.running = 0
+                await eventually(lambda: sum(len(link.unacked) for link in group.active) == 10)
+                victim = max(group.active, key=lambda link: len(link.unacked))
                 publish(victim, task_record("left"))
-                supervisor._answer = lambda task: Outcome(task, "error", b'{"status":"error"}')
-                group.results_ready()
                 os.kill(victim.pid, signal.SIGKILL)
                 await eventually(lambda: "link_lost" in log.events())
-                await answered(hub, batch)
-                await eventually(lambda: supervisor.tasks[-1].id == "left")
+                silent.set()
                 await eventually(lambda: len(supervisor.outbox) == 0)
+                assert {result.id for result in hub.results} == {*map(str, range(10)), "left"}
                 await up(group, count)
                 assert seen == []
                 assert not is_alive(victim.pid)
