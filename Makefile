@@ -2,6 +2,7 @@
 #   make demo    real tasks through a hub, a supervisor and pinned workers, in half a minute
 #   make test    all tests        make lint    ruff and mypy        make bench   the figures of bench/README.md
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
+#   make libraries   numpy, lightgbm, scikit-learn in workers beside bare processes; and torch, where it is installed
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast lint format bench bench-smoke soak peers limits-campaign protos clean help
+.PHONY: demo test test-fast lint format bench bench-smoke soak libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,11 @@ limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 
 soak: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.soak $(ARGS)
+
+# These libraries are large, so they have an environment of their own. Torch: pip install torch there, if it is wanted.
+libraries:
+	@$(MAKE) --no-print-directory VENV=.venvs/libraries .venvs/libraries/.installed-bench-libraries-test
+	.venvs/libraries/bin/python -m pytest --benchmark-only -o faulthandler_timeout=600 bench/test_libraries.py $(ARGS)
 
 # What is compared brings much, so it has an environment of its own. Redis runs from its own package: redis-server.
 peers:
