@@ -192,7 +192,7 @@ class Daemon:
         self, settings: Settings, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> _Parts:
         """Make the parts of the straight path, and tell each whom it serves."""
-        bell = doorbell.create()
+        bell = doorbell.create(blocking=False)
         started.callback(os.close, bell)
         outbox = MemoryOutbox()
         dispatcher = Dispatcher(settings.prefetch)

@@ -83,7 +83,7 @@ class LinkGroup:
         self._outbox = port.outbox
         self._loop = asyncio.get_running_loop()
         self._fence = make_fence()
-        self._bell = doorbell.create()
+        self._bell = doorbell.create(blocking=False)
         self._loop.add_reader(self._bell, self._on_bell)
         self._roster.open(self._bell)
         self.set_count(self._first_count)

@@ -67,7 +67,7 @@ class LinkHandle:
         self._words = memory.words_of(self._mapping)
         self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
         self._longest = layout.largest_record(ring_bytes)
-        self._bell = doorbell.create()
+        self._bell = doorbell.create(blocking=False)
         self._side, side_theirs = channel.pair()
         self._side.setblocking(False)
         try:

@@ -90,6 +90,25 @@ def test_a_large_parcel() -> None:
     assert memory.read_parcel(memory.create_parcel(parts), limit=8_000_000) == b"".join(parts)
 
 
+def test_a_parcel_of_more_than_one_read_gives_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel reads 2 GiB at most; a parcel above that used to be cut short without a word."""
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: real(fd, min(size, 1_000), at))
+    body = bytes(range(256)) * 20
+    assert memory.read_parcel(memory.create_parcel((body,)), limit=len(body)) == body
+
+
+def test_no_memory_for_a_parcel_is_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: int) -> bytes:
+        raise MemoryError
+
+    fd = memory.create_parcel((b"12345",))
+    monkeypatch.setattr(os, "pread", no_memory)
+    with pytest.raises(OSError, match="no memory for a parcel of 5 bytes"):
+        memory.read_parcel(fd, limit=5)
+    assert is_closed(fd)
+
+
 def test_a_parcel_larger_than_allowed_is_refused_and_closed() -> None:
     fd = memory.create_parcel((b"12345",))
     with pytest.raises(ValueError, match="a parcel of 5 bytes is larger than the 4 that are allowed"):
