@@ -16,6 +16,7 @@ from arbd.core.account import Account
 from arbd.core.dispatch import Dispatcher
 from arbd.hub.base import HubLink
 from arbd.rate_limit.algorithms import UNBOUNDED
+from arbd.supervised import report
 from arbd.supervisor.limits import Limits
 from arbd.supervisor.pool import Pool, Worker
 
@@ -52,7 +53,7 @@ class Hold:
         try:
             return self._room_of(account)
         except Exception as error:  # whoever asks is about to take tasks, and goes on without
-            self._loop.call_exception_handler({"message": "asking a limit for room failed", "exception": error})
+            report(error, "asking a limit for room failed")
             now_ns = time.monotonic_ns()
             self._wait_until(now_ns + _FAILED_NS, now_ns)
             return 0

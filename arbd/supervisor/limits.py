@@ -36,6 +36,7 @@ from arbd.rate_limit.lease import LeasedLimit
 from arbd.rate_limit.limit_monitor import log_crossing
 from arbd.rate_limit.spec import LimitSpec, calls_per_second, in_words, same_limit
 from arbd.reports import Holding, LimitReport, Rejection
+from arbd.supervised import report
 from arbd.supervisor.put_off import PutOff
 from arbd.supervisor.shared import FileSource
 
@@ -71,8 +72,7 @@ class Limits:
         self._directory = directory
         self._log = get_logger("arbd.limits")
         self._loop = asyncio.get_running_loop()
-        self.bell = doorbell.create()
-        os.set_blocking(self.bell, False)
+        self.bell = doorbell.create(blocking=False)
         self._accounts: dict[str, Account] = {}  # the newest of each name
         self._parts: dict[int, Part] = {}  # of workers
         self._put_off = PutOff()
@@ -234,12 +234,22 @@ class Limits:
     # -- accounts ------------------------------------------------------------------------------------------
 
     def _found_or_opened(self, spec: LimitSpec, undo: ExitStack) -> Account:
-        """The newest account of that name, if it is for the same limit; otherwise a new one, which ``undo`` closes."""
+        """The newest account of that name, if it is for the same limit, or an older one that is still in use, because
+        what was newer could not serve; otherwise a new one, which ``undo`` closes."""
         account = self._accounts.get(spec.name)
-        if account is None or not same_limit(account.spec, spec):
-            account = Account(spec, self._shared(spec))
-            undo.callback(self._close, account)
+        if account is not None and not same_limit(account.spec, spec):
+            account = self._older(spec)
+        if account is not None:
+            return account
+        account = Account(spec, self._shared(spec))
+        undo.callback(self._close, account)
         return account
+
+    def _older(self, spec: LimitSpec) -> Account | None:
+        if len(self._all()) == len(self._accounts):  # almost always: there are older ones only during a reload
+            return None
+        same = (each for each in self._all() if each.spec.name == spec.name and same_limit(each.spec, spec))
+        return next(same, None)
 
     def _adopt(self, account: Account, spec: LimitSpec) -> None:
         """From now on it is the newest of its name, and put where ``spec`` says."""
@@ -301,9 +311,7 @@ class Limits:
 
     def _on_bell(self) -> None:
         try:
-            doorbell.wait(self.bell)
-        except BlockingIOError:
-            pass  # nobody has rung; looking does no harm
+            doorbell.clear(self.bell)
         finally:
             self._hear_wishes()
             self._look()
@@ -333,7 +341,7 @@ class Limits:
         except Exception as error:
             put_off.failed(account, error, time.monotonic_ns())
             if not isinstance(error, OSError):
-                self._report_failure(f"looking into limit {account.spec.name!r}", error)
+                report(error, f"looking into limit {account.spec.name!r} failed")
             return self._refuse_meanwhile(account)
         if put_off.reasons or account.limit.trouble is not None:
             put_off.worked(account)
@@ -370,15 +378,13 @@ class Limits:
 
     # -- what nobody expected ------------------------------------------------------------------------------
 
-    def _with_care(self, what: str, act: Callable[[*Ts], object], *arguments: *Ts) -> None:
+    @staticmethod
+    def _with_care(what: str, act: Callable[[*Ts], object], *arguments: *Ts) -> None:
         """Do it; whoever owns the process hears of what nobody expected, and the rest goes on."""
         try:
             act(*arguments)
         except Exception as error:
-            self._report_failure(what, error)
-
-    def _report_failure(self, what: str, error: Exception) -> None:
-        self._loop.call_exception_handler({"message": f"{what} failed", "exception": error})
+            report(error, f"{what} failed")
 
 
 def _attempt(failures: list[Exception], act: Callable[[*Ts], object], *arguments: *Ts) -> None:

@@ -47,10 +47,7 @@ class Bells(ProcessTiming):
     def wait_rung(self, timeout_ns: int) -> None:
         """Until it answers. A ring meant for another limit's question ends the wait, too: who waits looks again."""
         if self._poll.poll(max(1, min(_LONGEST_WAIT_NS, timeout_ns) // 1_000_000)):
-            try:
-                doorbell.wait(self._answer)
-            except BlockingIOError:  # another thread took it; its own look comes first, then it waits again
-                pass
+            doorbell.clear(self._answer)  # another thread may have taken it; its own look comes first
 
 
 class Limits:

@@ -55,6 +55,7 @@ LAYERS = {
     "arbd.host": ("arbd.errors", "arbd.interrupts"),
     "arbd.supervised": ("arbd.logs",),
     "arbd.hub": (*PURE, "arbd.supervised"),
+    "arbd.hub.process": (*PURE, "arbd.hub", "arbd.host"),  # a program
     # processes of their own, and who starts them
     "arbd.hub.links": (*PURE, "arbd.hub", "arbd.host", "arbd.logs", "arbd.supervised"),
     "arbd.redis_client": (*PURE, "arbd.host", "arbd.logs"),
