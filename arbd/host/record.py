@@ -59,7 +59,8 @@ class RecordFile:
         self._write_at(offset, record)
         head = _HEADER.pack(version, offset, len(record), zlib.crc32(record), 0)[:-4]
         head += zlib.crc32(head).to_bytes(4, "little")
-        self._write_at(version % 2 * _HEADER_BYTES, head.ljust(_HEADER_BYTES, b"\0"))
+        # Its last byte makes it count, and nothing is written after that: what raises has not been done.
+        self._write_at(version % 2 * _HEADER_BYTES, head)
 
     def _newest(self) -> tuple[_Place, bytes] | None:
         heads = os.pread(self.fd, _FIRST_AT, 0)

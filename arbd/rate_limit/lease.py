@@ -28,6 +28,7 @@ PRESENCE_NS: Final = 1_000_000_000
 #: and than it may be put off.
 MOVING_NS: Final = 10_000_000_000
 LEASE_NS: Final = 5_000_000  # at least so much of the limit's rate is leased at a time
+_KNOWN: Final = 64  # so many states that were lost before are remembered: nobody is that far behind
 _MERGE: Final = 512  # starts closer than this part of the window become one, dated at the later
 
 
@@ -155,12 +156,20 @@ class Member(msgspec.Struct):
 
 class SharedWindow(msgspec.Struct):
     """What the daemons that share a limit have to know of each other. ``boot``: the boot of the machine that the
-    monotonic times belong to; ``has_moved``: another state has taken over what this one knew."""
+    monotonic times belong to.
+
+    Where a state is lost, another takes over what it knew: ``moved_to`` names that one, ``knows`` those whose knowledge
+    is in here. One that is ``awaited`` knows something of one of those, and has not been taken over: until somebody
+    brings it, or what it knows no longer counts, nothing is granted.
+    """
 
     boot: str
     members: dict[str, Member] = {}
     starts: list[tuple[int, int, int]] = []  # groups in order: date of the first, of the last, how many
-    has_moved: bool = False
+    id: str = ""
+    moved_to: str = ""
+    knows: list[str] = []
+    awaited: dict[str, int] = {}
 
     def drop(self, key: str, now_ns: int) -> None:
         """A daemon has died: what it had leased may have started until this moment."""
@@ -169,16 +178,25 @@ class SharedWindow(msgspec.Struct):
             self._add([(now_ns, now_ns, member.leased)])
 
     def take_over(self, lost: SharedWindow, now_ns: int) -> None:
-        """Know what a state knew that can no longer be found by its name."""
-        if lost.has_moved or lost.boot != self.boot:
+        """Know what a state knew that can no longer be found by its name. Once: a second time changes nothing."""
+        if lost.boot != self.boot or lost.id in self.knows:
+            return
+        if lost.moved_to:
+            self._await({lost.moved_to: now_ns + max(self._longest_ns, MOVING_NS)})
             return
         for key, member in lost.members.items():
             known = self.members.get(key)
             if known is None:
                 self.members[key] = msgspec.structs.replace(member, moved_ns=now_ns)
-            else:
+            elif known.moved_ns:  # otherwise it has been here itself, and knows best what it has
                 known.leased = max(known.leased, member.leased)
         self._add(lost.starts)
+        self.knows = [*self.knows, *lost.knows, lost.id][-_KNOWN:]
+        self._await(lost.awaited)
+
+    def _await(self, more: dict[str, int]) -> None:
+        known = {self.id, *self.knows}
+        self.awaited = {id: until_ns for id, until_ns in (more | self.awaited).items() if id not in known}
 
     def awaits(self, key: str, now_ns: int) -> bool:
         """Whether this daemon, whose file is not there, has had no time yet to come and make it again."""
@@ -195,16 +213,21 @@ class SharedWindow(msgspec.Struct):
         spent = list(spent)
         self._add((at_ns, at_ns, number) for at_ns, number in spent)
         me.leased = max(0, me.leased - returned - sum(number for _, number in spent))
-        longest_ns = max(member.window_ns for member in self.members.values())
-        self.starts = [group for group in self.starts if group[1] > now_ns - longest_ns]
+        self.starts = [group for group in self.starts if group[1] > now_ns - self._longest_ns]
+        self.awaited = {id: until_ns for id, until_ns in self.awaited.items() if now_ns < until_ns}
         window = SlidingWindow(calls, me.window_ns)
         for _, at_ns, number in self.starts:
             window.spend(at_ns, number)
         leased = sum(member.leased for member in self.members.values())
-        granted = min(want, window.available(now_ns, leased))
+        granted = 0 if self.awaited else min(want, window.available(now_ns, leased))
         me.leased += granted
         names = sorted({member.provider for member in self.members.values()})
-        return Lease(granted, window.next_at(now_ns, leased), window.count(now_ns), names)
+        next_at_ns = now_ns + PRESENCE_NS if self.awaited else window.next_at(now_ns, leased)
+        return Lease(granted, next_at_ns, window.count(now_ns), names)
+
+    @property
+    def _longest_ns(self) -> int:
+        return max((member.window_ns for member in self.members.values()), default=0)
 
     def _add(self, starts: Iterable[tuple[int, int, int]]) -> None:
         """Keep the starts in order and few. A group is dated at its last start: later than they were, never earlier."""

@@ -263,15 +263,12 @@ class Limits:
     def _close(self, account: Account) -> None:
         """Nobody has it any more, and nobody will."""
         self._put_off.forget(account)
-        with ExitStack() as closing:
-            closing.callback(self._close_limit, account)
-            for worker_id in list(account.seats):
-                account.detach(worker_id)
-            account.decide(time.monotonic_ns(), time.time_ns())
-
-    def _close_limit(self, account: Account) -> None:
         try:
-            account.limit.close()
+            with ExitStack() as closing:
+                closing.callback(account.limit.close)
+                for worker_id in list(account.seats):
+                    account.detach(worker_id)
+                account.decide(time.monotonic_ns(), time.time_ns())
         except OSError as error:
             self._note_unclosed(account, error)
 

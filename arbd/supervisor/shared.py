@@ -14,9 +14,11 @@ them only. So an exchange that has the lock looks whether the names still lead t
                         ─> the new state takes over what the lost one knew, which is marked as moved ─> goes on there
 
 The lost files are still there for whoever has them open. All who do pass through the lost lock, one by one, so what
-they leased and started is taken over exactly once, whoever comes first, and they meet at the new files. A daemon whose
-``alive`` file is not there counts as living for a while (``MOVING_NS``): it makes it again when it comes. One that
-leaves takes itself out of the state; one that was killed leaves a file that nobody holds.
+they leased and started is taken over once, whoever comes first, and they meet at the new files. Who comes so late that
+the new ones were lost as well waits for somebody who knows them, or until what they knew counts no more
+(``SharedWindow.awaited``). A daemon whose ``alive`` file is not there counts as living for a while (``MOVING_NS``): it
+makes it again when it comes. One that leaves takes itself out of the state; one that was killed leaves a file that
+nobody holds.
 
 What cannot be guaranteed: a daemon that *starts* between the loss and the next exchange of one that knew (at most
 ``PRESENCE_NS`` while any of its starts count) begins with an empty state, and may grant the limit once more. A daemon
@@ -89,9 +91,6 @@ class FileSource:
             self._stay_alive()
             state = self._present(now_ns)
             self._drop_dead(state, now_ns)
-            # With what it has leased, should the state have been lost. A copy: if the state cannot be written, nothing
-            # has changed.
-            state.members.setdefault(self._key, replace(self._member))
             lease = state.exchange(self._key, self._calls, now_ns, spent, returned, want)
             self._write(state)
         return lease
@@ -110,9 +109,8 @@ class FileSource:
                 return
             now_ns = time.monotonic_ns()
             state = self._present(now_ns)
-            if self._key in state.members:
-                state.drop(self._key, now_ns + _DYING_NS)
-                self._write(state)
+            state.drop(self._key, now_ns + _DYING_NS)
+            self._write(state)
             self._alive_path(self._key).unlink(missing_ok=True)
 
     def _alive_path(self, key: str) -> Path:
@@ -124,16 +122,22 @@ class FileSource:
         if _leads_to(path, self._alive):
             return
         alive = _open(path)
-        if not _try_lock(alive):
-            os.close(alive)
-            raise BlockingIOError(f"{path} is held by somebody else")
+        with ExitStack() as failed:
+            failed.callback(os.close, alive)
+            if not _try_lock(alive):
+                raise BlockingIOError(f"{path} is held by somebody else")
+            failed.pop_all()
         self._alive, lost = alive, self._alive
         os.close(lost)
 
     def _present(self, now_ns: int) -> SharedWindow:
-        """The state to which the name leads, with what lost ones knew."""
+        """The state to which the name leads, with what lost ones knew; this daemon is a member."""
         state = self._read(self._files.state)
-        state.has_moved = False  # those who moved away come back
+        if state.moved_to:  # it has been moved away and back; who moved on without it comes back, too
+            state = self._new()
+        # With what it has leased, should the state have been lost. A copy: if the state cannot be written, nothing has
+        # changed.
+        state.members.setdefault(self._key, replace(self._member))
         for lost in self._files.lost:
             state.take_over(self._read(lost), now_ns)
         return state
@@ -141,15 +145,18 @@ class FileSource:
     def _read(self, file: RecordFile) -> SharedWindow:
         record = file.read()
         if record is None and file.is_empty():
-            return SharedWindow(self._boot)
+            return self._new()
         try:
             state = _decode(record or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             if not self._says_unreadable:
                 self._log.error("shared_limit_unreadable", file=str(self._stem), reason=str(error))
             self._says_unreadable = True
-            state = SharedWindow(self._boot) if self._known is None else _decode(self._known)
-        return state if state.boot == self._boot else SharedWindow(self._boot)
+            state = self._new() if self._known is None else _decode(self._known)
+        return state if state.boot == self._boot else self._new()
+
+    def _new(self) -> SharedWindow:
+        return SharedWindow(self._boot, id=secrets.token_hex(8))
 
     def _write(self, state: SharedWindow) -> None:
         record = _encode(state)
@@ -159,7 +166,7 @@ class FileSource:
         self._member = state.members.get(self._key, self._member)
         self._says_unreadable = False
         if self._files.lost:
-            self._files.leave_lost(_encode(SharedWindow(self._boot, has_moved=True)))
+            self._files.leave_lost(_encode(SharedWindow(self._boot, moved_to=state.id)))
             self._log.warning("shared_limit_moved", limit=str(self._stem), reason="its files were removed or replaced")
 
     def _drop_dead(self, state: SharedWindow, now_ns: int) -> None:
@@ -182,15 +189,14 @@ class _Files:
         self._directory = directory
         self._lock_path = _named(stem, "lock")
         self._state_path = _named(stem, "limit")
-        self._state: RecordFile | None = None
         self.lost: list[RecordFile] = []
         self._lock = self._open_lock()
-
-    @property
-    def state(self) -> RecordFile:
-        """The state. Only while the lock is held."""
-        assert self._state is not None
-        return self._state
+        try:
+            # Now, and not when it is needed first: only who has it open knows it when it is lost.
+            self.state = RecordFile(_open(self._state_path))
+        except OSError:
+            os.close(self._lock)
+            raise
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -204,8 +210,7 @@ class _Files:
                 self._leave()
 
     def leave_lost(self, mark: bytes) -> None:
-        """The present state knows what the lost ones knew. If this cannot be written, somebody else takes over the same
-        once more: what was started counts twice then, and nothing is forgotten."""
+        """The present state knows what the lost ones knew. If this cannot be written, who comes next finds it out."""
         while self.lost:
             lost = self.lost.pop()
             with suppress(OSError):
@@ -216,9 +221,8 @@ class _Files:
     def close(self) -> None:
         """Let go of all of them."""
         with ExitStack() as closing:
-            for file in (*self.lost, self._state):
-                if file is not None:
-                    closing.callback(file.close)
+            for file in (*self.lost, self.state):
+                closing.callback(file.close)
             if self._lock >= 0:
                 closing.callback(os.close, self._lock)
 
@@ -231,11 +235,10 @@ class _Files:
             failed.callback(self._leave)
             if not _leads_to(self._lock_path, self._lock) and not self._move(give_up_at):
                 return False
-            if self._state is None or not _leads_to(self._state_path, self._state.fd):
+            if not _leads_to(self._state_path, self.state.fd):
                 state = RecordFile(_open(self._state_path))
-                if self._state is not None:
-                    self.lost.append(self._state)
-                self._state = state
+                self.lost.append(self.state)
+                self.state = state
             failed.pop_all()
         return True
 

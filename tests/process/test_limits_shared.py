@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_support import PROVIDERS, daemon_of, responses
+from daemon_support import PROVIDERS, daemon_of, eventually, responses
 
 from arbd.errors import ConfigError
 from arbd.rate_limit.lease import POLL_NS, Lease, LeasedLimit
@@ -123,3 +124,42 @@ def test_limits_of_different_names_do_not_meet(tmp_path: Path) -> None:
     assert [exchange(source, 10**9, [], 0, 5).granted for source in (one, other)] == [5, 5]
     one.close()
     other.close()
+
+
+def test_daemons_whose_runtime_directory_is_removed_go_on_with_what_they_know(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with (
+        daemon_of(A, workers=2, runtime_dir=str(run)) as one,
+        daemon_of(B, workers=2, runtime_dir=str(run)) as other,
+    ):
+        found = calls(one, 3)
+        shutil.rmtree(run, ignore_errors=True)
+        found += calls(other, 4)
+        assert [response.status for response in found] == ["success"] * 7
+        shutil.rmtree(run, ignore_errors=True)
+        # What one knows was in files that were lost twice: until the other has come, nothing is let through.
+        eventually(lambda: [response.status for response in found + calls(one, 1)].count("success") == 8)
+        found = calls(one, 5) + calls(other, 5)
+    assert [response.status for response in found].count("success") == 2
+    refused = found[-1]
+    assert (refused.status, refused.data["providers"]) == ("limit", ["provider-a", "provider-b"])
+
+
+def test_a_limit_whose_files_cannot_be_used_refuses_and_the_others_go_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with daemon_of(PROVIDERS / "held_and_shared.py", workers=2, runtime_dir=str(run)) as daemon:
+        assert daemon.run("shared").status == "success"
+        eventually(lambda: any(run.iterdir()))
+        shutil.rmtree(run)
+        run.write_text("in its place")
+        refused = eventually(lambda: (found := daemon.run("shared")).status == "limit" and found)
+        assert 0 < refused.data["wait_time"] <= 5
+        assert [daemon.run("other").status for _ in range(5)] == ["success"] * 5
+        run.unlink()
+        eventually(lambda: daemon.run("shared").status == "success")
+
+
+def test_a_provider_s_shared_limit_that_holds_takes_what_it_lets_through(tmp_path: Path) -> None:
+    with daemon_of(PROVIDERS / "held_and_shared.py:holding", runtime_dir=str(tmp_path / "run")) as daemon:
+        found = responses(daemon, [daemon.submit("held") for _ in range(4)])
+    assert [response.status for response in found] == ["success"] * 4

@@ -174,3 +174,130 @@ def test_starts_that_are_taken_together_are_dated_at_the_last_of_them() -> None:
     assert state.starts == [(10 * MS, 11 * MS, 2)]
     assert state.exchange("a", 2, SECOND + 11 * MS - 1, [], 0, 1).granted == 0
     assert state.exchange("a", 2, SECOND + 11 * MS, [], 0, 1).granted == 1
+
+
+# -- a source that fails ---------------------------------------------------------------------------------------------
+
+
+class Failing(Door):
+    """A way to a host that may be closed: an exchange then raises, and has done nothing."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host, "d0")
+        self.error: Exception | None = None
+        self.calls = 0
+
+    def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return super().exchange(now_ns, spent, returned, want)
+
+
+@pytest.fixture
+def failing() -> Failing:
+    return Failing(Host(4, SECOND))
+
+
+@pytest.fixture
+def limit(failing: Failing) -> LeasedLimit:
+    return LeasedLimit(failing, 4, SECOND)
+
+
+def test_what_was_leased_can_be_used_while_the_source_fails_and_nothing_more(
+    failing: Failing, limit: LeasedLimit
+) -> None:
+    limit.refill(SECOND, 2)
+    failing.error = OSError(28, "No space left on device")
+    limit.spend(SECOND, 1)
+    limit.settle(SECOND + POLL_NS, 0)
+    limit.refill(SECOND + POLL_NS, 4)
+    assert limit.trouble == "No space left on device"
+    assert limit.available(SECOND + POLL_NS, 0) == 1
+    assert limit.available(SECOND + POLL_NS, 1) == 0
+    failing.error = None
+    limit.settle(SECOND + 100 * MS, 0)
+    assert limit.trouble is None
+    assert failing.host.state.starts == [(SECOND, SECOND, 1)]
+
+
+def test_a_source_that_fails_is_asked_again_after_a_while_that_grows(failing: Failing, limit: LeasedLimit) -> None:
+    failing.error = OSError(24, "Too many open files", "/run/x")
+    now_ns, pauses = SECOND, []
+    for _ in range(10):
+        limit.refill(now_ns, 1)
+        assert limit.trouble == "/run/x: Too many open files"
+        again_ns = limit.next_at(now_ns, 0)
+        assert limit.look_at(now_ns, busy=True) == again_ns
+        assert limit.look_at(now_ns, busy=False) == again_ns  # so that it is found out when it works
+        calls = failing.calls
+        limit.refill(again_ns - 1, 1)
+        limit.settle(again_ns - 1, 0)
+        assert failing.calls == calls
+        pauses.append((again_ns - now_ns) // MS)
+        now_ns = again_ns
+    assert pauses == [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]
+    failing.error = None
+    limit.settle(now_ns, 0)
+    assert limit.trouble is None
+    limit.refill(now_ns, 9)
+    assert limit.available(now_ns, 0) == 4
+    failing.error = OSError(24, "Too many open files")
+    limit.refill(now_ns + 1, 1)
+    assert limit.next_at(now_ns + 1, 0) == now_ns + 1 + 50 * MS
+
+
+def test_what_is_no_oserror_passes(failing: Failing, limit: LeasedLimit) -> None:
+    failing.error = KeyError("bug")
+    with pytest.raises(KeyError):
+        limit.refill(SECOND, 1)
+    assert limit.trouble is None
+
+
+def test_a_hold_takes_what_may_be_granted_because_only_who_asks_finds_out(failing: Failing, limit: LeasedLimit) -> None:
+    assert limit.startable(SECOND, 0) > 0
+    limit.refill(SECOND, 4)
+    limit.spend(SECOND, 4)
+    limit.settle(SECOND + POLL_NS, 0)
+    assert limit.startable(SECOND + POLL_NS, 0) == 0
+    assert limit.startable(2 * SECOND, 0) > 0
+
+
+# -- states that are taken over --------------------------------------------------------------------------------------
+
+
+def test_a_state_is_taken_over_once() -> None:
+    lost = SharedWindow("boot", {"a": Member("a", SECOND, leased=2)}, [(1, 1, 3)], id="lost")
+    state = SharedWindow("boot", {"b": Member("b", SECOND)}, id="new")
+    for _ in range(2):
+        state.take_over(lost, 5)
+        assert (state.starts, state.members["a"].leased) == ([(1, 1, 3)], 2)
+    assert state.exchange("b", 10, 6, [], 0, 10).granted == 5
+
+
+def test_who_has_been_there_itself_knows_best_what_it_has() -> None:
+    state = SharedWindow("boot", {"a": Member("a", SECOND, leased=1)}, id="new")
+    state.exchange("a", 10, 5, [], 1, 0)
+    state.take_over(SharedWindow("boot", {"a": Member("a", SECOND, leased=4)}, id="lost"), 6)
+    assert state.members["a"].leased == 0
+
+
+def test_a_state_of_another_boot_is_not_taken_over() -> None:
+    state = SharedWindow("boot", {"b": Member("b", SECOND)}, id="new")
+    state.take_over(SharedWindow("before", {"a": Member("a", SECOND, leased=2)}, [(1, 1, 3)], id="lost"), 5)
+    assert (list(state.members), state.starts) == (["b"], [])
+
+
+def test_nothing_is_granted_until_what_is_known_elsewhere_is_brought_or_counts_no_more() -> None:
+    def without() -> SharedWindow:
+        state = SharedWindow("boot", {"b": Member("b", 20 * SECOND)}, id="third")
+        state.take_over(SharedWindow("boot", id="first", moved_to="second"), 5)
+        assert state.exchange("b", 10, 6, [], 0, 10).granted == 0
+        return state
+
+    state = without()
+    state.take_over(SharedWindow("boot", {"a": Member("a", SECOND, leased=4)}, id="second", knows=["first"]), 7)
+    assert state.exchange("b", 10, 8, [], 0, 10).granted == 6
+    state = without()
+    assert state.exchange("b", 10, 5 + 20 * SECOND - 1, [], 0, 10).granted == 0
+    assert state.exchange("b", 10, 5 + 20 * SECOND, [], 0, 10).granted == 10
