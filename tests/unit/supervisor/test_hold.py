@@ -1,4 +1,4 @@
-"""However the account of a provider's limit fails, whoever asks for room gets an answer, and is told when there is some."""
+"""However the account of a provider's limit fails, who asks for room has an answer, and is told when there is some."""
 
 from __future__ import annotations
 
