@@ -5,6 +5,7 @@
 #   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
+#   make libraries   numpy, lightgbm, scikit-learn in workers beside bare processes; and torch, where it is installed
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak faults peers limits-campaign protos clean help
+.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +80,11 @@ soak: $(call STAMP,$(BENCH_EXTRAS))
 
 faults: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.faults_campaign $(ARGS)
+
+# These libraries are large, so they have an environment of their own. Torch: pip install torch there, if it is wanted.
+libraries:
+	@$(MAKE) --no-print-directory VENV=.venvs/libraries .venvs/libraries/.installed-bench-libraries-test
+	.venvs/libraries/bin/python -m pytest --benchmark-only -o faulthandler_timeout=600 bench/test_libraries.py $(ARGS)
 
 # What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
 peers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Final
 
 Work = Callable[[], object]
@@ -52,7 +53,7 @@ def _torch() -> Work:
     torch.manual_seed(1)
     sizes = (256, 512, 512, 1)
     layers: list[Any] = []
-    for one, next_one in zip(sizes, sizes[1:], strict=False):
+    for one, next_one in pairwise(sizes):
         layers += [torch.nn.Linear(one, next_one), torch.nn.ReLU()]
     model, x = torch.nn.Sequential(*layers), torch.randn(256, sizes[0])
 

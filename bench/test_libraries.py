@@ -18,7 +18,7 @@ from statistics import median
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, ratios, rounds
+from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, cpu_s, ratios, rounds
 
 _GOALS = {"numpy": 0.8, "lightgbm": 0.8, "sklearn": 0.8, "torch": 0.5}
 _SPAN_S = 0.3 if SMOKE else 2.0
@@ -50,7 +50,7 @@ def _bare(library: str) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def _bare_rate(processes: list[subprocess.Popen[str]]) -> float:
-    """Calls per second of all of them together."""
+    """Calls per second of all of them together; each calls for as long as ``_SPAN_S``."""
     for process in processes:
         assert process.stdin is not None
         process.stdin.write(f"{_SPAN_S}\n")
@@ -66,12 +66,25 @@ def test_libraries(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.delenv(name, raising=False)
     with Stage() as stage, _bare(library) as processes:
         flags = ("--workers", str(len(_CPUS)), "--", library)
-        stage.arbd("arbd", *flags, protocol="stream", provider="libraries_provider.py")
+        daemon = stage.arbd("arbd", *flags, protocol="stream", provider="libraries_provider.py")
         stage.run("arbd", "work", 10 * len(_CPUS))
         count = max(20, round(_bare_rate(processes) * _SPAN_S))
-        arbd, bare = alternate(
-            benchmark, rounds(15), lambda: stage.rate("arbd", "work", count), lambda: _bare_rate(processes)
-        )
+        ms_of_arbd: list[float] = []
+        ms_of_bare: list[float] = []
+
+        def arbd_rate() -> float:
+            before = cpu_s(daemon.pid)
+            rate = stage.rate("arbd", "work", count)
+            ms_of_arbd.append((cpu_s(daemon.pid) - before) / count * 1e3)
+            return rate
+
+        def bare_rate() -> float:
+            before = sum(cpu_s(process.pid) for process in processes)
+            rate = _bare_rate(processes)
+            ms_of_bare.append((sum(cpu_s(process.pid) for process in processes) - before) / (rate * _SPAN_S) * 1e3)
+            return rate
+
+        arbd, bare = alternate(benchmark, rounds(15), arbd_rate, bare_rate)
         [told] = stage.run("arbd", "threads", 1)
     figure = Figure(
         f"{library} at module top, workers by exec: arbd / bare processes",
@@ -83,6 +96,8 @@ def test_libraries(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch,
     figure.beside = {
         "arbd, calls/s": median(arbd),
         "bare processes with one thread, calls/s": median(bare),
+        # Says the same on a machine with other load, where a share of the CPUs is mostly a matter of luck.
+        "CPU of a bare call / of a call and all of arbd": median(ratios(ms_of_bare, ms_of_arbd)),
         "threads of a worker afterwards (one of them the provider's)": float(told.response["data"]),
     }
     conclude(benchmark, figure)

@@ -109,9 +109,14 @@ def run(
 
 
 def pin(spawn: protocol.Spawn) -> None:
-    """Bind this process to the CPU of its slot, if it has one."""
-    if spawn.cpu is not None:
+    """Bind this process to the CPU of its slot, if it has one. Where that is forbidden, or the CPU is not there any
+    more, it works all the same."""
+    if spawn.cpu is None:
+        return
+    try:
         cpus.pin(frozenset((spawn.cpu,)))
+    except OSError as exc:
+        logs.get_logger("arbd.worker").warning("not_pinned", worker=spawn.slot, cpu=spawn.cpu, reason=exc.strerror)
 
 
 def ignore_termination() -> None:

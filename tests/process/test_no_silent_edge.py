@@ -586,3 +586,18 @@ def test_a_sandbox_that_forbids_pinning_is_no_reason_not_to_serve(hub: Hub, tmp_
         assert hub.results()[task_id].status == "success"
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0
+
+
+def test_a_worker_whose_cpu_is_gone_works_all_the_same(hub: Hub, tmp_path: Path) -> None:
+    target = tmp_path / "unplugged.py"
+    target.write_text(
+        f"{HEAD}{ECHO}\ndef unplugged(*_): raise OSError(22, 'Invalid argument')\nos.sched_setaffinity = unplugged\n"
+    )
+    flags = ["--hub", hub.address, "--name", "prov", "--workers", "2", "--log-format", "json"]
+    with Arbd([*("-m", "arbd", "run"), str(target), *flags], tmp_path) as arbd:
+        lines = arbd.wait_event("not_pinned", 2)
+        assert {line["role"] for line in lines} == {"worker"}
+        [task_id] = hub.submit("echo", {"n": 6})
+        assert hub.results()[task_id].status == "success"
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0

@@ -27,7 +27,7 @@ from typing import Any, Final
 import structlog
 
 from arbd.config import Settings
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import PATIENCE_S, HubPort
 from arbd.hub.ending import until_empty
@@ -302,6 +302,9 @@ class LinkGroup:
             return 0
         try:
             records = link.take(tasks, acked)
+        except parcels.NotNow:  # no descriptor is left for the body of a task, which waits
+            self._look_again()
+            return 0
         except UNREADABLE as error:
             self._condemn(link, error)
             return 0
