@@ -32,6 +32,7 @@ from arbd.core.cell import SupervisorCell
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State, step
 from arbd.core.restarts import Restarts
+from arbd.core.ring import RingCorruptError
 from arbd.core.trace import trace_id
 from arbd.errors import ConfigError
 from arbd.host import channel, doorbell, memory, parcels, procs
@@ -130,7 +131,12 @@ class Worker:
         if not self.cell.tasks.has_room(len(record)):
             return False
         # If the worker is dead, its exit gives this task to another.
-        return parcels.send(self._side, body) and self.cell.tasks.push(record)
+        if not parcels.send(self._side, body):
+            return False
+        try:
+            return self.cell.tasks.push(record)
+        except Exception as exc:  # a body without its record would be taken for that of the next: a false answer
+            raise RingCorruptError(f"a record did not follow its body: {type(exc).__name__}: {exc}") from exc
 
     def take_parcel(self, limit: int) -> bytes:
         """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``

@@ -79,7 +79,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[None]:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print(f"\n{len(_hits)} faults injected ({sum(_hits):,} calls failed): {_count(CALLS)}")
-        for call in CALLS if request.config.option.verbose else ():
+        for call in CALLS if request.config.option.verbose > 0 else ():
             print(f"  {call.name:<28} {_count([call])}")
 
 
@@ -157,6 +157,8 @@ def _judge(running: Running, call: Call, how: How, lines: Lines) -> None:
     _trouble(running, call)
     if how == "unexpected" and call.where in _MAY_LOSE:
         tasks.allow(LOST, tasks.expected)
+    for verdict in call.told:
+        tasks.allow(verdict, tasks.expected)
     _wait(running, is_stopping=call.trigger is an_end)
     outcome = WENT_ON if host.code == EXIT_OK else ENDED
     _hits.append(fault.hits)
