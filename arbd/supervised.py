@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from arbd.logs import get_logger
 
 T = TypeVar("T")
 Context = dict[str, Any]  # of asyncio's exception handlers
+
+_MOST_LOGGED: Final = 20
 
 
 def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -44,17 +46,23 @@ def is_being_cancelled() -> bool:
 
 
 def install(loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]) -> None:
-    """Have every unexpected exception of this loop logged, and ``on_failure`` called with it; each time."""
+    """Have every unexpected exception of this loop logged, and ``on_failure`` called with it; each time.
+
+    After ``_MOST_LOGGED`` of them the log has what there is to know.
+    """
     log = get_logger("arbd.supervised")
+    left = iter(range(_MOST_LOGGED - 1, -1, -1))
 
     def handle(_loop: asyncio.AbstractEventLoop, context: Context) -> None:
         error = context.get("exception")
         if error is None or _is_of_grpc(context, error):
             log.warning("event_loop_warning", message=context.get("message", ""), exc_info=error)
             return
-        log.critical(
-            "unexpected_failure", where=_where(context), error=f"{type(error).__name__}: {error}", exc_info=error
-        )
+        more = next(left, None)
+        if more is not None:
+            words = {} if more else {"hint": "more of them are not logged"}
+            name = f"{type(error).__name__}: {error}"
+            log.critical("unexpected_failure", where=_where(context), error=name, exc_info=error, **words)
         on_failure(error)
 
     loop.set_exception_handler(handle)

@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from arbd.errors import HubError
+from arbd.host import process_state
 from arbd.hub.server import HubOptions, serve
 
 _STOP_TIMEOUT_S: Final = 5.0
@@ -72,4 +73,5 @@ async def _serve_until_stdin_ends(options: HubOptions) -> int:
 
 
 if __name__ == "__main__":
+    process_state.establish()
     sys.exit(uvloop.run(_serve_until_stdin_ends(msgspec.json.decode(sys.argv[1], type=HubOptions))))

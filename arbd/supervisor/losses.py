@@ -46,8 +46,8 @@ class Losses:
         late = cancelled(task.action) if assignment.cancelled else timed_out(task.action, assignment.timeout)
         self._verdicts.give(task, late)
 
-    def on_gone(self, worker: Worker, status: int) -> None:
-        """Its process has ended with this exit code, or minus a signal number."""
+    def on_gone(self, worker: Worker, status: int | None) -> None:
+        """Its process has ended with this exit code, or minus a signal number; ``None``: nobody can tell."""
         self._collect(worker)
         if not self._dispatcher.has_worker(worker.id):
             return
@@ -71,8 +71,10 @@ class Losses:
         self._verdicts.give(task, worker_lost(task.action, **how))
 
 
-def _how(status: int) -> End:
+def _how(status: int | None) -> End:
     """A worker's end: the name of the signal, or the exit code."""
+    if status is None:
+        return {}
     if status >= 0:
         return {"exit_code": status}
     try:

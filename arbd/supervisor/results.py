@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -27,7 +28,7 @@ from arbd.core import frame, layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.core.ring import RingCorruptError
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import HubLink
 from arbd.logs import get_logger
@@ -41,6 +42,9 @@ _DOZE_S: Final = _DOZE_NS / 1e9
 _MOST_EMPTY_LOOKS: Final = 3  # so many find nothing, one after the other: there is no load any more
 
 _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
+_RETRY_S: Final = 0.05  # after something unexpected the daemon ends, and looks on until then
+_TRIES_FOR_A_JUDGE: Final = 20
+_TRY_PAUSE_S: Final = 0.001
 
 
 class Results:
@@ -90,7 +94,17 @@ class Results:
     def _on_bell(self) -> None:
         doorbell.wait(self._bell)
         if self._next_look is None:  # else it was rung before, for what has been seen, or will be soon enough
-            self._look()
+            try:
+                self._look()
+            except BaseException:
+                self._look_on()
+                raise
+
+    def _look_on(self) -> None:
+        """Something unexpected was raised in a look, and goes to who handles that: results come in all the same."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._loop.call_later(_RETRY_S, self._look_again)
 
     def _look(self) -> None:
         """Collect what there is, and look again after a turn of the loop; sleep if there is nothing."""
@@ -103,20 +117,28 @@ class Results:
     def _look_again(self) -> None:
         """The same, after results were taken or a doze."""
         self._next_look = None
-        self._tell_of_room()
-        if self._collect_round():
-            self._next_look = self._loop.call_soon(self._look_again)
-            return
-        self._empty_looks += 1
-        doze_s = self._doze_s() if self._empty_looks <= _MOST_EMPTY_LOOKS else 0.0
-        if doze_s:
-            self._next_look = self._loop.call_later(doze_s, self._end_doze)
-        else:
-            self._sleep()
+        try:
+            self._tell_of_room()
+            if self._collect_round():
+                self._next_look = self._loop.call_soon(self._look_again)
+                return
+            self._empty_looks += 1
+            doze_s = self._doze_s() if self._empty_looks <= _MOST_EMPTY_LOOKS else 0.0
+            if doze_s:
+                self._next_look = self._loop.call_later(doze_s, self._end_doze)
+            else:
+                self._sleep()
+        except BaseException:
+            self._look_on()
+            raise
 
     def _end_doze(self) -> None:
-        self._collect_round()
-        self._on_awake()
+        try:
+            self._collect_round()
+            self._on_awake()
+        except BaseException:
+            self._look_on()
+            raise
         self._look_again()
 
     def _sleep(self) -> None:
@@ -169,8 +191,12 @@ class Results:
         The doorbell that was rung for these results will find the ring empty, so their news is spread from here; not
         at once, because what is free now depends on the judgement.
         """
-        while self._take(worker):
-            pass
+        for _ in range(_TRIES_FOR_A_JUDGE):
+            while self._take(worker):
+                pass
+            if not worker.unread:
+                break
+            time.sleep(_TRY_PAUSE_S)  # afterwards it may be too late: what it has waits for a descriptor
         self._loop.call_soon(self._tell_of_results)
         self._loop.call_soon(self._tell_of_room)
 
@@ -179,18 +205,44 @@ class Results:
         if worker.damaged:
             return 0
         try:
-            records = worker.cell.results.pop_many(_BATCH)
-            for record in records:
-                self._accept(worker, record)
-        except _UNREADABLE as exc:
-            if self._dispatcher.has_worker(worker.id):
-                self._dispatcher.close_worker(worker.id)
-            self._pool.give_up(worker, "result_ring_unreadable", str(exc))
+            records = worker.unread or worker.cell.results.pop_many(_BATCH)
+        except RingCorruptError as exc:
+            self._cannot_read(worker, exc)
             return 0
+        left = iter(records)
+        try:
+            for record in left:
+                self._accept(worker, record)
+        except RingCorruptError as exc:
+            self._cannot_read(worker, exc)
+            return 0
+        except parcels.NotNow:  # no descriptor is left to take its body: it waits, and those behind it
+            left = iter([record, *left])
+            self._unfinished.append(worker)
+            self._loop.call_later(_RETRY_S, self._retry)
+            return 0
+        finally:
+            worker.unread = list(left)  # what was raised concerns one of them; the others are finished results
         return len(records)
 
+    def _retry(self) -> None:
+        if self._next_look is None:
+            self._on_bell()
+
+    def _cannot_read(self, worker: Worker, why: Exception) -> None:
+        if self._dispatcher.has_worker(worker.id):
+            self._dispatcher.close_worker(worker.id)
+        self._pool.give_up(worker, "result_ring_unreadable", str(why))
+
     def _accept(self, worker: Worker, record: bytes) -> None:
-        result = frame.decode_result(record)
+        """Take one record. Raises ``RingCorruptError`` for what cannot be."""
+        try:
+            result = frame.decode_result(record)
+            body = worker.take_parcel(self._max_result) if result.by_reference else result.body
+        except parcels.NotNow:
+            raise
+        except _UNREADABLE as exc:
+            raise RingCorruptError(str(exc)) from exc
         if result.seq == frame.READY_SEQ:
             if worker.state not in (State.STARTING, State.CONDEMNED):
                 raise RingCorruptError("a worker that serves says once more that it is ready")
@@ -199,7 +251,6 @@ class Results:
         if result.skipped:
             self._dispatcher.return_skipped(worker.id, result.seq)
             return
-        body = worker.take_parcel(self._max_result) if result.by_reference else result.body
         assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)
         if assignment is not None:
             self._verdicts.pass_on(assignment.task, result.status, body)

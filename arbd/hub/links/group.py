@@ -27,7 +27,7 @@ from typing import Any, Final
 import structlog
 
 from arbd.config import Settings
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import PATIENCE_S, HubPort
 from arbd.hub.ending import until_empty
@@ -96,7 +96,7 @@ class LinkGroup:
         self._outbox = port.outbox
         self._loop = asyncio.get_running_loop()
         self._fence = make_fence()
-        self._bell = doorbell.create()
+        self._bell = doorbell.create(blocking=False)
         try:
             self._loop.add_reader(self._bell, self._on_bell)
         except OSError:
@@ -312,6 +312,9 @@ class LinkGroup:
             return 0
         try:
             records = link.take(tasks, acked)
+        except parcels.NotNow:  # no descriptor is left for the body of a task, which waits
+            self._look_again()
+            return 0
         except UNREADABLE as error:
             self._condemn(link, error)
             return 0

@@ -71,6 +71,7 @@ class LinkHandle:
         self._limit = max_receive(settings)
         self._failures: dict[str, int] = {}
         self._token_calls = (0, 0)
+        self._unread: list[bytes] = []  # records that were taken from its ring, and not yet looked at
         self._failure_records = 0  # one a second, at most
         self._longest = layout.largest_record(settings.ring_size)
         self._start(settings, tls, supervisors_bell, program)
@@ -83,7 +84,7 @@ class LinkHandle:
             self._mapping = memory.attach(cell_fd)
             self._words = memory.words_of(self._mapping)
             self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
-            self._bell = doorbell.create()
+            self._bell = doorbell.create(blocking=False)
             undo.callback(os.close, self._bell)
             self._side, side_theirs = channel.pair()
             passed_on.callback(side_theirs.close)
@@ -105,22 +106,34 @@ class LinkHandle:
     # -- what comes up -----------------------------------------------------------------------------------------
 
     def take(self, tasks: list[Task], acked: list[Outcome]) -> int:
-        """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``."""
-        records = self.cell.up.pop_many(_BATCH)
-        for record in records:
-            kind = link_frame.kind_of(record)
-            if kind == link_frame.TASK:
-                self._count_task()
-                tasks.append(link_frame.decode_task(record, self._take_parcel))
-            elif kind == link_frame.ACKS:
-                acked += self._acked(link_frame.decode_acks(record))
-            elif kind == link_frame.STOPPED and not self.has_stopped:
-                self.has_stopped = True
-            elif kind == link_frame.FAILURES:
-                self._note_failures(link_frame.decode_failures(record))
-            else:
-                raise LinkRecordError(f"a record of kind {kind} has no meaning here")
+        """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``, or
+        ``parcels.NotNow`` if the body of the next cannot be taken at this moment: then ask again later."""
+        records = self._unread or self.cell.up.pop_many(_BATCH)
+        left = iter(records)
+        try:
+            for record in left:
+                self._take_record(record, tasks, acked)
+        except parcels.NotNow:
+            left = iter([record, *left])
+            raise
+        finally:
+            self._unread = list(left)
         return len(records)
+
+    def _take_record(self, record: bytes, tasks: list[Task], acked: list[Outcome]) -> None:
+        kind = link_frame.kind_of(record)
+        if kind == link_frame.TASK:
+            task = link_frame.decode_task(record, self._take_parcel)
+            self._count_task()
+            tasks.append(task)
+        elif kind == link_frame.ACKS:
+            acked += self._acked(link_frame.decode_acks(record))
+        elif kind == link_frame.STOPPED and not self.has_stopped:
+            self.has_stopped = True
+        elif kind == link_frame.FAILURES:
+            self._note_failures(link_frame.decode_failures(record))
+        else:
+            raise LinkRecordError(f"a record of kind {kind} has no meaning here")
 
     def _take_parcel(self) -> bytes:
         return parcels.take(self._side, self._limit)

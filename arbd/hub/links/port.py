@@ -42,6 +42,7 @@ _DOZE_S: Final = 0.002
 _MOST_DOZES: Final = 50  # then it sleeps once, each 0.1 s: to the supervisor a link that never does is one that hangs
 _RING_FULL_PAUSE_S: Final = 0.001  # the supervisor empties rings many times faster; waiting here is rare
 _NO_PARCEL_PAUSE_S: Final = 0.05  # at most; for want of a descriptor or memory, and each try makes a memfd of a task
+_NOT_NOW_PAUSE_S: Final = 0.05
 _REPORT_S: Final = 1.0  # figures of a link that has nothing else to tell
 _FLUSH_S: Final = 3600.0  # it ends when the supervisor does not want it any more
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
@@ -111,6 +112,7 @@ class RingPort:
         self._loop = asyncio.get_running_loop()
         self._taken = 0
         self._waiting: deque[link_frame.Encoded] = deque()  # no room in the ring
+        self._unread: list[bytes] = []  # results that were taken from the ring, and not yet looked at
         self._acks: list[int] = []
         self._flush_is_due = False
         self._pause_s = _RING_FULL_PAUSE_S
@@ -263,9 +265,17 @@ class RingPort:
         self._link.slots_changed()
 
     def _take_results(self) -> None:
-        while records := self._cell.down.pop_many(_BATCH):
-            for record in records:
-                self.outbox.append(link_frame.decode_result(record, self._take_parcel))
+        while records := self._unread or self._cell.down.pop_many(_BATCH):
+            left = iter(records)
+            try:
+                for record in left:
+                    self.outbox.append(link_frame.decode_result(record, self._take_parcel))
+            except parcels.NotNow:  # no descriptor is left for the body of a result, which waits
+                left = iter([record, *left])
+                self._loop.call_later(_NOT_NOW_PAUSE_S, self._look)
+                return
+            finally:
+                self._unread = list(left)
 
     def _take_parcel(self) -> bytes:
         return parcels.take(self._side, _TRUSTED)

@@ -22,7 +22,7 @@ import uvloop
 from arbd import logs
 from arbd.core.link_cell import LinkEnd
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, ConfigError
-from arbd.host import channel, memory, procs
+from arbd.host import channel, memory, process_state, procs
 from arbd.hub.base import HubLink
 from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.hub.links import boot
@@ -45,6 +45,7 @@ def unary_link(options: LinkOptions, port: RingPort, log: logs.Logger) -> HubLin
 
 def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int:
     """Serve one supervisor until it wants no more; the exit code."""
+    process_state.establish()
     procs.die_with_parent(parent)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)

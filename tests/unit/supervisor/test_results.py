@@ -78,6 +78,7 @@ class Worker:
     state = State.SERVING
 
     def __init__(self, pop_many: Callable[[int], list[bytes]]) -> None:
+        self.unread: list[bytes] = []
         self.cell = SimpleNamespace(results=SimpleNamespace(pop_many=pop_many))
 
 
