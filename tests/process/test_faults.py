@@ -56,9 +56,7 @@ CASES: Final = [
     for call in CALLS
     for link in call.links
     for how in HOWS
-    if how != "for a while"
-    or link == call.links[0]
-    or call.links is REAL  # elsewhere it says nothing new, and takes time
+    if how != "for a while" or link == call.links[0] or call.links is REAL  # else it says nothing new
 ]
 
 
