@@ -100,9 +100,9 @@ def take(side: socket.socket, limit: int) -> bytes:
 def _read(side: socket.socket, parcel: int, limit: int) -> bytes:
     try:
         return memory.read_parcel(parcel, limit)
-    except (OSError, ValueError) as exc:
+    except BaseException as exc:
         if not (isinstance(exc, OSError) and exc.errno in NOT_NOW):
-            skip(side)  # it can never be had
+            skip(side)  # it can never be had, and must not be taken for the next one
         raise
 
 

@@ -124,15 +124,20 @@ def test_one_that_cannot_be_read_now_stays_and_one_that_never_can_does_not(
     one, other = ends
     assert parcels.send(one, (b"first",))
     assert parcels.send(one, (b"second",))
-    for error, expected in ((errno.ENOMEM, parcels.NotNow), (errno.EIO, OSError)):
+    assert parcels.send(one, (b"third",))
+    for error, expected in (
+        (OSError(errno.ENOMEM, "injected"), parcels.NotNow),
+        (OSError(errno.EIO, "injected"), OSError),
+        (RuntimeError("injected"), RuntimeError),
+    ):
         with monkeypatch.context() as patched:
-            patched.setattr(os, "pread", _raising(OSError(error, "injected")))
+            patched.setattr(os, "pread", _raising(error))
             with pytest.raises(expected):
                 parcels.take(other, 10)
-    assert parcels.take(other, 10) == b"second"
+    assert parcels.take(other, 10) == b"third"
 
 
-def _raising(error: OSError) -> Callable[..., Any]:
+def _raising(error: Exception) -> Callable[..., Any]:
     def call(*_: Any) -> Any:
         raise error
 
