@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -53,6 +54,8 @@ class ZygoteLink:
         self.numbers: dict[str, int] = {}
         self.lost = False
         self.silent = False
+        self.has_answered = False  # since it was configured
+        self.heard_at_ns = 0
         self._log = get_logger("arbd.zygote_link")
         self._loop.add_reader(control, self._on_readable)
 
@@ -83,6 +86,7 @@ class ZygoteLink:
         """Give the settings in force; from now on it can spawn. Raises ``OSError``; one that is gone answers by
         ``on_zygote_lost``."""
         self._events = events
+        self.heard_at_ns = time.monotonic_ns()
         self._send(protocol.encode(configure), ())
 
     def spawn(self, spawn: protocol.Spawn, fds: tuple[int, ...]) -> None:
@@ -130,6 +134,8 @@ class ZygoteLink:
         if not message:
             self._on_end()
             return
+        self.heard_at_ns = time.monotonic_ns()
+        self.has_answered = self._events is not None
         try:
             event = protocol.decode_from_zygote(message)
             description = _description(fds) if isinstance(event, protocol.Described) else None
