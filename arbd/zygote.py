@@ -157,8 +157,8 @@ class Zygote:
             logs.get_logger("arbd.worker").exception("worker_failed", worker=spawn.slot)
         finally:
             try:
-                sys.stdout.flush()
-            finally:  # nobody may read what the author printed; that must not send this process back into the loop
+                logs.finish()
+            finally:  # nothing must send this process back into the loop
                 os._exit(status)
 
     def _bury(self, pidfd: int) -> None:
@@ -180,11 +180,14 @@ def main(control_fd: int, parent: int) -> int:
     worker.ignore_termination()
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    message, _ = channel.receive(control)
+    message, losses = channel.receive(control)
     boot = protocol.decode_to_zygote(message)
     if not isinstance(boot, protocol.Boot):
         raise RuntimeError("the first message must say what to load")
-    logs.configure(level=boot.log.level, format=boot.log.format, silent=boot.log.silent, role="zygote")
+    log = boot.log
+    logs.configure(
+        level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
+    )
     try:
         Zygote(control, boot).run()
     except BrokenPipeError:
@@ -195,6 +198,8 @@ def main(control_fd: int, parent: int) -> int:
         _fail(control, protocol.Failed(True, [str(exc)], _traceback()))
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
         _fail(control, protocol.Failed(False, [f"{type(exc).__name__}: {exc}"], _traceback()))
+    finally:
+        logs.finish()
     return 0
 
 

@@ -17,10 +17,17 @@ def main(arguments: list[str]) -> int:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=1 << 20), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
-    for fd in fds:
+    for fd in fds if spec.losses is None else (*fds, spec.losses):
         os.set_inheritable(fd, False)
     log = spec.boot.log
-    logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spec.spawn.slot)
+    logs.configure(
+        level=log.level,
+        format=log.format,
+        silent=log.silent,
+        role="worker",
+        worker=spec.spawn.slot,
+        losses=spec.losses,
+    )
     provider = target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
     provider.redact()
     worker.apply(spec.configure, provider)
@@ -30,4 +37,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+    finally:
+        logs.finish()
+    sys.exit(status)

@@ -48,6 +48,7 @@ class ExecSpec(msgspec.Struct, frozen=True):
     spawn: protocol.Spawn
     numbers: Numbers
     parent: int
+    losses: int | None
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
@@ -115,15 +116,16 @@ def start_by_exec(
     boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
 ) -> int:
     """Start a worker as a fresh interpreter; its process id."""
-    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid())
+    losses = logs.losses_for_children()
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
-    for fd in fds:
+    for fd in (*fds, *losses):
         os.set_inheritable(fd, True)
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
     arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
     pid = os.posix_spawn(sys.executable, arguments, os.environ)
-    for fd in fds:
+    for fd in (*fds, *losses):
         os.set_inheritable(fd, False)
     os.close(parcel)
     return pid

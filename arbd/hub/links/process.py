@@ -39,6 +39,7 @@ def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int
     procs.die_with_parent(parent)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)
+    logs.own_stderr()
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     told, descriptors = boot.receive(control)
@@ -50,6 +51,7 @@ def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int
         silent=settings.log_silent,
         role="link",
         secrets=[settings.hub_auth_token],
+        losses=descriptors.losses,
     )
     control.setblocking(False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
