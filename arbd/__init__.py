@@ -9,9 +9,12 @@ one needs.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # a type checker takes it for true; importing typing takes as long as all else here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from arbd.actions import action as action
     from arbd.errors import ActionNotFoundError as ActionNotFoundError
     from arbd.errors import ArbdError as ArbdError

@@ -19,7 +19,8 @@ from arbd.secrets import scrub
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One ``arbd run``. ``flags`` are settings by name; ``script``: TARGET is a script that calls ``start()``;
-    ``dev``: start again whenever a source file changes."""
+    ``dev``: start again whenever a source file changes; ``open_files``: the limit of descriptors that actions have,
+    where the daemon raises its own, 0: the same."""
 
     target: str
     argv: list[str] = []
@@ -27,6 +28,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     config_file: str | None = None
     script: bool = False
     dev: bool = False
+    open_files: int = 0
 
 
 def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:

@@ -98,6 +98,9 @@ def local_gate(spec: LimitSpec) -> RedisGate:
         except (redis.RedisError, OSError) as exc:
             trouble.note_failure(exc)
             return None
+        except BaseException:  # a task's deadline struck: an answer to come would be taken for that to another request
+            client.connection_pool.disconnect()
+            raise
         trouble.note_answer(reply.settling_us > 0)
         return reply
 

@@ -3,6 +3,7 @@
     1 success()      2 error()            3, 8, 9, 10 limited(), rate_limited()   4 invalid()
     5 authentication_failed()             6 connection_failed()                   7 action_not_found()
     verdicts of the supervisor: timed_out(), worker_lost(), aborted(), payload_too_large()
+    of a worker that has nothing left: worker_exhausted()
 
 ``message`` and ``data`` are absent from the JSON text when they are ``None``. How a response becomes JSON is
 ``arbd.encoding``.
@@ -150,10 +151,11 @@ def from_exception(exc: BaseException) -> ProviderResponse:
     data: dict[str, Any] = {"error_type": type(exc).__name__}
     if isinstance(exc, ProviderError) and exc.data:
         data.update(exc.data)
-    return error(_message_of(exc), data)
+    return error(message_of(exc), data)
 
 
-def _message_of(exc: BaseException) -> str:
+def message_of(exc: BaseException) -> str:
+    """What an exception says, as text that can be sent; its type where it says nothing."""
     try:
         text = str(exc)
     except Exception:  # the author's own __str__ may be broken, and the failure must be told all the same
@@ -171,10 +173,25 @@ def timed_out(action: str, timeout_s: float) -> ProviderResponse:
 
 
 def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None = None) -> ProviderResponse:
-    """The worker process died under the action: killed by ``signal`` (its name), or gone with ``exit_code``."""
-    how = f"was killed by {signal}" if signal else f"exited with code {exit_code}"
-    ended = {"signal": signal} if signal else {"exit_code": exit_code}
+    """The worker process died under the action: killed by ``signal`` (its name), or gone with ``exit_code``; without
+    either nobody can tell."""
+    ended: dict[str, str | int]
+    if signal:
+        how, ended = f"was killed by {signal}", {"signal": signal}
+    elif exit_code is not None:
+        how, ended = f"exited with code {exit_code}", {"exit_code": exit_code}
+    else:
+        how, ended = "ended", {}
     return error(f"The worker running action '{action}' {how}", {"error_code": "WORKER_LOST", **ended})
+
+
+def worker_exhausted(action: str, what: Literal["payload", "result"], reason: str) -> ProviderResponse:
+    """The worker process could not receive the payload, so the action was not started, or could not hand over the
+    result; ``reason`` is what it lacks, such as descriptors or memory."""
+    how = "could not receive its payload" if what == "payload" else "could not hand over its result"
+    return error(
+        f"The worker running action '{action}' {how}: {reason}", {"error_code": "WORKER_EXHAUSTED", "reason": reason}
+    )
 
 
 def cancelled(action: str) -> ProviderResponse:
@@ -190,6 +207,11 @@ def expired(action: str) -> ProviderResponse:
 def aborted(action: str) -> ProviderResponse:
     """The daemon shut down before the action had finished."""
     return error(f"Action '{action}' was stopped: the provider is shutting down", {"error_code": "ABORTED"})
+
+
+def no_resources(action: str, reason: str) -> ProviderResponse:
+    """The machine had no memory or descriptor to hand the task to a worker, for too long."""
+    return error(f"Action '{action}' could not be started: {reason}", {"error_code": "NO_RESOURCES"})
 
 
 def payload_too_large(size: int, limit: int, subject: Literal["payload", "account"] = "payload") -> ProviderResponse:

@@ -1,7 +1,8 @@
 """What nobody expected on an event loop: it is logged with its traceback, once, in one place, and acted upon.
 
     supervised(coroutine, name) ──ends by an exception──────┐
-    a callback, a reader, a timer, anybody's task ──raises──┴─> the loop's exception handler ─> log ─> ``on_failure``
+    a callback, a reader, a timer, anybody's task ──raises──┼─> the loop's exception handler ─> log ─> ``on_failure``
+    report(error, where): caught, so that others go on ─────┘
 
 Not for what is ordinary: an ``OSError`` of a call is caught at that call, and becomes an outcome there. What arrives
 here is a bug, or a state that should not be; whoever owns the process decides what follows (``install``).
@@ -10,13 +11,16 @@ here is a bug, or a state that should not be; whoever owns the process decides w
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from arbd.logs import get_logger
 
 T = TypeVar("T")
 Context = dict[str, Any]  # of asyncio's exception handlers
+
+_MOST_LOGGED: Final = 20
 
 
 def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -30,18 +34,36 @@ def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     return task
 
 
+def report(error: BaseException, where: str) -> None:
+    """Have the running loop's exception handler act on what nobody expected, where whoever caught it goes on: it keeps
+    books for others, or must give something back first. ``where``: what the log calls it."""
+    asyncio.get_running_loop().call_exception_handler({"message": where, "exception": error})
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody asked the running task to end. If not, a ``CancelledError`` tells of what it was waiting for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def install(loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]) -> None:
-    """Have every unexpected exception of this loop logged, and ``on_failure`` called with it; each time."""
+    """Have every unexpected exception of this loop logged, and ``on_failure`` called with it; each time.
+
+    After ``_MOST_LOGGED`` of them the log has what there is to know.
+    """
     log = get_logger("arbd.supervised")
+    left = iter(range(_MOST_LOGGED - 1, -1, -1))
 
     def handle(_loop: asyncio.AbstractEventLoop, context: Context) -> None:
         error = context.get("exception")
         if error is None or _is_of_grpc(context, error):
             log.warning("event_loop_warning", message=context.get("message", ""), exc_info=error)
             return
-        log.critical(
-            "unexpected_failure", where=_where(context), error=f"{type(error).__name__}: {error}", exc_info=error
-        )
+        more = next(left, None)
+        if more is not None:
+            words = {} if more else {"hint": "more of them are not logged"}
+            name = f"{type(error).__name__}: {error}"
+            log.critical("unexpected_failure", where=_where(context), error=name, exc_info=error, **words)
         on_failure(error)
 
     loop.set_exception_handler(handle)
@@ -76,9 +98,11 @@ def _is_of_grpc(context: Context, error: BaseException) -> bool:
         return True
     task = context.get("task") or context.get("future")
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-    return type(coroutine).__module__.startswith("grpc") or "/grpc/" in _file_of(coroutine)
+    return type(coroutine).__module__.startswith("grpc") or _is_in_grpc(coroutine)
 
 
-def _file_of(coroutine: Any) -> str:
-    code = getattr(coroutine, "cr_code", None)
-    return "" if code is None else str(code.co_filename)
+def _is_in_grpc(coroutine: Any) -> bool:
+    code, package = getattr(coroutine, "cr_code", None), sys.modules.get("grpc")
+    if code is None or package is None or package.__file__ is None:
+        return False
+    return str(code.co_filename).startswith(package.__file__.removesuffix("__init__.py"))

@@ -2,8 +2,9 @@
 
     python -m bench.limits_redis [--seconds S]
 
-Needs ``redis-server``; starts one of its own on a unix socket. Each process is the supervisor of a rig
-(``bench.limits_rig``) with a worker that tries as often as it can. All starts of all processes are checked together.
+Starts a Redis-protocol server of its own on a unix socket (``bench.redis_server``). Each process is the supervisor of a
+rig (``bench.limits_rig``) with a worker that tries as often as it can. All starts of all processes are checked
+together.
 """
 
 from __future__ import annotations

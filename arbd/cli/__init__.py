@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import click
 
 from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
+from arbd.host import hangup, process_state
 
 # In the order of --help: first what one starts with.
 COMMANDS: Final = (
@@ -80,7 +81,8 @@ Start here:
   arbd dev my_provider.py        try your own, with a hub of its own
   arbd run my_package.provider   run it against the hub of your settings
 
-Exit codes: 0 good, 1 failed while running, 2 wrong command line, 70 the provider's code failed, 78 wrong settings.""",
+Exit codes: 0 good, 1 failed while running, 2 wrong command line, 70 the provider's code failed,
+71 something unexpected: start it again, 78 wrong settings.""",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 def cli(debug: bool) -> None:
@@ -88,7 +90,9 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command that the arguments name."""
+    hangup.survive(sys.argv[1:])  # again, for whoever comes here directly
+    process_state.establish()
     cli(prog_name="arbd")
 
 

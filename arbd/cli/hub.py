@@ -38,7 +38,8 @@ Tasks and results are kept in memory: they end with this process.""",
 )
 @click.option("--token", "tokens", multiple=True, help="Accept this token. May be repeated; without any, all may call.")
 @click.option("--parent", type=int, hidden=True, help="End when this parent process ends.")
-def command(listen: str, lease: float, tokens: tuple[str, ...], parent: int | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, listen: str, lease: float, tokens: tuple[str, ...], parent: int | None) -> None:
     """Serve the Hub protocol, for development, tests and load; `arbd submit` gives it tasks."""
     from arbd.hub.server import HubOptions
 
@@ -46,14 +47,14 @@ def command(listen: str, lease: float, tokens: tuple[str, ...], parent: int | No
         from arbd.host.procs import die_with_parent
 
         die_with_parent(parent)
-    asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=tokens)))
+    ctx.exit(asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=tokens))))
 
 
-async def _serve(options: HubOptions) -> None:
+async def _serve(options: HubOptions) -> int:
     from arbd.hub.server import serve
 
     should_exit = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, should_exit.set)
-    await serve(options, should_exit=should_exit, on_ready=lambda address: click.echo(READY + address))
+    return await serve(options, should_exit=should_exit, on_ready=lambda address: click.echo(READY + address))

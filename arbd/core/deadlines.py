@@ -9,15 +9,22 @@ idle daemon does not look at all.
                   * the hard deadline of each task that runs
                   * now + timeout + grace of each task that waits (a reload may have changed its action since)
                   * now + shortest timeout + grace, for what may be sent meanwhile
+
+What a worker's page says is not trusted without a bound: a stray store of C code there must not make a task immortal. A
+worker begins its tasks in their order, so the first of those it has must be done within timeout + grace of the moment
+at which it was first seen as the first, and ``SLACK_NS`` for a machine that is busy. If not, it is killed whatever its
+page says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from arbd.core.cell import Running
 from arbd.core.dispatch import Assignment
+
+SLACK_NS: Final = 2_000_000_000
 
 
 class Busy(NamedTuple):
@@ -30,10 +37,11 @@ class Busy(NamedTuple):
 
 class Look(NamedTuple):
     """Who is overdue, with the task that ran too long; and when to look next (``None``: not until a dispatch, because
-    nobody is busy)."""
+    nobody is busy). ``unheard``: those whose page does not say so, and that have been silent beyond the bound."""
 
     overdue: list[tuple[int, Assignment]]
     next_at_ns: int | None
+    unheard: tuple[tuple[int, Assignment], ...] = ()
 
 
 class Deadlines:
@@ -42,6 +50,7 @@ class Deadlines:
     def __init__(self, grace_s: float) -> None:
         self._grace_ns = round(grace_s * 1e9)
         self._shortest_ns = 0
+        self._firsts: dict[int, tuple[int, int]] = {}  # by slot: the first task it has, and when it was first seen so
 
     def set_shortest(self, timeout_s: float) -> None:
         """The shortest timeout any action has now."""
@@ -62,6 +71,8 @@ class Deadlines:
     def look(self, now_ns: int, busy: Iterable[Busy]) -> Look:
         """Judge every busy worker. ``now_ns`` must be read before the workers' pages are."""
         overdue: list[tuple[int, Assignment]] = []
+        unheard: list[tuple[int, Assignment]] = []
+        firsts: dict[int, tuple[int, int]] = {}
         next_at: int | None = None
         for slot, running, outstanding in busy:
             next_at = self.first_look_at(now_ns) if next_at is None else next_at
@@ -72,7 +83,19 @@ class Deadlines:
                     overdue.append((slot, current))
                 else:
                     next_at = min(next_at, hard)
+            first = next(iter(outstanding.values()))
+            seen = firsts[slot] = self._seen_first(slot, first.seq, now_ns)
+            bound = self.hard_deadline(first, seen[1]) + SLACK_NS
+            if now_ns < bound:
+                next_at = min(next_at, bound)
+            elif not (overdue and overdue[-1][0] == slot):
+                unheard.append((slot, first))
             # One pass in C over what may be 256 tasks; the one that runs does no harm in it, its own moment is earlier.
             shortest = min([assignment.timeout for assignment in outstanding.values()])
             next_at = min(next_at, self.latest_look_at(now_ns, shortest))
-        return Look(overdue, next_at)
+        self._firsts = firsts
+        return Look(overdue, next_at, tuple(unheard))
+
+    def _seen_first(self, slot: int, seq: int, now_ns: int) -> tuple[int, int]:
+        seen = self._firsts.get(slot)
+        return seen if seen is not None and seen[0] == seq else (seq, now_ns)

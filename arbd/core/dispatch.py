@@ -256,6 +256,15 @@ class Dispatcher:
         self._backlog.clear()
         return dropped
 
+    def drop_everything(self) -> list[Assignment]:
+        """All that workers have and all that waits; the caller gives each its verdict."""
+        dropped = self.drop_backlog()
+        for worker_id, worker in self._workers.items():
+            for assignment in list(worker.outstanding.values()):
+                self.finish(worker_id, assignment.seq, None)
+                dropped.append(assignment)
+        return dropped
+
     def _settle(self, worker_id: int, worker: _Worker, assignment: Assignment) -> None:
         """A worker no longer has this one."""
         worker.load_ns -= assignment.cost_ns
@@ -361,6 +370,12 @@ class Dispatcher:
     def backlog(self) -> int:
         """Tasks that wait for a worker."""
         return len(self._backlog)
+
+    def has_task(self, task: Task) -> bool:
+        """Whether this very task is with a worker or waits for one. Looks at all of them."""
+        if any(assignment.task is task for assignment in self._backlog):
+            return True
+        return any(each.task is task for worker in self._workers.values() for each in worker.outstanding.values())
 
     def outstanding(self, worker_id: int) -> dict[int, Assignment]:
         """What one worker has, by sequence number, in the order it was sent."""

@@ -17,19 +17,24 @@ Not the bucket: what may be granted is decided in ``arbd.core.account``. Invaria
   SPENT first and LAST_START_NS after it never dates a start too early;
 * a grant may end (NOT_AFTER_NS): what is only on loan from a limit of many hosts is not used later, also not by a
   worker that was stopped meanwhile;
-* a worker that hears nothing treats that as limited: a stalled supervisor can make workers idle, never too fast.
+* a worker that hears nothing treats that as limited: a stalled supervisor can make workers idle, never too fast;
+* the worker's own steps are not torn by its task's deadline (``arbd.interrupts``): what SPENT counts was started, what
+  ASKED asks is waited for or withdrawn. The deadline strikes in the waits, in which no step is half done.
 
 Pure: clock, locks, bells and sleep are arguments.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from arbd.core import layout
+from arbd.interrupts import take_turn, uninterruptible
 from arbd.rate_limit.algorithms import NEVER_NS
 from arbd.rate_limit.usage import Figures, Totals
+
+if TYPE_CHECKING:
+    from threading import Lock
 
 ANSWER_TIMEOUT_NS: Final = 100_000_000  # a supervisor answers in 0.1 ms, in some ms when it is busy
 SILENT_RETRY_NS: Final = 1_000_000_000  # what a caller is told to wait when the supervisor did not answer
@@ -191,7 +196,7 @@ class SupervisorSeat:
 
 
 class Surroundings(Protocol):
-    """What a worker's seats need of the process they are in."""
+    """What a worker's seats need of the process they are in. Its two waits are interruptible (``arbd.interrupts``)."""
 
     def clock(self) -> int:
         """CLOCK_MONOTONIC in nanoseconds."""
@@ -199,7 +204,7 @@ class Surroundings(Protocol):
     def cpu_clock(self) -> int:
         """CPU time of this thread in nanoseconds."""
 
-    def new_lock(self) -> AbstractContextManager[object]:
+    def new_lock(self) -> Lock:
         """A lock among the threads of this process."""
 
     def ring(self) -> None:
@@ -231,6 +236,7 @@ class WorkerSeat:
         self._dry_at_ns = 0
         self.measured = measured
 
+    @uninterruptible
     def take(self, until_ns: int = 0) -> int:
         """0: a call may start now, and counts. Otherwise how many nanoseconds to wait before it is worth trying.
 
@@ -246,19 +252,25 @@ class WorkerSeat:
                     return 0
         return self._take_slowly(until_ns)
 
+    @uninterruptible
     def peek(self) -> int:
         """As ``take`` without waiting, but nothing counts: 0 says that a call could start now."""
         wait_ns = self._grant_left()
         if wait_ns >= 0:
             return wait_ns
-        with self._ask_lock:
+        take_turn(self._ask_lock, self._around.sleep)
+        try:
             wait_ns = self._ask(0)
+        finally:
+            self._ask_lock.release()
         return max(0, self._grant_left()) if wait_ns == 0 else wait_ns
 
+    @uninterruptible
     def begin(self) -> tuple[int, int]:
         """A call that is measured starts; give the result to ``end``."""
         return self._clock(), self._around.cpu_clock()
 
+    @uninterruptible
     def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
         """It has ended, however."""
         wall_ns, cpu_ns = self._clock() - begun[0], self._around.cpu_clock() - begun[1]
@@ -269,6 +281,7 @@ class WorkerSeat:
             words[layout.FAILED] += failed
             words[layout.ENDED] += 1
 
+    @uninterruptible
     def figures(self) -> Figures:
         """How much of the limit is used, as the supervisor last said."""
         words = self._words
@@ -276,6 +289,7 @@ class WorkerSeat:
         call_usage, cpu_usage = words[layout.CALL_USAGE_PPM] / _PPM, words[layout.CPU_USAGE_PPM] / _PPM
         return Figures(totals, call_usage, cpu_usage, words[layout.LEVEL], _read_names(words))
 
+    @uninterruptible
     def give_back(self) -> bool:
         """Return what is not spent, because this worker has nothing to do; whether there was anything to return.
 
@@ -306,7 +320,8 @@ class WorkerSeat:
             return max(0, words[layout.NOT_BEFORE_NS] - now_ns)
 
     def _take_slowly(self, until_ns: int) -> int:
-        with self._ask_lock:
+        take_turn(self._ask_lock, self._around.sleep)
+        try:
             while True:
                 wait_ns = self._grant_left()
                 if wait_ns < 0:
@@ -325,6 +340,8 @@ class WorkerSeat:
                         words[layout.SPENT] += 1
                         return 0
                 # Another thread has been faster: once more.
+        finally:
+            self._ask_lock.release()
 
     def _sit_out(self, wait_ns: int, until_ns: int) -> int:
         """A grant is there, but for later: wait for it, or let somebody have it who can."""
@@ -346,18 +363,18 @@ class WorkerSeat:
         self._need = min(_MOST_NEEDED, self._need * 2) if eager else max(1, words[layout.KEEP])
         self._dry_at_ns = now_ns
         words[layout.UNTIL_NS] = until_ns
-        words[layout.NEED] = self._need
-        number = words[layout.ASKED] + 1
-        words[layout.ASKED] = number
-        around.ring()
         give_up_ns = max(until_ns, now_ns + ANSWER_TIMEOUT_NS)
         try:
+            words[layout.NEED] = self._need
+            number = words[layout.ASKED] + 1
+            words[layout.ASKED] = number
+            around.ring()
             while words[layout.ANSWERED] != number:
                 left_ns = give_up_ns - self._clock()
                 if left_ns <= 0:
                     return SILENT_RETRY_NS
                 around.wait_rung(left_ns)
-        finally:  # also when the action's deadline strikes in here
+        finally:  # also when the action's deadline strikes in that wait
             words[layout.NEED] = 0
         return max(0, int(words[layout.NEXT_AT_NS]) - self._clock())
 

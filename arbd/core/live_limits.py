@@ -77,21 +77,29 @@ class SupervisorLive:
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
+        self._reading: int | None = None  # the number of the wish that was read and not answered yet
 
     def wish(self) -> LiveLimit | None:
         """What the worker wishes and was not answered yet. Raises ``msgspec.MsgspecError`` for what is no wish."""
         words = self._words
-        if words[layout.WISHES] == words[layout.WISHES_SEEN]:
+        number = words[layout.WISHES]
+        self._reading = None if number == words[layout.WISHES_SEEN] else number
+        if self._reading is None:
             return None
         length = min(words[layout.WISH_LENGTH], TABLE_BYTES)
         return _wish.decode(_load(words, _WISH, length))
 
     def answer(self, *, granted: bool) -> None:
-        """The wish was seen; the worker may be rung."""
+        """The wish was seen; the worker may be rung.
+
+        The one that was read: a worker whose task's deadline struck while it waited may have wished again meanwhile.
+        """
         words = self._words
+        number = words[layout.WISHES] if self._reading is None else self._reading
+        self._reading = None
         if not granted:
-            words[layout.WISH_REFUSED] = words[layout.WISHES]
-        words[layout.WISHES_SEEN] = words[layout.WISHES]
+            words[layout.WISH_REFUSED] = number
+        words[layout.WISHES_SEEN] = number
 
     def publish(self, limits: list[LiveLimit]) -> None:
         """Replace the table."""

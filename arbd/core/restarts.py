@@ -1,9 +1,12 @@
-"""When a worker that ended is started again, and when to give up.
+"""When something that ended is started again, and when to give up: workers that cannot boot, zygotes that cannot load.
 
 A worker that ends while it serves is replaced at once, as often as it happens: its task is to blame, not the daemon.
-A worker that ends before it was ready could not boot: the next start waits, longer each time, and after
-``MAX_BOOT_FAILURES`` in a row (over all workers; one that boots ends the row) the daemon stops, because what fails
-every time cannot be mended by trying. The shape is OTP's restart intensity, with a pause instead of a period.
+What ends before it was ready is a failed start: the next one waits, longer each time. After so many failures in a row
+(over all workers; one that boots ends the row) there is no sense in trying on, unless some worker still serves: then
+the daemon does its work meanwhile, and tries for ever. The shape is OTP's restart intensity, with a pause instead of a
+period.
+
+A machine that has no process or descriptor to give is met with more patience than code that fails.
 """
 
 from __future__ import annotations
@@ -12,25 +15,32 @@ from typing import Final
 
 import backoff
 
-MAX_BOOT_FAILURES: Final = 5
+MAX_CODE_FAILURES: Final = 5  # in a row: 1.5 s of pauses
+MAX_MACHINE_FAILURES: Final = 7  # 6.3 s of pauses
 FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
 
 
 class Restarts:
-    """Counts boot failures in a row."""
+    """Counts failed starts in a row. ``max_code_failures``: so many of them, by code that fails, are the last."""
 
-    def __init__(self) -> None:
-        self.booted()
+    def __init__(self, max_code_failures: int = MAX_CODE_FAILURES) -> None:
+        self._max_code_failures = max_code_failures
+        self.succeeded()
 
-    def booted(self) -> None:
-        """A worker became ready: the row has ended."""
+    def succeeded(self) -> None:
+        """A start succeeded: the row has ended."""
         self._failures = 0
-        self._pauses = backoff.expo(factor=FIRST_PAUSE_S)
+        self._pauses = backoff.expo(factor=FIRST_PAUSE_S, max_value=LONGEST_PAUSE_S)
         next(self._pauses)  # its first value is for starting the generator
 
-    def boot_failed(self) -> float | None:
-        """A worker ended before it was ready. Seconds to wait before the next start, or ``None``: give up."""
-        self._failures += 1
-        if self._failures >= MAX_BOOT_FAILURES:
+    def failed(self, *, by_machine: bool, others_serve: bool) -> float | None:
+        """A start failed. Seconds to wait before the next one, or ``None``: give up.
+
+        ``by_machine``: there was no process, descriptor or memory to be had. ``others_serve``: tasks are run meanwhile.
+        """
+        self._failures += not others_serve  # who serves has all the time there is
+        most = MAX_MACHINE_FAILURES if by_machine else self._max_code_failures
+        if self._failures >= most:
             return None
         return float(next(self._pauses))

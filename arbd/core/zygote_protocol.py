@@ -6,7 +6,7 @@
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
       Spawn (+ 7 descriptors)  ──────────────────>  forks
            <──────────── Spawned (+ pidfd)
-           <──────────── Exited                     a worker ended, its group killed, its status read
+           <──────────── Exited                     a worker ended, its group killed, its status read; or none began
       (end of stream)  ──────────────────────────>  kills every worker, leaves
 
 The descriptor of ``Boot`` is the one on which lost log lines are counted (``arbd.logs``); it may be missing. The
@@ -30,12 +30,14 @@ class LogSettings(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, frozen=True, tag=True):
-    """Load this target. ``script``: run it as ``__main__`` and stop at ``provider.start()``."""
+    """Load this target. ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft
+    descriptor limit for whatever runs the author's actions, as the operator has set it; 0: the one there is."""
 
     target: str
     argv: list[str]
     script: bool
     log: LogSettings
+    open_files: int = 0
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
@@ -78,10 +80,13 @@ class Spawned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Exited(msgspec.Struct, frozen=True, tag=True):
-    """A worker ended: ``status`` is its exit code, or minus the signal that killed it."""
+    """A worker ended: ``status`` is its exit code, or minus the signal that killed it.
+
+    With a ``reason`` it never was: there was no process to be had, and ``status`` says nothing."""
 
     worker_id: int
     status: int
+    reason: str = ""
 
 
 ToZygote = Boot | Configure | Spawn

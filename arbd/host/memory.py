@@ -6,6 +6,7 @@ the size: an unsealed memfd that one side truncates kills the other with SIGBUS.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -51,7 +52,8 @@ def create_parcel(parts: tuple[bytes, ...]) -> int:
 
 
 def read_parcel(fd: int, limit: int) -> bytes:
-    """All bytes of a parcel; closes it. Raises ``ValueError`` if it holds more than ``limit``.
+    """All bytes of a parcel; closes it. Raises ``ValueError`` if it holds more than ``limit``, and ``OSError`` also for
+    want of memory.
 
     Read, not mapped: the sender may shrink it meanwhile, and a read then just ends early.
     """
@@ -59,6 +61,16 @@ def read_parcel(fd: int, limit: int) -> bytes:
         size = os.fstat(fd).st_size
         if size > limit:
             raise ValueError(f"a parcel of {size} bytes is larger than the {limit} that are allowed")
-        return os.pread(fd, size, 0)
+        return _read(fd, size)
+    except MemoryError:
+        raise OSError(errno.ENOMEM, f"no memory for a parcel of {size} bytes") from None
     finally:
         os.close(fd)
+
+
+def _read(fd: int, size: int) -> bytes:
+    """Up to ``size`` bytes: one read gives 2 GiB at most."""
+    whole = os.pread(fd, size, 0)
+    while len(whole) < size and (more := os.pread(fd, size - len(whole), len(whole))):
+        whole += more
+    return whole

@@ -7,15 +7,20 @@ import os
 import select
 import signal
 import time
-from typing import Final
+import traceback
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from arbd.errors import EXIT_UNEXPECTED
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_GET_PDEATHSIG: Final = 2
 _PR_SET_NAME: Final = 15
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def _prctl(option: int, argument: int | bytes) -> None:
-    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+    if _libc.prctl(option, argument if isinstance(argument, bytes) else ctypes.c_ulong(argument), 0, 0, 0) != 0:
         errno = ctypes.get_errno()
         raise OSError(errno, os.strerror(errno))
 
@@ -28,6 +33,12 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def require_parent_death_signal() -> None:
+    """Raise ``OSError`` where a process cannot be made to die with its parent; changes nothing."""
+    current = ctypes.c_int()
+    _prctl(_PR_GET_PDEATHSIG, ctypes.addressof(current))
 
 
 def outlive_parent() -> None:
@@ -84,8 +95,64 @@ def kill_group(leader: int) -> None:
     is taken, and the kernel gives numbers out in turn."""
     try:
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # nobody is left, or only what runs as somebody else now
         pass
+
+
+UNKNOWN_STATUS: Final = 255
+"""The exit code of a process whose end somebody else has been told of."""
+
+
+def reap(leader: int) -> int:
+    """Wait for a child's end; kill what its group still has, while its number is taken; its exit code, or minus the
+    signal that killed it.
+
+    The author's code can take that away, by a signal handler that waits for any child: then ``UNKNOWN_STATUS``.
+    """
+    try:
+        os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        pass
+    kill_group(leader)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1])
+    except ChildProcessError:
+        return UNKNOWN_STATUS
+
+
+def fork(run: Callable[[], NoReturn]) -> tuple[int, int]:
+    """Fork a child that does nothing but ``run``, in a group of its own, and dies with this process; its number and its
+    pidfd. Raises ``OSError`` if either cannot be had; then there is no child."""
+    parent = os.getpid()  # not the child's getppid(): this process may have ended by then
+    child = os.fork()
+    if child == 0:
+        try:
+            die_with_parent(parent)
+            os.setpgid(0, 0)
+            run()
+        except BaseException:
+            traceback.print_exc()
+        finally:  # never back into what the parent was doing
+            os._exit(EXIT_UNEXPECTED)
+    return child, open_child(child)
+
+
+def open_child(child: int) -> int:
+    """The pidfd of a child that was just started. If none can be had it is ended, and ``OSError`` raised."""
+    try:
+        return os.pidfd_open(child)
+    except OSError:
+        kill_and_reap(child)
+        raise
+
+
+def kill_and_reap(child: int) -> None:
+    """End a child of which there is no handle: its number is taken until it is reaped here."""
+    try:
+        os.kill(child, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    reap(child)
 
 
 def threads_of_this_process() -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from arbd.interrupts import interruptible
+
 
 class ProcessTiming:
     """The clocks of this process. Monotonic, except ``utc_ns``, which is for calendars only."""
@@ -14,6 +16,7 @@ class ProcessTiming:
     utc_ns = staticmethod(time.time_ns)
     new_lock = staticmethod(threading.Lock)
 
+    @interruptible
     def sleep(self, ns: int) -> None:
-        """Sleep; a signal's exception ends it."""
+        """Sleep; a signal's exception ends it, whoever sleeps."""
         time.sleep(max(0, ns) / 1e9)

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from arbd.hub.base import HubLink, HubPort
+from arbd.hub.ending import end, run_all
 from arbd.hub.grpc_stream import GrpcStreamLink
 from arbd.hub.grpc_unary import LinkOptions
 from arbd.hub.stats import LinkStats
+from arbd.supervised import supervised
 
 
 class AutoLink:
@@ -58,16 +60,16 @@ class AutoLink:
     async def stop_taking(self) -> None:
         self._stopping = True
         links: list[HubLink] = [self._stream, *([] if self._unary is None else [self._unary])]
-        await asyncio.gather(*(link.stop_taking() for link in links), *self._retiring)
+        await run_all((link.stop_taking() for link in links), "the end of polls")
+        while self._retiring:
+            await asyncio.wait(self._retiring)
 
     async def flush(self, timeout: float) -> bool:
         return await self._active.flush(timeout)
 
     async def close(self) -> None:
         await self._stream.close()
-        for retiring in self._retiring:
-            retiring.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await end(self._retiring)
         if self._unary is not None:
             await self._unary.close()
 
@@ -75,15 +77,16 @@ class AutoLink:
 
     async def _use_unary(self) -> None:
         if self._unary is None:
-            self._unary = self._make_unary()
-            await self._unary.start(self._port)
+            unary = self._make_unary()
+            await unary.start(self._port)  # raises OSError if there is nothing left to start it with: asked again later
+            self._unary = unary
             if self._stopping:
-                await self._unary.stop_taking()
-            self._unary.results_ready()
+                await unary.stop_taking()
+            unary.results_ready()
 
     def _use_stream(self) -> None:
         if self._unary is not None:
-            retiring = asyncio.get_running_loop().create_task(_retire(self._unary))
+            retiring = supervised(_retire(self._unary), "a link that is not needed any more")
             self._unary = None
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)

@@ -9,6 +9,9 @@ grpcs://host:port   https://host:port     TLS
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,10 +21,15 @@ import msgspec
 
 from arbd.errors import ConfigError
 
+MAX_MESSAGE: Final = (1 << 31) - 1
+"""Bytes of the largest message that can be had: gRPC keeps limits in a C int, protobuf serializes no more than that."""
+
 KEEPALIVE_S: Final = 300
 """Seconds between pings on a silent connection. Servers drop clients that ping more often, unless told otherwise."""
 
 Options = list[tuple[str, int | str]]
+
+_ROOM: Final = 16  # descriptors that gRPC may need to be set up; it was seen to need six
 
 _PLAINTEXT: Final = frozenset({"grpc", "http"})
 _TLS: Final = frozenset({"grpcs", "https"})
@@ -80,8 +88,8 @@ def _problem(scheme: str, netloc: str, path: str, encrypted: bool, tls: bool | N
 def channel_options(*, max_send: int, max_receive: int) -> Options:
     """Options of every client channel; sizes in bytes, -1 = no limit."""
     return [
-        ("grpc.max_send_message_length", max_send),
-        ("grpc.max_receive_message_length", max_receive),
+        ("grpc.max_send_message_length", min(max_send, MAX_MESSAGE)),
+        ("grpc.max_receive_message_length", min(max_receive, MAX_MESSAGE)),
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.max_pings_without_data", 0),  # a long poll is a connection without data
@@ -98,10 +106,33 @@ def channel_options(*, max_send: int, max_receive: int) -> Options:
 
 
 def open_channel(target: Target, tls: Tls, options: Options) -> grpc.aio.Channel:
-    """A channel; nothing is connected yet, and a hub that is down is no error."""
+    """A channel; nothing is connected yet, and a hub that is down is no error.
+
+    Raises ``OSError`` if the process has no descriptor or no thread left.
+    """
+    require_room()
     if not target.tls:
         return grpc.aio.insecure_channel(target.address, options=options)
     if tls.server_name:
         options = [*options, ("grpc.ssl_target_name_override", tls.server_name)]
     credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
     return grpc.aio.secure_channel(target.address, credentials, options=options)
+
+
+def require_room() -> None:
+    """Raise ``OSError`` while there are no descriptors, or no thread, to set gRPC up with.
+
+    Seen with grpcio 1.85: the first channel of a process with none left ends it by a segmentation fault or an abort.
+    Once it is set up, it says UNAVAILABLE.
+    """
+    held: list[int] = []
+    try:
+        held.extend(os.eventfd(0, os.EFD_CLOEXEC) for _ in range(_ROOM))
+        thread = threading.Thread(target=int)
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+    finally:
+        for fd in held:
+            os.close(fd)
+    thread.join()

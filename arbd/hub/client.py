@@ -52,7 +52,10 @@ class HubClient:
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         target = parse_url(url, tls)
-        self._channel = open_channel(target, tls_options or Tls(), channel_options(max_send=-1, max_receive=-1))
+        try:
+            self._channel = open_channel(target, tls_options or Tls(), channel_options(max_send=-1, max_receive=-1))
+        except OSError as error:
+            raise HubError("UNAVAILABLE", f"no connection can be opened: {error}") from error
 
     async def submit(self, tasks: Iterable[NewTask], batch: str = "") -> Batch:
         """Submit tasks, in calls of at most 1 MiB or 1000 tasks; they may start before the last call is made.

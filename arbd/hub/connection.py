@@ -14,12 +14,15 @@ import math
 import grpc.aio
 
 from arbd.hub.channel import Target, Tls, channel_options, open_channel
+from arbd.hub.ending import close_channel, end
+from arbd.supervised import supervised
 
 
 class Connection:
     """``get_task`` and ``submit`` are the two methods, bytes to bytes, on the newest channel.
 
-    ``longest_call_s``: no call takes longer, so a channel that was replaced can go after that time.
+    ``longest_call_s``: no call takes longer, so a channel that was replaced can go after that time. Raises ``OSError``
+    if there is nothing left to open one with.
     """
 
     def __init__(self, target: Target, tls: Tls, *, max_receive: int, longest_call_s: float) -> None:
@@ -45,23 +48,24 @@ class Connection:
         """A call that began at ``started_at`` met its deadline; whether the connection was replaced for it."""
         if self._heard_at >= started_at:
             return False
+        silent = self._channel
+        try:
+            self._open()
+        except OSError:
+            return False  # nothing left to open one with: the next call that meets its deadline tries again
         self._heard_at = now  # other calls on the same dead connection give no second cause
-        retiring = asyncio.get_running_loop().create_task(self._retire(self._channel))
+        retiring = supervised(self._retire(silent), "a silent connection")
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
-        self._open()
         return True
 
     async def _retire(self, channel: grpc.aio.Channel) -> None:
         try:
             await asyncio.sleep(self._longest_call_s)
         finally:
-            await channel.close(None)
+            await close_channel(channel)
 
     async def close(self) -> None:
-        """Close every channel; calls under way are cancelled."""
-        retiring = list(self._retiring)
-        for task in retiring:
-            task.cancel()
-        await asyncio.gather(*retiring, return_exceptions=True)
-        await self._channel.close(None)
+        """Close every channel; calls under way are cancelled. Returns in bounded time, and never raises."""
+        await end(self._retiring)
+        await close_channel(self._channel)

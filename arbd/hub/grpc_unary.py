@@ -16,6 +16,8 @@ Invariants:
 * no call is ever cancelled, nor wrapped in ``wait_for``: a poll's answer may carry a task, and both leak memory in
   grpc. Each call has its own deadline instead, so every wait here ends;
 * an outcome leaves the outbox only when the hub took it, or said that it never will (``Verdict.DROP``);
+* whatever raises, a call that was counted stops being counted, and exactly one thing becomes of a result; what nobody
+  expected goes to the loop's exception handler (``arbd.supervised``), and the others go on meanwhile;
 * what is sent for a task is its own outcome or a smaller form of it, never anything of another task;
 * submits never wait for polls, and the coroutines live as long as the link: no task is made for a call.
 
@@ -36,16 +38,19 @@ from typing import Any, Final, NamedTuple
 import grpc.aio
 import msgspec
 import structlog
+from google.protobuf.message import DecodeError
 
 from arbd.hub.base import PATIENCE_S, HubPort
 from arbd.hub.channel import Tls, parse_url
 from arbd.hub.connection import Connection
+from arbd.hub.ending import end, until_empty
 from arbd.hub.messages import Form, SeenIds, decode_task, encode_request, encode_result, plain_too_large
 from arbd.hub.pace import REFUSED_INTERVAL_S, Backoff, Pace, TokenGate
 from arbd.hub.policy import Method, Verdict, verdict
 from arbd.hub.sending import Parcel, SendQueue
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
+from arbd.supervised import is_being_cancelled, report, supervised
 
 _TICK_S: Final = 0.001  # the shortest uvloop can measure
 # From so many results under way on, new tasks wait for the tick. One at a time there is one, 5 ms tasks have two.
@@ -54,8 +59,12 @@ _ERROR_MIN_S: Final = 0.05
 _ERROR_MAX_S: Final = 2.0
 _ASIDE_MIN_S: Final = 1.0
 _ASIDE_MAX_S: Final = 60.0
+_AGAIN_S: Final = 1.0  # when it is looked again after what nobody expected
+_GONE: Final = (Verdict.ACCEPTED, Verdict.DROP, Verdict.TOO_LARGE)  # the last one has no smaller form then
 _MAY_BE_LOCAL: Final = frozenset({"UNAVAILABLE", "CANCELLED"})  # gRPC gives these without having heard the hub
 _DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
+# What a call ends by without anybody's bug: a status; no descriptor, no memory for it; an answer that is no message.
+_ORDINARY: Final = (grpc.aio.AioRpcError, OSError, DecodeError)
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,8 +156,8 @@ class GrpcUnaryLink:
             max_receive=self._options.max_receive,
             longest_call_s=max(self._poll_timeout_s, self._options.submit_timeout_s),
         )
-        self._crew = [self._loop.create_task(self._poller()) for _ in range(self._options.max_polls)]
-        self._crew += [self._loop.create_task(self._submitter()) for _ in range(self._options.max_submits)]
+        self._crew = [supervised(self._poller(), "polls of the hub") for _ in range(self._options.max_polls)]
+        self._crew += [supervised(self._submitter(), "results to the hub") for _ in range(self._options.max_submits)]
 
     def slots_changed(self) -> None:
         self._tick_soon()
@@ -159,23 +168,16 @@ class GrpcUnaryLink:
     async def stop_taking(self) -> None:
         # A caller may put a limit on this wait: it is an event that is given up then, and no call is cancelled.
         self._stopping = True
-        while self._polls.under_way:
+        while self._polls.under_way and not self._closing:
             self._poll_ended.clear()
             await self._poll_ended.wait()
         self._hand_over()
 
     async def flush(self, timeout: float) -> bool:
         self._hand_over()  # what cannot be begun any more gets its result, too
-        try:
-            async with asyncio.timeout(timeout):
-                while len(self._port.outbox):
-                    self._outbox_empty.clear()
-                    self._queue.expedite()
-                    self._release_submits()
-                    await self._outbox_empty.wait()
-        except TimeoutError:
-            return False
-        return True
+        self._queue.expedite()
+        self._release_submits()
+        return await until_empty(self._port.outbox, self._outbox_empty, timeout)
 
     async def close(self) -> None:
         self._stopping = self._closing = True
@@ -183,13 +185,12 @@ class GrpcUnaryLink:
         for timer in (self._poll_timer, self._submit_timer):
             if timer is not None:
                 timer.cancel()
+        self._poll_ended.set()
         await self._connection.close()  # ends what is still under way: stop_taking and flush had their time
-        for task in self._crew:
-            task.cancel()
-        await asyncio.gather(*self._crew, return_exceptions=True)
+        await end(self._crew)
         self._parked_pollers.clear()
         self._parked_submitters.clear()
-        self._queue.put_all_back()
+        self._put_all_back()
 
     # -- what an answer says about the hub -------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class GrpcUnaryLink:
         token = self._options.token
         return (details.replace(token, "***") if token else details)[:_DETAILS_MAX]
 
-    def _failed(self, method: Method, pace: Pace, error: Exception, started_at: float) -> Verdict:
+    def _failed(self, method: Method, pace: Pace, error: BaseException, started_at: float) -> Verdict:
         """Count a failed call, and say what follows from it."""
         now = _now()
         code, details = _status(error)
@@ -231,9 +232,7 @@ class GrpcUnaryLink:
         elif result in (Verdict.ACCEPTED, Verdict.DROP):
             pace.productive()
             self._answered(started_at, now)
-        elif result is Verdict.TOO_LARGE:
-            pace.ended()
-        else:
+        elif result is not Verdict.TOO_LARGE:  # which says nothing about the hub
             pace.failed(started_at, now)
             if result is Verdict.REFUSED:
                 self._gate.refused(now)
@@ -261,26 +260,36 @@ class GrpcUnaryLink:
     def _hand_over(self) -> None:
         if self._arrived:
             tasks, self._arrived = self._arrived, []
-            self._port.on_tasks(tasks)
+            try:
+                self._port.on_tasks(tasks)
+            except Exception as error:  # polls and results go on
+                report(error, "tasks from the hub")
 
     # -- polls -----------------------------------------------------------------------------------------------
 
     def _release_polls(self) -> None:
         """Let parked pollers go, as many as may start now; a timer for the next, if time is all it takes."""
-        while self._parked_pollers and not self._stopping:
-            if self._polls.under_way + len(self._arrived) >= self._port.free_slots():
+        at = math.inf
+        try:
+            while self._parked_pollers and not self._stopping:
+                if self._polls.under_way + len(self._arrived) >= self._port.free_slots():
+                    return
+                now = _now()
+                at = max(self._polls.start_at(now), self._gate.start_at(now))
+                if at > now:
+                    break
+                self._polls.started()
+                self._gate.started(now)
+                self._parked_pollers.pop().set_result(None)
+            else:
                 return
-            now = _now()
-            at = max(self._polls.start_at(now), self._gate.start_at(now))
-            if at > now:
-                self._poll_timer = self._timer(self._poll_timer, at, self._release_polls)
-                return
-            self._polls.started()
-            self._gate.started(now)
-            self._parked_pollers.pop().set_result(None)
+        except Exception as error:
+            report(error, "polls of the hub")
+            at = _now() + _AGAIN_S
+        self._poll_timer = self._timer(self._poll_timer, at, self._release_polls)
 
     async def _poller(self) -> None:
-        while True:
+        while not self._closing:
             turn: asyncio.Future[None] = self._loop.create_future()
             self._parked_pollers.append(turn)
             self._tick_soon()
@@ -288,19 +297,31 @@ class GrpcUnaryLink:
             await self._poll()
 
     async def _poll(self) -> None:
+        """One call. It was counted when its turn came, and stops being counted here, whatever happens."""
         started_at = _now()
-        self.stats.polls += 1
         try:
-            data = await self._connection.get_task(self._request, timeout=self._poll_timeout_s, metadata=self._metadata)
-            task = decode_task(data)
-        except asyncio.CancelledError:
-            self._polls.ended()
-            raise
+            if self._closing:
+                return  # since its turn came
+            self.stats.polls += 1
+            try:
+                data = await self._connection.get_task(
+                    self._request, timeout=self._poll_timeout_s, metadata=self._metadata
+                )
+                task = decode_task(data)
+            except _ORDINARY as error:
+                self._failed(Method.GET_TASK, self._polls, error, started_at)
+            else:
+                self._polled(task, started_at, _now())
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            if not self._closing:  # its channel was closed
+                self._failed(Method.GET_TASK, self._polls, error, started_at)
         except Exception as error:
-            self._failed(Method.GET_TASK, self._polls, error, started_at)
-        else:
-            self._polled(task, started_at, _now())
+            self._polls.failed(started_at, _now())
+            report(error, "a poll of the hub")
         finally:
+            self._polls.ended()
             self._poll_ended.set()
 
     def _polled(self, task: Task | None, started_at: float, now: float) -> None:
@@ -331,22 +352,26 @@ class GrpcUnaryLink:
         While few are under way, the next waits for a turn of the loop: a call goes out at the end of the turn, and to
         make one takes 50 µs. A busy hub is better off with many at once.
         """
-        while self._parked_submitters and not self._closing:
-            now = _now()
-            at = max(self._submits.start_at(now), self._gate.start_at(now))
-            if at <= now:
-                parcel = self._queue.take(now)
-                if parcel is not None:
-                    self._submits.started()
-                    self._gate.started(now)
-                    self._parked_submitters.pop().set_result(self._send(parcel, now))
-                    if self._submits.under_way >= _BUSY_SUBMITS:
-                        continue
-                    self._loop.call_soon(self._release_submits)
-                    return
-                at = self._queue.due_at()
-            self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
-            return
+        try:
+            while self._parked_submitters and not self._closing:
+                now = _now()
+                at = max(self._submits.start_at(now), self._gate.start_at(now))
+                if at <= now:
+                    parcel = self._queue.take(now)
+                    if parcel is not None:
+                        self._submits.started()
+                        self._gate.started(now)
+                        self._parked_submitters.pop().set_result(self._send(parcel, now))
+                        if self._submits.under_way >= _BUSY_SUBMITS:
+                            continue
+                        self._loop.call_soon(self._release_submits)
+                        return
+                    at = self._queue.due_at()
+                self._submit_timer = self._timer(self._submit_timer, at, self._release_submits)
+                return
+        except Exception as error:
+            report(error, "results to the hub")
+            self._submit_timer = self._timer(self._submit_timer, _now() + _AGAIN_S, self._release_submits)
 
     def _send(self, parcel: Parcel, now: float) -> _Sent:
         """Start the call for one result: here, and not in the submitter's turn, which comes later."""
@@ -361,7 +386,7 @@ class GrpcUnaryLink:
         return _Sent(parcel, call, now)
 
     async def _submitter(self) -> None:
-        while True:
+        while not self._closing:
             turn: asyncio.Future[_Sent] = self._loop.create_future()
             self._parked_submitters.append(turn)
             self._release_submits()
@@ -369,27 +394,46 @@ class GrpcUnaryLink:
                 sent = await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():  # given a parcel, and cancelled before it could run
-                    self._port.outbox.put_back(turn.result().parcel.outcome)
+                    self._put_back(turn.result().parcel)
                 raise
-            await self._deliver(*sent)
+            try:
+                await self._deliver(*sent)
+            except Exception as error:  # the result is settled; what came with the answer to it, or after, was not
+                report(error, "the answer to a result")
 
     async def _deliver(self, parcel: Parcel, call: Awaitable[bytes], started_at: float) -> None:
-        """Wait for one call, then settle what becomes of its result."""
-        outcome = parcel.outcome
+        """Wait for one call, then settle what becomes of its result: exactly one thing, whatever raises."""
+        reply = b""
         try:
-            reply = await call
+            try:
+                reply = await call
+            except _ORDINARY as error:
+                result = self._failed(Method.SUBMIT, self._submits, error, started_at)
+                self._settle(parcel, result, error)
+            else:
+                result = Verdict.ACCEPTED
+                self._answered(started_at, _now())
+                self._submits.productive()
+                self._settle(parcel, result)
         except asyncio.CancelledError:
-            self._port.outbox.put_back(outcome)
-            raise
+            self._put_back(parcel)
+            if is_being_cancelled():
+                raise
+            return  # its channel was closed
         except Exception as error:
-            result = self._failed(Method.SUBMIT, self._submits, error, started_at)
-            self._settle(parcel, result, error)
-        else:
-            self._answered(started_at, _now())
-            self._submits.productive()
-            self._settle(parcel, Verdict.ACCEPTED)
-            if self._seen is not None and reply:
-                self._take_piggyback(reply, outcome.task.id, self._seen)
+            # Aside, where it waits as long as one that the hub chokes on: it may be this result that the bug is about.
+            self._queue.defer(parcel, _now())
+            self._submits.failed(started_at, _now())
+            report(error, "a result for the hub")
+            return
+        finally:
+            self._submits.ended()
+        if not len(self._port.outbox):
+            self._outbox_empty.set()
+        if result in _GONE and not self._polls.under_way:
+            self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
+        if self._seen is not None and reply:
+            self._take_piggyback(reply, parcel.outcome.task.id, self._seen)
 
     def _settle(self, parcel: Parcel, result: Verdict, error: Exception | None = None) -> None:
         outbox, outcome = self._port.outbox, parcel.outcome
@@ -401,17 +445,28 @@ class GrpcUnaryLink:
         elif result in (Verdict.RETRY, Verdict.REFUSED):
             self.stats.retried += 1
             outbox.put_back(outcome)
-        else:
-            if result is Verdict.ACCEPTED:
-                self.stats.accepted += 1
-                self.stats.shortened += parcel.form is not Form.FULL
-            else:
-                self._dropped(outcome, error)
+        elif result is Verdict.ACCEPTED:
             outbox.ack(outcome)
-            if not len(outbox):
-                self._outbox_empty.set()
-            if not self._polls.under_way:
-                self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
+            self.stats.accepted += 1
+            self.stats.shortened += parcel.form is not Form.FULL
+        else:
+            self._dropped(outcome, error)
+            outbox.ack(outcome)
+
+    def _put_back(self, parcel: Parcel) -> None:
+        try:
+            self._port.outbox.put_back(parcel.outcome)
+        except Exception as error:
+            self._queue.defer(parcel, _now())
+            report(error, "a result put back")
+
+    def _put_all_back(self) -> None:
+        for _ in range(2):
+            try:
+                self._queue.put_all_back()
+                return
+            except Exception as error:
+                report(error, "results put back")
 
     def _dropped(self, outcome: Outcome, error: Exception | None) -> None:
         self.stats.dropped += 1
@@ -422,7 +477,7 @@ class GrpcUnaryLink:
     def _take_piggyback(self, reply: bytes, submitted_id: str, seen: SeenIds) -> None:
         try:
             task = decode_task(reply)
-        except Exception as error:
+        except DecodeError as error:
             self._log.warning("answer_is_no_task", error=type(error).__name__)
             return
         if task is not None and task.id != submitted_id and task.id not in seen:
@@ -443,12 +498,15 @@ class GrpcUnaryLink:
 _now = time.monotonic  # not loop.time(): uvloop's has whole milliseconds
 
 
-def _status(error: Exception | None) -> tuple[str, str]:
+def _status(error: BaseException | None) -> tuple[str, str]:
     """Status name and details of a failed call."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code().name, error.details() or ""
-    # A reply that is no message, or a bug of ours: neither may end the coroutine that met it.
-    return "INTERNAL", f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        return "UNAVAILABLE", str(error)  # nothing left to make the call with
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED", "its channel was closed"
+    return "INTERNAL", f"{type(error).__name__}: {error}"  # an answer that is no message
 
 
 def _error_backoff() -> Backoff:

@@ -13,19 +13,46 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
 import msgspec
+from google.protobuf.message import DecodeError
 
 from arbd.hub.board import TaskBoard
+from arbd.supervised import report
 
 DEFAULT_MAX_MESSAGE: Final = 4 * 1024 * 1024
 """gRPC's own default limit for a received message, which most hubs have."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+def guarded(
+    handler: Callable[[Request, Context], Awaitable[Reply]],
+) -> Callable[[Request, Context], Awaitable[Reply]]:
+    """A handler of calls whose bugs are seen: gRPC itself would answer UNKNOWN, and go on. A request that is no
+    message is its sender's fault, and told so."""
+
+    async def handle(request: Request, context: Context) -> Reply:
+        try:
+            return await handler(request, context)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not what this method takes")
+            raise
+        except grpc.aio.BaseError:
+            raise  # the end of the call, as we or gRPC decided it
+        except Exception as error:
+            report(error, handler.__qualname__)
+            raise
+
+    return handle
 
 
 class HubOptions(msgspec.Struct, frozen=True, kw_only=True):

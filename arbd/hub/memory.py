@@ -18,12 +18,15 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
+from typing import Final
 
 from arbd.errors import InvariantError
 from arbd.hub.base import HubPort
 from arbd.hub.board import Event, NewTask, Result, TaskBoard
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
+
+_FLUSH_PAUSE_S: Final = 0.005
 
 
 class Handle:
@@ -181,8 +184,15 @@ class MemoryLink:
             self._timer.cancel()
 
     async def flush(self, timeout: float) -> bool:
-        self._report()
-        return len(self._started_port().outbox) == 0
+        outbox = self._started_port().outbox
+        until = time.monotonic() + timeout
+        pause_s = 0.0
+        while True:
+            asyncio.get_running_loop().call_soon(self._report)  # what it raises is told there, and it is tried again
+            await asyncio.sleep(pause_s)
+            if not len(outbox) or time.monotonic() >= until:
+                return len(outbox) == 0
+            pause_s = _FLUSH_PAUSE_S
 
     async def close(self) -> None:
         await self.stop_taking()
@@ -207,10 +217,16 @@ class MemoryLink:
             self._timer = self._loop.call_later(max(0.0, expiry - time.monotonic()), self._take)
 
     def _report(self) -> None:
+        if self._loop is None:
+            return  # closed since it was asked for
         outbox = self._started_port().outbox
         while (outcome := outbox.take()) is not None:
-            self._hub.report(self._provider, outcome)
-            outbox.ack(outcome)
+            try:
+                self._hub.report(self._provider, outcome)
+                outbox.ack(outcome)
+            except Exception:
+                outbox.put_back(outcome)
+                raise
             self.stats.accepted += 1
 
     def _started_port(self) -> HubPort:

@@ -59,8 +59,12 @@ def decode_task(data: bytes) -> Task | None:
 
 def encode_result(outcome: Outcome, options: ResultOptions, form: Form = Form.FULL) -> tuple[bytes, Form]:
     """The first form, from ``form`` on, that fits into ``options.max_message``; the last one if none does."""
+    limit = options.max_message
+    # Before it is encoded: protobuf refuses to make what is larger than 2 GiB, and the rest would be made for nothing.
+    while form is not Form.REPLACED and _size_at_least(outcome, form) > limit:
+        form = Form(form.value + 1)
     data = _encode(outcome, options, form)
-    while len(data) > options.max_message and form is not Form.REPLACED:
+    while len(data) > limit and form is not Form.REPLACED:
         form = Form(form.value + 1)
         data = _encode(outcome, options, form)
     return data, form
@@ -86,6 +90,12 @@ class SeenIds:
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self._ids
+
+
+def _size_at_least(outcome: Outcome, form: Form) -> int:
+    """Bytes of the long fields: replacement characters for what is no UTF-8 never make them shorter."""
+    size = len(outcome.result)
+    return size if form is Form.NO_ECHO else size + len(outcome.task.payload) + len(outcome.task.account)
 
 
 def _encode(outcome: Outcome, options: ResultOptions, form: Form) -> bytes:

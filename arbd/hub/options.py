@@ -8,7 +8,7 @@ from typing import Final
 from arbd.config import Settings
 from arbd.encoding import Encoder
 from arbd.errors import ConfigError
-from arbd.hub.channel import Tls
+from arbd.hub.channel import MAX_MESSAGE, Tls
 from arbd.hub.grpc_unary import LinkOptions
 from arbd.response import result_too_large
 
@@ -51,7 +51,7 @@ def link_options(settings: Settings, encoder: Encoder, tls: Tls) -> LinkOptions:
 
 def max_receive(settings: Settings) -> int:
     """Bytes of the largest message that a hub may send."""
-    return 4 * settings.max_payload + _ENVELOPE_ROOM
+    return min(MAX_MESSAGE, 4 * settings.max_payload + _ENVELOPE_ROOM)
 
 
 def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:

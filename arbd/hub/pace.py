@@ -59,7 +59,8 @@ class Backoff:
 class Pace:
     """The window and the pauses of one method.
 
-    Every call is bracketed by ``started`` and exactly one of ``productive``, ``empty``, ``failed``, ``ended``.
+    Every call is bracketed by ``started`` and ``ended``, whatever happens to it; between them at most one of
+    ``productive``, ``empty`` and ``failed`` says what came of it.
     """
 
     def __init__(self, *, limit: int, window: int, idle: Backoff, error: Backoff) -> None:
@@ -83,12 +84,11 @@ class Pace:
         self.under_way += 1
 
     def ended(self) -> None:
-        """A call ended in a way that says nothing about the hub."""
+        """A call is over."""
         self.under_way -= 1
 
     def productive(self) -> None:
         """A call brought a task, or delivered a result."""
-        self.under_way -= 1
         if self.window < self._limit:
             self.window += 1
         self._pause_until = -math.inf
@@ -97,7 +97,6 @@ class Pace:
 
     def empty(self, started_at: float, now: float) -> None:
         """A call that began at ``started_at`` was answered "nothing"."""
-        self.under_way -= 1
         self._error.reset()
         if now - started_at >= self._idle.max_s:
             self.window = max(1, self.window // 2)
@@ -107,7 +106,6 @@ class Pace:
 
     def failed(self, started_at: float, now: float) -> None:
         """A call that began at ``started_at`` failed."""
-        self.under_way -= 1
         if self._says_something_new(started_at, now):
             self._pause_until = now + self._error.next_s()
 

@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from arbd.errors import HubError
+from arbd.host import process_state
 from arbd.hub.server import HubOptions, serve
 
 _STOP_TIMEOUT_S: Final = 5.0
@@ -65,11 +66,12 @@ class HubProcess:
         self.stop()
 
 
-async def _serve_until_stdin_ends(options: HubOptions) -> None:
+async def _serve_until_stdin_ends(options: HubOptions) -> int:
     should_exit = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), should_exit.set)
-    await serve(options, should_exit=should_exit, on_ready=lambda address: print(address, flush=True))
+    return await serve(options, should_exit=should_exit, on_ready=lambda address: print(address, flush=True))
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve_until_stdin_ends(msgspec.json.decode(sys.argv[1], type=HubOptions)))
+    process_state.establish()
+    sys.exit(uvloop.run(_serve_until_stdin_ends(msgspec.json.decode(sys.argv[1], type=HubOptions))))

@@ -66,7 +66,7 @@ class SendQueue:
         heapq.heapify(self._aside)
 
     def put_all_back(self) -> None:
-        """Return everything that was put aside to the outbox."""
-        for _, _, parcel in self._aside:
-            self._outbox.put_back(parcel.outcome)
-        self._aside.clear()
+        """Return everything that was put aside to the outbox. If that raises, what is not returned is still here."""
+        while self._aside:
+            self._outbox.put_back(self._aside[-1][2].outcome)
+            self._aside.pop()

@@ -15,11 +15,14 @@ from typing import Final
 import grpc
 import grpc.aio
 
-from arbd.errors import HubError
+from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError
+from arbd.hub.channel import MAX_MESSAGE, require_room
+from arbd.hub.ending import wait_ended
 from arbd.hub.hub_state import HubOptions, HubState
 from arbd.hub.service_client import ClientService
 from arbd.hub.service_stream import StreamService
 from arbd.hub.service_unary import UnaryService
+from arbd.supervised import install, supervised
 
 __all__ = ["EmbeddedHub", "HubOptions", "serve"]
 
@@ -48,6 +51,10 @@ class EmbeddedHub:
     async def start(self) -> None:
         """Listen. Raises ``HubError`` if the address cannot be used."""
         options = self.options
+        try:
+            require_room()
+        except OSError as error:
+            raise HubError("UNAVAILABLE", f"the hub cannot be started: {error}") from error
         self._server = server = grpc.aio.server(options=_server_options(options.max_message))
         services = [self.unary.handler(), self._clients.handler()]
         if options.stream:
@@ -66,12 +73,12 @@ class EmbeddedHub:
         self.address = options.address if unix else f"{options.address.rpartition(':')[0]}:{port}"
 
     async def stop(self) -> None:
-        """Answer held polls with "nothing", have streams leave, then close."""
+        """Answer held polls with "nothing", have streams leave, then close. Returns in bounded time."""
         self._state.stop()
         self.unary.stop()
         await self.streams.stop()
         if self._server is not None:
-            await self._server.stop(_SHUTDOWN_GRACE_S)
+            await wait_ended([supervised(_stop(self._server), "the end of a hub")])
 
     async def verdicts(self, batch: str) -> None:
         """Hand out what was put on the board directly, and return when every task of the batch has its verdict."""
@@ -100,22 +107,38 @@ class EmbeddedHub:
         }
 
 
+async def _stop(server: grpc.aio.Server) -> None:
+    await server.stop(_SHUTDOWN_GRACE_S)
+
+
 async def serve(
     options: HubOptions,
     *,
     should_exit: asyncio.Event,
     on_ready: Callable[[str], None] | None = None,
-) -> None:
-    """Run a hub until ``should_exit``. ``on_ready`` is told the address as soon as it listens."""
+) -> int:
+    """Run a hub until ``should_exit``, or until something unexpected happens; the exit code for its process.
+
+    ``on_ready`` is told the address as soon as it listens.
+    """
+    code = EXIT_OK
+
+    def on_failure(_: BaseException) -> None:
+        nonlocal code
+        code = EXIT_UNEXPECTED
+        should_exit.set()
+
+    install(asyncio.get_running_loop(), on_failure)
     async with EmbeddedHub(options) as hub:
         if on_ready is not None:
             on_ready(hub.address)
         await should_exit.wait()
+    return code
 
 
 def _server_options(max_message: int) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", max_message),
+        ("grpc.max_receive_message_length", min(max_message, MAX_MESSAGE)),
         ("grpc.max_send_message_length", -1),
         # A port in use is an error, not something to share with a hub somebody forgot.
         ("grpc.so_reuseport", 0),

@@ -6,14 +6,14 @@ Where the hub was given tokens, each call carries one of them as metadata, ``aut
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
 
 import grpc
 import grpc.aio
 
 from arbd.hub.board import ForgottenError, NewTask, Result, SubmitError
-from arbd.hub.hub_state import Context, HubState
+from arbd.hub.hub_state import Context, HubState, guarded
 from arbd.hub.pb import arbd_client_pb2 as client_pb
 
 _RESULTS_PER_MESSAGE: Final = 256
@@ -30,15 +30,15 @@ class ClientService:
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """To be added to a server."""
         handlers = {
-            "Submit": grpc.unary_unary_rpc_method_handler(self._guarded(self._submit)),
-            "Await": grpc.unary_stream_rpc_method_handler(self._await),
-            "Cancel": grpc.unary_unary_rpc_method_handler(self._guarded(self._cancel)),
-            "History": grpc.unary_unary_rpc_method_handler(self._guarded(self._history)),
-            "Stats": grpc.unary_unary_rpc_method_handler(self._guarded(self._stats)),
+            "Submit": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._submit))),
+            "Await": grpc.unary_stream_rpc_method_handler(guarded(self._await)),
+            "Cancel": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._cancel))),
+            "History": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._history))),
+            "Stats": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._stats))),
         }
         return grpc.method_handlers_generic_handler("arbd.client.v1.Client", handlers)
 
-    def _guarded(self, handle: Callable[[bytes], bytes]) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    def _checked(self, handle: Callable[[bytes], bytes]) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def handler(data: bytes, context: Context) -> bytes:
             await self._state.check_bearer(context)
             try:
@@ -77,7 +77,7 @@ class ClientService:
     def _stats(self, _: bytes) -> bytes:
         return client_pb.StatsReply(counters={**self._state.calls, **self._counters()}).SerializeToString()
 
-    async def _await(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+    async def _await(self, data: bytes, context: Context) -> None:
         await self._state.check_bearer(context)
         request = client_pb.AwaitRequest.FromString(data)
         sent = request.skip
@@ -88,7 +88,7 @@ class ClientService:
                 results = list(self._board.results(request.batch, sent))
                 finished = self._board.is_finished(request.batch)
                 for first in range(0, len(results), _RESULTS_PER_MESSAGE):
-                    yield _encode_results(results[first : first + _RESULTS_PER_MESSAGE])
+                    await context.write(_encode_results(results[first : first + _RESULTS_PER_MESSAGE]))
                 sent += len(results)
                 if finished:
                     return

@@ -16,10 +16,12 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from arbd.hub.hub_state import Context, HubState
+from arbd.hub.channel import MAX_MESSAGE
+from arbd.hub.hub_state import Context, HubState, guarded
 from arbd.hub.stream import frames
 from arbd.hub.stream.desk import Desk, Peer
 from arbd.hub.stream.frames import GoAway, Hello, StreamError
+from arbd.supervised import is_being_cancelled, supervised
 
 _EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # missing in grpc-stubs
 _SERVICE, _METHOD = frames.METHOD.strip("/").split("/")
@@ -43,7 +45,7 @@ class StreamService:
 
     def __init__(self, state: HubState) -> None:
         self._state = state
-        self.desk = Desk(state.board, max_frame=state.options.max_message)
+        self.desk = Desk(state.board, max_frame=min(state.options.max_message, MAX_MESSAGE))
         self._lines: dict[int, _Line] = {}  # by identity of the peer
         state.on_tasks_waiting(self._wake_all)
         state.on_cancel(self._cancel)
@@ -51,7 +53,7 @@ class StreamService:
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """To be added to a server."""
         return grpc.method_handlers_generic_handler(
-            _SERVICE, {_METHOD: grpc.stream_stream_rpc_method_handler(self._connect)}
+            _SERVICE, {_METHOD: grpc.stream_stream_rpc_method_handler(guarded(self._connect))}
         )
 
     @property
@@ -74,17 +76,17 @@ class StreamService:
         self.desk.drop_gone()
         line = _Line(self.desk.open(), context)
         self._lines[id(line.peer)] = line
-        writer = asyncio.get_running_loop().create_task(self._write(line))
+        writer = supervised(self._write(line), "frames to a provider")
         writer.add_done_callback(lambda _: self._end(line.peer))  # without a writer the stream is of no use
         try:
             await self._read(line)
         except StreamError as error:
             await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
         finally:
+            line.ended.set()
             writer.cancel()
             del self._lines[id(line.peer)]
             self.desk.close(line.peer)
-            line.ended.set()
 
     async def _read(self, line: _Line) -> None:
         context, peer, calls = line.context, line.peer, self._state.calls
@@ -120,7 +122,14 @@ class StreamService:
             while (data := next_frame(peer, time.monotonic())) is not None:
                 calls["stream frames out"] += 1
                 self._state.arm_timer()
-                await context.write(data)
+                try:
+                    await context.write(data)
+                except grpc.aio.BaseError:
+                    return  # the stream has ended
+                except asyncio.CancelledError:
+                    if is_being_cancelled():
+                        raise
+                    return  # likewise
 
     def _wake_all(self) -> None:
         for line in self._lines.values():

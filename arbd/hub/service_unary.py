@@ -11,6 +11,7 @@ It is the other side in every benchmark, so messages are handled as bytes and a 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from typing import Any, Final
@@ -19,11 +20,12 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import Receipt
-from arbd.hub.hub_state import Context, HubState
+from arbd.hub.hub_state import Context, HubState, guarded
 from arbd.hub.pb import hub_pb2 as pb
 from arbd.model import Task
 
 LONG_POLL_KEY: Final = "arbd-long-poll-ms"
+_MILLISECONDS: Final = re.compile("[0-9]{1,12}")
 
 _NO_TASK: Final = b""  # an empty Task on the wire
 
@@ -40,8 +42,8 @@ class UnaryService:
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """To be added to a server."""
         handlers = {
-            "GetTask": grpc.unary_unary_rpc_method_handler(self._get_task),
-            "SubmitTaskResult": grpc.unary_unary_rpc_method_handler(self._submit_result),
+            "GetTask": grpc.unary_unary_rpc_method_handler(guarded(self._get_task)),
+            "SubmitTaskResult": grpc.unary_unary_rpc_method_handler(guarded(self._submit_result)),
         }
         return grpc.method_handlers_generic_handler("Hub", handlers)
 
@@ -76,7 +78,7 @@ class UnaryService:
     def _hold_s(self, context: Context) -> float:
         hold_s = self._state.options.hold_s
         for key, value in context.invocation_metadata() or ():
-            if key == LONG_POLL_KEY and str(value).isdigit():
+            if key == LONG_POLL_KEY and _MILLISECONDS.fullmatch(str(value)):
                 hold_s = min(hold_s, int(value) / 1000)
         return hold_s
 

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from arbd.interrupts import uninterruptible
 from arbd.rate_limit.algorithms import SECOND_NS, Limit
 from arbd.rate_limit.spec import LimitSpec, build
 from arbd.rate_limit.usage import Figures, Meter, Thresholds
+
+if TYPE_CHECKING:
+    from threading import Lock
 
 METER_NS = 60 * SECOND_NS
 
@@ -38,17 +41,20 @@ class Gate(Protocol):
 
 
 class Timing(Protocol):
-    """Clocks, locks and sleep of a process; see ``arbd.host.timing``."""
+    """Clocks, locks and sleep of a process; see ``arbd.host.timing``. ``sleep`` is interruptible."""
 
     def clock(self) -> int: ...
     def cpu_clock(self) -> int: ...
     def utc_ns(self) -> int: ...
-    def new_lock(self) -> AbstractContextManager[object]: ...
+    def new_lock(self) -> Lock: ...
     def sleep(self, ns: int) -> None: ...
 
 
 class LocalGate:
-    """A limit of this process alone. Threads may share it. ``on_crossing`` hears of a new threshold level."""
+    """A limit of this process alone. Threads may share it. ``on_crossing`` hears of a new threshold level.
+
+    Its counting is not torn by a task's deadline, which may strike while it sleeps.
+    """
 
     def __init__(self, spec: LimitSpec, timing: Timing, on_crossing: Callable[[LimitSpec, Figures], None]) -> None:
         self._spec = spec
@@ -62,6 +68,7 @@ class LocalGate:
         self._running: dict[int, int] = {}  # calls that are measured: when they began
         self._last_key = 0
 
+    @uninterruptible
     def take(self, until_ns: int = 0) -> int:
         timing = self._timing
         while True:
@@ -79,16 +86,19 @@ class LocalGate:
                 return wait_ns
             timing.sleep(wait_ns)
 
+    @uninterruptible
     def peek(self) -> int:
         with self._lock:
             return self._wait_ns(self._timing.clock())
 
+    @uninterruptible
     def begin(self) -> tuple[int, int]:
         with self._lock:
             self._last_key += 1
             self._running[self._last_key] = self._timing.clock()
             return self._last_key, self._timing.cpu_clock()
 
+    @uninterruptible
     def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
         cpu_ns = self._timing.cpu_clock() - begun[1]
         with self._lock:
@@ -99,6 +109,7 @@ class LocalGate:
             self._limit.charge(now_ns, 1, wall_ns, cpu_ns)
             self._meter.add(now_ns, 0, wall_ns, cpu_ns)
 
+    @uninterruptible
     def figures(self) -> Figures:
         with self._lock:
             return self._figures(self._timing.clock())

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Final
 
+from arbd.interrupts import call, interruptible, uninterruptible
 from arbd.rate_limit import registry
 from arbd.rate_limit.base import RateLimitMonitor
 from arbd.rate_limit.gates import Gate, LocalGate
@@ -110,6 +111,7 @@ class LimitMonitor(RateLimitMonitor):
         wait_ns = self.gate.take(until_ns)
         return self._refusal(wait_ns) if wait_ns else None
 
+    @uninterruptible
     def make_safe_request(self, request_func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``request_func`` if the limit allows it, and count that. At the limit: a dict with ``error``,
         ``retry_after`` and the monitor's figures, or, with ``on_limit="wait"``, the call after the wait.
@@ -121,18 +123,19 @@ class LimitMonitor(RateLimitMonitor):
         while (wait_ns := self.gate.take()) > 0:
             if self.spec.on_limit == "reject":
                 return self._told(wait_ns)
-            self.handle_throttling(_seconds(wait_ns))
+            call(self.handle_throttling, (_seconds(wait_ns),))
         if not self.spec.metered:
-            return request_func(*args, **kwargs)
-        begun = self.gate.begin()
+            return call(request_func, args, kwargs)
+        begun = self.gate.begin()  # nothing strikes between the counting and the `try`, whose end is counted, too
         failed = True
         try:
-            value = request_func(*args, **kwargs)
+            value = call(request_func, args, kwargs)
             failed = False
             return value
         finally:
             self.gate.end(begun, failed=failed)
 
+    @uninterruptible
     async def _request_async(
         self, request_func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -141,11 +144,11 @@ class LimitMonitor(RateLimitMonitor):
         while (wait_ns := self.gate.take()) > 0:
             if self.spec.on_limit == "reject":
                 return self._told(wait_ns)
-            await sleep(_seconds(wait_ns))
+            await _awaited(sleep, (_seconds(wait_ns),), {})
         begun = self.gate.begin()
         failed = True
         try:
-            value = await request_func(*args, **kwargs)
+            value = await _awaited(request_func, args, kwargs)
             failed = False
             return value
         finally:
@@ -167,6 +170,12 @@ class LimitMonitor(RateLimitMonitor):
 
     def _fields(self, figures: Figures) -> dict[str, Any]:
         return {"current_usage": usage_of(figures), "limit_type": self.kind}
+
+
+@interruptible
+async def _awaited(function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``call`` for what is awaited."""
+    return await function(*args, **kwargs)
 
 
 def _warn_late(monitor: LimitMonitor) -> None:

@@ -101,7 +101,7 @@ class _Visit(msgspec.Struct):
     """An object or array under way: what is left of it, and how many problems there were before it."""
 
     steps: Iterator[Problem | Step]
-    whole: Any
+    plan: Plan | None
     value: Any
     path: Path
     found_before: int
@@ -123,13 +123,13 @@ def walk(value: Any, plan: Plan) -> Iterator[Problem]:
                     yield problem
             else:
                 plan, value, path = step
-                stack.append(_Visit(_steps(plan, value, path), getattr(plan, "whole", None), value, path, found))
+                stack.append(_Visit(_steps(plan, value, path), plan, value, path, found))
                 break
         else:
             stack.pop()
             # The rules of a class or a length are asked only about parts that are right in themselves:
             # otherwise they would name the same problems again.
-            if visit.whole is not None and found == visit.found_before:
+            if found == visit.found_before:
                 for problem in _whole(visit):
                     found += 1
                     yield problem
@@ -188,7 +188,10 @@ def _array(plan: Array, value: Any, path: Path) -> Iterator[Problem | Step]:
         part = plan.items[index] if index < len(plan.items) else plan.rest
         if part is None:
             return
-        yield part, item, (*path, index)
+        if plan.hashed and isinstance(part, Anything) and isinstance(item, list | dict):
+            yield invalid_value((*path, index), f"a set cannot hold a {type(item).__name__}")
+        else:
+            yield part, item, (*path, index)
 
 
 def _choice(plan: Choice, value: Any, path: Path) -> Iterator[Problem | Step]:
@@ -218,19 +221,22 @@ def _choice(plan: Choice, value: Any, path: Path) -> Iterator[Problem | Step]:
 
 
 def _leaf(plan: Any, value: Any, path: Path) -> Problem | None:
-    error = _refused(value, plan.hint)
-    if error is None:
+    if _refused(value, plan.hint) is None:
         return None
-    problem = _from_msgspec(error, path)
-    if problem.kind == "type":
-        return wrong_type(path, plan.words, value)
-    return invalid_value(path, f"expected {plan.words}") if plan.choices else problem
+    reason = plan.reasons.get(type(value))
+    return wrong_type(path, plan.words, value) if reason is None else invalid_value(path, reason)
 
 
 def _whole(visit: _Visit) -> Iterator[Problem]:
-    error = _refused(visit.value, visit.whole)
-    if error is not None:
+    whole = getattr(visit.plan, "whole", None)
+    error = None if whole is None else _refused(visit.value, whole)
+    if error is None:
+        return
+    if not (rule := getattr(visit.plan, "rule", "")):
         yield _from_msgspec(error, visit.path)
+    else:
+        count = f", got {len(visit.value)}" if isinstance(visit.plan, Array) and visit.plan.items else ""
+        yield invalid_value(visit.path, f"expected {rule}{count}")
 
 
 def _refused(value: Any, hint: Any) -> Exception | None:

@@ -23,11 +23,15 @@ from arbd.schema import pydantic_bridge
 
 
 class Leaf(msgspec.Struct, frozen=True):
-    """A value checked as a whole by ``msgspec.convert``. ``choices``: the words for a Literal or an enum."""
+    """A value checked as a whole by ``msgspec.convert``.
+
+    ``reasons`` has every type of JSON value it can be, and what is wrong with a value of that type that is refused: in
+    our words, because msgspec's are not the same in all its releases.
+    """
 
     hint: Any
     words: str
-    choices: bool = False
+    reasons: dict[type, str]
 
 
 class Anything(msgspec.Struct, frozen=True):
@@ -73,23 +77,27 @@ class Object(msgspec.Struct, eq=False):
 
 
 class Mapping(msgspec.Struct, eq=False):
-    """``dict[K, V]``. ``key`` is ``None`` where every string is a key; ``whole`` checks the number of keys."""
+    """``dict[K, V]``. ``key`` is ``None`` where every string is a key; ``whole`` checks how many: ``rule``."""
 
     value: Plan
     key: Any = None
     whole: Any = None
+    rule: str = ""
     words: str = "dict"
 
 
 class Array(msgspec.Struct, eq=False):
     """A list, set or tuple. ``items`` has a plan for each position, ``rest`` the plan of all further items.
 
-    ``whole`` checks everything beyond the items: how many, and whether a set can hold them.
+    ``whole`` checks everything beyond the items: how many (in words: ``rule``), and whether a set can hold them.
+    ``hashed``: it is a set, so an item of any kind can be no list or dict.
     """
 
     items: tuple[Plan, ...]
     rest: Plan | None
     whole: Any = None
+    rule: str = ""
+    hashed: bool = False
     words: str = "list"
 
 
@@ -126,6 +134,39 @@ _SCALARS: Final[dict[type[mi.Type], Any]] = {
     mi.DecimalType: decimal.Decimal,
 }
 
+# The types of JSON values that a scalar is decoded from.
+_JSON_TYPES: Final[dict[type[mi.Type], tuple[type, ...]]] = {
+    mi.NoneType: (type(None),),
+    mi.BoolType: (bool,),
+    mi.IntType: (int,),
+    mi.FloatType: (int, float),
+    mi.DecimalType: (int, float, str),
+}  # all others: a string
+
+_MALFORMED: Final[dict[type[mi.Type], str]] = {
+    mi.BytesType: "Invalid base64 encoded string",
+    mi.ByteArrayType: "Invalid base64 encoded string",
+    mi.MemoryViewType: "Invalid base64 encoded string",
+    mi.DateTimeType: "Invalid RFC3339 encoded datetime",
+    mi.TimeType: "Invalid RFC3339 encoded time",
+    mi.DateType: "Invalid RFC3339 encoded date",
+    mi.TimeDeltaType: "Invalid ISO8601 duration",
+    mi.UUIDType: "Invalid UUID",
+    mi.DecimalType: "Invalid decimal string",
+}
+
+# How each rule of a ``msgspec.Meta`` is put after the name of what it limits.
+_RULES: Final = {
+    "ge": ">= {}",
+    "gt": "> {}",
+    "le": "<= {}",
+    "lt": "< {}",
+    "multiple_of": "that's a multiple of {}",
+    "min_length": "of length >= {}",
+    "max_length": "of length <= {}",
+    "pattern": "matching regex {!r}",
+}
+
 _ARRAYS: Final[dict[type[mi.Type], Any]] = {
     mi.ListType: list,
     mi.VarTupleType: tuple,
@@ -156,10 +197,10 @@ class _Planner:
             return self._class(info, at)
         if isinstance(info, mi.DictType):
             key = None if info.key_type in (mi.AnyType(), mi.StrType()) else hint_of(info.key_type)
-            return Mapping(self.plan(info.value_type, f"{at}.*"), key, _constrained(dict, info))
+            return Mapping(self.plan(info.value_type, f"{at}.*"), key, _constrained(dict, info), _rule("dict", info))
         if isinstance(info, mi.TupleType):
             items = tuple(self.plan(item, f"{at}[{i}]") for i, item in enumerate(info.item_types))
-            return Array(items, None, tuple.__class_getitem__((Any,) * len(items)))
+            return Array(items, None, tuple.__class_getitem__((Any,) * len(items)), f"list of length {len(items)}")
         if isinstance(info, mi.CollectionType):
             return self._collection(info, at)
         if isinstance(info, mi.UnionType):
@@ -167,7 +208,7 @@ class _Planner:
         if isinstance(info, mi.CustomType):
             return _custom(info.cls, at)
         if type(info) in _SCALARS or isinstance(info, mi.LiteralType | mi.EnumType):
-            return Leaf(hint_of(info), scalar_words(info), isinstance(info, mi.LiteralType | mi.EnumType))
+            return Leaf(hint_of(info), scalar_words(info), _reasons(info))
         # Ext belongs to MessagePack; Raw, of all containers, decodes only in a Struct.
         raise SchemaError(f"{at}: {type(info).__name__.removesuffix('Type')} cannot be used in a schema; write Any")
 
@@ -205,9 +246,9 @@ class _Planner:
     def _collection(self, info: mi.CollectionType, at: str) -> Array:
         item = self.plan(info.item_type, f"{at}[]")
         kind = _ARRAYS[type(info)]
-        if kind in (set, frozenset) and isinstance(item, Leaf | Anything):
-            return Array((), item, hint_of(info))  # also finds what a set cannot hold
-        return Array((), item, _constrained(kind, info))
+        hashed = kind in (set, frozenset)
+        whole = hint_of(info) if hashed and isinstance(item, Leaf | Anything) else _constrained(kind, info)
+        return Array((), item, whole, _rule("list", info), hashed)
 
     def _union(self, info: mi.UnionType, at: str) -> Plan:
         members = list(_members(info))
@@ -216,6 +257,7 @@ class _Planner:
             return Anything()
         out = Choice(" | ".join(dict.fromkeys(plan.words for plan in plans)), nullable=mi.NoneType() in members)
         scalars: list[Any] = []
+        reasons: dict[type, str] = {}
         for plan, member in zip(plans, members, strict=True):
             if isinstance(plan, Object):
                 out.objects += (plan,)
@@ -227,8 +269,9 @@ class _Planner:
                 out.other = plan
             else:
                 scalars.append(hint_of(member))
+                reasons |= _reasons(member)
         if scalars and out.other is None:
-            out.other = Leaf(Union[tuple(scalars)], out.words)  # noqa: UP007 -- members known at run time
+            out.other = Leaf(Union[tuple(scalars)], out.words, reasons)  # noqa: UP007 -- members known at run time
         return out
 
 
@@ -289,6 +332,31 @@ def _limits(info: mi.Type) -> dict[str, Any]:
 
 def _constrained(hint: Any, info: mi.Type) -> Any:
     return _with_meta(hint, info) if _limits(info) else None
+
+
+def _rule(words: str, info: mi.Type) -> str:
+    """What ``info`` asks for beyond the type: ``int >= 1, <= 5``; no words where it asks for nothing."""
+    limits = _limits(info)
+    if (has_zone := limits.pop("tz", None)) is not None:
+        words += " with a timezone component" if has_zone else " with no timezone component"
+    elif not limits:
+        return ""
+    rules = [_RULES[name].format(limits[name]) for name in _RULES if name in limits]
+    return f"{words} {', '.join(rules)}".rstrip()
+
+
+def _reasons(info: mi.Type) -> dict[type, str]:
+    """The types of JSON values that ``info`` accepts, and what is wrong with one that it refuses all the same."""
+    if isinstance(info, mi.LiteralType):
+        types = tuple(map(type, info.values))
+    elif isinstance(info, mi.EnumType):
+        types = tuple(type(member.value) for member in info.cls)
+    else:
+        types = _JSON_TYPES.get(type(info), (str,))
+    words = scalar_words(info)
+    rule = _rule(words, info)
+    reason = f"expected {rule or words}" if rule or type(info) not in _MALFORMED else _MALFORMED[type(info)]
+    return dict.fromkeys(types, reason)
 
 
 def scalar_words(info: mi.Type) -> str:

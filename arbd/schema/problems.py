@@ -7,6 +7,9 @@ Texts name where and what, never the value itself: an account holds secrets, and
     Invalid value at items[2].quantity: expected int >= 1
     Unknown key: items[2].colour                     only where the author's class forbids unknown keys
     Not JSON: invalid character (byte 7)             nothing else is listed then: there is no data to look at
+
+The words are ours, with three exceptions, whose words may change with a release of their authors' packages: why bytes
+are not JSON (between "Not JSON:" and the place), what the rules of a class say, and what pydantic says of a value.
 """
 
 from __future__ import annotations

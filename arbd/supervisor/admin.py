@@ -28,6 +28,7 @@ from arbd.errors import ConfigError
 from arbd.host import control_socket, runtime_dir
 from arbd.host.control_socket import ControlSocket, Peer
 from arbd.logs import get_logger
+from arbd.supervised import supervised
 
 MAX_CLIENTS: Final = 32
 REQUEST_TIMEOUT_S: Final = 10.0  # until a whole request is there, and until a reply is taken
@@ -116,7 +117,7 @@ class Admin:
         self._loop = asyncio.get_running_loop()
         self._log = get_logger("arbd.admin")
         self._clients: set[asyncio.Task[None]] = set()
-        self._accepting = self._loop.create_task(self._accept())
+        self._accepting = supervised(self._accept(), "control socket")
 
     async def close(self) -> None:
         """Hang up on everybody. The socket itself is closed by its owner."""
@@ -133,7 +134,7 @@ class Admin:
                 self._log.warning("control_accept_failed", reason=_reason(error))
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
                 continue
-            client = self._loop.create_task(self._serve(connection))
+            client = supervised(self._serve(connection), "control client")
             self._clients.add(client)
             client.add_done_callback(functools.partial(self._hang_up, connection))
 

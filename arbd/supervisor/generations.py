@@ -1,8 +1,14 @@
-"""One generation of the author's code after the other: adopt it, reload, replace a zygote that died.
+"""One generation of the author's code after the other: adopt it, reload, replace a zygote that died or hangs.
 
     adopt ─> workers of the new zygote start in every slot, beside the old ones
           ─> the first of them is ready: its actions are in force, the old workers leave when they have finished
           ─> none of them can boot: back to the old zygote; if there is none, the daemon gives up
+
+    reload asked for, once or often ─┐
+    the zygote died, or is silent ───┴─> load ─> adopt
+                                           ├─ asked for meanwhile: once more
+                                           └─ failed: what was running goes on. Nothing runs any more: again after a
+                                              pause, a few times; then the daemon gives up
 
 It hears what zygotes and pool report, and passes on what concerns tasks.
 """
@@ -10,15 +16,18 @@ It hears what zygotes and pool report, and passes on what concerns tasks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Final
 
 from arbd.config import Settings
 from arbd.core.dispatch import Dispatcher
-from arbd.errors import ConfigError, ZygoteError
+from arbd.core.restarts import Restarts
+from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.hub.base import HubLink
 from arbd.launch import RunRequest
 from arbd.logs import get_logger
+from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.loading import Loaded
@@ -26,9 +35,14 @@ from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool, Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
+_MAX_FAILED_LOADS: Final = 7  # in a row, of code that ran before: 6 s, in which a deployment may be half done
+_LOAD_TIMEOUT_S: Final = 60.0  # or several times what the first load took, if that is longer
+_LOAD_MANY_TIMES: Final = 5
+_ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first) gives way to one asked for later
+
 
 class Generations:
-    """Zygotes and their workers. ``give_up`` stops the daemon: ``event`` and ``hint`` for the log.
+    """Zygotes and their workers. ``give_up`` stops the daemon: exit code, ``event`` and ``hint`` for the log.
 
     ``on_serving`` is called whenever every slot has a worker that serves, ``on_settled`` when tasks may have ended.
     """
@@ -45,7 +59,7 @@ class Generations:
         link: HubLink,
         on_serving: Callable[[], None],
         on_settled: Callable[[], None],
-        give_up: Callable[[str, str], None],
+        give_up: Callable[[int, str, str], None],
     ) -> None:
         self._request = request
         self._settings = settings
@@ -58,53 +72,116 @@ class Generations:
         self._on_settled = on_settled
         self._give_up = give_up
         self._log = get_logger("arbd.generations")
+        self._loop = asyncio.get_running_loop()
         self._zygotes: list[ZygoteLink] = []
-        self._leaving: list[ZygoteLink] = []  # told to end, and not yet gone
         self._in_force: ZygoteLink | None = None  # the zygote whose actions can be run
-        self._reloading = asyncio.Lock()
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._loads = Restarts(_MAX_FAILED_LOADS)
+        self._first_load_s = 0.0
+        self._loader: asyncio.Task[None] | None = None
+        self._load_started_at = 0.0  # seconds of the monotonic clock
+        self._is_asked = False  # for another load than the one under way
+        self._is_pausing = False
+        self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
         pool.start(self)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the code is being loaded again, or is about to be."""
+        return self._loader is not None
+
     def adopt(self, loaded: Loaded) -> None:
-        """From now on workers come from this generation."""
-        self._zygotes.append(loaded.zygote)
+        """From now on workers come from this generation. Raises ``ConfigError`` or ``OSError``; then nothing has
+        changed, and it is the caller's."""
+        self._first_load_s = self._first_load_s or loaded.took_s
         loaded.zygote.configure(loading.configure_message(self._settings), self)
         self._pool.move_to(loaded.zygote)
+        self._zygotes.append(loaded.zygote)
 
     def reload(self) -> None:
-        """Load the author's code again. If it fails to load, what was running goes on."""
-        if not self._closing:
-            self._run_job(self._reload())
+        """Load the author's code again. If it fails to load, what was running goes on.
 
-    async def _reload(self) -> None:
-        async with self._reloading:
-            try:
+        While a load is under way others wait for it, as one; but one that takes far too long gives way.
+        """
+        if self._closing:
+            return
+        if self._loader is None:
+            self._loader = supervised(self._load(), "reload")
+            return
+        loading_s = time.monotonic() - self._load_started_at
+        if self._is_pausing or loading_s > max(_ABANDON_S, _LOAD_MANY_TIMES * self._first_load_s):
+            self._log.warning("load_abandoned", seconds=round(loading_s, 1), hint="another one was asked for")
+            self._loader.cancel()
+            self._loader = supervised(self._load(), "reload")
+        elif not self._is_asked:
+            self._log.info("reload_waits", reason="the code is being loaded; it is loaded once more after that")
+            self._is_asked = True
+
+    async def _load(self) -> None:
+        while True:
+            self._is_asked = False
+            self._load_started_at = time.monotonic()
+            failure = await self._load_once()
+            if failure is not None and not self._is_asked:
+                if self._pool.zygote.answers:
+                    break
+                if not await self._pause_after(failure):
+                    return
+            elif not self._is_asked:
+                break
+        self._loader = None
+
+    async def _load_once(self) -> Exception | None:
+        """Load and adopt; what went wrong, if anything."""
+        loaded: Loaded | None = None
+        try:
+            async with asyncio.timeout(max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)):
                 loaded = await loading.load(self._request)
-            except (ConfigError, ZygoteError) as exc:
-                self._log.error("reload_failed", reason=str(exc), hint="the code that was running goes on")
-                if self._pool.zygote not in self._zygotes:
-                    self._give_up("no_zygote", "the process with the author's code died, and does not load again")
-                return
             self.adopt(loaded)
-            self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
+        except (ConfigError, ZygoteError, OSError) as error:  # TimeoutError is one
+            if loaded is not None:
+                self._let_go(loaded.zygote)
+            reason = "the import takes too long" if isinstance(error, TimeoutError) else str(error)
+            goes_on = self._pool.zygote.answers
+            hint = "the code that was running goes on" if goes_on else "it is tried again"
+            self._log.error("reload_failed", reason=reason, hint=hint)
+            return error
+        self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
+        return None
+
+    async def _pause_after(self, failure: Exception | None) -> bool:
+        """There is no zygote to start workers from: wait before the next try; ``False``: it was the last."""
+        by_machine = isinstance(failure, OSError) and not isinstance(failure, TimeoutError)
+        pause = self._loads.failed(by_machine=by_machine, others_serve=self._pool.serves())
+        if pause is None:
+            hint = "the process with the author's code ended, and no other one can be had"
+            self._give_up(EXIT_UNEXPECTED if by_machine else EXIT_ZYGOTE, "no_zygote", hint)
+            return False
+        self._is_pausing = True
+        try:
+            await asyncio.sleep(pause)
+        finally:
+            self._is_pausing = False
+        return True
 
     async def close(self) -> None:
         """End every zygote, and with them every worker."""
         self._closing = True
         self._pool.stop_replacing()
-        for job in self._jobs:
-            job.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        if self._loader is not None:
+            self._loader.cancel()
+            await asyncio.gather(self._loader, return_exceptions=True)
         for zygote in self._zygotes:
-            zygote.close()
-        for zygote in (*self._leaving, *self._zygotes):
-            await zygote.wait_gone()
+            self._let_go(zygote)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
 
-    def _run_job(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        job = asyncio.ensure_future(coroutine)
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
+    def _let_go(self, zygote: ZygoteLink) -> None:
+        zygote.close()
+        if zygote.silent:
+            zygote.kill()  # it would not hear of it
+        leaving = supervised(zygote.wait_gone(), "zygote's end")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     # -- what zygotes report -----------------------------------------------------------------------------
 
@@ -112,37 +189,60 @@ class Generations:
         self._pool.on_spawned(worker_id, pid, pidfd)
         self._note_serving()
 
-    def on_exited(self, worker_id: int, status: int) -> None:
-        self._pool.on_exited(worker_id, status)
-        self._close_left_zygotes()
+    def on_exited(self, worker_id: int, status: int, reason: str) -> None:
+        self._pool.on_exited(worker_id, status, reason)
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
         """It died, and its workers with it; another one takes its place."""
         self._log.error("zygote_lost")
-        self._zygotes.remove(zygote)
-        self._pool.on_zygote_lost(zygote)
+        if zygote in self._zygotes:
+            self._zygotes.remove(zygote)
+        try:
+            self._pool.on_zygote_lost(zygote)
+        finally:
+            if zygote is self._pool.zygote:
+                self._replace(zygote)
+
+    def on_zygote_silent(self, zygote: ZygoteLink) -> None:
+        """It is stopped, or hangs: its workers serve on, and those of another one take their places."""
+        if zygote.silent:
+            return
+        zygote.silent = True
+        self._log.error("zygote_silent", hint="the process that starts workers is stopped, or hangs; it is replaced")
         if zygote is self._pool.zygote:
+            self._replace(zygote)
+
+    def _replace(self, zygote: ZygoteLink) -> None:
+        if self._closing:
+            return
+        before = self._in_force
+        if before is not None and before is not zygote and before in self._zygotes and before.answers:
+            self._go_back(before, "its process died, or hangs")
+        elif zygote is before or self._loader is not None:
             self.reload()
+        else:  # none of its workers was ever ready: by loading it again at once this would go on for ever
+            self._loader = supervised(self._load_after_pause(), "reload")
+
+    async def _load_after_pause(self) -> None:
+        self._load_started_at = time.monotonic()
+        if await self._pause_after(None):
+            await self._load()
 
     def _close_left_zygotes(self) -> None:
         """A generation that has no worker any more, and will have none, can go."""
-        in_use = {worker.zygote for worker in self._pool.workers.values()}
-        for zygote in [z for z in self._zygotes if z not in in_use and z is not self._pool.zygote]:
+        in_use = {worker.zygote for worker in self._pool.workers.values()} | {self._pool.zygote, self._in_force}
+        for zygote in [z for z in self._zygotes if z not in in_use]:
             self._zygotes.remove(zygote)
-            zygote.close()
-            self._leaving.append(zygote)
-            self._run_job(self._see_off(zygote))
-
-    async def _see_off(self, zygote: ZygoteLink) -> None:
-        await zygote.wait_gone()
-        self._leaving.remove(zygote)
+            self._let_go(zygote)
 
     # -- what the pool reports ---------------------------------------------------------------------------
 
     def on_worker_ready(self, worker: Worker) -> None:
         if worker.zygote is not self._in_force and worker.zygote is self._pool.zygote:
             self._in_force = worker.zygote
+            self._loads.succeeded()
             self._intake.set_actions(worker.zygote.description)
+            self._loop.call_soon(self._close_left_zygotes)
         self._dispatcher.add_worker(worker.id)
         self._intake.pump()
         self._link.slots_changed()
@@ -155,16 +255,27 @@ class Generations:
     def on_worker_retiring(self, worker: Worker) -> None:
         self._dispatcher.close_worker(worker.id)
 
-    def on_worker_gone(self, worker: Worker, status: int) -> None:
+    def on_worker_gone(self, worker: Worker, status: int | None) -> None:
+        self._loop.call_soon(self._close_left_zygotes)  # when the pool has it no more
         self._losses.on_gone(worker, status)
         self._intake.pump()
         self._on_settled()
 
-    def on_cannot_boot(self) -> None:
+    def on_cannot_boot(self, by_machine: bool) -> None:
         before = self._in_force
         if before is None or before is self._pool.zygote or before not in self._zygotes:
-            self._give_up("workers_cannot_boot", "see the errors above; trying again cannot help")
+            if by_machine:
+                hint = "the machine has no process, descriptor or memory for a worker; see the errors above"
+                self._give_up(EXIT_UNEXPECTED, "workers_cannot_start", hint)
+            else:
+                hint = "see the errors above; trying again cannot help"
+                self._give_up(EXIT_ZYGOTE, "workers_cannot_boot", hint)
             return
-        self._log.error("reload_failed", reason="its workers cannot boot", hint="the code that was running goes on")
+        self._go_back(before, "its workers cannot boot")
+        if not before.answers and self._loader is None:  # it serves with the workers it has, and can start no other
+            self._loader = supervised(self._load_after_pause(), "reload")
+
+    def _go_back(self, before: ZygoteLink, reason: str) -> None:
+        self._log.error("reload_failed", reason=reason, hint="the code that was running goes on")
         self._pool.move_back(before)
         self._close_left_zygotes()

@@ -58,7 +58,7 @@ class Limits:
         self._directory = directory
         self._log = get_logger("arbd.limits")
         self._loop = asyncio.get_running_loop()
-        self.bell = doorbell.create()
+        self.bell = doorbell.create(blocking=False)
         self._accounts: dict[str, Account] = {}  # the newest of each name
         self._parts: dict[int, Part] = {}  # of workers
         # What `_all` and `held` found last; ``None``: it may be something else now. There may be thousands of accounts.

@@ -6,6 +6,7 @@ operator's layers ──secrets scrubbed──> zygote ──description──> 
 from __future__ import annotations
 
 import os
+import time
 from typing import NamedTuple
 
 from arbd.config import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
@@ -20,31 +21,35 @@ from arbd.supervisor.zygote_link import ZygoteLink
 
 
 class Loaded(NamedTuple):
-    """One loaded provider: its zygote, and the settings it runs with."""
+    """One loaded provider: its zygote, the settings it runs with, and how many seconds it took."""
 
     zygote: ZygoteLink
     resolved: Resolved
+    took_s: float
 
 
 async def load(request: RunRequest) -> Loaded:
-    """Load the target of a request. Raises ``ConfigError`` with all that is wrong, or ``ZygoteError``."""
+    """Load the target of a request. Raises ``ConfigError`` with all that is wrong, ``ZygoteError``, or ``OSError`` if
+    there is no process to be had."""
+    started_at = time.monotonic()
     layers = [*read_layers(request.config_file, os.environ), from_flags(request.flags)]
     secrets = secrets_in(layers)
     early, problems = _operators_view(layers)
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
-        boot = Boot(target, request.argv, request.script, log)
+        boot = Boot(target, request.argv, request.script, log, request.open_files)
         zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
         constructor = from_constructor(own_settings(zygote.description.given, secrets))
         resolved = read_token(resolve([*layers[:-1], constructor, layers[-1]], required=["name"]))
-    except ConfigError:
+    except BaseException:
         zygote.close()
+        zygote.kill()  # it has no workers yet
         raise
-    return Loaded(zygote, resolved)
+    return Loaded(zygote, resolved, time.monotonic() - started_at)
 
 
 def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:

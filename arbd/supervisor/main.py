@@ -4,6 +4,10 @@
         ─> drain: take no more, let running tasks finish, kill the rest ─> send every result ─> stop, right to left
 
 Signals only set what to do next; the same methods serve whoever else asks.
+
+Something that nobody expected ends the daemon, by the same way but sooner: it takes no more, running tasks have
+``HURRIED_DRAIN_S``, results are sent, and the exit code is 71, so that whoever started it starts one that is whole. A
+thread sees to it that this has an end.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ import asyncio
 import gc
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import uvloop
 
-from arbd import logs
+from arbd import logs, supervised
 from arbd.config import Settings
 from arbd.core import control_protocol as protocol
 from arbd.core.control_protocol import GetLimits, GetStatus
@@ -27,8 +34,8 @@ from arbd.core.dispatch import Dispatcher
 from arbd.core.outbox import MemoryOutbox
 from arbd.core.placement import place, usable_cpus
 from arbd.encoding import Encoder
-from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_ZYGOTE
-from arbd.host import cpus, doorbell, runtime_dir
+from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
+from arbd.host import cpus, doorbell, open_files, runtime_dir
 from arbd.host.platform import require_supported
 from arbd.hub.base import HubLink
 from arbd.launch import RunRequest
@@ -50,6 +57,15 @@ from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
 
 LinkMaker = Callable[[Settings, Encoder], HubLink]
+
+HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
+_HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
+_CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
+# Descriptors: a worker has 5 (memory, two doorbells, a socket, its process), twice that during a reload, and two more
+# while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log have 30.
+_FILES_OF_DAEMON: Final = 48
+_FILES_OF_WORKER: Final = 12
+_FILES_OF_LINK: Final = 12
 
 
 class _Parts(NamedTuple):
@@ -92,8 +108,10 @@ class Daemon:
         self._on_serving = on_serving
         self._log = get_logger("arbd.supervisor")
         self._stop_requested = asyncio.Event()
+        self._was_asked_to_stop = False  # by somebody outside
         self._stop_at_once = asyncio.Event()
-        self._gave_up = False
+        self._exit_code = EXIT_OK
+        self._reload_is_due = False
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
         self._drain: Drain | None = None
@@ -104,33 +122,85 @@ class Daemon:
 
     def request_stop(self) -> None:
         """Drain, then stop. Asked a second time: stop at once."""
-        if self._stop_requested.is_set():
+        if self._was_asked_to_stop:
             self._stop_at_once.set()
+        self._was_asked_to_stop = True
         self._stop_requested.set()
 
     def request_reload(self) -> None:
         """Load the author's code again, beside the old; move over if that works."""
-        if self._generations is not None and not self._stop_requested.is_set():
+        if self._stop_requested.is_set():
+            return
+        if self._generations is not None:
             self._generations.reload()
+        else:
+            self._reload_is_due = True  # once it serves: what is being loaded may be the code of before
 
     # -- the course of events ----------------------------------------------------------------------------
 
     async def run(self) -> int:
-        """Start, serve, drain, stop; the exit code."""
+        """Start, serve, drain, stop; the exit code. Raises ``ConfigError`` or ``ZygoteError`` if it cannot start."""
         require_supported()
         self._handle_signals()
+        supervised.install(asyncio.get_running_loop(), self._on_unexpected)
+        if self._owns_process:
+            self._request = msgspec.structs.replace(self._request, open_files=open_files.raise_limit())
+        try:
+            await self._run()
+        except (ConfigError, ZygoteError):
+            raise
+        except OSError as error:
+            # Before it serves the reason says enough; afterwards each such call has its outcome, and this is a new one.
+            trace = error if self._drain is not None else None
+            hint = "see the limits of this process"
+            self._end(EXIT_UNEXPECTED, "machine_failed", reason=str(error), hint=hint, exc_info=trace)
+        except Exception as error:
+            self._end(EXIT_UNEXPECTED, "unexpected_failure", exc_info=error)
+        return self._exit_code
+
+    async def _run(self) -> None:
         async with AsyncExitStack() as started:
             loaded = await self._unless_stopped(loading.load(self._request))
             if loaded is None:
-                return EXIT_OK
+                return
             started.push_async_callback(loaded.zygote.wait_gone)
             started.callback(loaded.zygote.close)
             drain = await self._start(loaded, started)
             await self._stop_requested.wait()
+            if self._exit_code != EXIT_OK:  # since before there was a drain that could be told
+                drain.hurry(HURRIED_DRAIN_S)
             sent_all = await drain.run(self.settings.drain_timeout)
-        if self._gave_up:
-            return EXIT_ZYGOTE
-        return EXIT_OK if sent_all else EXIT_FAILURE
+            if not sent_all and self._exit_code == EXIT_OK:
+                self._exit_code = EXIT_FAILURE
+            self._end_at_last(_CLOSE_TIMEOUT_S)
+
+    # -- what ends it, other than a signal -----------------------------------------------------------------
+
+    def _on_unexpected(self, error: BaseException) -> None:
+        """It has been logged. The first one is enough."""
+        if self._exit_code != EXIT_UNEXPECTED:
+            self._end(EXIT_UNEXPECTED, "ending", reason="something unexpected happened", error=type(error).__name__)
+
+    def _give_up(self, exit_code: int, event: str, hint: str) -> None:
+        """Nothing can be run any more: stop, and say so by the exit code."""
+        self._end(exit_code, event, hint=hint)
+
+    def _end(self, exit_code: int, event: str, **words: Any) -> None:
+        """Stop soon: running tasks have a few seconds, results are sent. The first reason is the one that counts."""
+        if self._exit_code != EXIT_OK:
+            self._log.error(event, **words)
+            return
+        self._log.critical(event, exit_code=exit_code, **words)
+        self._exit_code = exit_code
+        self._stop_requested.set()
+        if self._drain is not None:
+            self._drain.hurry(HURRIED_DRAIN_S)
+        self._end_at_last(_HURRIED_END_S)
+
+    def _end_at_last(self, timeout_s: float) -> None:
+        """End this process after that time, whatever waits for ever: a thread needs no event loop."""
+        if self._owns_process:
+            threading.Thread(target=_end_process, args=(timeout_s, self._exit_code), daemon=True).start()
 
     def _handle_signals(self) -> None:
         if not self._owns_process:
@@ -164,16 +234,18 @@ class Daemon:
         encoder = _encoder(settings)
         link = self._make_link(settings, encoder)
         pinned = self._place(settings)
+        if self._owns_process:
+            _require_files(settings, len(pinned))
         parts = self._assemble(settings, pinned, link, encoder, started)
-        self._generations = parts.generations
+        self._generations, self._drain = parts.generations, parts.drain
         started.push_async_callback(parts.generations.close)
         parts.generations.adopt(loaded)
-        await link.start(parts.intake)
-        started.push_async_callback(link.close)
         await started.enter_async_context(admin.serving(control, _handlers(parts.reporter)))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
-            self._source_watch = asyncio.ensure_future(self._watch_sources())
+            self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
+        await link.start(parts.intake)  # last: once there may be tasks, it is the drain that ends all this
+        started.push_async_callback(link.close)
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up
@@ -186,13 +258,15 @@ class Daemon:
             actions=len(description.actions),
             control=str(control.path) if control else None,
         )
+        if self._reload_is_due:
+            self.request_reload()
         return parts.drain
 
     def _assemble(
         self, settings: Settings, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> _Parts:
         """Make the parts of the straight path, and tell each whom it serves."""
-        bell = doorbell.create()
+        bell = doorbell.create(blocking=False)
         started.callback(os.close, bell)
         outbox = MemoryOutbox()
         dispatcher = Dispatcher(settings.prefetch)
@@ -218,7 +292,6 @@ class Daemon:
             pool=pool,
             results=results,
             verdicts=verdicts,
-            outbox=outbox,
             at_once=self._stop_at_once,
         )
         watch.start(results.collect, losses.on_timeout)
@@ -268,26 +341,39 @@ class Daemon:
             return [None] * workers
         placement = place(workers, allowed, cpus.cores(allowed))
         if self._owns_process:
-            cpus.pin(placement.supervisor)
+            try:
+                cpus.pin(placement.supervisor)
+            except OSError as error:  # a sandbox may forbid it (systemd: SystemCallFilter=~@resources)
+                hint = "workers are not pinned either; allow sched_setaffinity, or set pin = false"
+                self._log.warning("not_pinned", reason=str(error), hint=hint)
+                return [None] * workers
         return list(placement.workers)
-
-    def _give_up(self, event: str, hint: str) -> None:
-        """Nothing can be run any more: stop, and say so by the exit code."""
-        self._log.error(event, hint=hint)
-        self._gave_up = True
-        self._stop_requested.set()
-        self._stop_at_once.set()
 
     async def _watch_sources(self) -> None:
         from arbd.supervisor.sources import changes
 
-        async for changed in changes(lambda: self.pool.zygote.description.sources):
-            self._log.info("source_changed", files=changed)
-            self.request_reload()
+        try:
+            async for changed in changes(lambda: self.pool.zygote.description.sources):
+                self._log.info("source_changed", files=changed)
+                self.request_reload()
+        except (OSError, RuntimeError) as error:  # what watchfiles raises when the kernel watches no more files
+            self._log.warning("sources_not_watched", reason=str(error), hint="reload with SIGHUP")
 
     def _cancel_source_watch(self) -> None:
         if self._source_watch is not None:
             self._source_watch.cancel()
+
+
+def _end_process(timeout_s: float, exit_code: int) -> None:
+    time.sleep(timeout_s)
+    get_logger("arbd.supervisor").critical("ended_at_last", exit_code=exit_code or EXIT_UNEXPECTED, seconds=timeout_s)
+    os._exit(exit_code or EXIT_UNEXPECTED)
+
+
+def _require_files(settings: Settings, workers: int) -> None:
+    links = settings.hub_links if isinstance(settings.hub_links, int) else 0
+    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
+    open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 
 
 def _handlers(reporter: Reporter) -> admin.Handlers:

@@ -3,11 +3,17 @@
 Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``. The pool keeps as many workers as there are
 slots; a slot is a place (a CPU), a worker id is one process, never used twice.
 
-    spawn ─> STARTING ──READY record──> SERVING ──exit──> replaced at once
-                 └──exit before ready──> replaced after a pause; too often: the daemon stops
+    wanted ─> spawn ─> STARTING ──READY record──> SERVING ──exit──> replaced at once
+                 │         └──exit before ready──> replaced after a pause; too often: the daemon stops
+                 └──no descriptor, memory or process to be had──> the same
+
+Not all at once: so many messages to the zygote, with so many descriptors in them, are more than a socket holds.
 
 A reload starts the new generation's workers beside the old ones, which leave once the first new one is ready: from that
 moment the new actions are in force, and no worker that does not have them gets a task.
+
+The zygote reports who ended. The pool sees it, too, by the worker's pidfd: a zygote that does not say so for
+``SILENCE_S``, or does not answer a request for that long, is stopped or hangs.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Final, Protocol
 
 from arbd.core import frame, layout
@@ -25,7 +32,9 @@ from arbd.core.cell import SupervisorCell
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State, step
 from arbd.core.restarts import Restarts
+from arbd.core.ring import RingCorruptError
 from arbd.core.trace import trace_id
+from arbd.errors import ConfigError
 from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.host.fence import make_fence
 from arbd.logs import get_logger
@@ -33,6 +42,8 @@ from arbd.supervisor.limits import Limits
 from arbd.supervisor.zygote_link import ZygoteLink
 
 BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
+SILENCE_S: Final = 5.0  # a fork takes milliseconds, a second where the zygote holds very much memory
+_MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
 _GONE_TIMEOUT_S: Final = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
 
 
@@ -47,23 +58,30 @@ class Worker:
         self.state = State.STARTING
         self.booted = False
         self.boot_timer: asyncio.TimerHandle | None = None
+        self.end_timer: asyncio.TimerHandle | None = None
         self.damaged = False  # one of its rings cannot be used
+        self.unread: list[bytes] = []  # records that were taken from its result ring, and not yet looked at
         self.pid = 0
         self.spawned_at_ns = time.monotonic_ns()
-        self._pidfd = -1
-        self._cell_fd = memory.create(
-            "arbd-cell",
-            layout.cell_bytes(ring_bytes) + layout.ledger_bytes(len(description.limits), len(description.actions)),
-        )
-        self._mapping = memory.attach(self._cell_fd)
-        words = memory.words_of(self._mapping)
-        self.cell = SupervisorCell(self._mapping, words, ring_bytes)
-        self.seats = words[layout.seat_at(ring_bytes, 0) :]
+        self.pidfd = -1
         self._inline_limit = layout.largest_record(ring_bytes)
-        self.bell = doorbell.create()
-        self.answers_bell = doorbell.create()
-        self._side, self._side_theirs = channel.pair()
-        self._side.setblocking(False)
+        with ExitStack() as undo:
+            self._cell_fd = memory.create(
+                "arbd-cell",
+                layout.cell_bytes(ring_bytes) + layout.ledger_bytes(len(description.limits), len(description.actions)),
+            )
+            undo.callback(os.close, self._cell_fd)
+            self._mapping = memory.attach(self._cell_fd)
+            words = memory.words_of(self._mapping)
+            self.cell = SupervisorCell(self._mapping, words, ring_bytes)
+            self.seats = words[layout.seat_at(ring_bytes, 0) :]
+            self.bell = doorbell.create()
+            undo.callback(os.close, self.bell)
+            self.answers_bell = doorbell.create()
+            undo.callback(os.close, self.answers_bell)
+            self._side, self._side_theirs = channel.pair()
+            self._side.setblocking(False)
+            undo.pop_all()
 
     def handles(self, board_fd: int, results_bell: int, limits_bell: int) -> tuple[int, ...]:
         """The descriptors of ``Spawn``, in order."""
@@ -78,13 +96,20 @@ class Worker:
 
     def attach_process(self, pid: int, pidfd: int) -> None:
         """The process exists."""
-        self.pid, self._pidfd = pid, pidfd
+        self.pid, self.pidfd = pid, pidfd
 
     def stop_boot_timer(self) -> None:
         """It is ready, or being killed."""
         if self.boot_timer is not None:
             self.boot_timer.cancel()
             self.boot_timer = None
+
+    def stop_timers(self) -> None:
+        """It is gone."""
+        self.stop_boot_timer()
+        if self.end_timer is not None:
+            self.end_timer.cancel()
+            self.end_timer = None
 
     def step(self, event: Event) -> None:
         """Move on in life; see ``arbd.core.lifecycle``."""
@@ -106,33 +131,44 @@ class Worker:
         if not self.cell.tasks.has_room(len(record)):
             return False
         # If the worker is dead, its exit gives this task to another.
-        return parcels.send(self._side, body) and self.cell.tasks.push(record)
+        if not parcels.send(self._side, body):
+            return False
+        try:
+            return self.cell.tasks.push(record)
+        except Exception as exc:  # a body without its record would be taken for that of the next: a false answer
+            raise RingCorruptError(f"a record did not follow its body: {type(exc).__name__}: {exc}") from exc
 
     def take_parcel(self, limit: int) -> bytes:
-        """The body of a result that came by reference. Raises ``OSError`` or ``ValueError`` if it did not come."""
+        """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``
+        or ``ValueError`` if it did not come."""
         return parcels.take(self._side, limit)
 
     def signal_cancel(self) -> None:
         """Have it look whether the task it runs was cancelled."""
-        if self._pidfd >= 0:
-            procs.signal_cancel(self._pidfd)
+        if self.pidfd >= 0:
+            procs.signal_cancel(self.pidfd)
 
     def kill(self) -> None:
         """SIGKILL; the exit is reported by the zygote."""
-        if self._pidfd >= 0:
-            procs.kill(self._pidfd)
+        if self.pidfd >= 0:
+            procs.kill(self.pidfd)
+
+    def wait_gone(self, timeout_s: float = _GONE_TIMEOUT_S) -> None:
+        """After ``kill``: return when it runs no more, and can publish nothing."""
+        if self.pidfd >= 0:
+            procs.wait_gone(self.pidfd, timeout_s)
 
     def kill_for_the_zygote(self) -> None:
-        """The same, with what it started, and return when it is gone: its zygote is no longer there to do it."""
-        if self._pidfd >= 0:
-            procs.kill(self._pidfd)
-            procs.wait_gone(self._pidfd, _GONE_TIMEOUT_S)
+        """SIGKILL to it and what it started, and return when it is gone: its zygote is not there to do it."""
+        if self.pidfd >= 0:
+            self.kill()
+            self.wait_gone()
             procs.kill_group(self.pid)
 
     def close(self) -> None:
         """Give back everything; the process is gone, or will see its ends closed."""
-        self.stop_boot_timer()
-        for fd in (self._cell_fd, self.bell, self.answers_bell, self._pidfd):
+        self.stop_timers()
+        for fd in (self._cell_fd, self.bell, self.answers_bell, self.pidfd):
             if fd >= 0:
                 os.close(fd)
         self._side.close()
@@ -148,11 +184,15 @@ class PoolEvents(Protocol):
     def on_worker_retiring(self, worker: Worker) -> None:
         """It gets no more tasks: a newer one is there, or it is dying."""
 
-    def on_worker_gone(self, worker: Worker, status: int) -> None:
-        """It ended: exit code, or minus a signal number. Its memory can still be read."""
+    def on_worker_gone(self, worker: Worker, status: int | None) -> None:
+        """It ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be read."""
 
-    def on_cannot_boot(self) -> None:
-        """Workers end before they are ready, every time: the daemon must stop."""
+    def on_cannot_boot(self, by_machine: bool) -> None:
+        """Workers end before they are ready, every time, and none serves: the daemon must stop. ``by_machine``: there
+        was no process, descriptor or memory to be had."""
+
+    def on_zygote_silent(self, zygote: ZygoteLink) -> None:
+        """It is stopped, or hangs: it neither starts workers nor says who ended."""
 
 
 class Pool:
@@ -176,6 +216,9 @@ class Pool:
         self._news_seen = self._news.tolist()
         self.workers: dict[int, Worker] = {}
         self._of_slot: list[list[Worker]] = [[] for _ in cpus]  # more than one during a reload
+        self._wanted: dict[int, None] = {}  # slots for which a worker is to be started, in that order
+        self._unborn: set[int] = set()  # workers that the zygote was asked for
+        self._machine_pause: asyncio.TimerHandle | None = None  # while it runs, none is asked for
         self.zygote: ZygoteLink
         self._events: PoolEvents
 
@@ -189,30 +232,95 @@ class Pool:
         """The CPU it is pinned to; ``None``: it is not."""
         return self._cpus[worker.slot]
 
+    def serves(self) -> bool:
+        """Whether any worker runs tasks, now or in a moment."""
+        return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
+
+    def _newest_serves(self) -> bool:
+        """Whether any worker of the newest generation does."""
+        return any(worker.zygote is self.zygote and worker.state is State.SERVING for worker in self.workers.values())
+
     def move_to(self, zygote: ZygoteLink) -> None:
-        """Start a worker of this zygote in every slot. Once the first of them is ready, all older workers leave."""
+        """Start a worker of this zygote in every slot. Once the first of them is ready, all older workers leave.
+
+        Raises ``ConfigError`` if its limits cannot be had; then nothing has changed.
+        """
+        before, wanted = getattr(self, "zygote", zygote), self._wanted
         self.zygote = zygote
-        for slot in range(len(self._cpus)):
-            self._spawn(slot)
+        self._wanted = dict.fromkeys(range(len(self._cpus)))
+        try:
+            self._spawn_wanted(must_have_limits=True)
+        except ConfigError:
+            self.zygote, self._wanted = before, wanted
+            raise
+
+    def _want(self, slot: int) -> None:
+        """Have a worker started in this slot, unless there is one, as soon as there may be."""
+        self._wanted[slot] = None
+        self._spawn_wanted()
+
+    def _spawn_wanted(self, *, must_have_limits: bool = False) -> None:
+        while self._wanted and self._may_spawn():
+            slot = next(iter(self._wanted))
+            del self._wanted[slot]
+            if self._has_successor(slot):
+                continue
+            try:
+                self._spawn(slot)
+            except ConfigError as error:
+                if must_have_limits:
+                    raise
+                self._machine_failed(slot, str(error))  # they could be had when this generation came
+            except OSError as error:
+                self._machine_failed(slot, str(error))
+
+    def _may_spawn(self) -> bool:
+        free = len(self._unborn) < _MOST_UNBORN
+        return free and self.zygote.answers and self._machine_pause is None and not self._closing
+
+    def _has_successor(self, slot: int) -> bool:
+        return any(
+            worker.zygote is self.zygote and worker.state in (State.STARTING, State.SERVING)
+            for worker in self._of_slot[slot]
+        )
 
     def _spawn(self, slot: int) -> None:
+        """Ask for a worker. Raises ``OSError`` or ``ConfigError``; then there is nothing of it."""
         worker = Worker(self._next_id, slot, self.zygote, self._ring_bytes)
         self._next_id += 1
+        with ExitStack() as undo:
+            undo.callback(worker.close)
+            self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell)
+            undo.callback(self._limits.detach, worker.id)
+            spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
+            self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
+            undo.pop_all()
+        worker.handed_over()
         self.workers[worker.id] = worker
         self._of_slot[slot].append(worker)
-        self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell)
-        spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
-        self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
-        worker.handed_over()
-        worker.boot_timer = self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
+        self._unborn.add(worker.id)
+        self._wait_for_birth(worker)
 
-    def _spawn_if_needed(self, slot: int) -> None:
-        has_successor = any(
-            worker.slot == slot and worker.zygote is self.zygote and worker.state in (State.STARTING, State.SERVING)
-            for worker in self.workers.values()
-        )
-        if not self._closing and not has_successor and not self.zygote.lost:
-            self._spawn(slot)
+    def _wait_for_birth(self, worker: Worker) -> None:
+        left_s = self._silence_left_s(worker.zygote, worker.spawned_at_ns)
+        if left_s > 0:
+            worker.boot_timer = self._loop.call_later(left_s, self._wait_for_birth, worker)
+            return
+        worker.boot_timer = None
+        self._events.on_zygote_silent(worker.zygote)
+        unborn = [other for each in self._unborn if (other := self.workers[each]).zygote is worker.zygote]
+        for other in unborn:
+            other.cell.condemn(layout.STOP)  # it may be there, and nobody has said so
+        self._fence()
+        for other in unborn:
+            self._remove(other, None)  # should it come to be all the same, it is killed at once
+        self._spawn_wanted()
+
+    def _silence_left_s(self, zygote: ZygoteLink, since_ns: int) -> float:
+        """Seconds until a zygote that was asked for something counts as silent, if nothing is heard of it. It does one
+        thing after the other, and before the first of them it may collect the garbage of a large heap."""
+        patience_s = SILENCE_S if zygote.has_answered else BOOT_TIMEOUT_S
+        return (max(since_ns, zygote.heard_at_ns) - time.monotonic_ns()) / 1e9 + patience_s
 
     def _give_up_booting(self, worker: Worker) -> None:
         self._log.error("worker_boot_timeout", worker=worker.slot, seconds=BOOT_TIMEOUT_S)
@@ -235,12 +343,19 @@ class Pool:
     def move_back(self, zygote: ZygoteLink) -> None:
         """The workers of the newest generation cannot boot: the one before goes on."""
         self.zygote = zygote
-        self._restarts.booted()  # the failures were the other one's
+        self._wanted.clear()
+        self._restarts.succeeded()  # the failures were the other one's
+        for worker in list(self.workers.values()):
+            if worker.zygote is not zygote and worker.state is State.STARTING:
+                self.kill(worker)
+        for slot in range(len(self._cpus)):
+            self._want(slot)
 
     def kill(self, worker: Worker) -> None:
         """End a worker now."""
         worker.step(Event.KILL)
-        worker.stop_boot_timer()
+        if worker.pid:  # else it is killed when it is there, or given up if that is never said
+            worker.stop_boot_timer()
         worker.kill()
 
     def give_up(self, worker: Worker, event: str, reason: str) -> None:
@@ -255,12 +370,40 @@ class Pool:
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
         """The zygote has forked it."""
         worker = self.workers.get(worker_id)
-        if worker is None:
+        if worker is None:  # given up because nobody said so in time
+            procs.kill(pidfd)
             os.close(pidfd)
             return
         worker.attach_process(pid, pidfd)
+        try:
+            self._loop.add_reader(pidfd, self._on_ended, worker)
+        except OSError as error:  # the kernel watches no more files for us; the zygote still tells of its end
+            self._log.warning("worker_not_watched", worker=worker.slot, reason=str(error))
+        self._unborn.discard(worker_id)
+        if worker.boot_timer is not None:
+            worker.boot_timer.cancel()
+            worker.boot_timer = self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
         if worker.state is State.CONDEMNED:
+            worker.stop_boot_timer()
             worker.kill()
+        self._spawn_wanted()
+
+    def _on_ended(self, worker: Worker) -> None:
+        """Its process has ended; its zygote is about to say so."""
+        self._loop.remove_reader(worker.pidfd)
+        self._wait_for_report(worker, time.monotonic_ns())
+
+    def _wait_for_report(self, worker: Worker, ended_at_ns: int) -> None:
+        left_s = self._silence_left_s(worker.zygote, ended_at_ns)
+        if left_s > 0:
+            worker.end_timer = self._loop.call_later(left_s, self._wait_for_report, worker, ended_at_ns)
+            return
+        worker.end_timer = None
+        self._events.on_zygote_silent(worker.zygote)
+        if worker.id in self.workers:
+            worker.kill_for_the_zygote()  # what it started
+            self._remove(worker, None)
+        self._spawn_wanted()
 
     def on_ready(self, worker: Worker) -> None:
         """Its first record has come."""
@@ -268,21 +411,24 @@ class Pool:
         worker.stop_boot_timer()
         if worker.state is State.SERVING:
             worker.booted = True
-            self._restarts.booted()
+            self._restarts.succeeded()
             self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
             self._retire_older(worker.zygote)
             self._events.on_worker_ready(worker)
 
-    def on_exited(self, worker_id: int, status: int) -> None:
-        """The zygote has reaped it: let its owner settle, then replace it."""
+    def on_exited(self, worker_id: int, status: int, reason: str = "") -> None:
+        """The zygote has reaped it: let its owner settle, then replace it. ``reason``: it could not be started."""
         worker = self.workers.get(worker_id)
         if worker is None:
             return
-        self._bury(worker, status)
+        self._remove(worker, status)
         if worker.booted or worker.zygote is not self.zygote:
-            self._spawn_if_needed(worker.slot)
-        elif not self._closing:
-            self._retry_boot(worker, status)
+            self._want(worker.slot)
+        elif reason:
+            self._machine_failed(worker.slot, reason)
+        else:
+            self._boot_failed(worker.slot, status)
+        self._spawn_wanted()
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
         """All its workers are dying with it, and nobody reports their ends any more.
@@ -296,23 +442,53 @@ class Pool:
             if worker.state is State.SERVING:
                 self._events.on_worker_retiring(worker)
         for worker in lost:
-            self._bury(worker, -signal.SIGKILL)
+            self._remove(worker, -signal.SIGKILL)
+        self._spawn_wanted()
 
-    def _bury(self, worker: Worker, status: int) -> None:
-        self._events.on_worker_gone(worker, status)
-        worker.step(Event.EXITED)
-        del self.workers[worker.id]
-        self._of_slot[worker.slot].remove(worker)
-        self._limits.detach(worker.id)
-        worker.close()
+    def _remove(self, worker: Worker, status: int | None) -> None:
+        """It is gone: have what it had settled, whatever is raised there, and give everything back."""
+        try:
+            self._events.on_worker_gone(worker, status)
+        finally:
+            worker.step(Event.EXITED)
+            del self.workers[worker.id]
+            self._of_slot[worker.slot].remove(worker)
+            self._unborn.discard(worker.id)
+            if worker.pidfd >= 0:
+                self._loop.remove_reader(worker.pidfd)
+            try:
+                self._limits.detach(worker.id)
+            finally:
+                worker.close()
 
-    def _retry_boot(self, worker: Worker, status: int) -> None:
-        pause = self._restarts.boot_failed()
-        self._log.error("worker_cannot_boot", worker=worker.slot, status=status, retry_in=pause)
+    def _boot_failed(self, slot: int, status: int) -> None:
+        """A process of this slot ended before it was ready."""
+        if self._closing:
+            return
+        pause = self._restarts.failed(by_machine=False, others_serve=self._newest_serves())
+        self._log.error("worker_cannot_boot", worker=slot, status=status, retry_in=pause)
         if pause is None:
-            self._events.on_cannot_boot()
+            self._events.on_cannot_boot(by_machine=False)
         else:
-            self._loop.call_later(pause, self._spawn_if_needed, worker.slot)
+            self._loop.call_later(pause, self._want, slot)
+
+    def _machine_failed(self, slot: int, reason: str) -> None:
+        """There was no process, descriptor or memory for a worker; so there is none for another at this moment."""
+        self._wanted[slot] = None
+        if self._closing or self._machine_pause is not None:
+            return
+        pause = self._restarts.failed(by_machine=True, others_serve=self._newest_serves())
+        self._log.error("worker_not_started", worker=slot, reason=reason, retry_in=pause)
+        if pause is None:
+            self._wanted.clear()
+            self._events.on_cannot_boot(by_machine=True)
+        else:
+            self._machine_pause = self._loop.call_later(pause, self._end_machine_pause)
+
+    def _end_machine_pause(self) -> None:
+        self._machine_pause = None
+        for slot in list(self._wanted)[:1]:
+            self._want(slot)
 
     def is_complete(self) -> bool:
         """Whether every slot has a worker that serves. Its own word may come before the zygote's, with its number."""
@@ -324,7 +500,7 @@ class Pool:
     def send(self, worker_id: int, assignment: Assignment) -> bool:
         """Put a task into a worker's ring; ``False`` if the ring has no room. ``wake`` must follow.
 
-        Raises ``RingCorruptError`` if the worker wrote there what cannot be.
+        Raises ``RingCorruptError`` if the worker wrote there what cannot be, ``OSError`` if no waiting helps.
         """
         worker = self.workers[worker_id]
         return worker.push(assignment, worker.zygote.numbers[assignment.task.action])
@@ -366,7 +542,11 @@ class Pool:
     def close(self) -> None:
         """Give everything back; the zygotes are closed by their owner."""
         self._closing = True
+        if self._machine_pause is not None:
+            self._machine_pause.cancel()
         for worker in self.workers.values():
+            if worker.pidfd >= 0:
+                self._loop.remove_reader(worker.pidfd)
             worker.close()
         self.workers.clear()
         self._of_slot.clear()

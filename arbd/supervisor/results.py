@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -27,7 +28,7 @@ from arbd.core import frame, layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.core.ring import RingCorruptError
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import HubLink
 from arbd.logs import get_logger
@@ -41,6 +42,9 @@ _DOZE_S: Final = _DOZE_NS / 1e9
 _MOST_EMPTY_LOOKS: Final = 3  # so many find nothing, one after the other: there is no load any more
 
 _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
+_RETRY_S: Final = 0.05  # after something unexpected the daemon ends, and looks on until then
+_TRIES_FOR_A_JUDGE: Final = 20
+_TRY_PAUSE_S: Final = 0.001
 
 
 class Results:
@@ -70,6 +74,7 @@ class Results:
         self._on_settled: Callable[[], None]
         self._on_awake: Callable[[], None]
         self._next_look: asyncio.Handle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
         self._empty_looks = 0
         self._unfinished: list[Worker] = []  # those with more in their rings than one turn takes
 
@@ -83,14 +88,25 @@ class Results:
 
     def stop(self) -> None:
         """Stop listening."""
-        if self._next_look is not None:
-            self._next_look.cancel()
+        for timer in (self._next_look, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._bell)
 
     def _on_bell(self) -> None:
         doorbell.wait(self._bell)
         if self._next_look is None:  # else it was rung before, for what has been seen, or will be soon enough
-            self._look()
+            try:
+                self._look()
+            except BaseException:
+                self._look_on()
+                raise
+
+    def _look_on(self) -> None:
+        """Something unexpected was raised in a look, and goes to who handles that: results come in all the same."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._loop.call_later(_RETRY_S, self._look_again)
 
     def _look(self) -> None:
         """Collect what there is, and look again after a turn of the loop; sleep if there is nothing."""
@@ -103,20 +119,28 @@ class Results:
     def _look_again(self) -> None:
         """The same, after results were taken or a doze."""
         self._next_look = None
-        self._tell_of_room()
-        if self._collect_round():
-            self._next_look = self._loop.call_soon(self._look_again)
-            return
-        self._empty_looks += 1
-        doze_s = self._doze_s() if self._empty_looks <= _MOST_EMPTY_LOOKS else 0.0
-        if doze_s:
-            self._next_look = self._loop.call_later(doze_s, self._end_doze)
-        else:
-            self._sleep()
+        try:
+            self._tell_of_room()
+            if self._collect_round():
+                self._next_look = self._loop.call_soon(self._look_again)
+                return
+            self._empty_looks += 1
+            doze_s = self._doze_s() if self._empty_looks <= _MOST_EMPTY_LOOKS else 0.0
+            if doze_s:
+                self._next_look = self._loop.call_later(doze_s, self._end_doze)
+            else:
+                self._sleep()
+        except BaseException:
+            self._look_on()
+            raise
 
     def _end_doze(self) -> None:
-        self._collect_round()
-        self._on_awake()
+        try:
+            self._collect_round()
+            self._on_awake()
+        except BaseException:
+            self._look_on()
+            raise
         self._look_again()
 
     def _sleep(self) -> None:
@@ -143,11 +167,16 @@ class Results:
             workers = dict.fromkeys([*self._unfinished, *workers])
             self._unfinished = []
         collected = 0
-        for worker in workers:
-            taken = self._take(worker)
-            collected += taken
-            if taken == _BATCH:
-                self._unfinished.append(worker)
+        left = iter(workers)
+        try:
+            for worker in left:
+                taken = self._take(worker)
+                collected += taken
+                if taken >= _BATCH:
+                    self._unfinished.append(worker)
+        except BaseException:  # nobody tells of their news once more
+            self._unfinished += [worker, *left]
+            raise
         if collected:
             self._empty_looks = 0
             self._tell_of_results()
@@ -169,10 +198,25 @@ class Results:
         The doorbell that was rung for these results will find the ring empty, so their news is spread from here; not
         at once, because what is free now depends on the judgement.
         """
-        while self._take(worker):
-            pass
+        failures: list[BaseException] = []
+        for _ in range(_TRIES_FOR_A_JUDGE):
+            while self._take_or_fail(worker, failures):
+                pass
+            if not worker.unread:
+                break
+            time.sleep(_TRY_PAUSE_S)  # afterwards it may be too late: what it has waits for a descriptor
         self._loop.call_soon(self._tell_of_results)
         self._loop.call_soon(self._tell_of_room)
+        if failures:
+            raise failures[0]
+
+    def _take_or_fail(self, worker: Worker, failures: list[BaseException]) -> int:
+        """As ``_take``, but what is raised at one record keeps none of the others from being taken."""
+        try:
+            return self._take(worker)
+        except Exception as error:
+            failures.append(error)
+            return 1
 
     def _take(self, worker: Worker) -> int:
         """A batch of what one worker has answered; how many records. A worker whose ring is damaged is killed."""
@@ -180,26 +224,65 @@ class Results:
             return 0
         try:
             records = worker.cell.results.pop_many(_BATCH)
-            for record in records:
-                self._accept(worker, record)
-        except _UNREADABLE as exc:
-            if self._dispatcher.has_worker(worker.id):
-                self._dispatcher.close_worker(worker.id)
-            self._pool.give_up(worker, "result_ring_unreadable", str(exc))
+        except RingCorruptError as exc:
+            self._cannot_read(worker, exc)
             return 0
-        return len(records)
+        if worker.unread:
+            records = worker.unread + records
+        left = iter(records)
+        held_back: list[bytes] = []
+        try:
+            for record in left:
+                if not self._accept(worker, record, not held_back):
+                    held_back.append(record)
+        except RingCorruptError as exc:
+            self._cannot_read(worker, exc)
+            return 0
+        finally:
+            worker.unread = [*held_back, *left]  # what was raised concerns one of them; the others are finished results
+        if held_back:
+            self._retry_later(worker)
+        return len(records) - len(held_back)
 
-    def _accept(self, worker: Worker, record: bytes) -> None:
-        result = frame.decode_result(record)
+    def _retry_later(self, worker: Worker) -> None:
+        if worker not in self._unfinished:
+            self._unfinished.append(worker)
+        if self._retry_timer is None:
+            self._retry_timer = self._loop.call_later(_RETRY_S, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        if self._next_look is None:
+            self._on_bell()
+
+    def _cannot_read(self, worker: Worker, why: Exception) -> None:
+        if self._dispatcher.has_worker(worker.id):
+            self._dispatcher.close_worker(worker.id)
+        self._pool.give_up(worker, "result_ring_unreadable", str(why))
+
+    def _accept(self, worker: Worker, record: bytes, may_take_parcel: bool) -> bool:
+        """Take one record; ``False`` if its body cannot be taken now, for want of a descriptor, or because the body of
+        an earlier one comes first. Raises ``RingCorruptError`` for what cannot be."""
+        try:
+            result = frame.decode_result(record)
+            if not result.by_reference:
+                body = result.body
+            elif may_take_parcel:
+                body = worker.take_parcel(self._max_result)
+            else:
+                return False
+        except parcels.NotNow:
+            return False
+        except _UNREADABLE as exc:
+            raise RingCorruptError(str(exc)) from exc
         if result.seq == frame.READY_SEQ:
             if worker.state not in (State.STARTING, State.CONDEMNED):
                 raise RingCorruptError("a worker that serves says once more that it is ready")
             self._pool.on_ready(worker)
-            return
-        if result.skipped:
+        elif result.skipped:
             self._dispatcher.return_skipped(worker.id, result.seq)
-            return
-        body = worker.take_parcel(self._max_result) if result.by_reference else result.body
-        assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)
-        if assignment is not None:
-            self._verdicts.pass_on(assignment.task, result.status, body)
+        else:
+            assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)
+            if assignment is not None:
+                self._verdicts.pass_on(assignment.task, result.status, body)
+        return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from arbd.core import layout
 from arbd.core.deadlines import Busy, Deadlines
@@ -23,6 +23,8 @@ from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
 from arbd.logs import get_logger, task_fields
 from arbd.supervisor.pool import Pool, Worker
+
+_RETRY_NS: Final = 50_000_000
 
 
 class Overdue(Protocol):
@@ -81,6 +83,13 @@ class Watch:
 
     def _look(self) -> None:
         self._timer = None
+        try:
+            self._judge_all()
+        except BaseException:  # goes to who handles it, and until the daemon has ended deadlines hold
+            self._arm(time.monotonic_ns() + _RETRY_NS)
+            raise
+
+    def _judge_all(self) -> None:
         now_ns = time.monotonic_ns()  # before the pages are read: what begins after that begins later than now
         workers = self._pool.workers
         busy = [
@@ -91,19 +100,28 @@ class Watch:
         look = self._deadlines.look(now_ns, busy)
         for worker_id, assignment in look.overdue:
             self.judge(workers[worker_id], assignment)
+        for worker_id, assignment in look.unheard:
+            self.judge(workers[worker_id], assignment, whatever_it_says=True)
         if look.next_at_ns is not None:
             self._arm(look.next_at_ns)
 
-    def judge(self, worker: Worker, assignment: Assignment) -> None:
-        """Kill the worker if it runs this task at this moment, and have the verdict given; otherwise do nothing."""
+    def judge(self, worker: Worker, assignment: Assignment, *, whatever_it_says: bool = False) -> None:
+        """Kill the worker if it runs this task at this moment, and have the verdict given; otherwise do nothing.
+
+        ``whatever_it_says``: its page is not asked; it is enough that it has not answered.
+        """
         before = worker.state
         worker.cell.condemn(layout.STOP)
         self._fence()
         self._collect(worker)
         if worker.state is not before:
             return  # its ring was unreadable, and it has been killed for that
+        if worker.unread:  # it has answered, and there was no descriptor to take the answer: nobody is late
+            worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
+            self._arm(min(self._look_at_ns, time.monotonic_ns() + _RETRY_NS))
+            return
         still_there = assignment.seq in self._dispatcher.outstanding(worker.id)
-        if not still_there or not worker.cell.running().is_for(assignment.seq):
+        if not still_there or not (whatever_it_says or worker.cell.running().is_for(assignment.seq)):
             worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
             return
         task = assignment.task

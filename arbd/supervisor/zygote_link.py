@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -20,9 +21,11 @@ from arbd.core import zygote_protocol as protocol
 from arbd.description import Description
 from arbd.errors import TargetError, ZygoteError
 from arbd.host import channel, memory
+from arbd.logs import get_logger
 
 _MAX_DESCRIPTION = 256 * 1024 * 1024
-_END_TIMEOUT_S = 1.0  # between the end of the stream and the end of the process: microseconds
+_END_TIMEOUT_S = 0.1  # between the end of the stream and the end of the process: microseconds
+_KILLED_TIMEOUT_S = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
 
 
 class ZygoteEvents(Protocol):
@@ -31,8 +34,8 @@ class ZygoteEvents(Protocol):
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
         """A worker process exists; ``pidfd`` now belongs to the receiver."""
 
-    def on_exited(self, worker_id: int, status: int) -> None:
-        """A worker ended: its exit code, or minus a signal number."""
+    def on_exited(self, worker_id: int, status: int, reason: str) -> None:
+        """A worker ended: its exit code, or minus a signal number; or it could not be started, for this ``reason``."""
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
         """The zygote died, and its workers with it."""
@@ -40,7 +43,7 @@ class ZygoteEvents(Protocol):
 
 class ZygoteLink:
     """A running zygote. ``description`` is set once ``load`` has returned; ``numbers`` maps actions to theirs;
-    ``lost``: its process has ended by itself."""
+    ``lost``: its process has ended by itself; ``silent``: it is stopped, or hangs."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._process = process
@@ -51,6 +54,10 @@ class ZygoteLink:
         self.description: Description
         self.numbers: dict[str, int] = {}
         self.lost = False
+        self.silent = False
+        self.has_answered = False  # since it was configured
+        self.heard_at_ns = 0
+        self._log = get_logger("arbd.zygote_link")
         self._loop.add_reader(control, self._on_readable)
 
     @classmethod
@@ -71,15 +78,26 @@ class ZygoteLink:
         link.numbers = {action.name: number for number, action in enumerate(link.description.actions)}
         return link
 
+    @property
+    def answers(self) -> bool:
+        """Whether it can be asked for a worker."""
+        return not (self.lost or self.silent)
+
     def configure(self, configure: protocol.Configure, events: ZygoteEvents) -> None:
-        """Give the settings in force; from now on it can spawn."""
+        """Give the settings in force; from now on it can spawn. Raises ``OSError``; one that is gone answers by
+        ``on_zygote_lost``."""
         self._events = events
-        channel.send(self._control, protocol.encode(configure))
+        self.heard_at_ns = time.monotonic_ns()
+        self._send(protocol.encode(configure), ())
 
     def spawn(self, spawn: protocol.Spawn, fds: tuple[int, ...]) -> None:
-        """Ask for a worker; ``on_spawned`` follows. A zygote that is gone answers by ``on_zygote_lost``."""
+        """Ask for a worker; ``on_spawned`` follows. Raises ``OSError``; a zygote that is gone answers by
+        ``on_zygote_lost``."""
+        self._send(protocol.encode(spawn), fds)
+
+    def _send(self, message: bytes, fds: tuple[int, ...]) -> None:
         try:
-            channel.send(self._control, protocol.encode(spawn), fds)
+            channel.send(self._control, message, fds)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the end of the stream is on its way to `_on_readable`
 
@@ -101,7 +119,13 @@ class ZygoteLink:
     def kill(self) -> None:
         """End its process now. After ``close``; what its workers started is not ended by this."""
         self._process.kill()
-        self._process.wait()
+        self._wait(_KILLED_TIMEOUT_S)
+
+    def _wait(self, timeout_s: float) -> int | None:
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _on_readable(self) -> None:
         try:
@@ -111,27 +135,37 @@ class ZygoteLink:
         if not message:
             self._on_end()
             return
-        event = protocol.decode_from_zygote(message)
-        if isinstance(event, protocol.Described):
-            parcel = memory.read_parcel(fds[0], _MAX_DESCRIPTION)
-            self._settle_first(msgspec.msgpack.decode(parcel, type=Description))
+        self.heard_at_ns = time.monotonic_ns()
+        self.has_answered = self._events is not None
+        try:
+            event = protocol.decode_from_zygote(message)
+            description = _description(fds) if isinstance(event, protocol.Described) else None
+            pidfd = fds[0] if isinstance(event, protocol.Spawned) else -1
+        except (msgspec.MsgspecError, UnicodeDecodeError, OSError, ValueError, IndexError) as error:
+            # Its memory is the author's to damage; or no descriptor was left for what came with the message.
+            self._log.error("zygote_unreadable", reason=f"{type(error).__name__}: {error}")
+            self._process.kill()
+            return  # the end of the stream follows
+        if description is not None:
+            self._settle_first(description)
         elif isinstance(event, protocol.Failed):
             self._settle_first(_failure(event))
         elif isinstance(event, protocol.Spawned):
-            assert self._events is not None
-            self._events.on_spawned(event.worker_id, event.pid, fds[0])
-        elif self._events is not None:
-            self._events.on_exited(event.worker_id, event.status)
+            if self._events is None:
+                os.close(pidfd)
+            else:
+                self._events.on_spawned(event.worker_id, event.pid, pidfd)
+        elif isinstance(event, protocol.Exited) and self._events is not None:
+            self._events.on_exited(event.worker_id, event.status, event.reason)
 
     def _on_end(self) -> None:
         self.lost = True
         events = self._events
         self.close()
-        try:
-            status = self._process.wait(_END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # the author's code has closed the descriptor, and lives on
+        status = self._wait(_END_TIMEOUT_S)
+        if status is None:  # the author's code has closed the descriptor, and lives on
             self._process.kill()
-            status = self._process.wait()
+            status = self._wait(_KILLED_TIMEOUT_S)
         self._settle_first(ZygoteError(f"the process that imports the provider ended with status {status}"))
         if events is not None:
             events.on_zygote_lost(self)
@@ -143,6 +177,10 @@ class ZygoteLink:
             self._first.set_exception(answer)
         else:
             self._first.set_result(answer)
+
+
+def _description(fds: list[int]) -> Description:
+    return msgspec.msgpack.decode(memory.read_parcel(fds[0], _MAX_DESCRIPTION), type=Description)
 
 
 def _failure(failed: protocol.Failed) -> Exception:

@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from arbd.errors import ArbdError
-from arbd.host import procs
+from arbd.host import process_state, procs
 from arbd.meter import percentile
 from arbd.tuning.record import OwnTime
 
@@ -171,6 +171,7 @@ def _goes_on(calls: int, end_at: float) -> bool:
 
 def main() -> None:
     """Answer the request on stdin."""
+    process_state.establish()
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     procs.die_with_parent(request.parent)
     answers = os.dup(1)

@@ -33,7 +33,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # some releases of rich (14.1, not 14.3) end even a line that was never begun
+            self._progress.stop()
 
     def before(self, point: Point) -> None:
         """This point is measured next."""

@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from arbd.errors import TaskCancelled, TaskTimeout
+from arbd.interrupts import uninterruptible
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -26,6 +27,7 @@ class AsyncRunner:
         self._timer = timer
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @uninterruptible  # a task that was made and not run would run with the next one
     def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
         """The awaitable's result. Raises ``TaskTimeout`` at ``deadline`` (seconds of ``time.monotonic()``)."""
         if self._loop is None:

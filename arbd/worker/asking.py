@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.errors import ProviderError
+from arbd.host.timing import ProcessTiming
+from arbd.interrupts import call, take_turn, uninterruptible
 from arbd.rate_limit import RateLimitMonitor
 
 MAX_MESSAGE: Final = 64 * 1024
@@ -41,17 +43,22 @@ _answer: Final = msgspec.msgpack.Decoder(Answer)
 
 
 class Asker:
-    """One worker's connection. Threads take turns."""
+    """One worker's connection. Threads take turns. A task's deadline may strike while it waits."""
 
     def __init__(self, address: bytes) -> None:
         self._address = address
         self._lock = threading.Lock()
+        self._sleep = ProcessTiming().sleep
         self._socket: socket.socket | None = None
 
+    @uninterruptible
     def ask(self, question: Question) -> dict[str, Any] | None:
         """What the monitor says. Raises ``ProviderError`` if it failed, or nobody answers."""
-        with self._lock:
-            answer = self._exchange(encode(question))
+        take_turn(self._lock, self._sleep)
+        try:
+            answer: Answer = call(self._exchange, (encode(question),))
+        finally:
+            self._lock.release()
         if answer.error is not None:
             raise ProviderError(f"the rate limit could not be checked: {answer.error}")
         return answer.limits
@@ -72,9 +79,7 @@ class Asker:
                 if time.monotonic() > give_up_at:
                     raise ProviderError("the rate limit could not be checked: nobody answers for it") from None
                 time.sleep(_CONNECT_PAUSE_S)
-            except (
-                BaseException
-            ):  # the action's deadline: an answer to come would be taken for that to another question
+            except BaseException:  # the task's deadline: an answer to come would be taken for that to another question
                 self._hang_up()
                 raise
 
@@ -82,7 +87,7 @@ class Asker:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             connection.connect(self._address)
-        except OSError:
+        except BaseException:
             connection.close()
             raise
         return connection

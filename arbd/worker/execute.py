@@ -6,7 +6,8 @@
 
 Whatever goes wrong in there is the answer to the task, never the end of the worker: a handler may raise ``SystemExit``
 or ``KeyboardInterrupt``, return something that cannot be sent, or find its logger broken. One exception passes
-through untouched: ``TaskTimeout``, which the worker's timer may raise at any point and which only the worker handles.
+through untouched: ``TaskTimeout``, which the worker's timer may raise at any point of what is interruptible (the
+author's code, and what validates and encodes for it; not the limits' counting) and which only the worker handles.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from arbd.actions import Action, Actions
 from arbd.binding import Call, MissingParametersError, Surroundings
 from arbd.encoding import Encoder, Envelope
 from arbd.errors import ProviderError, ResultError, TaskTimeout
+from arbd.interrupts import call, interruptible, uninterruptible
 from arbd.model import Status, Task
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
@@ -137,6 +139,7 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
         return "error", _encode_failure(context, task, exc)
 
 
+@uninterruptible  # between the admission and the `try` no deadline strikes: what was counted as begun ends, too
 def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
     step = context.steps.get(task.action)
     if step is None:
@@ -159,6 +162,7 @@ def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
         step.measure.gate.end(begun, failed=failed)
 
 
+@interruptible
 def _run(context: Context, step: _Step, task: Task, deadline: float) -> ProviderResponse:
     try:
         payload = step.decode_payload(task.payload)
@@ -210,12 +214,12 @@ def _log_failure(logger: Any, exc: BaseException) -> None:
 
 def _step(action: Action, around: Surroundings, monitor: RateLimitMonitor | None) -> _Step:
     measure = monitor if isinstance(monitor, LimitMonitor) and monitor.spec.metered else None
-    call = action.binding.prepare(around)
+    handler = action.binding.prepare(around)
     asks_for_account = action.checks_account or "account" in action.binding.wanted
     return _Step(
         decode_payload=action.payload_schema.decode,
         decode_account=action.account_schema.decode if asks_for_account else None,
-        call=_counted(monitor, call),
+        call=_counted(monitor, handler),
         admit=_admission(monitor),
         measure=measure,
         action=action,
@@ -227,28 +231,28 @@ def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
     if monitor is None or type(monitor) is NoRateLimitMonitor:
         return None
     if (counting := getattr(monitor, "arbd_admit", None)) is not None:  # asked in one place, where it counts
-        return lambda deadline: counting()
+        return lambda deadline: call(counting)
     check = monitor.check_rate_limits
     if not isinstance(monitor, LimitMonitor):
-        return lambda deadline: check()
+        return lambda deadline: call(check)
     if type(monitor).check_rate_limits is LimitMonitor.check_rate_limits:
         return monitor.admit
     admit = monitor.admit
-    return lambda deadline: check() or admit(deadline)
+    return lambda deadline: call(check) or admit(deadline)
 
 
-def _counted(monitor: RateLimitMonitor | None, call: Call) -> Call:
+def _counted(monitor: RateLimitMonitor | None, handler: Call) -> Call:
     """An author's own ``make_safe_request`` is where a monitor of that style counts: the call goes through it."""
     if monitor is None or isinstance(monitor, (LimitMonitor, NoRateLimitMonitor)):
-        return call
+        return handler
     request = getattr(monitor, "make_safe_request", None)
     if (
         request is None
         or hasattr(monitor, "arbd_admit")
         or getattr(type(monitor), "make_safe_request", None) is RateLimitMonitor.make_safe_request
     ):
-        return call
-    return lambda payload, account, task, deadline: request(call, payload, account, task, deadline)
+        return handler
+    return lambda payload, account, task, deadline: request(handler, payload, account, task, deadline)
 
 
 def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:

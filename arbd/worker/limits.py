@@ -18,6 +18,7 @@ from arbd.core.live_limits import LiveLimit, WorkerLive
 from arbd.errors import InvariantError, ProviderError, RegistrationError
 from arbd.host import doorbell
 from arbd.host.timing import ProcessTiming
+from arbd.interrupts import interruptible, take_turn, uninterruptible
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor, registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -42,13 +43,11 @@ class Bells(ProcessTiming):
         """Wake the supervisor's limits."""
         doorbell.ring(self._ask)
 
+    @interruptible
     def wait_rung(self, timeout_ns: int) -> None:
         """Until it answers. A ring meant for another limit's question ends the wait, too: who waits looks again."""
         if self._poll.poll(max(1, min(_LONGEST_WAIT_NS, timeout_ns) // 1_000_000)):
-            try:
-                doorbell.wait(self._answer)
-            except BlockingIOError:  # another thread took it; its own look comes first, then it waits again
-                pass
+            doorbell.clear(self._answer)  # another thread may have taken it; its own look comes first
 
 
 class Limits:
@@ -97,6 +96,7 @@ class Limits:
 
     # -- limits that are set while the daemon runs ---------------------------------------------------------
 
+    @uninterruptible
     def tell(self, action: str | None, monitor: RateLimitMonitor) -> None:
         """Have all workers use this monitor for an action, or as default; return when the supervisor has taken it."""
         if not type(monitor).__module__.startswith("arbd."):
@@ -105,17 +105,25 @@ class Limits:
                 "built-in monitor can be set. Set this one where the provider is made."
             )
         spec = monitor.spec if isinstance(monitor, LimitMonitor) else None
-        with self._lock:
-            self._live.wish(LiveLimit(action, spec))
-            self._bells.ring()
-            give_up_ns = self._bells.clock() + _TOLD_WITHIN_NS
-            while (granted := self._live.answer()) is None:
-                left_ns = give_up_ns - self._bells.clock()
-                if left_ns <= 0:
-                    raise ProviderError("the daemon did not take the new limit in time; it may still do so")
-                self._bells.wait_rung(left_ns)
+        take_turn(self._lock, self._bells.sleep)
+        try:
+            granted = self._wish(LiveLimit(action, spec))
+        finally:
+            self._lock.release()
         if not granted:
             raise ProviderError("the daemon cannot take the new limit; see its log")
+
+    def _wish(self, limit: LiveLimit) -> bool:
+        bells = self._bells
+        self._live.wish(limit)
+        bells.ring()
+        give_up_ns = bells.clock() + _TOLD_WITHIN_NS
+        while (granted := self._live.answer()) is None:
+            left_ns = give_up_ns - bells.clock()
+            if left_ns <= 0:
+                raise ProviderError("the daemon did not take the new limit in time; it may still do so")
+            bells.wait_rung(left_ns)
+        return granted
 
     def apply(self, context: Context) -> None:
         """The table has changed: have the actions ask their new seats."""

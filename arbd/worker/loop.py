@@ -4,6 +4,10 @@
                                           │        └──yes──> park: the supervisor is about to kill this process
                                           └──> taken back? ──yes──> say that it was skipped
 
+A body too large for the ring comes and goes by a descriptor. A worker that has none left, because the author's code
+holds them all, still has its reserve (``arbd.host.parcels``); without that a task is answered unstarted, and an answer
+waits.
+
 ``RUNNING_SEQ`` is stored before the payload is touched: whatever the payload does to this process, the supervisor
 knows which task did it. The fence after it makes the kill exact: either the supervisor, having condemned, still
 reads the old number and kills for that task, or this loop sees the mark before it begins the next one. So a kill
@@ -13,8 +17,8 @@ never hits a task that had not earned it.
 from __future__ import annotations
 
 import mmap
-import os
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -23,16 +27,20 @@ from arbd import logs
 from arbd.core import frame, layout
 from arbd.core.cell import WorkerCell
 from arbd.errors import TaskCancelled, TaskTimeout
-from arbd.host import doorbell, memory
+from arbd.host import doorbell, memory, parcels
 from arbd.host.fence import make_fence
 from arbd.model import Status, Task
-from arbd.response import cancelled, timed_out
+from arbd.response import cancelled, timed_out, worker_exhausted
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits import Limits
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
 _PARKED_PAUSE_S: Final = 0.001
+_PARCEL_PAUSE_S: Final = 0.001  # then twice as long each time
+_LONGEST_PARCEL_PAUSE_S: Final = 0.1
+_PARCEL_PATIENCE_S: Final = 1.0
+_TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
 # The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So it is read after
 # a task that ran for longer, every so many tasks, and before sleep.
 _CPU_WORTH_NS: Final = 50_000
@@ -75,6 +83,7 @@ class Loop:
         self._timer = timer
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
+        self._log = logs.get_logger("arbd.worker")
         self._done = 0
         self._busy_ns = 0
 
@@ -115,20 +124,33 @@ class Loop:
         if self._is_taken_back():
             self._skip(task_frame)
             return
-        body = self._take_parcel() if task_frame.by_reference else task_frame.body
-        at = task_frame.payload_length
         action, trace = self._actions[task_frame.action], task_frame.trace
+        body = task_frame.body
+        if task_frame.by_reference:
+            try:
+                body = self._take_parcel(task_frame.timeout)
+            except OSError as exc:
+                self._answer_unstarted(task_frame.seq, since_ns, action, exc)
+                return
+        at = task_frame.payload_length
         task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
-        self._answer(task_frame.seq, run_ns, status, answer)
+        self._answer(task_frame.seq, run_ns, status, action, answer)
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """It has been taken back, because something before it took too long. The answer matters only where the
         supervisor could not tell whether it had begun."""
         if task_frame.by_reference:
-            self._take_parcel()
+            parcels.skip(self._side)
         self._publish(frame.encode_skipped(task_frame.seq), self._skip_news + self._tasks.place)
+
+    def _answer_unstarted(self, seq: int, since_ns: int, action: str, exc: OSError) -> None:
+        """Its payload cannot be had. That says nothing of the next task, which may have a small one."""
+        reason = exc.strerror or str(exc)
+        self._log.error("payload_not_received", action=action, reason=reason)
+        answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
+        self._answer(seq, time.monotonic_ns() - since_ns, "error", action, answer)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[Status, bytes]:
         """Status and response. A task that is late is a timeout, even if the action swallowed the exception
@@ -153,7 +175,7 @@ class Loop:
             logs.leave_task()
         return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
 
-    def _answer(self, seq: int, run_ns: int, status: Status, answer: bytes) -> None:
+    def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
         self._busy_ns += run_ns
         words = self._words
@@ -163,8 +185,7 @@ class Loop:
             self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
         else:
             words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
-            self._send_parcel(answer)
-            self._publish(frame.encode_result_reference(seq, run_ns, status), seq)
+            self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         if run_ns > _CPU_WORTH_NS or self._done % _CPU_EVERY == 0:
             self._read_cpu()
 
@@ -185,11 +206,39 @@ class Loop:
         if board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)
 
-    def _take_parcel(self) -> bytes:
-        _, fds, _, _ = socket.recv_fds(self._side, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        return memory.read_parcel(fds[0], limit=os.fstat(fds[0]).st_size)
+    def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> bytes:
+        """Send the answer beside the ring; the record that announces it."""
+        try:
+            self._send_parcel(answer)
+        except OSError as exc:  # it can never be sent, for example under a limit of the size of files
+            reason = exc.strerror or str(exc)
+            self._log.error("result_not_sent", action=action, size=len(answer), reason=reason)
+            response = worker_exhausted(action, "result", reason)
+            return frame.encode_result(seq, run_ns, "error", self._context.encode_any_size(action, response))
+        return frame.encode_result_reference(seq, run_ns, status)
 
     def _send_parcel(self, answer: bytes) -> None:
-        parcel = memory.create_parcel((answer,))
-        socket.send_fds(self._side, [b"p"], [parcel])
-        os.close(parcel)
+        """Send it, however long that takes: an answer that is there is never given up for want of a descriptor."""
+        pause_s = _PARCEL_PAUSE_S
+        while not parcels.send(self._side, (answer,)):
+            if pause_s == _PARCEL_PAUSE_S:
+                self._log.warning("result_waits", hint="no descriptor or memory is left to send it; trying again")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PARCEL_PAUSE_S)
+
+    def _take_parcel(self, timeout: float) -> bytes:
+        """The next body. Raises ``OSError`` if it cannot be had: the task must be answered before its deadline."""
+        give_up_at: float | None = None
+        pause_s = _PARCEL_PAUSE_S
+        while True:
+            try:
+                return parcels.take(self._side, _TRUSTED)
+            except parcels.NotNow:
+                now = time.monotonic()
+                if give_up_at is None:
+                    give_up_at = now + min(_PARCEL_PATIENCE_S, timeout / 2)
+                if now >= give_up_at:
+                    parcels.skip(self._side)
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PARCEL_PAUSE_S)

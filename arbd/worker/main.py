@@ -2,6 +2,9 @@
 
 It is entered in one of two ways, by fork from the zygote (``run``) or, where the author's module starts threads, by
 exec (``start_by_exec`` in the zygote, ``arbd.worker.__main__`` in the new process).
+
+Whatever goes wrong in an action is the answer to its task. What leaves ``run`` is a bug or a state that should not be:
+it is logged as ``worker_failed``, and the process ends with code 71.
 """
 
 from __future__ import annotations
@@ -11,14 +14,15 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from arbd import logs
 from arbd.core import zygote_protocol as protocol
 from arbd.core.cell import WorkerCell
-from arbd.host import cpus, memory, procs
+from arbd.errors import EXIT_UNEXPECTED
+from arbd.host import cpus, memory, process_state, procs
 from arbd.provider import Provider
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
@@ -70,11 +74,11 @@ def run(
 ) -> None:
     """Be worker ``spawn.slot`` until told to leave. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
+    process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
     ignore_termination()
-    if spawn.cpu is not None:
-        cpus.pin(frozenset((spawn.cpu,)))
+    pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
     mapping = memory.attach(handles.cell)
@@ -105,6 +109,17 @@ def run(
     ).run()
 
 
+def pin(spawn: protocol.Spawn) -> None:
+    """Bind this process to the CPU of its slot, if it has one. Where that is forbidden, or the CPU is not there any
+    more, it works all the same."""
+    if spawn.cpu is None:
+        return
+    try:
+        cpus.pin(frozenset((spawn.cpu,)))
+    except OSError as exc:
+        logs.get_logger("arbd.worker").warning("not_pinned", worker=spawn.slot, cpu=spawn.cpu, reason=exc.strerror)
+
+
 def ignore_termination() -> None:
     """Leave ending to the supervisor: it drains first. Handlers that do nothing, rather than SIG_IGN, because a
     process that an action starts would inherit SIG_IGN and could not be stopped by its own signals."""
@@ -115,17 +130,35 @@ def ignore_termination() -> None:
 def start_by_exec(
     boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
 ) -> int:
-    """Start a worker as a fresh interpreter; its process id."""
+    """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if there is none to be had."""
     losses = logs.losses_for_children()
     spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
-    for fd in (*fds, *losses):
-        os.set_inheritable(fd, True)
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
     arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
-    pid = os.posix_spawn(sys.executable, arguments, os.environ)
-    for fd in (*fds, *losses):
-        os.set_inheritable(fd, False)
-    os.close(parcel)
-    return pid
+    try:
+        for fd in (*fds, *losses):
+            os.set_inheritable(fd, True)
+        return os.posix_spawn(sys.executable, arguments, os.environ)
+    finally:
+        for fd in (*fds, *losses):
+            os.set_inheritable(fd, False)
+        os.close(parcel)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process now, without the interpreter's farewell: that would wait for threads of the author's, and a
+    forked worker would run what the zygote has planned for its own end."""
+    try:
+        logs.finish()
+    finally:  # whatever happened there must not send this process back to where it came from
+        os._exit(status)
+
+
+def fail() -> NoReturn:
+    """Log the exception that is being handled, which nobody expected here, and end this process."""
+    try:
+        logs.get_logger("arbd.worker").critical("worker_failed", exc_info=True)
+    finally:
+        leave(EXIT_UNEXPECTED)

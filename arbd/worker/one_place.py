@@ -7,11 +7,13 @@
 
 One question after the other, so the check and the counting of one call are never torn apart by another worker's.
 The zygote holds the listening socket and starts the process again if it ends; its monitors then start over, as they do
-when the code is loaded again. The socket has no name in the file system; who asks must be of the same user.
+when the code is loaded again. Where no process is to be had it tries again later, and hangs up on those who ask
+meanwhile. The socket has no name in the file system; who asks must be of the same user.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import select
@@ -19,19 +21,24 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
 from arbd import logs
-from arbd.errors import RegistrationError
-from arbd.host import procs
+from arbd.errors import EXIT_UNEXPECTED, RegistrationError
+from arbd.host import procs, reserve
 from arbd.provider import Provider
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.limit_monitor import LimitMonitor
+from arbd.response import message_of
 from arbd.worker.asking import MAX_MESSAGE, Answer, decode_question, encode, redirect
+from arbd.worker.failures import head
 
-_RESTART_PAUSE_S: Final = 0.2
+_RESTART_PAUSE_S: Final = 0.2  # one that ends at once is started a few times a second
+_LONGEST_PAUSE_S: Final = 2.0
+_NO_DESCRIPTOR_PAUSE_S: Final = 0.01
+_MOST_OF_AN_ERROR: Final = 8_000  # bytes
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -68,21 +75,44 @@ def listen() -> socket.socket:
 
 def serve(listener: socket.socket, monitors: Sequence[RateLimitMonitor]) -> None:
     """Answer for ever."""
+    listener.setblocking(False)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     connections: dict[int, socket.socket] = {}
     while True:
         for fd, _ in poll.poll():
             if fd == listener.fileno():
-                connection, _address = listener.accept()
-                if _is_ours(connection):
+                if (connection := _accept(listener)) is not None:
                     connections[connection.fileno()] = connection
                     poll.register(connection, select.POLLIN)
-                else:
-                    connection.close()
             elif not _serve_one(connections[fd], monitors):
                 poll.unregister(fd)
                 connections.pop(fd).close()
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    """A connection of one who may ask. Without a descriptor for it, who asks is hung up on and tries again."""
+    try:
+        connection, _address = listener.accept()
+    except OSError as exc:
+        if exc.errno in (errno.EMFILE, errno.ENFILE):
+            _hang_up(listener)
+            time.sleep(_NO_DESCRIPTOR_PAUSE_S)
+        return None  # otherwise: it has gone again
+    if _is_ours(connection):
+        return connection
+    connection.close()
+    return None
+
+
+def _hang_up(listener: socket.socket) -> None:
+    """Take one connection and close it, with the reserve's descriptor."""
+    reserve.give_up()
+    try:
+        listener.accept()[0].close()
+    except OSError:
+        pass
+    reserve.restore()
 
 
 def _is_ours(connection: socket.socket) -> bool:
@@ -104,27 +134,37 @@ def _serve_one(connection: socket.socket, monitors: Sequence[RateLimitMonitor]) 
 
 
 def _reply(monitor: RateLimitMonitor, op: Literal["check", "count"]) -> bytes:
+    name = type(monitor).__name__
     try:
         limits = monitor.check_rate_limits()
         refused = bool(limits and limits.get("rate_limited"))
         if op == "count" and not refused and _counts_requests(monitor):
             monitor.make_safe_request(lambda: None)
-        return encode(Answer(limits))
-    except Exception as error:
-        logs.get_logger("arbd.limits").error("monitor_failed", monitor=type(monitor).__name__, exc_info=error)
-        return encode(Answer(error=f"{type(monitor).__name__}: {type(error).__name__}: {error}"))
+        reply = encode(Answer(limits))
+    except BaseException as error:  # as in a worker: it may raise SystemExit, and is asked again for the next task
+        logs.get_logger("arbd.limits").error("monitor_failed", monitor=name, exc_info=error)
+        problem = message_of(error)
+        return encode(Answer(error=head(f"{name}: {type(error).__name__}: {problem}", _MOST_OF_AN_ERROR)))
+    if len(reply) > MAX_MESSAGE:
+        return encode(Answer(error=f"{name}: its answer has {len(reply)} bytes; {MAX_MESSAGE} can be passed on"))
+    return reply
+
+
+# -- the process, seen from the zygote --------------------------------------------------------------------------------
 
 
 class OnePlace:
     """The process, seen from the zygote. Without such monitors there is none, and nothing here does anything.
 
-    Raises ``RegistrationError`` if it cannot be forked, because the author's module has started threads.
+    ``pidfd``: of the process, -1 while there is none. Raises ``RegistrationError`` if it cannot be forked, because the
+    author's module has started threads.
     """
 
     def __init__(self, provider: Provider, *, threads: Sequence[str]) -> None:
         self._monitors = find(provider)
         self._listener = listen() if self._monitors else None
-        self._started_at = 0.0
+        self._start_at: float | None = None  # None: it runs, or nobody wants it
+        self._pause_s = _RESTART_PAUSE_S
         self._pid = 0
         self.pidfd = -1
         if self._monitors and threads:
@@ -133,40 +173,69 @@ class OnePlace:
                 f"but the module starts threads while it is imported ({', '.join(threads)}), which forbids that"
             )
 
+    def want(self) -> None:
+        """It may be started from now on."""
+        if self._listener is not None and self.pidfd < 0:
+            self._start_at = time.monotonic()
+
+    def due_in_s(self) -> float | None:
+        """Seconds until ``start`` should be called; ``None``: not at all."""
+        return None if self._start_at is None else max(0.0, self._start_at - time.monotonic())
+
     def start(self, before: Callable[[], None]) -> bool:
-        """Fork it, if there is anything to ask; ``before`` is called in the child first."""
-        if self._listener is None:
+        """Fork it; ``before`` is called in the child first. ``False``: not now; ``due_in_s`` tells when again."""
+        assert self._listener is not None
+        try:
+            self._pid, self.pidfd = procs.fork(lambda: self._be(before))
+        except OSError as exc:
+            # Again and again, but not as often as it can.
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._start_at = time.monotonic() + self._pause_s
+            logs.get_logger("arbd.limits").error(
+                "shared_monitors_not_started", reason=exc.strerror or str(exc), retry_in=self._pause_s
+            )
+            self._refuse_waiting()
             return False
-        # One that ends at once is started a few times a second, not as often as it can.
-        time.sleep(max(0.0, self._started_at + _RESTART_PAUSE_S - time.monotonic()))
-        self._started_at = time.monotonic()
-        zygote = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                before()
-                procs.die_with_parent(zygote)
-                os.setpgid(0, 0)
-                procs.set_name("arbd:limits")
-                serve(self._listener, self._monitors)
-            except BaseException as error:
-                logs.get_logger("arbd.limits").error("shared_monitors_failed", exc_info=error)
-            finally:
-                os._exit(1)
-        self.pidfd = os.pidfd_open(self._pid)
+        self._start_at = None
+        self._pause_s = _RESTART_PAUSE_S
         return True
 
-    def bury(self) -> None:
-        """It has ended."""
-        _, status = os.waitpid(self._pid, 0)
+    def _be(self, before: Callable[[], None]) -> NoReturn:
+        """In the child."""
+        assert self._listener is not None
+        logs.set_role("limits")
+        try:
+            before()
+            procs.set_name("arbd:limits")
+            serve(self._listener, self._monitors)
+        except BaseException as error:
+            logs.get_logger("arbd.limits").critical("shared_monitors_failed", exc_info=error)
+        finally:
+            os._exit(EXIT_UNEXPECTED)
+
+    def _refuse_waiting(self) -> None:
+        """Nobody will answer those who ask now: hang up, so that their tasks are told."""
+        assert self._listener is not None
+        self._listener.setblocking(False)
+        try:
+            while True:
+                self._listener.accept()[0].close()
+        except OSError:
+            pass
+
+    def reap(self) -> None:
+        """It has ended; it is due again in a moment."""
+        status = procs.reap(self._pid)
         os.close(self.pidfd)
         self.pidfd = -1
-        logs.get_logger("arbd.limits").error("shared_monitors_ended", status=os.waitstatus_to_exitcode(status))
+        self._start_at = time.monotonic() + _RESTART_PAUSE_S
+        logs.get_logger("arbd.limits").error("shared_monitors_ended", status=status)
 
     def close(self) -> None:
         """End it, for good."""
         if self.pidfd >= 0:
-            procs.kill(self.pidfd)
+            procs.kill(self.pidfd)  # it may not have made its group yet
+            procs.kill_group(self._pid)
 
     def ask_from_here(self) -> None:
         """In a worker: from now on the monitors' objects ask the one place."""

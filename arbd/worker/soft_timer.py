@@ -9,6 +9,7 @@ a stream of short tasks sets it once per timeout, not once per task.
     arm(deadline) .. disarm()     the only time in which it raises
     fires before the deadline     set again for the rest
     fires outside arm..disarm     nothing is set: the next ``arm`` does it
+    fires in what must not tear   set again for a moment later (``arbd.interrupts``); the same holds for a cancel
 
 It must be used from the main thread, where Python runs signal handlers.
 """
@@ -19,11 +20,15 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
 
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.interrupts import may_interrupt
 
 _NEVER = float("inf")
+#: What must not be torn takes some microseconds, and waits in it may be interrupted.
+_RETRY_S: Final = 0.0002
 
 
 class SoftTimer:
@@ -35,6 +40,7 @@ class SoftTimer:
         self._seq = 0
         self._is_cancelled = is_cancelled
         self._cancel_instead: Callable[[], object] | None = None
+        self._cancel_waits = False  # for a place where it may strike
         signal.signal(signal.SIGALRM, self._on_alarm)
         signal.signal(CANCEL_SIGNAL, self._on_cancel)
 
@@ -54,6 +60,7 @@ class SoftTimer:
         self._deadline = _NEVER
         self._seq = 0
         self._cancel_instead = None
+        self._cancel_waits = False
 
     def hand_over(self, cancel: Callable[[], object]) -> None:
         """Do not raise any more; call ``cancel`` when the task is cancelled, until disarmed."""
@@ -71,22 +78,35 @@ class SoftTimer:
         # Zero would switch the timer off.
         signal.setitimer(signal.ITIMER_REAL, max(1e-6, deadline - time.monotonic()))
 
-    def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
-        deadline = self._deadline
+    def _come_again(self) -> None:
+        self._set(time.monotonic() + _RETRY_S)
+
+    def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
         self._fires_at = _NEVER
+        if self._cancel_waits:
+            self._on_cancel(signum, frame)
+            if self._cancel_waits:  # still; the deadline is looked at when it comes again
+                return
+        deadline = self._deadline
         if deadline is _NEVER:
             return
         if time.monotonic() < deadline:
             self._set(deadline)
-            return
-        self.disarm()
-        raise TaskTimeout
+        elif not may_interrupt(frame):
+            self._come_again()
+        else:
+            self.disarm()
+            raise TaskTimeout
 
-    def _on_cancel(self, _signum: int, _frame: FrameType | None) -> None:
+    def _on_cancel(self, _signum: int, frame: FrameType | None) -> None:
+        self._cancel_waits = False
         if not self.is_cancelled:
             return
         if self._cancel_instead is not None:
             self._cancel_instead()
-            return
-        self.disarm()
-        raise TaskCancelled
+        elif not may_interrupt(frame):
+            self._cancel_waits = True
+            self._come_again()
+        else:
+            self.disarm()
+            raise TaskCancelled

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -225,6 +226,23 @@ class Hub:
         ids: list[str] = self._call(self._client.submit(tasks, batch="all")).ids
         self._submitted += count
         return ids
+
+    def submit_new(self, tasks: list[NewTask], batch: str) -> None:
+        """Submit these, in a batch of their own."""
+        self._call(self._client.submit(tasks, batch))
+
+    def follow(self, batch: str, on_result: Callable[[Result], None]) -> Future[None]:
+        """Have every result of a batch told, from a thread, as it comes; until the future is cancelled."""
+
+        async def collect() -> None:
+            seen = 0
+            while True:
+                async for result in self._client.results(batch, seen):
+                    seen += 1
+                    on_result(result)
+                await asyncio.sleep(0.005)  # a batch ends whenever all its tasks have; more may be added
+
+        return asyncio.run_coroutine_threadsafe(collect(), self._loop)
 
     def results_of(self, tasks: list[NewTask]) -> dict[str, Result]:
         """Submit these, and wait for all results there are to be."""

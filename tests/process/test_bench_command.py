@@ -140,7 +140,7 @@ def test_a_target_that_breaks_is_no_benchmark(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
     done = arbd_bench("broken.py", "any", cwd=tmp_path)
     assert done.returncode == 70
-    assert "No module named 'nothing_of_that_name'" in done.stderr
+    assert "nothing_of_that_name" in done.stderr
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])

@@ -8,9 +8,8 @@ from types import ModuleType
 
 import grpc
 import pytest
-from click.testing import CliRunner
+from cli_support import invoke
 
-from arbd.cli import cli
 from arbd.launch import RunRequest
 
 
@@ -42,7 +41,7 @@ def test_the_supervisor_gets_the_address_of_a_hub_that_lives_as_long_as_it(monke
     module = ModuleType("arbd.supervisor.main")
     module.run = run  # type: ignore[attr-defined] # a stand-in for the whole module
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", module)
-    result = CliRunner().invoke(cli, ["dev", "p.py", "--listen", "127.0.0.1:0", "--workers", "1"])
+    result = invoke("dev", "p.py", "--listen", "127.0.0.1:0", "--workers", "1")
     (request,) = seen
     address = request.flags["hub.url"]
     assert (result.exit_code, alive, is_listening(address)) == (0, [True], False)
@@ -51,13 +50,13 @@ def test_the_supervisor_gets_the_address_of_a_hub_that_lives_as_long_as_it(monke
 
 
 def test_another_hub_is_refused() -> None:
-    result = CliRunner().invoke(cli, ["dev", "p.py", "--hub", "hub:1"])
+    result = invoke("dev", "p.py", "--hub", "hub:1")
     assert (result.exit_code, "has a hub of its own" in result.stderr) == (2, True)
 
 
 def test_a_hub_that_cannot_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", ModuleType("arbd.supervisor.main"))
     sys.modules["arbd.supervisor.main"].run = lambda request: 0  # type: ignore[attr-defined] # a stand-in
-    result = CliRunner().invoke(cli, ["dev", "p.py", "--listen", "256.256.256.256:1"])
+    result = invoke("dev", "p.py", "--listen", "256.256.256.256:1")
     assert result.exit_code == 1
     assert "the hub of arbd dev did not start on 256.256.256.256:1" in result.stderr

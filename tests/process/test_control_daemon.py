@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -165,7 +166,7 @@ class TestSocket:
 
     @pytest.mark.parametrize(
         ("name", "reason"),
-        [("missing/c.sock", "No such file or directory"), ("taken", "another process listens there, or it is no")],
+        [("missing/c.sock", os.strerror(errno.ENOENT)), ("taken", "another process listens there, or it is no")],
     )
     def test_a_socket_that_was_asked_for_and_cannot_be_is_a_wrong_setting(
         self, here: Path, name: str, reason: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shlex
 import subprocess
 import time
@@ -13,12 +15,15 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from fault_support import unexpected
 from hub_support import Supervisor, eventually, running_link
 
-from arbd.errors import HubError
-from arbd.hub.board import NewTask
+from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError
+from arbd.hub.board import NewTask, TaskBoard
 from arbd.hub.channel import Tls
 from arbd.hub.client import HubClient
+from arbd.hub.grpc_stream import GrpcStreamLink
+from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.hub.pb import hub_pb2 as pb
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions, serve
@@ -344,3 +349,96 @@ def test_a_connection_that_cannot_be_trusted_carries_nothing(certificate: tuple[
                 assert hub.calls["GetTask"] == 0
 
     asyncio.run(scenario())
+
+
+# -- bugs, and callers who send what is no request -------------------------------------------------------------------
+
+
+def test_a_bug_in_a_handler_is_seen_and_ends_the_hub() -> None:
+    """gRPC answers UNKNOWN for it, and would go on for ever."""
+
+    async def scenario() -> None:
+        should_exit, addresses = asyncio.Event(), asyncio.Queue[str]()
+        serving = asyncio.create_task(
+            serve(HubOptions(hold_s=0.1), should_exit=should_exit, on_ready=addresses.put_nowait)
+        )
+        async with grpc.aio.insecure_channel(await addresses.get()) as channel:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(TaskBoard, "hand_out", bug)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await channel.unary_unary("/Hub/GetTask", None, None)(b"", timeout=5)
+            assert await asyncio.wait_for(serving, 5) == EXIT_UNEXPECTED
+
+    asyncio.run(scenario())
+
+
+def test_a_hub_that_is_told_to_end_ends_well() -> None:
+    async def scenario() -> None:
+        should_exit = asyncio.Event()
+        should_exit.set()
+        assert await serve(HubOptions(), should_exit=should_exit) == EXIT_OK
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("protocol", ["unary", "stream"])
+def test_a_bug_behind_a_call_reaches_the_exception_handler(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        seen, port = unexpected(), Supervisor()
+        async with EmbeddedHub(HubOptions(hold_s=0.1)) as hub:
+            options = LinkOptions(url=hub.address, provider="prov")
+            link = port.link = GrpcStreamLink(options) if protocol == "stream" else GrpcUnaryLink(options)
+            await link.start(port)
+            await eventually(lambda: link.stats.state == "up")
+            monkeypatch.setattr(TaskBoard, "record_result", bug)
+            hub.board.submit([NewTask("a")], time.monotonic())
+            hub.submitted()
+            await eventually(lambda: seen)
+            assert {type(error) for error in seen} == {Bug}
+            monkeypatch.undo()
+            await eventually(lambda: len(port.outbox) == 0)
+            await link.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/Hub/GetTask",
+        "/Hub/SubmitTaskResult",
+        *(f"/arbd.client.v1.Client/{method}" for method in ("Submit", "Cancel", "History")),
+    ],
+)
+def test_a_request_that_is_no_message_is_its_senders_fault(method: str) -> None:
+    async def scenario() -> None:
+        seen = unexpected()
+        async with EmbeddedHub() as hub, grpc.aio.insecure_channel(hub.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(method, None, None)(b"\xff\xff\xff", timeout=5)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert seen == []
+
+    asyncio.run(scenario())
+
+
+def test_a_hub_without_descriptors_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def scenario() -> None:
+        monkeypatch.setattr(os, "eventfd", none_left)
+        with pytest.raises(HubError, match="Too many open files"):
+            await EmbeddedHub().start()
+        with pytest.raises(HubError, match="Too many open files"):
+            HubClient("127.0.0.1:1")
+
+    asyncio.run(scenario())
+
+
+class Bug(Exception):
+    """Something that nobody expected."""
+
+
+def bug(*_: object) -> None:
+    raise Bug

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from daemon_support import PROVIDERS, daemon_of, eventually, responses
+from daemon_support import PROVIDERS, Arbd, Hub, daemon_of, eventually, responses
 
-from arbd.errors import ConfigError
+from arbd.errors import EXIT_UNEXPECTED, ConfigError
 from arbd.testing import RunningProvider
 
 
@@ -54,6 +54,120 @@ def test_one_that_fails_costs_the_task_and_one_that_dies_is_started_again(daemon
     again = daemon.run("moody")  # its process dies under this one, and a new one answers
     assert again.status == "success"
     assert eventually(lambda: daemon.run("moody").status == "success")
+
+
+HEAD = """
+import errno, os, sys, time
+from arbd import Provider, RateLimitMonitor
+provider = Provider(name="p", execution_timeout=30)
+class Shared(RateLimitMonitor):
+    shared = True
+    asked = 0
+    def check_rate_limits(self):
+        Shared.asked += 1
+        ANSWER
+@provider.actions.register(name="limited", rate_limit_monitor=Shared())
+def limited(): return {"pid": os.getpid()}
+"""
+
+
+def limited(tmp_path: Path, answer: str = "return None", fault: str = "") -> Path:
+    (tmp_path / "limited.py").write_text(HEAD.replace("ANSWER", answer) + fault)
+    return tmp_path / "limited.py"
+
+
+def test_without_a_process_for_it_tasks_are_told_and_it_is_tried_again(tmp_path: Path) -> None:
+    """The first fork is its, the second a worker's; all others fail until a file says that they may not."""
+    go = tmp_path / "go"
+    fault = f"""
+real, calls = os.fork, []
+def fork():
+    calls.append(1)
+    if len(calls) == 2 or os.path.exists({str(go)!r}):
+        return real()
+    raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+os.fork = fork
+"""
+    with daemon_of(limited(tmp_path, fault=fault)) as daemon:
+        [pid] = daemon.worker_pids
+        refused = daemon.run("limited", timeout=20)
+        assert refused.message == "the rate limit could not be checked: nobody answers for it"
+        go.touch()
+        assert eventually(lambda: daemon.run("limited", timeout=20).status == "success")
+        assert daemon.worker_pids == [pid]
+
+
+@pytest.mark.parametrize("call", ["pidfd_open", "fork"])
+def test_one_failure_of_the_system_is_not_the_end(tmp_path: Path, call: str) -> None:
+    fault = f"""
+real, calls = os.{call}, []
+def once(*arguments):
+    calls.append(1)
+    if len(calls) == 1:
+        raise OSError(errno.EMFILE, "Too many open files")
+    return real(*arguments)
+os.{call} = once
+"""
+    with daemon_of(limited(tmp_path, fault=fault)) as daemon:
+        assert eventually(lambda: daemon.run("limited", timeout=20).status == "success")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("raise ValueError('no such key ' + 'ж' * 200_000)", "Shared: ValueError: no such key ж"),
+        ("raise ValueError('\\udcff')", "Shared: ValueError: "),
+        ("sys.exit('enough')", "Shared: SystemExit: enough"),
+        ("return {'rate_limited': True, 'wait_time': 1.0, 'text': 'x' * 200_000}", "its answer has 200"),
+    ],
+)
+def test_whatever_a_monitor_raises_or_says_is_told_to_the_task(tmp_path: Path, answer: str, told: str) -> None:
+    """And the process that is asked goes on: its monitors keep their counts."""
+    with daemon_of(limited(tmp_path, f"if Shared.asked == 1: {answer}")) as daemon:
+        refused = daemon.run("limited", timeout=20)
+        assert refused.status == "error"
+        assert told in (refused.message or "")
+        assert daemon.run("limited").status == "success"
+
+
+def test_a_process_for_it_that_fails_ends_with_71_and_is_started_again(tmp_path: Path) -> None:
+    """What nobody expected there: here the poll of its own loop."""
+    fault = """
+import select
+real = select.poll
+def poll():
+    if open("/proc/self/comm").read().strip() == "arbd:limits" and not os.path.exists(MARK):
+        open(MARK, "w").close()
+        raise RuntimeError("a bug")
+    return real()
+select.poll = poll
+""".replace("MARK", repr(str(tmp_path / "mark")))
+    with Hub() as hub, Arbd.run(hub.address, tmp_path, target=limited(tmp_path, fault=fault), workers=1) as arbd:
+        arbd.wait_serving(1)
+        [ended] = arbd.wait_event("shared_monitors_ended")
+        [failed] = arbd.events("shared_monitors_failed")
+        assert (ended["status"], failed["level"], failed["role"]) == (EXIT_UNEXPECTED, "critical", "limits")
+        assert "RuntimeError: a bug" in failed["exception"]
+        [task_id] = hub.submit("limited", {})
+        assert hub.results()[task_id].status == "success"
+
+
+def test_it_has_the_descriptors_of_its_process_alone(tmp_path: Path) -> None:
+    """Without one for a connection, who asks is hung up on and tries again; the others go on being answered."""
+    hog = """
+if Shared.asked == 1:
+            import resource, threading
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            held = []
+            try:
+                while True: held.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError: pass
+            threading.Timer(0.5, lambda: [os.close(fd) for fd in held]).start()
+""".strip()
+    with daemon_of(limited(tmp_path, hog), workers=3) as daemon:
+        assert daemon.run("limited").status == "success"
+        found = responses(daemon, [daemon.submit("limited", {}) for _ in range(60)])
+        assert [response.status for response in found] == ["success"] * 60
 
 
 def test_a_module_that_starts_threads_cannot_have_one(tmp_path: Path) -> None:

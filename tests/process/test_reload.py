@@ -144,8 +144,8 @@ def test_broken_code_never_takes_over(source: Source, broken: str) -> None:
         generations = daemon.daemon._generations
         assert generations is not None
         daemon.reload()
-        eventually(lambda: on_loop(daemon, generations._reloading.locked))
-        eventually(lambda: not on_loop(daemon, generations._reloading.locked))
+        eventually(lambda: on_loop(daemon, lambda: generations.is_loading))
+        eventually(lambda: not on_loop(daemon, lambda: generations.is_loading))
         # Workers that cannot boot are tried several times before the old code is settled on.
         eventually(lambda: on_loop(daemon, lambda: [w.pid for w in daemon.daemon.pool.workers.values()]) == [old])
         assert version(daemon) == 1
@@ -206,7 +206,7 @@ def test_of_several_reloads_the_last_one_counts(source: Source, tmp_path: Path) 
         eventually(lambda: version(daemon) == 3)
         generations = daemon.daemon._generations
         assert generations is not None
-        eventually(lambda: not on_loop(daemon, generations._reloading.locked))
+        eventually(lambda: not on_loop(daemon, lambda: generations.is_loading))
         assert version(daemon) == 3
 
 

@@ -1,15 +1,20 @@
-"""The soft timer raises in the running code, at the deadline, once, and never outside ``arm`` and ``disarm``."""
+"""The soft timer raises at the deadline, once; never outside ``arm`` and ``disarm``, and never in what
+must not be torn."""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from arbd.errors import TaskTimeout
+from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.host.timing import ProcessTiming
+from arbd.interrupts import uninterruptible
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -102,3 +107,73 @@ def test_a_stream_of_short_tasks_sets_the_alarm_once_per_timeout(
         timer.arm(time.monotonic() + 30)
         timer.disarm()
     assert len(calls) == 1
+
+
+@uninterruptible
+def not_to_be_torn(until: float, steps: list[str], wait: Callable[[], None] = lambda: None) -> None:
+    steps.append("begun")
+    spin_until(until)
+    try:
+        wait()
+    finally:
+        spin_until(time.monotonic() + 0.005)
+        steps.append("ended")
+
+
+def spin_after(moment: float, first: Callable[[], None]) -> None:
+    first()
+    spin_until(moment)
+
+
+def test_it_does_not_strike_in_what_must_not_be_torn_but_right_after(timer: SoftTimer) -> None:
+    begin = time.monotonic()
+    steps: list[str] = []
+    timer.arm(begin + 0.01)
+    with pytest.raises(TaskTimeout):
+        spin_after(begin + 5, lambda: not_to_be_torn(begin + 0.05, steps))
+    assert steps == ["begun", "ended"]
+    assert 0.05 <= time.monotonic() - begin < 0.05 + LATE_S
+
+
+def test_it_strikes_in_the_waits_of_what_must_not_be_torn(timer: SoftTimer) -> None:
+    begin = time.monotonic()
+    steps: list[str] = []
+    timer.arm(begin + 0.01)
+    with pytest.raises(TaskTimeout):
+        not_to_be_torn(begin, steps, lambda: ProcessTiming().sleep(5_000_000_000))
+    assert steps == ["begun", "ended"]
+    assert time.monotonic() - begin < LATE_S
+
+
+def test_what_must_not_be_torn_may_end_after_the_task(timer: SoftTimer) -> None:
+    begin = time.monotonic()
+    timer.arm(begin + 0.01)
+    not_to_be_torn(begin + 0.02, [])
+    timer.disarm()
+    spin_until(time.monotonic() + 0.01)
+    assert raised_after(timer, 0.01) < LATE_S
+
+
+def test_a_cancel_waits_for_a_place_where_it_may_strike(timer: SoftTimer) -> None:
+    begin = time.monotonic()
+    steps: list[str] = []
+    cancelled = SoftTimer({7}.__contains__)
+    cancelled.arm(begin + 60, seq=7)
+    killer = threading.Timer(0.01, lambda: os.kill(os.getpid(), CANCEL_SIGNAL))
+    killer.start()
+    with pytest.raises(TaskCancelled):
+        spin_after(begin + 5, lambda: not_to_be_torn(begin + 0.05, steps))
+    killer.join()
+    assert steps == ["begun", "ended"]
+    assert time.monotonic() - begin < 0.05 + LATE_S
+
+
+def test_another_thread_that_must_not_be_torn_does_not_hold_it_up(timer: SoftTimer) -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=uninterruptible(lambda: done.wait(10)))
+    thread.start()
+    try:
+        assert raised_after(timer, 0.01) < LATE_S
+    finally:
+        done.set()
+        thread.join()

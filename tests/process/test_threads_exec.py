@@ -68,3 +68,26 @@ def test_a_file_in_the_current_directory_shadows_nothing_of_arbd(tmp_path: Path)
             assert hub.results()[task_id].status == "success"
             arbd.signal(signal.SIGTERM)
             assert arbd.exit_code() == 0
+
+
+def test_it_has_its_cpu_before_it_imports_the_module(tmp_path: Path) -> None:
+    """Libraries count the CPUs when they are imported, and start a thread for each: pinned afterwards, all those
+    threads spin on one CPU."""
+    target = tmp_path / "counting.py"
+    target.write_text(
+        """
+import os, threading
+from arbd import Provider
+
+at_import = sorted(os.sched_getaffinity(0))
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+provider = Provider(name="p")
+
+@provider.actions.register(name="cpus")
+def cpus(): return {"at_import": at_import, "now": sorted(os.sched_getaffinity(0))}
+"""
+    )
+    with daemon_of(target, workers=2, pin=True) as daemon:
+        for response in responses(daemon, [daemon.submit("cpus") for _ in range(10)]):
+            assert len(response.data["at_import"]) == 1
+            assert response.data["now"] == response.data["at_import"]

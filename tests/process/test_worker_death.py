@@ -181,7 +181,7 @@ def test_results_count_also_when_the_news_of_the_death_comes_first(deep_rings: N
             eventually(lambda: not is_alive(pid))
             generations = daemon.daemon._generations
             assert generations is not None
-            generations.on_exited(worker.id, -signal.SIGKILL)
+            generations.on_exited(worker.id, -signal.SIGKILL, "")
 
         on_loop(daemon, finish_and_die)
         assert {(r.status, r.data["pid"]) for r in responses(daemon, handles, timeout_s=5)} == {("success", pid)}

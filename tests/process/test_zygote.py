@@ -123,7 +123,7 @@ def test_workers_that_cannot_boot_end_the_daemon_with_code_70(tmp_path: Path) ->
         failures = arbd.events("worker_cannot_boot")
         assert len(failures) >= 5
         assert {line["status"] for line in failures} == {9}
-        assert [line["level"] for line in arbd.events("workers_cannot_boot")] == ["error"]
+        assert [line["exit_code"] for line in arbd.events("workers_cannot_boot")] == [EXIT_ZYGOTE]
 
 
 def test_a_test_daemon_whose_workers_cannot_boot_says_so_to_the_author(tmp_path: Path) -> None:

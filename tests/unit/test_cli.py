@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_support import invoke
+from click.testing import Result
 
 from arbd import launch
-from arbd.cli import COMMANDS, cli
+from arbd.cli import COMMANDS
 from arbd.description import ActionInfo, Description
 from arbd.errors import HubError, TargetError, ZygoteError
 from arbd.secrets import placeholder
@@ -79,7 +82,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[launch.RunRequest]:
 
 
 def arbd(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli, arguments, env=env, input=stdin)
+    return invoke(*arguments, env=env, stdin=stdin)
 
 
 class TestHelp:
@@ -87,15 +90,17 @@ class TestHelp:
     def test_every_command_explains_itself(self, arguments: list[str]) -> None:
         result = arbd(*arguments, "--help")
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout.startswith("Usage: ")
+        assert all(word in result.stdout.splitlines()[0] for word in arguments)
 
     @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"version", "demo"}))
     def test_help_has_examples(self, command: str) -> None:
         assert f"Examples:\n    arbd {command}" in arbd(command, "--help").stdout
 
     def test_the_list_of_commands_cuts_no_sentence(self) -> None:
-        commands = arbd("--help").stdout.partition("Commands:")[2]
-        assert "..." not in commands
+        lines = [line.split() for line in arbd("--help").stdout.splitlines()]
+        told = {words[0]: words[-1] for words in lines if words and words[0] in COMMANDS}
+        assert told.keys() == set(COMMANDS)
+        assert not any(last.endswith("...") for last in told.values())
 
     def test_an_unknown_command_is_a_usage_error(self) -> None:
         assert arbd("fly").exit_code == 2
@@ -122,7 +127,7 @@ class TestRun:
     def test_without_any_target_it_is_a_usage_error(self, requests: list[launch.RunRequest]) -> None:
         result = arbd("run")
         assert (result.exit_code, requests) == (2, [])
-        assert "Missing argument 'TARGET'" in result.stderr
+        assert "TARGET" in result.stderr
 
     def test_a_script_is_run_as_one(self, requests: list[launch.RunRequest]) -> None:
         arbd("run", "--script", "p.py")
@@ -210,7 +215,7 @@ class TestCheck:
     def test_debug_adds_the_traceback_and_keeps_the_code(self, described: list[Any]) -> None:
         described[0] = ZygoteError("it broke")
         result = arbd("--debug", "check", "calc.py")
-        assert (result.exit_code, "Traceback (most recent call last)" in result.stderr) == (70, True)
+        assert (result.exit_code, "Traceback" in result.stderr) == (70, True)
 
 
 class TestSchema:
@@ -235,11 +240,11 @@ class TestSubmit:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--payload", "{bad"], "Invalid value for --payload: not JSON: JSON is malformed"),
-            (["--payload", "@nowhere.json"], "Invalid value for --payload: nowhere.json: No such file or directory"),
-            (["--account", "x"], "Invalid value for --account: not JSON"),
-            (["--count", "0"], "Invalid value for '--count'"),
-            (["--timeout", "soon"], "Invalid value for '--timeout': 'soon'; allowed: seconds from 0 to 86400"),
+            (["--payload", "{bad"], "--payload: not JSON"),
+            (["--payload", "@nowhere.json"], f"--payload: nowhere.json: {os.strerror(errno.ENOENT)}"),
+            (["--account", "x"], "--account: not JSON"),
+            (["--count", "0"], "--count"),
+            (["--timeout", "soon"], "'--timeout': 'soon'; allowed: seconds from 0 to 86400"),
         ],
     )
     def test_wrong_options(self, arguments: list[str], message: str) -> None:

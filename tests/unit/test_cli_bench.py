@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from cli_support import invoke
+from click.testing import Result
 
 from arbd import launch
-from arbd.cli import cli
 from arbd.description import ActionInfo, Description
 from arbd.errors import ArbdError
 from arbd.tuning import bench as tuning_bench
@@ -80,7 +82,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
 
 
 def bench(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli, ["bench", "prices.py", "total", *arguments], input=stdin)
+    return invoke("bench", "prices.py", "total", *arguments, stdin=stdin)
 
 
 def test_target_action_and_payload_are_what_is_measured(stand_in: StandIn) -> None:
@@ -115,17 +117,17 @@ def test_quick_is_short_and_once(stand_in: StandIn) -> None:
     ("arguments", "told"),
     [
         (["--payload", "{"], "not JSON"),
-        (["--payload", "@nowhere.json"], "nowhere.json: No such file"),
+        (["--payload", "@nowhere.json"], f"nowhere.json: {os.strerror(errno.ENOENT)}"),
         (["--workers", "0"], "whole number from 1 to 1024"),
         (["--workers", "auto"], "whole number from 1 to 1024"),
         (["--pin", "maybe"], "true or false"),
         (["--protocol", "auto"], "one of stream, unary"),
         (["--duration", "0"], "seconds from 0.05"),
-        (["--repeat", "26"], "1<=x<=25"),
+        (["--repeat", "26"], "--repeat"),
         (["--out", "nowhere/out.json"], "cannot write into"),
         (["--out", "."], ". is not a file that can be written"),
         (["--plot", "nowhere/base"], "cannot write into"),
-        (["--compare", "nowhere.json"], "nowhere.json: No such file"),
+        (["--compare", "nowhere.json"], f"nowhere.json: {os.strerror(errno.ENOENT)}"),
         (["--compare", "prices.txt"], "not written by `arbd bench --out`"),
         (["--fail-on-regression"], "needs --compare"),
     ],
@@ -140,7 +142,7 @@ def test_a_wrong_option_is_found_before_anything_is_measured(
 
 
 def test_an_unknown_action_names_those_that_there_are(stand_in: StandIn) -> None:
-    result = CliRunner().invoke(cli, ["bench", "prices.py", "sum"])
+    result = invoke("bench", "prices.py", "sum")
     assert (result.exit_code, stand_in.requests) == (2, [])
     assert "no action 'sum'; there are: total" in result.stderr
 

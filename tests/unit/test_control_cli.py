@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_support import invoke
+from click.testing import Result
 
 from arbd import control
-from arbd.cli import _daemon, cli
+from arbd.cli import _daemon
 from arbd.config import Settings
 from arbd.core.control_protocol import GetLimits, GetStatus, Limits, Reply, Status
 from arbd.errors import ControlError
@@ -79,7 +80,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
 
 def arbd(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, arguments)
+    return invoke(*arguments)
 
 
 def answered(daemon: list[Any], reply: Reply, *arguments: str) -> tuple[Result, list[Any]]:

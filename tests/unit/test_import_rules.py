@@ -23,7 +23,7 @@ ROOT = Path(arbd.__path__[0])
 
 #: Modules that decide and never act; a name stands for the package below it, too.
 PURE = (
-    *("arbd.core", "arbd.rate_limit", "arbd.schema", "arbd.model", "arbd.errors", "arbd.reports"),
+    *("arbd.core", "arbd.rate_limit", "arbd.schema", "arbd.model", "arbd.errors", "arbd.reports", "arbd.interrupts"),
     *("arbd.provider", "arbd.actions", "arbd.binding", "arbd.response", "arbd.encoding", "arbd.description"),
     *("arbd.config", "arbd.config_kinds", "arbd.zones", "arbd.secrets"),
     *("arbd.tuning.plan", "arbd.tuning.compare", "arbd.tuning.choose", "arbd.tuning.report", "arbd.tuning.record"),
@@ -48,11 +48,14 @@ LAYERS = {
     "arbd.reports": (),
     "arbd.schema": ("arbd.errors",),
     # The last three through DOORS.
-    "arbd.rate_limit": ("arbd.errors", "arbd.zones", "arbd.host.timing", "arbd.logs", "arbd.redis_client"),
-    "arbd.core": ("arbd.errors", "arbd.model", "arbd.reports", "arbd.rate_limit"),
-    "arbd.host": ("arbd.errors",),
+    "arbd.rate_limit": (
+        *("arbd.errors", "arbd.zones", "arbd.interrupts", "arbd.host.timing", "arbd.logs", "arbd.redis_client"),
+    ),
+    "arbd.core": ("arbd.errors", "arbd.model", "arbd.reports", "arbd.rate_limit", "arbd.interrupts"),
+    "arbd.host": ("arbd.errors", "arbd.interrupts"),
     "arbd.supervised": ("arbd.logs",),
     "arbd.hub": (*PURE, "arbd.supervised"),
+    "arbd.hub.process": (*PURE, "arbd.hub", "arbd.host"),  # a program
     # processes of their own, and who starts them
     "arbd.hub.links": (*PURE, "arbd.hub", "arbd.host", "arbd.logs", "arbd.supervised"),
     "arbd.redis_client": (*PURE, "arbd.host", "arbd.logs"),

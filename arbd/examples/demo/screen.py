@@ -65,7 +65,8 @@ class ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # some releases of rich (14.1, not 14.3) end even a line that was never begun
+            self._progress.stop()
 
     def advance(self) -> None:
         self._progress.advance(self._line)

@@ -9,6 +9,7 @@ Token and TLS key travel in the memfd alone: never in arguments, in the environm
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -71,8 +72,10 @@ def start(
             stderr=logs.stderr_for_children(),
             process_group=0,  # a Ctrl-C in the terminal is for the supervisor, which drains
         )
-    except BaseException:
+    except BaseException as error:
         ours.close()
+        if isinstance(error, subprocess.SubprocessError):  # the child ended before it became that program
+            raise OSError(errno.EAGAIN, str(error)) from error
         raise
     finally:
         theirs.close()

@@ -7,9 +7,13 @@
 Which links there are is the ``roster``'s business. Invariants:
 
 * an outcome taken from the outbox is in ``unacked`` of exactly one link, until that one acknowledges it or ends;
+* who has ended, or is about to leave, is out of ``callers`` before anything else happens: whatever the port is told may
+  bring a result at once, which goes to one of those;
 * a link may ask for what was taken from it plus its share of the free slots, so a task counts once, also in its ring;
 * a link whose memory holds what cannot be is killed, and then it is one that has ended;
-* a link is rung once for all that is published until it comes round to look.
+* a link is rung once for all that is published until it comes round to look;
+* what nobody expected goes to the loop's exception handler and reaches nobody who told this group something; then, as
+  where a descriptor is missing for a result, it is looked again a moment later.
 """
 
 from __future__ import annotations
@@ -23,17 +27,19 @@ from typing import Any, Final
 import structlog
 
 from arbd.config import Settings
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import PATIENCE_S, HubPort
+from arbd.hub.ending import until_empty
 from arbd.hub.grpc_unary import LinkOptions
 from arbd.hub.links import boot
 from arbd.hub.links.callers import TRIAL, Callers, split, split_anew
-from arbd.hub.links.handle import UNREADABLE, LinkHandle
+from arbd.hub.links.handle import UNREADABLE, Given, LinkHandle
 from arbd.hub.links.patience import Patience
 from arbd.hub.links.roster import Roster
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
+from arbd.supervised import report
 
 _ROUNDS: Final = 4  # rounds over all links before the event loop gets its turn
 _CHUNK: Final = 8  # results that one link is given before the next one's turn
@@ -41,6 +47,9 @@ _ENOUGH_POLLS: Final = 16  # under way at one link: more make it no faster
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
 _AFTER_S: Final = 0.002  # later than results are collected, when links are looked at as well: one wake-up for both
 _BUSY_RESULTS: Final = 8  # one at a time there is one
+_AGAIN_S: Final = 0.05  # when it is looked again after something could not be done; later each time
+_AGAIN_MAX_S: Final = 1.0
+_MOST_LATER: Final = 8  # results in a row that are put off: making a memfd for each costs time
 
 
 class LinkGroup:
@@ -60,6 +69,10 @@ class LinkGroup:
         self._next_result = 1
         self._have_slots = False  # each link as many as keep it busy
         self._doze: asyncio.TimerHandle | None = None
+        self._again: asyncio.TimerHandle | None = None
+        self._again_s = _AGAIN_S
+        self._put_off: list[Outcome] = []  # to go back to the outbox at that look
+        self._is_taking = False
         self._patience = Patience()
         self._is_stopping = False
         self._is_flushing = False
@@ -83,31 +96,43 @@ class LinkGroup:
         self._outbox = port.outbox
         self._loop = asyncio.get_running_loop()
         self._fence = make_fence()
-        self._bell = doorbell.create()
-        self._loop.add_reader(self._bell, self._on_bell)
+        self._bell = doorbell.create(blocking=False)
+        try:
+            self._loop.add_reader(self._bell, self._on_bell)
+        except OSError:
+            os.close(self._bell)
+            raise
         self._roster.open(self._bell)
         self.set_count(self._first_count)
 
     def slots_changed(self) -> None:
-        if self._doze is not None:  # the supervisor is awake anyway
-            self._patience.found(self._take_from(list(self._links.values())), time.monotonic())
-            self._doze_again()
-            self._hand_out()
-        if self._links:
+        if self._is_closing or not self._links:
+            return
+        try:
+            if self._doze is not None and not self._is_taking:  # the supervisor is awake anyway
+                self._patience.found(self._take_from(list(self._links.values())), time.monotonic())
+                self._doze_again()
+                self._hand_out()
             self._share()
             self._wake()
+        except Exception as error:
+            self._look_again(error)
 
     def results_ready(self) -> None:
-        if self._links:
+        if self._is_closing or not self._links:
+            return
+        try:
             self._hand_out()
             self._wake()
+        except Exception as error:
+            self._look_again(error)
 
     async def stop_taking(self) -> None:
         self._is_stopping = True
         for link in self._links.values():
             link.stop()
         self._wake()
-        while not all(link.has_stopped for link in self._links.values()):
+        while not (self._is_closing or all(link.has_stopped for link in self._links.values())):
             self._progress.clear()
             await self._progress.wait()
 
@@ -116,19 +141,16 @@ class LinkGroup:
         for link in self._links.values():
             link.flush()
         self.results_ready()
-        try:
-            async with asyncio.timeout(timeout):
-                while len(self._outbox):
-                    self._progress.clear()
-                    await self._progress.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await until_empty(self._outbox, self._progress, timeout)
 
     async def close(self) -> None:
         self._is_closing = True
+        self._progress.set()
         self._stop_dozing()
+        if self._again is not None:
+            self._again.cancel()
         await self._roster.close()
+        self._end_put_off()
         self._loop.remove_reader(self._bell)
         os.close(self._bell)
 
@@ -160,18 +182,20 @@ class LinkGroup:
         link.flush()
 
     def on_link_ended(self, link: LinkHandle) -> None:
-        while self._take_from([link]):
-            pass
+        self._hear_of(link)  # for the last time
         if link.has_booted and not link.is_leaving:
             self.callers.gone(link.number, time.monotonic())
+        while self._take_from([link]):
+            pass
         for outcome in reversed(link.unacked.values()):
-            self._outbox.put_back(outcome)
+            self._put_back(outcome)
         self._news()
 
     def on_tick(self) -> None:
         """A leader's pause may be over; and a link that makes no use of its slots must not keep them from another."""
-        slots = [link.slots for link in self.active if not link.cell.is_held]
-        if slots and min(slots) <= 0 and max(slots) > 1:
+        # Fewer than none: it brought what it had asked for before it was told to ask for less.
+        slots = [max(0, link.slots) for link in self.active if not link.cell.is_held]
+        if slots and min(slots) == 0 and max(slots) > 1:
             self._allow(split_anew(sum(slots), self.callers.callers(time.monotonic())))
         self._news()
 
@@ -186,6 +210,13 @@ class LinkGroup:
         if self._is_closing:
             return
         self._stop_dozing()
+        try:
+            self._take_all()
+        except Exception as error:
+            self._look_again(error)
+        self._news()
+
+    def _take_all(self) -> None:
         found = 0
         for _ in range(_ROUNDS):
             taken = self._take_from(list(self._links.values()))
@@ -203,7 +234,26 @@ class LinkGroup:
                     break
         else:
             self._loop.call_soon(self._look)
-        self._news()
+
+    def _look_again(self, error: Exception | None = None) -> None:
+        """Look in a moment, since nobody rings for it: after something unexpected, or what lacked a descriptor."""
+        if error is not None:
+            report(error, "the links to the hub")
+        if self._again is None and not self._is_closing:
+            self._again = self._loop.call_later(self._again_s, self._end_pause)
+            self._again_s = min(_AGAIN_MAX_S, 2 * self._again_s)
+
+    def _end_pause(self) -> None:
+        self._again = None
+        self._end_put_off()
+        self._look()
+        if self._again is None:
+            self._again_s = _AGAIN_S
+
+    def _end_put_off(self) -> None:
+        put_off, self._put_off = self._put_off, []
+        for outcome in reversed(put_off):
+            self._put_back(outcome)
 
     def _can_doze(self) -> bool:
         """Whether to look again in a moment, and not be rung until then, because nothing would come of it sooner: the
@@ -226,23 +276,54 @@ class LinkGroup:
         acked: list[Outcome] = []
         records = sum([self._take(link, tasks, acked) for link in links])
         for outcome in acked:
-            self._outbox.ack(outcome)
+            self._ack(outcome)
         if tasks:
             self.taken += len(tasks)
-            self._port.on_tasks(tasks)
+            self._hand_over(tasks)
         if records:
             self._progress.set()
         return max(records, len(tasks) + len(acked))
+
+    def _hand_over(self, tasks: list[Task]) -> None:
+        self._is_taking = True  # the port may say at once that slots have changed: not to begin anew within this
+        try:
+            self._port.on_tasks(tasks)
+        except Exception as error:  # results go on
+            self._look_again(error)
+        finally:
+            self._is_taking = False
+
+    def _ack(self, outcome: Outcome) -> None:
+        try:
+            self._outbox.ack(outcome)
+        except Exception as error:  # once more: the hub drops the second copy
+            self._look_again(error)
+            self._put_back(outcome)
+
+    def _put_back(self, outcome: Outcome) -> None:
+        try:
+            self._outbox.put_back(outcome)
+        except Exception as error:  # the others go back all the same
+            self._put_off.append(outcome)
+            self._look_again(error)
 
     def _take(self, link: LinkHandle, tasks: list[Task], acked: list[Outcome]) -> int:
         if link.is_damaged:
             return 0
         try:
             records = link.take(tasks, acked)
+        except parcels.NotNow:  # no descriptor is left for the body of a task, which waits
+            self._look_again()
+            return 0
         except UNREADABLE as error:
             self._condemn(link, error)
             return 0
-        self._hear_of(link)
+        except Exception as error:  # what was popped before it is in the lists
+            self._look_again(error)
+            self._condemn(link, error)
+            return 0
+        if not link.has_ended:
+            self._hear_of(link)
         return records
 
     def _condemn(self, link: LinkHandle, error: Exception) -> None:
@@ -251,7 +332,7 @@ class LinkGroup:
         link.kill()
 
     def _hear_of(self, link: LinkHandle) -> None:
-        if link.is_leaving:
+        if link.is_leaving or link.is_damaged:
             return
         if not link.has_booted and link.cell.sleeps():
             link.has_booted = True
@@ -264,9 +345,12 @@ class LinkGroup:
 
     def _news(self) -> None:
         """Something has changed: who may call, how many slots are free, what waits for room."""
-        self._share()
-        self._hand_out()
-        self._wake()
+        try:
+            self._share()
+            self._hand_out()
+            self._wake()
+        except Exception as error:
+            self._look_again(error)
         self._progress.set()
         for link in self._links.values():
             if link.is_leaving and link.has_stopped and not link.unacked:
@@ -291,7 +375,8 @@ class LinkGroup:
                 link.allow(shares.get(number, 0))
 
     def _hand_out(self) -> None:
-        """Give results to who has the fewest."""
+        """Give results to who has the fewest. One for which there is no descriptor lets the others go first."""
+        later = 0
         numbers = self.callers.callers(time.monotonic())
         links = [link for number in numbers if not (link := self._links[number]).is_damaged]
         most = self._most_unacked if self.callers.are_trusted else TRIAL
@@ -303,16 +388,27 @@ class LinkGroup:
             for _ in range(min(room, _CHUNK)):
                 if (outcome := self._outbox.take()) is None:
                     return
-                if not self._give(link, outcome):
-                    self._outbox.put_back(outcome)
-                    return
+                given = self._give(link, outcome)
+                if given is Given.FULL:  # or damaged
+                    self._put_back(outcome)
+                    links.remove(link)
+                    break
+                if given is Given.LATER:
+                    self._put_off.append(outcome)
+                    self._look_again()
+                    later += 1
+                    if later == _MOST_LATER:
+                        return
 
-    def _give(self, link: LinkHandle, outcome: Outcome) -> bool:
+    def _give(self, link: LinkHandle, outcome: Outcome) -> Given:
         try:
             given = link.give(outcome, self._next_result)
         except UNREADABLE as error:
             self._condemn(link, error)
-            return False
+            return Given.FULL
+        except Exception as error:
+            self._look_again(error)
+            return Given.LATER
         self._next_result += 1
         return given
 

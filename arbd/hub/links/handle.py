@@ -9,10 +9,12 @@ nothing that a link writes: what cannot be is a ``LinkRecordError`` or one of ``
 
 from __future__ import annotations
 
+import enum
 import os
 import time
 from collections import Counter
 from collections.abc import Collection
+from contextlib import ExitStack
 from typing import Final
 
 from arbd.config import Settings
@@ -34,11 +36,19 @@ _MOST_COUNTED: Final = 1 << 53  # whatever a link claims, sums of it are numbers
 _MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those a hub invents
 
 
+class Given(enum.Enum):
+    """What became of a result that was to be handed over."""
+
+    TAKEN = "taken"
+    FULL = "full"  # no room in its ring: it rings when there is
+    LATER = "later"  # no descriptor or no memory for a large one, or none that it would take: nobody rings for that
+
+
 class LinkHandle:
-    """Starts a link process. Raises ``OSError`` if there is none to be had.
+    """Starts a link process. Raises ``OSError`` if there is none to be had; everything is given back then.
 
     ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``is_leaving``: it was seen off, so it gets
-    nothing more.
+    nothing more. ``has_ended``: its process is gone, and what is left in its ring is taken.
     """
 
     def __init__(self, number: int, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
@@ -49,6 +59,7 @@ class LinkHandle:
         self.has_booted = False
         self.has_stopped = False
         self.is_leaving = False
+        self.has_ended = False
         self.is_damaged = False
         self.has_news = False
         self._sleeps_before = 0
@@ -60,47 +71,69 @@ class LinkHandle:
         self._limit = max_receive(settings)
         self._failures: dict[str, int] = {}
         self._token_calls = (0, 0)
+        self._unread: list[bytes] = []  # records that were taken from its ring, and not yet looked at
         self._failure_records = 0  # one a second, at most
+        self._longest = layout.largest_record(settings.ring_size)
+        self._start(settings, tls, supervisors_bell, program)
+
+    def _start(self, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
         ring_bytes = settings.ring_size
-        cell_fd = memory.create("arbd-link", layout.PAGE_BYTES + 2 * ring_bytes)
-        self._mapping = memory.attach(cell_fd)
-        self._words = memory.words_of(self._mapping)
-        self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
-        self._longest = layout.largest_record(ring_bytes)
-        self._bell = doorbell.create()
-        self._side, side_theirs = channel.pair()
-        self._side.setblocking(False)
-        try:
+        with ExitStack() as passed_on, ExitStack() as undo:
+            cell_fd = memory.create("arbd-link", layout.PAGE_BYTES + 2 * ring_bytes)
+            passed_on.callback(os.close, cell_fd)
+            self._mapping = memory.attach(cell_fd)
+            self._words = memory.words_of(self._mapping)
+            self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
+            self._bell = doorbell.create(blocking=False)
+            undo.callback(os.close, self._bell)
+            self._side, side_theirs = channel.pair()
+            passed_on.callback(side_theirs.close)
+            undo.callback(self._side.close)
+            self._side.setblocking(False)
             descriptors = boot.Descriptors(cell_fd, self._bell, supervisors_bell, side_theirs.fileno())
-            self._process, self._control = boot.start(boot.Boot(number, settings, tls), descriptors, program)
-        except OSError:
-            self._release()
-            raise
-        finally:
-            os.close(cell_fd)
-            side_theirs.close()
-        self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
+            self._process, self._control = boot.start(boot.Boot(self.number, settings, tls), descriptors, program)
+            undo.callback(self._abandon)
+            self.pid = self._process.pid
+            self.pidfd = os.pidfd_open(self.pid)
+            undo.pop_all()
+
+    def _abandon(self) -> None:
+        """End a process that cannot be watched."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
 
     # -- what comes up -----------------------------------------------------------------------------------------
 
     def take(self, tasks: list[Task], acked: list[Outcome]) -> int:
-        """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``."""
-        records = self.cell.up.pop_many(_BATCH)
-        for record in records:
-            kind = link_frame.kind_of(record)
-            if kind == link_frame.TASK:
-                self._count_task()
-                tasks.append(link_frame.decode_task(record, self._take_parcel))
-            elif kind == link_frame.ACKS:
-                acked += self._acked(link_frame.decode_acks(record))
-            elif kind == link_frame.STOPPED and not self.has_stopped:
-                self.has_stopped = True
-            elif kind == link_frame.FAILURES:
-                self._note_failures(link_frame.decode_failures(record))
-            else:
-                raise LinkRecordError(f"a record of kind {kind} has no meaning here")
+        """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``, or
+        ``parcels.NotNow`` if the body of the next cannot be taken at this moment: then ask again later."""
+        records = self._unread or self.cell.up.pop_many(_BATCH)
+        left = iter(records)
+        try:
+            for record in left:
+                self._take_record(record, tasks, acked)
+        except parcels.NotNow:
+            left = iter([record, *left])
+            raise
+        finally:
+            self._unread = list(left)
         return len(records)
+
+    def _take_record(self, record: bytes, tasks: list[Task], acked: list[Outcome]) -> None:
+        kind = link_frame.kind_of(record)
+        if kind == link_frame.TASK:
+            task = link_frame.decode_task(record, self._take_parcel)
+            self._count_task()
+            tasks.append(task)
+        elif kind == link_frame.ACKS:
+            acked += self._acked(link_frame.decode_acks(record))
+        elif kind == link_frame.STOPPED and not self.has_stopped:
+            self.has_stopped = True
+        elif kind == link_frame.FAILURES:
+            self._note_failures(link_frame.decode_failures(record))
+        else:
+            raise LinkRecordError(f"a record of kind {kind} has no meaning here")
 
     def _take_parcel(self) -> bytes:
         return parcels.take(self._side, self._limit)
@@ -110,11 +143,17 @@ class LinkHandle:
         if self.popped > self._most_ever + self._may_exceed:
             raise LinkRecordError(f"{self.popped} tasks came where at most {self._most_ever} could be asked for")
 
-    def _acked(self, numbers: Collection[int]) -> list[Outcome]:
+    def _acked(self, numbers: Collection[int]) -> Collection[Outcome]:
+        """The results behind these numbers; all of them, or none: what it claims wrongly must not lose a right one."""
         try:
-            return [self.unacked.pop(number) for number in numbers]
+            outcomes = {number: self.unacked[number] for number in numbers}
         except KeyError as error:
             raise LinkRecordError(f"result {error} was acknowledged, which it did not have") from error
+        if len(outcomes) != len(numbers):
+            raise LinkRecordError("a result was acknowledged twice")
+        for number in numbers:
+            del self.unacked[number]
+        return outcomes.values()
 
     def _note_failures(self, failures: dict[str, int]) -> None:
         self._failure_records += 1
@@ -142,23 +181,25 @@ class LinkHandle:
             self._most_ever = max(self._most_ever, allowed)
             self.cell.allow(allowed)
 
-    def give(self, outcome: Outcome, number: int) -> bool:
-        """Hand a result over, to be in ``unacked`` until the hub has it; ``False`` if the link can take none now.
-
-        Raises one of ``UNREADABLE`` if its ring is damaged, or if there is no descriptor left for a large one.
-        """
+    def give(self, outcome: Outcome, number: int) -> Given:
+        """Hand a result over, to be in ``unacked`` until the hub has it. Raises one of ``UNREADABLE`` if its ring is
+        damaged."""
         encoded = link_frame.encode_result(outcome, number, self._longest)
         down = self.cell.down
-        if encoded.parcel is not None and not (
-            down.has_room(len(encoded.record)) and parcels.send(self._side, encoded.parcel)
-        ):
-            return False
+        if encoded.parcel is not None:
+            if not down.has_room(len(encoded.record)):
+                return Given.FULL
+            try:
+                if not parcels.send(self._side, encoded.parcel):
+                    return Given.LATER
+            except OSError:
+                return Given.LATER
         if not down.push(encoded.record):
-            return False
+            return Given.FULL
         self.unacked[number] = outcome
         self._may_exceed += self._piggyback
         self.has_news = True
-        return True
+        return Given.TAKEN
 
     def stop(self) -> None:
         """Have it poll no more; ``has_stopped`` once the last poll is answered."""
@@ -195,7 +236,10 @@ class LinkHandle:
 
     def kill(self) -> None:
         """SIGKILL; its end is noticed by its pidfd."""
-        procs.kill(self.pidfd)
+        try:
+            procs.kill(self.pidfd)
+        except OSError:  # a sandbox without that call; its number is its own until it is reaped
+            self._process.kill()
 
     def end(self) -> None:
         """Have it leave."""
@@ -203,15 +247,12 @@ class LinkHandle:
 
     def bury(self) -> int:
         """After its end: its exit code, or minus a signal number; everything is given back."""
-        status = self._process.wait()
-        os.close(self.pidfd)
-        self._control.close()
-        self._release()
-        return status
-
-    def _release(self) -> None:
-        self._side.close()
-        os.close(self._bell)
+        with ExitStack() as closing:
+            closing.callback(os.close, self._bell)
+            closing.callback(self._side.close)
+            closing.callback(self._control.close)
+            closing.callback(os.close, self.pidfd)
+            return self._process.wait()
 
     # -- figures -----------------------------------------------------------------------------------------------
 

@@ -34,12 +34,15 @@ from arbd.hub.base import HubLink
 from arbd.hub.pace import TokenGate
 from arbd.hub.stats import COUNTERS, STATES
 from arbd.model import Outcome, Task
+from arbd.supervised import report, supervised
 
 _BATCH: Final = 64
 _BUSY_RESULTS: Final = 8  # as many as are on their way when the hub is busy; one at a time there is one
 _DOZE_S: Final = 0.002
 _MOST_DOZES: Final = 50  # then it sleeps once, each 0.1 s: to the supervisor a link that never does is one that hangs
 _RING_FULL_PAUSE_S: Final = 0.001  # the supervisor empties rings many times faster; waiting here is rare
+_NO_PARCEL_PAUSE_S: Final = 0.05  # at most; for want of a descriptor or memory, and each try makes a memfd of a task
+_NOT_NOW_PAUSE_S: Final = 0.05
 _REPORT_S: Final = 1.0  # figures of a link that has nothing else to tell
 _FLUSH_S: Final = 3600.0  # it ends when the supervisor does not want it any more
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
@@ -109,8 +112,11 @@ class RingPort:
         self._loop = asyncio.get_running_loop()
         self._taken = 0
         self._waiting: deque[link_frame.Encoded] = deque()  # no room in the ring
+        self._unread: list[bytes] = []  # results that were taken from the ring, and not yet looked at
         self._acks: list[int] = []
         self._flush_is_due = False
+        self._pause_s = _RING_FULL_PAUSE_S
+        self._is_drained: asyncio.Event | None = None  # somebody waits until nothing waits here
         self._was_held = cell.is_held
         self._failures: dict[str, int] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
@@ -142,6 +148,16 @@ class RingPort:
         for job in self._jobs.values():
             job.cancel()
 
+    async def drain(self, timeout: float) -> None:
+        """Have everything that is to go up in the ring, at most ``timeout`` seconds."""
+        self._is_drained = asyncio.Event()
+        self._flush_soon()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._is_drained.wait()
+        except TimeoutError:
+            pass
+
     # -- up ----------------------------------------------------------------------------------------------------
 
     def free_slots(self) -> int:
@@ -167,7 +183,10 @@ class RingPort:
 
     def on_tasks(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            self.on_task(task)
+            try:
+                self.on_task(task)
+            except Exception as error:  # the others go up all the same
+                report(error, "a task on its way to the supervisor")
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:
         pass  # the unary protocol has no cancels
@@ -175,9 +194,17 @@ class RingPort:
     def _push(self, encoded: link_frame.Encoded) -> bool:
         if not self._cell.up.has_room(len(encoded.record)):
             return False
-        if encoded.parcel is not None and not parcels.send(self._side, encoded.parcel):
+        if encoded.parcel is not None and not self._send_parcel(encoded.parcel):
+            self._pause_s = min(_NO_PARCEL_PAUSE_S, 2 * self._pause_s)
             return False
+        self._pause_s = _RING_FULL_PAUSE_S
         return self._cell.up.push(encoded.record)
+
+    def _send_parcel(self, parcel: tuple[bytes, ...]) -> bool:
+        try:
+            return parcels.send(self._side, parcel)
+        except OSError:
+            return False  # no descriptor or no memory for it now
 
     def _on_ack(self, number: int) -> None:
         self._acks.append(number)
@@ -195,7 +222,9 @@ class RingPort:
             self._waiting.popleft()
         if not self._push_acks() or self._waiting:
             self._flush_is_due = True
-            self._loop.call_later(_RING_FULL_PAUSE_S, self._flush)
+            self._loop.call_later(self._pause_s, self._flush)
+        elif self._is_drained is not None:
+            self._is_drained.set()
         self._report_figures()
         self._fence()
         if self._cell.must_ring():
@@ -236,9 +265,17 @@ class RingPort:
         self._link.slots_changed()
 
     def _take_results(self) -> None:
-        while records := self._cell.down.pop_many(_BATCH):
-            for record in records:
-                self.outbox.append(link_frame.decode_result(record, self._take_parcel))
+        while records := self._unread or self._cell.down.pop_many(_BATCH):
+            left = iter(records)
+            try:
+                for record in left:
+                    self.outbox.append(link_frame.decode_result(record, self._take_parcel))
+            except parcels.NotNow:  # no descriptor is left for the body of a result, which waits
+                left = iter([record, *left])
+                self._loop.call_later(_NOT_NOW_PAUSE_S, self._look)
+                return
+            finally:
+                self._unread = list(left)
 
     def _take_parcel(self) -> bytes:
         return parcels.take(self._side, _TRUSTED)
@@ -256,7 +293,7 @@ class RingPort:
 
     def _run_once(self, name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if name not in self._jobs:
-            self._jobs[name] = self._loop.create_task(job())
+            self._jobs[name] = supervised(job(), f"the {name} that the supervisor asked for")
 
     async def _stop(self) -> None:
         await self._link.stop_taking()
@@ -264,8 +301,10 @@ class RingPort:
         self._flush_soon()
 
     async def _send_all(self) -> None:
-        await self._link.flush(_FLUSH_S)
-        del self._jobs["flush"]  # results that come later need another one
+        try:
+            await self._link.flush(_FLUSH_S)
+        finally:
+            del self._jobs["flush"]  # results that come later need another one
 
     # -- figures -----------------------------------------------------------------------------------------------
 

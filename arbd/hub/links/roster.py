@@ -4,7 +4,8 @@
         └─> see off ─> owner.on_link_leaving ─> ... ─> ended, and not replaced
 
 Not what they carry: that is the group's business. A link that lived for a while is replaced at once; one that ends over
-and over, later each time, and for ever: the daemon has a hub to reach.
+and over, later each time, and for ever: the daemon has a hub to reach. Whatever the owner raises when it is told, the
+process is reaped, what it held is given back, and another one takes its place.
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ class Roster:
         for link in self.links.values():
             link.kill()
         await self._wait_gone()
+        for link in list(self.links.values()):  # killed, and not gone: the kernel has it
+            self._log.error("link_cannot_be_ended", link=link.number, pid=link.pid)
+            self._forget(link)
 
     async def _wait_gone(self) -> None:
         try:
@@ -122,41 +126,61 @@ class Roster:
         self._next_number += 1
         try:
             link = LinkHandle(number, self._settings, self._tls, self._bell, self._program)
+            self._watch(link)
         except OSError as error:
             self._log.error("link_not_started", link=number, reason=str(error))
             self._replace_later()
             return
         self.links[number] = link
-        self._loop.add_reader(link.pidfd, self._on_exit, link)
         self._log.info("link_started", link=number, pid=link.pid)
         self._owner.on_link_started(link)
         if self._ticker is None:
             self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
+    def _watch(self, link: LinkHandle) -> None:
+        try:
+            self._loop.add_reader(link.pidfd, self._on_exit, link)
+        except OSError:
+            link.kill()
+            link.bury()
+            raise
+
     def _replace_later(self) -> None:
         self._pending.append(self._loop.call_later(self._restart.next_s(), self._replace))
 
     def _replace(self) -> None:
-        if self.count > len(self.active):
+        if self.count > len(self.active) and not self._is_closing:
             self._start()
 
     def _on_exit(self, link: LinkHandle) -> None:
+        try:
+            self._forget(link)
+        finally:
+            self.changed.set()
+            if self._is_missed(link):
+                if time.monotonic() - link.started_at > _STEADY_S:
+                    self._restart.reset()
+                self._replace_later()
+            status = link.bury()
+            if self._is_missed(link):
+                self._log.error("link_lost", link=link.number, pid=link.pid, status=status, results=len(link.unacked))
+
+    def _is_missed(self, link: LinkHandle) -> bool:
+        """Whether nobody wanted it to end."""
+        return not (link.is_leaving or self._is_closing)
+
+    def _forget(self, link: LinkHandle) -> None:
         self._loop.remove_reader(link.pidfd)
         del self.links[link.number]
-        self._owner.on_link_ended(link)
-        self._past.add(link.stats)
-        status = link.bury()
-        self.changed.set()
-        if link.is_leaving or self._is_closing:
-            return
-        self._log.error("link_lost", link=link.number, pid=link.pid, status=status, results=len(link.unacked))
-        if time.monotonic() - link.started_at > _STEADY_S:
-            self._restart.reset()
-        self._replace_later()
+        link.has_ended = True
+        try:
+            self._owner.on_link_ended(link)
+        finally:
+            self._past.add(link.stats)
 
     def _tick(self) -> None:
         """Also kill links that were rung and do not come round to look."""
-        self._ticker = self._loop.call_later(_TICK_S, self._tick) if self.links else None
+        self._ticker = self._loop.call_later(_TICK_S, self._tick) if self.links else None  # whatever is raised below
         for link in self.links.values():
             if link.note_tick() == _DEAF_TICKS:
                 self._log.error("link_hangs", link=link.number, pid=link.pid)

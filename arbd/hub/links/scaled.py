@@ -21,10 +21,12 @@ from arbd.core.placement import usable_cpus
 from arbd.description import ActionInfo
 from arbd.host import cpus
 from arbd.hub.base import HubLink, HubPort
+from arbd.hub.ending import run_all
 from arbd.hub.links.autoscale import Autoscale, Second
 from arbd.hub.links.group import LinkGroup
 from arbd.hub.stats import LinkStats
 from arbd.model import Outcome, Task
+from arbd.supervised import report, supervised
 
 _TICK_S: Final = 1.0
 _CPUS_PER_LINK: Final = 4  # one link keeps the workers of four CPUs busy, if their tasks take more than a millisecond
@@ -135,15 +137,18 @@ class ScaledLink:
         self._loop = asyncio.get_running_loop()
         self._valve = Valve(port)
         await self._own.start(self._valve)
-        await self._group.start(port)
+        try:
+            await self._group.start(port)
+        except OSError:
+            await self._own.close()
+            raise
         self._last = self._totals()
 
     def slots_changed(self) -> None:
-        self._looks += 1
-        self._idle_looks += self._port.has_idle_worker()
-        if self._ticker is None and not self._is_stopping:
-            self._last = self._totals()
-            self._ticker = self._loop.call_later(_TICK_S, self._tick)
+        try:
+            self._note_slots()
+        except Exception as error:  # the links must hear of it all the same
+            report(error, "the number of links")
         if self._valve.is_open:
             self._own.slots_changed()
         self._group.slots_changed()
@@ -155,27 +160,36 @@ class ScaledLink:
 
     async def stop_taking(self) -> None:
         self._stop_ticking()
-        await asyncio.gather(self._own.stop_taking(), self._group.stop_taking())
+        await run_all((self._own.stop_taking(), self._group.stop_taking()), "the end of polls")
 
     async def flush(self, timeout: float) -> bool:
         # Both wait for the same outbox, and whoever sends the last result knows it first.
-        waits = {asyncio.ensure_future(link.flush(timeout)) for link in (self._own, self._group)}
+        waits = {supervised(link.flush(timeout), "the last results") for link in (self._own, self._group)}
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return any(wait.result() for wait in done)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return not len(self._port.outbox)
         finally:
             for wait in waits:
                 wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
 
     async def close(self) -> None:
         self._stop_ticking()
-        await self._group.close()
-        await self._own.close()
+        try:
+            await self._group.close()
+        finally:
+            await self._own.close()
 
     # -- once a second, while there is work --------------------------------------------------------------------
 
+    def _note_slots(self) -> None:
+        self._looks += 1
+        self._idle_looks += self._port.has_idle_worker()
+        if self._ticker is None and not self._is_stopping:
+            self._last = self._totals()
+            self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
     def _tick(self) -> None:
+        self._ticker = None  # whatever is raised below, the next change of slots sets it again
         before, self._last = self._last, self._totals()
         second = self._last.since(before, idle=self._idle_looks / max(1, self._looks), links=self._autoscale.count)
         self._looks = self._idle_looks = 0

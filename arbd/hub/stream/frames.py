@@ -26,6 +26,12 @@ ENTRY_ROOM: Final = 64
 """Bytes that a task or a result takes beside its long fields."""
 SOFT_LIMIT: Final = 1024 * 1024
 """A frame that holds more than this takes no further task or result: the next one is on its way while it is read."""
+MAX_FRAME: Final = (1 << 31) - 1
+"""Bytes of the largest frame that can be made at all, whatever the other side takes."""
+USUAL_MAX_FRAME: Final = 4 * 1024 * 1024
+"""What a hub is taken to take that does not say it: gRPC's own default."""
+MAX_NUMBER: Final = (1 << 63) - 1
+"""The largest number that is sent: of microseconds 292,000 years, whatever somebody asked for."""
 SCHEMAS_MAX: Final = 1024 * 1024
 """A description with longer schemas goes without them: it must not fill the hub's largest frame."""
 
@@ -217,13 +223,13 @@ def encode_hub_frame(
     frame = pb.HubFrame(seq=seq, acked=acked, cancel=cancel)
     if welcome is not None:
         frame.welcome.version = welcome.version
-        frame.welcome.lease_ms = round(welcome.lease_s * 1000)
+        frame.welcome.lease_ms = _whole(welcome.lease_s * 1000)
         frame.welcome.max_frame = welcome.max_frame
     add = frame.tasks.add
     for task in tasks:
         entry = add(id=task.id, action=task.action, payload=task.payload, account=task.account, attempt=task.attempt)
         if task.deadline != math.inf:
-            entry.time_left_us = max(1, round((task.deadline - now) * 1e6))
+            entry.time_left_us = max(1, _whole((task.deadline - now) * 1e6))
         if task.traceparent:
             entry.traceparent = task.traceparent
         if task.priority:
@@ -232,9 +238,14 @@ def encode_hub_frame(
         frame.refused.add(id=task_id, reason=reason)
     if go_away is not None:
         frame.go_away.CopyFrom(
-            pb.GoAway(reason=go_away.reason, reconnect_after_ms=round(go_away.reconnect_after_s * 1000))
+            pb.GoAway(reason=go_away.reason, reconnect_after_ms=_whole(go_away.reconnect_after_s * 1000))
         )
     return frame.SerializeToString()
+
+
+def _whole(number: float) -> int:
+    """A length as a field can hold it."""
+    return round(number) if 0 <= number < MAX_NUMBER else MAX_NUMBER if number > 0 else 0
 
 
 def decode_hub_frame(data: bytes, now: float) -> HubFrame:

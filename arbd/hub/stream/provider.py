@@ -11,7 +11,7 @@ Invariants:
 
 * a task goes up at most once while it is held, however often the hub hands it out;
 * an outcome is acknowledged in the outbox only when the hub has acknowledged the frame it was in; on ``close`` those
-  that are not go back to the outbox, oldest first;
+  that are not go back to the outbox, oldest first; whatever is raised in between, none is forgotten;
 * the credit is what the hub has sent plus the slots that are free, so it never allows more than can start soon.
 """
 
@@ -87,6 +87,7 @@ class ProviderSession:
         self._answer_timeout_s = answer_timeout_s
         self._held: dict[str, int] = {}  # attempt of each task that is not settled, by id
         self._unacked: deque[tuple[int, list[Outcome]]] = deque()
+        self._stranded: list[Outcome] = []  # the outbox raised when they were put back
         self._stopping = False
         self._reset()
 
@@ -115,12 +116,24 @@ class ProviderSession:
 
     def close(self) -> None:
         """The stream is over. What the hub has not acknowledged waits in the outbox again."""
-        while self._unacked:
-            _, outcomes = self._unacked.pop()
-            for outcome in reversed(outcomes):
-                self._outbox.put_back(outcome)
         self.phase = Phase.CLOSED
         self._tick_at = self._answer_by = math.inf
+        outcomes = [*self._stranded, *(outcome for _, sent in self._unacked for outcome in sent)]
+        self._unacked.clear()
+        self._stranded = []
+        self._put_back(outcomes)
+
+    def _put_back(self, outcomes: list[Outcome]) -> None:
+        """Return them to the outbox. One that it does not take now is offered again the next time."""
+        failure: Exception | None = None
+        for outcome in reversed(outcomes):
+            try:
+                self._outbox.put_back(outcome)
+            except Exception as error:
+                failure = error
+                self._stranded.append(outcome)
+        if failure is not None:
+            raise failure
 
     def stop_taking(self) -> None:
         """Give no more credit, on this stream or a later one."""
@@ -159,7 +172,7 @@ class ProviderSession:
         if welcome.version != frames.VERSION:
             raise StreamError(f"the hub speaks version {welcome.version} of the stream, not {frames.VERSION}")
         self.phase = Phase.OPEN
-        self._max_frame = welcome.max_frame
+        self._max_frame = min(welcome.max_frame, frames.MAX_FRAME) or frames.USUAL_MAX_FRAME
         self._tick_s = max(_MIN_TICK_S, min(HEARTBEAT_S, welcome.lease_s / RENEWALS))
         self._tick_at = now + self._tick_s
 
@@ -173,11 +186,18 @@ class ProviderSession:
         self._answer_by = math.inf if acked == self._sent_seq else now + self._answer_timeout_s
         unacked, held = self._unacked, self._held
         while unacked and unacked[0][0] <= acked:
-            outcomes = unacked.popleft()[1]
-            self.accepted += len(outcomes)
-            for outcome in outcomes:
-                self._outbox.ack(outcome)
-                held.pop(outcome.task.id, None)
+            seq, outcomes = unacked.popleft()
+            count = 0
+            try:
+                for outcome in outcomes:
+                    self._outbox.ack(outcome)
+                    held.pop(outcome.task.id, None)
+                    count += 1
+            except Exception:
+                unacked.appendleft((seq, outcomes[count:]))  # these go back when the stream is closed
+                raise
+            finally:
+                self.accepted += count
 
     def _take(self, frame: HubFrame) -> list[Task]:
         tasks = frame.tasks
@@ -248,7 +268,9 @@ class ProviderSession:
         size = 0
         results: list[tuple[str, int, Status, bytes]] = []
         outcomes: list[Outcome] = []
+        self._unacked.append((self._sent_seq + 1, outcomes))  # before the first is taken: what is raised loses none
         while size < soft_limit and (outcome := take()) is not None:
+            outcomes.append(outcome)
             task, status, result = outcome.task, outcome.status, outcome.result
             length = len(result) + len(task.id) + frames.ENTRY_ROOM
             if length > largest:
@@ -256,13 +278,12 @@ class ProviderSession:
                 length = len(result) + len(task.id) + frames.ENTRY_ROOM
                 self.shortened += 1
             if results and size + length > largest:
-                self._outbox.put_back(outcome)
+                self._outbox.put_back(outcomes.pop())
                 break
             size += length
             results.append((task.id, attempt_of(task.id, 0), status, result))
-            outcomes.append(outcome)
-        if outcomes:
-            self._unacked.append((self._sent_seq + 1, outcomes))
+        if not outcomes:
+            self._unacked.pop()
         return results
 
     # -- time ----------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.core.cell import Running
-from arbd.core.deadlines import Busy, Deadlines, Look
+from arbd.core.deadlines import SLACK_NS, Busy, Deadlines, Look
 from arbd.core.dispatch import Assignment
 from arbd.model import Task
 
@@ -227,3 +228,33 @@ def test_a_long_task_costs_few_looks() -> None:
     simulation = Simulation([Job(0, 0, 60_000, 60_000)], look_first=False)
     simulation.run()
     assert simulation.looks == 1  # the one that was armed at the dispatch finds the worker idle again
+
+
+# A page that cannot be believed ----------------------------------------------------------------------------------
+
+STRAY = [0, 1 << 62, (1 << 64) - 1]
+BOUND = 1000 * MS + GRACE + SLACK_NS
+
+
+@pytest.mark.parametrize("since_ns", STRAY)
+def test_a_task_whose_start_was_overwritten_is_ended_all_the_same(since_ns: int) -> None:
+    judge, worker = deadlines(), busy(0, Running(1, since_ns), [assignment(1)])
+    looks = [judge.look(T0, [worker]), judge.look(T0 + BOUND - 1, [worker]), judge.look(T0 + BOUND, [worker])]
+    assert [[each.seq for _, each in look.unheard] for look in looks] == [[], [], [1]]
+    assert looks[1].next_at_ns == T0 + BOUND
+
+
+def test_the_bound_counts_from_when_a_task_was_first_seen_as_the_first() -> None:
+    """Each of them may take its timeout, one after the other."""
+    judge = deadlines()
+    has = [assignment(seq) for seq in range(1, 6)]
+    for turn, first in enumerate(has):
+        look = judge.look(T0 + turn * (BOUND - 1), [busy(0, Running(99, 0), has[turn:])])
+        assert look.unheard == (), first
+
+
+def test_an_idle_worker_begins_anew() -> None:
+    judge = deadlines()
+    judge.look(T0, [busy(0, Running(1, 0), [assignment(1)])])
+    judge.look(T0 + BOUND, [])
+    assert judge.look(T0 + 2 * BOUND, [busy(0, Running(1, 0), [assignment(1)])]).unheard == ()

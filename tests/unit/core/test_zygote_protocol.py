@@ -14,7 +14,7 @@ text = st.text()
 whole = st.integers(-(2**31), 2**63 - 1)
 log_settings = st.builds(LogSettings, text, text, st.booleans())
 to_zygote = st.one_of(
-    st.builds(Boot, text, st.lists(text), st.booleans(), log_settings),
+    st.builds(Boot, text, st.lists(text), st.booleans(), log_settings, whole),
     st.builds(
         Configure,
         name=text,
@@ -31,7 +31,7 @@ from_zygote = st.one_of(
     st.builds(Described),
     st.builds(Failed, st.booleans(), st.lists(text), text),
     st.builds(Spawned, whole, whole),
-    st.builds(Exited, whole, whole),
+    st.builds(Exited, whole, whole, text),
 )
 
 

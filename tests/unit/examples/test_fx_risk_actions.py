@@ -21,7 +21,7 @@ from arbd.worker.execute import Context, execute
 
 Matrix = npt.NDArray[np.float64]
 
-AS_OF = "2024-06-28"
+AS_OF = "2022-06-30"
 PORTFOLIO = [
     {"currency": "USD", "amount": 1_000_000},
     {"currency": "JPY", "amount": 80_000_000.0},

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from descriptor_support import no_free_descriptor, with_reserve
 
 from arbd.host import channel, memory
 
@@ -59,6 +60,32 @@ def test_an_end_that_closed_without_reading_is_an_empty_message_too(ends: Pair) 
     channel.send(ends[1], b"never read")
     ends[0].close()
     assert channel.receive(ends[1]) == (b"", [])
+
+
+def test_what_an_end_sent_before_it_closed_without_reading_is_not_lost(ends: Pair) -> None:
+    channel.send(ends[1], b"never read")
+    channel.send(ends[0], b"last words")
+    ends[0].close()
+    assert [channel.receive(ends[1]) for _ in range(2)] == [(b"last words", []), (b"", [])]
+
+
+def test_a_message_whose_descriptors_find_no_number_comes_without_them(ends: Pair) -> None:
+    """Who needs them counts them; the messages behind it come as they were sent."""
+    channel.send(ends[0], b"with", (0, 0, 0))
+    channel.send(ends[0], b"without")
+    with no_free_descriptor():
+        assert channel.receive(ends[1]) == (b"with", [])
+        assert channel.receive(ends[1]) == (b"without", [])
+
+
+@with_reserve()
+def test_for_one_descriptor_there_is_always_room(ends: Pair) -> None:
+    with no_free_descriptor():
+        for _ in range(3):
+            channel.send(ends[0], b"with", (0,))
+            message, [fd] = channel.receive(ends[1])
+            assert (message, os.get_inheritable(fd)) == (b"with", False)
+            os.close(fd)
 
 
 def test_sending_to_nobody_is_a_broken_pipe(ends: Pair) -> None:

@@ -47,3 +47,23 @@ def test_it_can_be_rung_again(bell: int) -> None:
 
 def test_it_is_closed_on_exec(bell: int) -> None:
     assert os.get_inheritable(bell) is False
+
+
+def test_one_for_an_event_loop_never_makes_it_wait() -> None:
+    """A loop may be told of a ring that is not there, or that somebody else has taken."""
+    bell = doorbell.create(blocking=False)
+    assert doorbell.clear(bell) is False
+    doorbell.wait(bell)
+    doorbell.ring(bell)
+    doorbell.ring(bell)
+    assert doorbell.clear(bell) is True
+    assert doorbell.clear(bell) is False
+    assert os.get_inheritable(bell) is False
+    os.close(bell)
+
+
+def test_clear_takes_all_rings(bell: int) -> None:
+    doorbell.ring(bell)
+    doorbell.ring(bell)
+    assert doorbell.clear(bell) is True
+    assert rings(bell) is False

@@ -133,6 +133,69 @@ def test_killing_a_group_that_is_gone_is_no_error() -> None:
     procs.kill_group(process.pid)
 
 
+def test_a_group_that_may_not_be_killed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of it runs as another user."""
+
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", forbidden)
+    procs.kill_group(1)
+
+
+# Children --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("end", "status"), [("os._exit(3)", 3), ("os.kill(os.getpid(), 9)", -9)])
+def test_reap_tells_how_a_child_ended(end: str, status: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", f"import os; {end}"], process_group=0)
+    assert procs.reap(process.pid) == status
+    process.returncode = status  # it is reaped; Popen need not look for it
+
+
+def test_reap_of_one_that_somebody_else_has_reaped() -> None:
+    """The author's code waits for any child, in a signal handler."""
+    process = subprocess.Popen([sys.executable, "-c", "pass"], process_group=0)
+    process.wait()
+    assert procs.reap(process.pid) == procs.UNKNOWN_STATUS
+
+
+def test_fork_gives_the_number_and_the_handle_of_a_child_in_a_group_of_its_own() -> None:
+    code = """
+pid, pidfd = procs.fork(lambda: os._exit(7 if os.getpgrp() == os.getpid() else 8))
+print(procs.reap(pid), len(os.readlink(f"/proc/self/fd/{pidfd}")) > 0)
+"""
+    with python(code) as process:
+        assert line(process) == "7 True"
+
+
+def test_a_forked_child_that_returns_or_raises_ends_with_71() -> None:
+    code = """
+def fail(): raise RuntimeError("in the child")
+sys.stderr = open(os.devnull, "w")
+print([procs.reap(procs.fork(run)[0]) for run in (lambda: None, fail)], flush=True)
+"""
+    with python(code) as process:
+        assert line(process) == "[71, 71]"
+
+
+def test_without_a_handle_there_is_no_child_either() -> None:
+    """A seccomp profile, or no descriptor: a child that nobody can watch is ended before anybody hears of it."""
+    code = """
+def forbidden(pid): raise PermissionError(1, "Operation not permitted")
+os.pidfd_open = forbidden
+try:
+    procs.fork(lambda: time.sleep(60))
+except PermissionError:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("no child", flush=True)
+"""
+    with python(code) as process:
+        assert line(process) == "no child"
+
+
 # Names and threads -----------------------------------------------------------------------------------------------
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 
 import pytest
 
 import arbd.hub  # sets the variable that one test looks at
 from arbd.errors import ConfigError
-from arbd.hub.channel import Target, channel_options, parse_url
+from arbd.hub.channel import Target, Tls, channel_options, open_channel, parse_url
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,40 @@ def test_options_that_others_have_paid_for() -> None:
     assert options["grpc.max_reconnect_backoff_ms"] == 2_000
     assert options["grpc.enable_http_proxy"] == 0
     assert options["grpc.use_local_subchannel_pool"] == 1
+
+
+def test_sizes_that_a_c_int_does_not_hold_are_the_largest_it_does() -> None:
+    options = dict(channel_options(max_send=1 << 40, max_receive=(4 << 30) + 65_536))
+    assert options["grpc.max_send_message_length"] == options["grpc.max_receive_message_length"] == (1 << 31) - 1
+    assert dict(channel_options(max_send=-1, max_receive=-1))["grpc.max_send_message_length"] == -1
+
+
+def test_without_descriptors_no_channel_is_begun_and_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC would end the process: see ``require_room``."""
+    given: list[int] = []
+    eventfd, before = os.eventfd, len(os.listdir("/proc/self/fd"))
+
+    def few(*arguments: int) -> int:
+        if len(given) == 5:
+            raise OSError(errno.EMFILE, "Too many open files")
+        given.append(eventfd(*arguments))
+        return given[-1]
+
+    monkeypatch.setattr(os, "eventfd", few)
+    with pytest.raises(OSError, match="Too many open files"):
+        open_channel(Target("127.0.0.1:1", False), Tls(), [])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_without_a_thread_no_channel_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(OSError, match="can't start new thread"):
+        open_channel(Target("127.0.0.1:1", False), Tls(), [])
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_fork_support_of_grpc_is_off() -> None:

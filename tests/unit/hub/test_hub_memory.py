@@ -157,3 +157,30 @@ def test_a_cancel_finds_its_task_in_line_or_at_the_link() -> None:
         await link.close()
 
     asyncio.run(scenario())
+
+
+def test_a_flush_tries_again_until_the_outbox_gives_everything() -> None:
+    class Failing(MemoryOutbox):
+        failures = 3
+
+        def take(self) -> Outcome | None:
+            if self.failures and len(self):
+                self.failures -= 1
+                raise OSError("not now")
+            return super().take()
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # each failure goes there
+        hub = MemoryHub()
+        link = hub.link()
+        supervisor = Supervisor(link, slots=1)
+        supervisor.outbox = Failing()
+        await link.start(supervisor)
+        handle = hub.submit("one")
+        await turns()
+        supervisor.answer()
+        assert await link.flush(timeout=10)
+        assert handle.result(0).status == "success"
+        await link.close()
+
+    asyncio.run(scenario())

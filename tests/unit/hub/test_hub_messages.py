@@ -56,6 +56,20 @@ def test_a_large_result_becomes_an_error_that_says_so() -> None:
     }
 
 
+def test_what_is_too_large_to_be_sent_is_not_made_either() -> None:
+    """Above 2 GiB protobuf makes no message at all: the echo of a payload of 1 GiB must not cost its success."""
+
+    class Untouched(bytes):
+        def decode(self, *_: object) -> str:
+            raise AssertionError("it was made into text")
+
+    outcome = Outcome(Task("1", "a", Untouched(b"x" * 2000), Untouched(b"{}")), "success", OK)
+    _, form = sent(outcome, 1000)
+    assert form == Form.NO_ECHO
+    _, form = sent(Outcome(Task("1", "a"), "success", Untouched(b"x" * 2000)), 1000)
+    assert form == Form.REPLACED
+
+
 def test_a_limit_that_only_the_hub_knows_is_not_invented() -> None:
     message, _ = sent(Outcome(Task("1", "a"), "success", b"x" * 200), 1000, Form.REPLACED)
     assert msgspec.json.decode(message.result) == {

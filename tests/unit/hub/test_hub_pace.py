@@ -50,6 +50,7 @@ def test_the_window_doubles_each_round_trip_while_tasks_come() -> None:
         sizes.append(started)
         for _ in range(started):
             pace.productive()
+            pace.ended()
     assert sizes == [1, 2, 4, 8, 16, 16]
 
 
@@ -57,9 +58,11 @@ def test_after_a_task_the_next_poll_is_at_once() -> None:
     pace = make()
     pace.started()
     pace.empty(0.0, 0.0)
+    pace.ended()
     assert pace.start_at(0.0) > 0.0
     pace.started()
     pace.productive()
+    pace.ended()
     assert pace.start_at(0.0) == 0.0
 
 
@@ -69,6 +72,7 @@ def test_nothing_at_once_leaves_one_poll_that_slows_down() -> None:
     for _ in range(9):
         pace.started()
         pace.empty(now, now)
+        pace.ended()
         assert pace.window == 1
         starts.append(round(pace.start_at(now) - now, 6))
         now = pace.start_at(now)
@@ -79,6 +83,7 @@ def test_a_held_poll_is_followed_at_once() -> None:
     pace = make()
     pace.started()
     pace.empty(started_at=0.0, now=20.0)
+    pace.ended()
     assert pace.start_at(20.0) == 20.0
 
 
@@ -89,6 +94,7 @@ def test_held_polls_give_the_window_back_by_halves() -> None:
     windows = []
     for _ in range(8):
         pace.empty(started_at=0.0, now=20.0)
+        pace.ended()
         windows.append(pace.window)
     assert windows == [16, 8, 4, 2, 1, 1, 1, 1]
 
@@ -98,6 +104,7 @@ def test_the_pause_counts_from_the_start_of_the_poll() -> None:
     pace = make(idle=(0.5, 1.0))
     pace.started()
     pace.empty(started_at=0.0, now=0.3)
+    pace.ended()
     assert pace.start_at(0.3) == 0.5
 
 
@@ -107,10 +114,12 @@ def test_calls_that_fail_together_are_one_event() -> None:
         pace.started()
     for number in range(32):
         pace.failed(started_at=0.0, now=1.0 + number / 1000)
+        pace.ended()
     assert pace.start_at(1.1) == 1.1  # the pause of one step (0.05 s) since the first failure is over
     assert pace.window == 1
     pace.started()
     pace.failed(started_at=1.1, now=1.2)
+    pace.ended()
     assert pace.start_at(1.2) == pytest.approx(1.2 + 0.1)
 
 
@@ -119,12 +128,14 @@ def test_a_failure_pauses_and_a_success_ends_the_pause() -> None:
     pace.started()
     pace.started()
     pace.failed(0.0, 0.0)
+    pace.ended()
     assert pace.start_at(0.0) == math.inf  # one is under way, and the window is 1
     pace.productive()
+    pace.ended()
     assert pace.start_at(0.0) == 0.0
 
 
-def test_a_neutral_end_changes_nothing_but_the_count() -> None:
+def test_an_end_changes_nothing_but_the_count() -> None:
     pace = make(window=4)
     pace.started()
     pace.ended()
@@ -147,6 +158,7 @@ def test_the_window_is_never_empty_nor_beyond_its_limit(answers: list[tuple[str,
             pace.failed(now, now)
         else:
             pace.empty(now - (5.0 if answer == "held" else 0.0), now)
+        pace.ended()
         assert 1 <= pace.window <= limit
         assert pace.under_way == 0
         assert now <= pace.start_at(now) <= now + 2.0  # never waits longer than the longest back-off
@@ -159,6 +171,7 @@ def test_an_idle_minute_costs_few_polls(seconds: int) -> None:
         pace.started()
         polls += 1
         pace.empty(now, now)
+        pace.ended()
         now = pace.start_at(now)
     assert polls <= seconds + 8
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from arbd.core.outbox import MemoryOutbox
 from arbd.hub.messages import Form
 from arbd.hub.pace import Backoff
@@ -78,3 +80,26 @@ def test_what_was_put_aside_returns_to_the_outbox() -> None:
     again = outbox.take()
     assert again is not None
     assert again.task.id == "a"
+
+
+def test_an_outbox_that_raises_when_results_return_loses_none() -> None:
+    class Faulty(MemoryOutbox):
+        fails = True
+
+        def put_back(self, outcome: Outcome) -> None:
+            if self.fails:
+                self.fails = False
+                raise RuntimeError
+            super().put_back(outcome)
+
+    outbox = Faulty()
+    for task_id in ("a", "b", "c"):
+        outbox.append(Outcome(Task(task_id, "a"), "success", b"{}"))
+    queue = SendQueue(outbox, Backoff(1.0, 60.0, rand=lambda: 1.0))
+    for parcel in [taken(queue, 0.0) for _ in range(3)]:
+        queue.defer(parcel, now=0.0)
+    with pytest.raises(RuntimeError):
+        queue.put_all_back()
+    queue.put_all_back()
+    assert len(outbox) == 3
+    assert {outcome.task.id for _ in range(3) if (outcome := outbox.take()) is not None} == {"a", "b", "c"}

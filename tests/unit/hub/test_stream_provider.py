@@ -282,3 +282,91 @@ def test_a_stream_without_a_welcome_or_with_another_version_ends() -> None:
         Side(welcome=None).hears(acked=1)
     with pytest.raises(StreamError, match="version 2"):
         Side(welcome=Welcome(2, 30.0, 1 << 20))
+
+
+# -- an outbox, or anything else, that raises ------------------------------------------------------------------------
+
+
+class Boom(Exception):
+    """Something that nobody expected."""
+
+
+class FaultyOutbox(MemoryOutbox):
+    """``fails``: the calls that raise next time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: list[str] = []
+
+    def _check(self, name: str) -> None:
+        if name in self.fails:
+            self.fails.remove(name)
+            raise Boom(name)
+
+    def ack(self, outcome: Outcome) -> None:
+        self._check("ack")
+        super().ack(outcome)
+
+    def put_back(self, outcome: Outcome) -> None:
+        self._check("put_back")
+        super().put_back(outcome)
+
+
+def faulty_side() -> tuple[Side, FaultyOutbox]:
+    side, outbox = Side(), FaultyOutbox()
+    side.outbox = side.session._outbox = outbox
+    return side, outbox
+
+
+def waiting(outbox: MemoryOutbox) -> list[str]:
+    ids = []
+    while (outcome := outbox.take()) is not None:
+        ids.append(outcome.task.id)
+    return ids
+
+
+def test_an_acknowledgement_that_raises_forgets_no_result_of_its_frame() -> None:
+    side, outbox = faulty_side()
+    side.finish(*side.hears(tasks=tasks("a", "b", "c")).tasks)
+    frame = side.sent()
+    outbox.fails = ["ack"]
+    with pytest.raises(Boom):
+        side.hears(acked=frame.seq)
+    side.session.close()
+    assert len(outbox) == 3
+    assert waiting(outbox) == ["a", "b", "c"]
+
+
+def test_a_result_that_is_not_put_back_keeps_no_other_and_goes_back_the_next_time() -> None:
+    side, outbox = faulty_side()
+    side.finish(*side.hears(tasks=tasks("a", "b", "c")).tasks)
+    side.sent()
+    outbox.fails = ["put_back"]
+    with pytest.raises(Boom):
+        side.session.close()
+    side.session.open()
+    assert len(outbox) == 3
+    assert sorted(waiting(outbox)) == ["a", "b", "c"]
+
+
+def test_a_result_that_cannot_be_made_ready_goes_back_with_those_before_it() -> None:
+    def boom(task: Task, size: int, limit: int) -> bytes:
+        raise Boom(task.id)
+
+    side = Side()
+    side.session._too_large = boom
+    a, b, c = side.hears(tasks=tasks("a", "b", "c")).tasks
+    side.finish(a)
+    side.finish(b, result=b"x" * 5_000_000)
+    side.finish(c)
+    with pytest.raises(Boom):
+        side.sent()
+    side.session.close()
+    assert waiting(side.outbox) == ["a", "b", "c"]
+
+
+def test_a_hub_that_does_not_say_what_it_takes_gets_results_as_they_are() -> None:
+    side = Side(welcome=Welcome(1, 30.0, 0))
+    side.finish(*side.hears(tasks=tasks("a")).tasks, result=b"x" * 100_000)
+    [result] = side.sent().results
+    assert (result.status, len(result.result)) == ("success", 100_000)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from math import inf, nan
 from typing import Any
 
@@ -50,7 +49,7 @@ class Hands:
     def utc_ns(self) -> int:
         return self.now_ns
 
-    def new_lock(self) -> AbstractContextManager[object]:
+    def new_lock(self) -> threading.Lock:
         return threading.Lock()
 
     def sleep(self, ns: int) -> None:

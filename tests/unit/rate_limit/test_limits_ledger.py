@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import pytest
@@ -47,7 +46,7 @@ class World:
     def cpu_clock(self) -> int:
         return self.now_ns
 
-    def new_lock(self) -> AbstractContextManager[object]:
+    def new_lock(self) -> threading.Lock:
         return threading.Lock()
 
     def ring(self) -> None:

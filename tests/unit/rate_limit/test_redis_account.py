@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
 from typing import Final
 
 from arbd.core import layout
@@ -43,7 +42,7 @@ class World:
 
     cpu_clock = clock
 
-    def new_lock(self) -> AbstractContextManager[object]:
+    def new_lock(self) -> threading.Lock:
         return threading.Lock()
 
     def ring(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Final
 
 from arbd.rate_limit.redis_backend import RedisBackend
@@ -33,7 +32,7 @@ class Around:
 
     cpu_clock = utc_ns = clock
 
-    def new_lock(self) -> AbstractContextManager[object]:
+    def new_lock(self) -> threading.Lock:
         return threading.Lock()
 
     def sleep(self, ns: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Optional
 import msgspec
 import pytest
 
-from arbd.schema import Invalid, Problem, compile_schema
+from arbd.schema import Invalid, Problem, compile_schema, explain
 from arbd.schema.explain import MAX_WALKED_BYTES
 
 PROFILE = {
@@ -31,6 +32,14 @@ def problems(spec: Any, data: Any) -> list[Problem]:
 
 def texts(spec: Any, data: Any) -> list[str]:
     return [problem.text for problem in problems(spec, data)]
+
+
+def unlike(found: list[str], expected: list[str]) -> list[str]:
+    """What is not as expected. ``<reason>`` stands for words of others, which change between their releases."""
+    patterns = [re.escape(text).replace("<reason>", ".+") for text in expected]
+    if len(found) != len(patterns):
+        return found
+    return [text for text, pattern in zip(found, patterns, strict=True) if not re.fullmatch(pattern, text)]
 
 
 def test_a_missing_key_is_named_by_its_full_path() -> None:
@@ -153,15 +162,16 @@ SINGLE = [
     ),
     (tuple[int, str], [1], "Invalid value at k: expected list of length 2, got 1"),
     (tuple[int, str], [1, 2], "Wrong type at k[1]: expected str, got int"),
-    (set, [[1]], "Invalid value at k: TypeError: unhashable type: 'list'"),
+    (set, [1, [1]], "Invalid value at k[1]: a set cannot hold a list"),
+    (frozenset[Any], [{}], "Invalid value at k[0]: a set cannot hold a dict"),
+    (Annotated[set[int], msgspec.Meta(max_length=2)], [1, 2, 3], "Invalid value at k: expected list of length <= 2"),
+    (Annotated[int, msgspec.Meta(ge=3, lt=9)], 9, "Invalid value at k: expected int >= 3, < 9"),
     (set[int], [1, "a"], "Wrong type at k[1]: expected int, got str"),
     (Item, {"quantity": 0}, "Invalid value at k.quantity: expected int >= 1"),
     (Item, {"quantity": 1, "parts": [{}]}, "Missing key: k.parts[0].quantity"),
     (Item, [], "Wrong type at k: expected dict, got list"),
     (Data, {}, "Missing key: k.name"),
     (Closed, {"x": 1, "y": 2}, "Unknown key: k.y"),
-    (Checked, {"low": 2, "high": 1}, "Invalid value at k: low is above high"),
-    (Checked, {"low": 13, "high": 14}, "Invalid value at k: KeyError: 'thirteen'"),
     (Checked, {"low": 2}, "Missing key: k.high"),
     (Left | Right, {"type": "up", "x": 1}, "Invalid value at k.type: expected 'left' | 'right'"),
     (Left | Right, {"type": ["left"], "x": 1}, "Invalid value at k.type: expected 'left' | 'right'"),
@@ -169,14 +179,37 @@ SINGLE = [
     (Left | Right, {"type": "right"}, "Missing key: k.x"),
     (Left | Right, 1, "Wrong type at k: expected dict, got int"),
     (Alone, {"type": "other", "x": 1}, "Invalid value at k.type: expected 'alone'"),
-    (Pair, [1, "a"], "Wrong type at k[1]: expected int, got str"),
-    (Row, [1], "Invalid value at k: expected list of at least length 2, got 1"),
 ]
 
 
 @pytest.mark.parametrize(("spec", "value", "text"), SINGLE, ids=lambda part: str(part)[:40])
 def test_one_fault_is_one_problem_in_clear_words(spec: Any, value: Any, text: str) -> None:
     assert texts({"k": spec}, {"k": value}) == [text]
+
+
+@pytest.mark.parametrize(("spec", "value", "text"), SINGLE, ids=lambda part: str(part)[:40])
+def test_the_words_are_ours_whatever_msgspec_says(
+    monkeypatch: pytest.MonkeyPatch, spec: Any, value: Any, text: str
+) -> None:
+    refused = explain._refused
+    monkeypatch.setattr(
+        explain, "_refused", lambda value, hint: refused(value, hint) and msgspec.ValidationError("in other words")
+    )
+    assert texts({"k": spec}, {"k": value}) == [text]
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "text"),
+    [
+        (Checked, {"low": 2, "high": 1}, "Invalid value at k: low is above high"),
+        (Checked, {"low": 13, "high": 14}, "Invalid value at k: KeyError: 'thirteen'"),
+        (Pair, [1, "a"], "Wrong type at k[1]: expected int, got str"),
+        (Row, [1], "Invalid value at k: <reason>"),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_the_rules_of_a_class_are_told_in_its_authors_words(spec: Any, value: Any, text: str) -> None:
+    assert not unlike(texts({"k": spec}, {"k": value}), [text])
 
 
 def test_a_rule_of_a_class_is_named_beside_other_problems() -> None:
@@ -217,18 +250,18 @@ MALFORMED = [
     (b'"text"', "Wrong type at top level: expected dict, got str"),
     (b" ", "Not JSON: the data ends too early (byte 1)"),
     (b'{"a": 1', "Not JSON: the data ends too early (byte 7)"),
-    (b'{"a": 1,}', "Not JSON: trailing comma in object (byte 8)"),
-    (b"{'a': 1}", "Not JSON: object keys must be strings (byte 1)"),
-    (b'{"a": 1} {}', "Not JSON: trailing characters (byte 10)"),
+    (b'{"a": 1,}', "Not JSON: <reason> (byte 8)"),
+    (b"{'a': 1}", "Not JSON: <reason> (byte 1)"),
+    (b'{"a": 1} {}', "Not JSON: <reason> (byte 10)"),
     (b'{"a": NaN}', "Not JSON: NaN and Infinity are no JSON numbers (byte 6)"),
     (b'{"a": -Infinity}', "Not JSON: NaN and Infinity are no JSON numbers (byte 7)"),
     (b'{"a": 1, "x": NaN}', "Not JSON: NaN and Infinity are no JSON numbers (byte 14)"),
-    (b'{"a": "x", "b": }', "Not JSON: invalid character (byte 16)"),
+    (b'{"a": "x", "b": }', "Not JSON: <reason> (byte 16)"),
     (b'{"a": "\\ud800"}', "Not JSON: half of a surrogate pair (byte 7)"),
     (b'\xef\xbb\xbf{"a": 1}', "Not JSON: starts with a byte order mark (byte 0)"),
     (b'\xff\xfe{\x00"\x00', "Not UTF-8: 0xff cannot stand here (byte 0)"),
     (b'{"a": "\xc3("}', "Not UTF-8: 0xc3 cannot stand here (byte 7)"),
-    (b'{"a": 1e999}', "Invalid value at a: Number out of range"),
+    (b'{"a": 1e999}', "Invalid value at a: <reason>"),
     (b'{"a": ' + b"[" * 100_000, "Not decodable: arrays or objects are nested too deep"),
     (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "Not decodable: arrays or objects are nested too deep"),
     (b'{"x":' * 100_000, "Not decodable: arrays or objects are nested too deep"),
@@ -238,7 +271,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("data", "text"), MALFORMED, ids=lambda part: str(part)[:40])
 def test_bytes_that_are_no_object_are_one_problem(data: bytes, text: str) -> None:
-    assert texts({"a": float}, data) == [text]
+    assert not unlike(texts({"a": float}, data), [text])
 
 
 def test_without_a_schema_the_bytes_must_still_be_an_object() -> None:

@@ -79,23 +79,26 @@ def test_a_model_can_stand_inside_a_dict_schema() -> None:
 
 
 def test_every_problem_is_listed_with_its_path() -> None:
-    data = {
+    data: dict[str, Any] = {
         "lines": [{"product": 1, "quantity": 1, "price": "x"}, {"quantity": 0, "price": True}, 3],
         "kind": 1.5,
         "at": "soon",
     }
-    assert texts({"orders": [Order]}, {"orders": [data]}) == [
+    found = texts({"orders": [Order]}, {"orders": [data]})
+    expected = [
         "Missing key: orders[0].orderId",
         "Wrong type at orders[0].lines[0].product: expected str, got int",
         "Wrong type at orders[0].lines[0].price: expected float, got str",
         "Missing key: orders[0].lines[1].product",
-        "Invalid value at orders[0].lines[1].quantity: Input should be greater than or equal to 1",
+        "Invalid value at orders[0].lines[1].quantity: ",
         "Wrong type at orders[0].lines[1].price: expected float, got bool",
         "Wrong type at orders[0].lines[2]: expected dict, got int",
-        "Invalid value at orders[0].kind: Input should be 'a' or 'b'",
+        "Invalid value at orders[0].kind: ",
         "Wrong type at orders[0].kind: expected int, got float",
-        "Invalid value at orders[0].at: Input should be a valid datetime, input is too short",
+        "Invalid value at orders[0].at: ",
     ]
+    # The reasons why a value is not allowed are pydantic's own words.
+    assert [text[: len(start)] for text, start in zip(found, expected, strict=True)] == expected
 
 
 @pytest.mark.parametrize("value", [True, "1", 1.0])
@@ -117,7 +120,6 @@ def test_missing_top_level_keys_are_missing_params() -> None:
     ("spec", "data", "text"),
     [
         (Closed, {"x": 1, "y": 2}, "Unknown key: y"),
-        (Judged, {"x": 13}, "Invalid value at x: Value error, bad luck"),
         (Judged, {"x": 14}, "Invalid value at top level: KeyError: 'fourteen'"),
         (Judged, [], "Wrong type at top level: expected dict, got list"),
         (Judged, b'{"x": NaN}', "Not JSON: NaN and Infinity are no JSON numbers (byte 6)"),
@@ -129,6 +131,11 @@ def test_missing_top_level_keys_are_missing_params() -> None:
 )
 def test_one_fault_is_one_problem(spec: Any, data: Any, text: str) -> None:
     assert texts(spec, data) == [text]
+
+
+def test_what_a_validator_says_is_told() -> None:
+    [text] = texts(Judged, {"x": 13})
+    assert (text.startswith("Invalid value at x: "), text.endswith("bad luck")) == (True, True)
 
 
 def test_keys_and_summary_name_the_attributes() -> None:

@@ -1,0 +1,84 @@
+"""What went wrong while the author's code was loaded, as a message that always fits: the head of what it says, the tail
+of where it happened.
+
+    ConfigError         the target leads nowhere, or the arguments of Provider(...) cannot work: all problems
+    RegistrationError   an action that can never work: the problem and the traceback
+    anything else       code that broke: likewise. Also SystemExit of a script, and whatever an import can raise
+
+A control message has 64 KiB. An exception can quote a whole SQL statement or document, in any script, and even its
+``__str__`` may be broken.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from arbd.core.zygote_protocol import Failed
+from arbd.errors import ConfigError, RegistrationError
+from arbd.response import message_of
+
+# Bytes of UTF-8. Together well below a control message (``channel.MAX_MESSAGE``).
+MOST_PROBLEMS: Final = 24_000
+MOST_OF_ONE: Final = 8_000
+MOST_TRACEBACK: Final = 24_000
+_MOST_OF_A_LINE: Final = 4_000
+_MOST_LISTED: Final = 1_000  # each also costs some bytes of the message
+
+
+def failed(exc: BaseException) -> Failed:
+    """The message to the supervisor."""
+    if isinstance(exc, ConfigError):
+        return Failed(True, listed(exc.problems))
+    if isinstance(exc, RegistrationError):
+        return Failed(True, listed([message_of(exc)]), traceback_of(exc))
+    text = message_of(exc)
+    name = type(exc).__name__
+    return Failed(False, listed([text if text == name else f"{name}: {text}"]), traceback_of(exc))
+
+
+def head(text: str, most: int) -> str:
+    """The beginning of a text, in at most ``most`` bytes and a few words about what was left out."""
+    data = _utf8(text)
+    if len(data) <= most:
+        return data.decode()
+    kept = data[:most].decode("utf-8", "ignore")
+    return f"{kept} [... and {len(data) - most} bytes more]"
+
+
+def tail(text: str, most: int) -> str:
+    """The end of a text, from the beginning of a line if there is one."""
+    data = _utf8(text)
+    if len(data) <= most:
+        return data.decode()
+    kept = data[-most:].decode("utf-8", "ignore")
+    return f"[... {len(data) - most} bytes before]\n{kept[kept.find(chr(10)) + 1 :]}"
+
+
+def listed(problems: Sequence[str]) -> list[str]:
+    """As many of them as fit, each readable."""
+    found: list[str] = []
+    room = MOST_PROBLEMS
+    for problem in problems[:_MOST_LISTED]:
+        text = head(str(problem), MOST_OF_ONE)
+        room -= len(_utf8(text))
+        if room < 0:
+            break
+        found.append(text)
+    left_out = len(problems) - len(found)
+    return [*found, f"and {left_out} problems more"] if left_out else found
+
+
+def traceback_of(exc: BaseException) -> str:
+    """The traceback as text: what each exception says is cut, so that the frames are not lost behind it."""
+    try:
+        lines: Iterable[str] = traceback.TracebackException.from_exception(exc).format()
+        return tail("".join(head(line, _MOST_OF_A_LINE).rstrip("\n") + "\n" for line in lines), MOST_TRACEBACK)
+    except Exception as problem:  # an exception of the author's that breaks whoever looks at it
+        return f"(the traceback cannot be shown: {type(problem).__name__})"
+
+
+def _utf8(text: str) -> bytes:
+    """Lone surrogates, which file names bring along, cannot be sent."""
+    return text.encode("utf-8", "backslashreplace")

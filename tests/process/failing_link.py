@@ -1,0 +1,67 @@
+"""A link process in which something fails, once: the program of a ``LinkGroup``, and not a test.
+
+FAILS_BY     start_config, start_os: it cannot be started;  on_task, timer, poller: something unexpected, later
+FAILED_FILE  made at that moment; while it is there, nothing fails
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+from pathlib import Path
+
+from arbd.errors import ConfigError
+from arbd.hub.base import HubLink
+from arbd.hub.grpc_unary import LinkOptions
+from arbd.hub.links import process
+from arbd.hub.links.port import RingPort
+from arbd.logs import Logger
+from arbd.model import Task
+
+HOW = os.environ["FAILS_BY"]
+FAILED = Path(os.environ["FAILED_FILE"])
+WHEN_S = 0.3
+
+
+class Boom(Exception):
+    """Something that nobody expected."""
+
+
+def failing_link(options: LinkOptions, port: RingPort, log: Logger) -> HubLink:
+    link = process.unary_link(options, port, log)
+    if FAILED.exists():
+        return link
+    if HOW == "start_config":
+        FAILED.touch()
+        raise ConfigError(["hub.url: nothing listens there"])
+    if HOW == "start_os":
+        FAILED.touch()
+        raise OSError(errno.EMFILE, "Too many open files")
+    if HOW == "timer":
+        asyncio.get_running_loop().call_later(WHEN_S, boom)
+    if HOW == "on_task":
+        fail_at_a_task(port)
+    return link
+
+
+def fail_at_a_task(port: RingPort) -> None:
+    on_task, taken = port.on_task, []
+
+    def faulty(task: Task) -> None:
+        on_task(task)
+        taken.append(task)
+        if len(taken) == 20:
+            boom()
+
+    port.on_task = faulty  # type: ignore[method-assign] # that is the fault
+
+
+def boom() -> None:
+    FAILED.touch()
+    raise Boom
+
+
+if __name__ == "__main__":
+    sys.exit(process.main(int(sys.argv[1]), int(sys.argv[2]), failing_link))

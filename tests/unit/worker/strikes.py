@@ -1,0 +1,126 @@
+"""Has a worker's soft timer strike at every instruction of what runs, one after the other."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from arbd.errors import TaskTimeout
+from arbd.host.procs import CANCEL_SIGNAL
+from arbd.interrupts import uninterruptible
+from arbd.worker.soft_timer import SoftTimer
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+LATE = 0.0  # a deadline that has passed
+
+
+class Strikes:
+    """A soft timer whose signals come when the test says. The alarm it sets is none: nothing depends on the clock."""
+
+    def __init__(self) -> None:
+        self.cancelled: set[int] = set()
+        self.timer = SoftTimer(self.cancelled.__contains__)
+
+    def everywhere(
+        self, make: Callable[[], T], act: Callable[[T], object], check: Callable[[T], None], *, cancel: int = 0
+    ) -> int:
+        """``act`` on a new thing, with a strike at its first instruction, then on another, at its second, and so on;
+        ``check`` each. How many instructions there were. ``cancel``: strike by cancelling the task of this number."""
+        number = 0
+        while True:
+            thing = make()
+            self.cancelled.clear()
+            at = _Strike(number, (lambda: self.cancelled.add(cancel)) if cancel else None)
+            try:
+                with at.traced():
+                    act(thing)
+            except TaskTimeout:
+                pass
+            finally:
+                self.timer.disarm()
+            check(thing)
+            if not at.has_come:
+                return number
+            number += 1
+
+    def under_deadline(self, function: Callable[[], object]) -> object:
+        """Call it as the worker's loop calls an action: the deadline may strike from here on, and not after."""
+        try:
+            self.timer.arm(LATE)
+            return function()
+        finally:
+            self.timer.disarm()
+
+
+def elsewhere(function: F) -> F:
+    """What is in another process, in truth: nothing strikes there."""
+
+    @wraps(function)
+    def untraced(*args: Any, **kwargs: Any) -> Any:
+        before = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            sys.settrace(before)
+
+    uninterruptible(untraced)
+    return cast(F, untraced)
+
+
+class _Strike:
+    """One strike. From its instruction on the signal comes at each, as the timer comes again, until it has struck."""
+
+    def __init__(self, number: int, cancel: Callable[[], object] | None) -> None:
+        self._left = number
+        self._cancel = cancel
+        self._handlers: Any = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
+        self.has_come = False
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    def _enter(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename in (__file__, _CONTEXTLIB):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._see(frame, event, None)
+
+    def _see(self, frame: FrameType, event: str, _: object) -> Any:
+        if self._left > 0:
+            self._left -= 1
+            return self._see
+        is_first, self.has_come = not self.has_come, True
+        if is_first and self._cancel is not None:
+            self._cancel()
+            self._handlers[CANCEL_SIGNAL](CANCEL_SIGNAL, frame)
+        else:
+            self._handlers[signal.SIGALRM](signal.SIGALRM, frame)
+        return self._see
+
+
+_CONTEXTLIB = contextmanager.__code__.co_filename
+
+
+@pytest.fixture
+def strikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Strikes]:
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
+    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: (0.0, 0.0))
+    yield Strikes()
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
