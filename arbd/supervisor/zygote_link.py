@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from arbd import logs
 from arbd.core import zygote_protocol as protocol
 from arbd.description import Description
 from arbd.errors import TargetError, ZygoteError
@@ -68,7 +69,7 @@ class ZygoteLink:
         """
         link = cls(*_start_process(environ))
         try:
-            channel.send(link._control, protocol.encode(boot))
+            channel.send(link._control, protocol.encode(boot), logs.losses_for_children())
             link.description = await link._first
         except BaseException:
             link.close()
@@ -198,6 +199,7 @@ def _start_process(environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes],
             env=dict(environ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            stderr=logs.stderr_for_children(),
             process_group=0,  # a Ctrl-C in the terminal is for the supervisor, which drains
         )
     except BaseException:
