@@ -2,7 +2,7 @@
 
     get_logger(...).info() ─┐
     structlog.get_logger() ─┼─> fields ─> assemble ─> redact ─> render ─> one write to stderr
-    logging.getLogger() ────┘              role, worker, task
+    logging.getLogger() ────┘              role, worker, task               (arbd.log_output)
 
 Not a log shipper and not a file rotator: lines go to stderr and are somebody else's from there.
 
@@ -11,7 +11,8 @@ Invariants:
 * an event is one line, written with one ``write``: lines of several processes on one pipe do not mix (up to
   ``PIPE_BUF`` bytes the kernel promises it);
 * logging never raises into the code that logs: what cannot be encoded is shown as text, what cannot be written
-  is dropped;
+  is dropped, and counted;
+* logging never waits for a reader, but for some milliseconds when one falls behind: ``arbd.log_output``;
 * a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
   because those hold payloads;
 * a line written between ``enter_task`` and ``leave_task`` carries that task's ``task_id`` and ``action``, and its
@@ -23,6 +24,7 @@ Invariants:
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -48,10 +50,14 @@ from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
 from arbd.core.trace import trace_id
+from arbd.host import outlet
+from arbd.log_output import PATIENCE_S, LineOutput, LineStream, NoOutput, StreamOutput
 from arbd.secrets import swap
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 REDACTED: Final = "[redacted]"
+_PATIENCE_S: Final = {"worker": 0.05}  # what an action logs is in its own time
+_FINISH_S: Final = 0.1  # for what is owed at the end of a process
 
 Event = MutableMapping[str, Any]
 
@@ -90,34 +96,18 @@ class _Sink:
     debug = info = warning = error = critical = write
 
 
-def _fileno(stream: TextIO | None) -> int | None:
+def _output_to(stream: TextIO, patience_s: float) -> LineOutput | StreamOutput:
+    """The way to a stream: its descriptor, if it has one."""
     try:
-        return None if stream is None else stream.fileno()
+        lines = stream.lines if isinstance(stream, LineStream) else _lines_to(stream.fileno())
     except (OSError, ValueError, AttributeError):  # a StringIO; a closed stream; a stand-in of a test runner
-        return None
+        return StreamOutput(_count_lost, stream)
+    lines.be_patient(patience_s)
+    return lines
 
 
-class _Output:
-    """Where lines go: a file descriptor, a stream that has none, or nowhere."""
-
-    def __init__(self, stream: TextIO | None = None, silent: bool = False) -> None:
-        self._stream = stream
-        self._silent = silent
-        self._fd = _fileno(stream)
-
-    def write(self, line: bytes) -> None:
-        if self._silent:
-            return
-        try:
-            if self._fd is not None:
-                while line:  # a line above PIPE_BUF may go in pieces
-                    line = line[os.write(self._fd, line) :]
-            else:
-                stream = self._stream or sys.stderr
-                stream.write(line.decode())
-                stream.flush()
-        except (OSError, ValueError):
-            pass  # a full disk or a reader that went away must not fail a task (ValueError: a closed stream)
+def _lines_to(fd: int) -> LineOutput:
+    return LineOutput(outlet.outlet_of(fd), _losses_told, _count_lost)
 
 
 class _Bridge(logging.Handler):
@@ -138,12 +128,14 @@ class _Bridge(logging.Handler):
         sink.write(event)
 
 
-_output = _Output()
 _constants: dict[str, Any] = {}
 _secrets: tuple[str, ...] = ()
 _console: structlog.dev.ConsoleRenderer | None = None  # None: JSON
 _task: tuple[str, str, str] | None = None
 _bridge = _Bridge()
+_losses: int | None = None  # an eventfd, where several processes count together
+_lost = 0
+_stderr_before: int | None = None
 
 
 def configure(
@@ -155,15 +147,19 @@ def configure(
     role: str = "",
     worker: int | None = None,
     secrets: Sequence[str] = (),
+    losses: int | None = None,
 ) -> None:
     """Set up logging of this process; settings ``log.level``, ``log.format`` and ``log.silent``.
 
     ``stream``: standard error by default. ``format``: ``auto`` is ``console`` on a terminal and ``json``
     elsewhere. ``role`` and ``worker`` are fields of every line. ``secrets`` are replaced wherever they occur.
+    ``losses``: what ``losses_for_children`` gave the process that started this one.
     """
-    global _output, _secrets, _console
+    global _output, _secrets, _console, _losses
     stream = stream or sys.stderr
-    _output = _Output(stream, silent)
+    if losses is not None:
+        _losses = losses
+    _output = NoOutput() if silent else _output_to(stream, _PATIENCE_S.get(role, PATIENCE_S))
     _secrets = tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True))
     _console = _console_renderer(stream) if _wants_console(format, stream) else None
     set_role(role, worker)
@@ -196,6 +192,100 @@ def get_logger(name: str = "arbd", formatter: logging.Formatter | None = None) -
     return _ConfiguredLogger(_Sink(name, formatter), _PROCESSORS, {})
 
 
+# -- lines that were lost ------------------------------------------------------------------------------------------
+
+
+def losses_for_children() -> tuple[int, ...]:
+    """The descriptor on which all processes of a daemon count the log lines that they lose, to be passed on to those
+    that it starts; none, unless ``own_stderr`` was called for all."""
+    return () if _losses is None else (_losses,)
+
+
+def lines_lost() -> int:
+    """How many lines this process has lost, and those that count with it. For the one that was there first: whoever
+    asks takes what the others have counted."""
+    global _lost
+    if _losses is not None:
+        try:
+            _lost = min(_lost + os.eventfd_read(_losses), _MOST_LOST)
+        except OSError:  # BlockingIOError: nothing new
+            pass
+    return _lost
+
+
+def _count_lost() -> None:
+    global _lost
+    try:
+        if _losses is not None:
+            os.eventfd_write(_losses, 1)
+            return
+    except OSError:
+        pass
+    _lost += 1
+
+
+def _losses_told(count: int) -> bytes:
+    """The line that says how many before it are missing. Of no task: they may have been of any."""
+    sink = _Sink("arbd.logs")
+    event = {**_head(sink.name, "warning", "log_lines_lost"), "count": count}
+    return _render(sink, "warning", _redact(sink, "warning", event))
+
+
+_output: LineOutput | StreamOutput | NoOutput = StreamOutput(_count_lost)
+
+
+# -- standard error as a whole -------------------------------------------------------------------------------------
+
+
+def own_stderr(counts_for_all: bool = False) -> None:
+    """At the start of a process in which no code of an author's runs: from now on nothing that writes to its standard
+    error waits for a reader, be it a traceback, ``click.echo`` or a library in C; not at its end, either.
+
+    ``counts_for_all``: it is the first of a daemon; from now on it counts the lines that are lost in any of them."""
+    global _losses, _stderr_before
+    if sys.stderr is not sys.__stderr__ or sys.stderr is None:
+        return  # somebody has put another stream there, as test runners do
+    _stderr_before = outlet.take_over(2)
+    sys.stderr = LineStream(_lines_to(2), 2, like=sys.stderr)
+    if counts_for_all:
+        try:
+            _losses = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError:
+            pass  # EMFILE: then it counts its own
+    atexit.register(finish)
+
+
+def stderr_for_children() -> int | None:
+    """What a child is to have as its standard error: what this process was given. ``None``: what it has now."""
+    return _stderr_before
+
+
+def finish() -> None:
+    """The last that a process does with its log and its standard streams. Afterwards none of them waits."""
+    for lines in _line_outputs():
+        lines.flush(_FINISH_S)
+    outlet.finish(sys.stdout, _FINISH_S)
+    if not isinstance(sys.stderr, LineStream):
+        outlet.finish(sys.stderr, _FINISH_S)
+
+
+def _after_fork() -> None:
+    for lines in _line_outputs():
+        lines.after_fork()
+
+
+def _line_outputs() -> set[LineOutput]:
+    """Usually one. Two where a log that is silent, or elsewhere, leaves standard error to the rest."""
+    outputs = (_output, sys.stderr.lines if isinstance(sys.stderr, LineStream) else None)
+    return {output for output in outputs if isinstance(output, LineOutput)}
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------------
+
+
 def enter_task(task_id: str, action: str, traceparent: str = "") -> None:
     """Every line of this process belongs to that task until ``leave_task``. ``traceparent``: W3C trace context.
 
@@ -222,14 +312,17 @@ def leave_task() -> None:
 
 def _assemble(sink: _Sink, level: str, fields: Event) -> Event:
     """The line's fields in their fixed order: when, what, who, which task, and then the caller's."""
-    now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
-    event: Event = {"timestamp": now, "level": level, "event": fields.pop("event", ""), "logger": sink.name}
-    event.update(_constants)
+    event = _head(sink.name, level, fields.pop("event", ""))
     if _task is not None:
         event.update(task_fields(*_task))
     for key, value in fields.items():
         event[f"{key}_" if key in event else key] = value  # a caller's field neither hides ours nor gets lost
     return event
+
+
+def _head(name: str, level: str, what: Any) -> Event:
+    now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
+    return {"timestamp": now, "level": level, "event": what, "logger": name, **_constants}
 
 
 def _redact(sink: _Sink, level: str, event: Event) -> Event:
@@ -323,6 +416,7 @@ def _logger_class(number: int) -> type[Logger]:
     return type("Logger", (Logger, structlog.make_filtering_bound_logger(number)), {})
 
 
+_MOST_LOST: Final = 1 << 53  # the counter is within an author's reach; whatever it claims is a number that can be shown
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 _SHOWN_BY_FORMAT: Final = frozenset({"timestamp", "level", "event", "logger", "stack", "exception"})
 # A lone surrogate, a key that is no text, a list inside itself, an integer of more than 64 bits.

@@ -77,7 +77,8 @@ class LinkReport(msgspec.Struct, frozen=True):
 
 class StatusReport(msgspec.Struct, frozen=True):
     """One daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has not, of which
-    ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet."""
+    ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet. ``log_lines_lost``: lines of all
+    its processes that were dropped, because nobody read them or they could not be written."""
 
     provider: str
     version: str
@@ -92,6 +93,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     outbox: int
     outbox_limit: int
     verdicts: dict[str, int]
+    log_lines_lost: int = 0
 
 
 class Holding(msgspec.Struct, frozen=True):

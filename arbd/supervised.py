@@ -11,6 +11,7 @@ here is a bug, or a state that should not be; whoever owns the process decides w
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -97,9 +98,11 @@ def _is_of_grpc(context: Context, error: BaseException) -> bool:
         return True
     task = context.get("task") or context.get("future")
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
-    return type(coroutine).__module__.startswith("grpc") or "/grpc/" in _file_of(coroutine)
+    return type(coroutine).__module__.startswith("grpc") or _is_in_grpc(coroutine)
 
 
-def _file_of(coroutine: Any) -> str:
-    code = getattr(coroutine, "cr_code", None)
-    return "" if code is None else str(code.co_filename)
+def _is_in_grpc(coroutine: Any) -> bool:
+    code, package = getattr(coroutine, "cr_code", None), sys.modules.get("grpc")
+    if code is None or package is None or package.__file__ is None:
+        return False
+    return str(code.co_filename).startswith(package.__file__.removesuffix("__init__.py"))

@@ -239,17 +239,22 @@ def main(control_fd: int, parent: int) -> int:
             logs.get_logger("arbd.zygote").critical("zygote_failed", exc_info=True)
         finally:
             worker.leave(EXIT_UNEXPECTED)
+    finally:
+        logs.finish()
     return 0
 
 
 def _run(control: socket.socket) -> None:
-    message, _ = channel.receive(control)
+    message, losses = channel.receive(control)
     if not message:
         raise SupervisorGone
     boot = protocol.decode_to_zygote(message)
     if not isinstance(boot, protocol.Boot):
         raise RuntimeError("the first message must say what to load")
-    logs.configure(level=boot.log.level, format=boot.log.format, silent=boot.log.silent, role="zygote")
+    log = boot.log
+    logs.configure(
+        level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
+    )
     zygote = Zygote(control, boot)
     try:
         parcel = zygote.load()

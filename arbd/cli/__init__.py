@@ -40,6 +40,10 @@ class _Failure(click.ClickException):
         click.echo(f"arbd: {self.message}", file=file, err=True)
 
 
+# Those that stay: what they print on stderr must not wait for whoever reads it, see ``arbd.logs.own_stderr``.
+_DAEMONS: Final = ("dev", "run", "hub")
+
+
 class _Commands(click.Group):
     """The subcommands, imported by name, and the one place where errors end."""
 
@@ -51,6 +55,15 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"arbd.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in _DAEMONS:
+            from arbd import logs
+
+            logs.own_stderr(counts_for_all=args[0] != "hub")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -56,10 +56,13 @@ def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], liste
 @contextmanager
 def _hub(listen: str) -> Iterator[str]:
     """A hub in a child process; its address. It ends with this block, and with this process if that is killed."""
+    from arbd import logs
+
     process = subprocess.Popen(
         [sys.executable, "-m", "arbd", "hub", "--listen", listen, "--parent", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=logs.stderr_for_children(),
         text=True,
         start_new_session=True,  # Ctrl-C is for the supervisor alone: it still has results to send to this hub
     )

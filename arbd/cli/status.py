@@ -58,6 +58,9 @@ def _lines(report: StatusReport) -> Iterator[str]:
     yield f"tasks   {report.in_flight} in flight, of which {report.backlog} wait for a worker; answered: {answered}"
     waiting = count(report.outbox, "result")
     yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
+    if report.log_lines_lost:
+        lost = count(report.log_lines_lost, "line")
+        yield f"log     {lost} lost: what reads standard error fell behind, or could take no more"
 
 
 def _link_row(link: LinkProcessReport) -> tuple[str, ...]:

@@ -39,8 +39,8 @@ class Restarts:
 
         ``by_machine``: there was no process, descriptor or memory to be had. ``others_serve``: tasks are run meanwhile.
         """
-        self._failures += 1
+        self._failures += not others_serve  # who serves has all the time there is
         most = MAX_MACHINE_FAILURES if by_machine else self._max_code_failures
-        if self._failures >= most and not others_serve:
+        if self._failures >= most:
             return None
         return float(next(self._pauses))

@@ -1,7 +1,7 @@
 """The messages between supervisor and zygote, and what a worker is told.
 
     supervisor                                      zygote
-      Boot  ─────────────────────────────────────>  imports the target
+      Boot (+ 1 descriptor)  ────────────────────>  imports the target
            <──────────── Described (+ parcel) or Failed
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
       Spawn (+ 7 descriptors)  ──────────────────>  forks
@@ -9,7 +9,8 @@
            <──────────── Exited                     a worker ended, its group killed, its status read; or none began
       (end of stream)  ──────────────────────────>  kills every worker, leaves
 
-The descriptors of ``Spawn``, in order: cell, task doorbell, board, results doorbell, side socket,
+The descriptor of ``Boot`` is the one on which lost log lines are counted (``arbd.logs``); it may be missing. The
+descriptors of ``Spawn``, in order: cell, task doorbell, board, results doorbell, side socket,
 limits doorbell, answers doorbell.
 """
 

@@ -53,8 +53,8 @@ class ControlSocket(NamedTuple):
         try:
             if os.stat(self.path, follow_symlinks=False).st_ino == self.inode:
                 os.unlink(self.path)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # there is no such name any more, or it cannot be removed: then the next daemon takes it over
 
 
 def listen(directory: Path, names: Iterable[str]) -> ControlSocket:

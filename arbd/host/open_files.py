@@ -16,7 +16,7 @@ def raise_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _PLENTY if hard == resource.RLIM_INFINITY else min(hard, _PLENTY)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        _set(wanted, hard)
     return soft
 
 
@@ -25,12 +25,20 @@ def require(needed: int, what: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    if hard == resource.RLIM_INFINITY or hard >= needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if (hard == resource.RLIM_INFINITY or hard >= needed) and _set(needed, hard):
         return
+    limit = f"{hard} (ulimit -Hn)" if hard != resource.RLIM_INFINITY and hard < needed else f"{soft} (ulimit -n)"
     raise ConfigError(
         [
-            f"{what} need {needed} open files, and the limit is {hard} (ulimit -Hn); raise it "
+            f"{what} need {needed} open files, and the limit is {limit}; raise it "
             "(systemd: LimitNOFILE=), or have fewer workers"
         ]
     )
+
+
+def _set(soft: int, hard: int) -> bool:
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    except (OSError, ValueError):  # a sandbox may forbid it
+        return False
+    return True

@@ -9,7 +9,8 @@ bounded, too) loses no parcel:
     take ─> NotNow: it is still in the socket, try again later        OSError, ValueError: it can never be had
 
 A process at its descriptor limit gives up its reserve for the one it needs. A parcel is looked at in the socket first
-(MSG_PEEK), and taken out only once its descriptor is here: the kernel drops one that finds no free number.
+(MSG_PEEK), and taken out only once its bytes are here: the kernel drops one that finds no free number, and a read may
+want for memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _ONE_DESCRIPTOR: Final = socket.CMSG_LEN(array.array("i").itemsize)
 
 
 class NotNow(OSError):
-    """This process has no free descriptor for the next parcel, which stays in the socket."""
+    """This process has no descriptor or memory for the next parcel, which stays in the socket."""
 
 
 def send(side: socket.socket, parts: tuple[bytes, ...]) -> bool:
@@ -77,16 +78,32 @@ def take(side: socket.socket, limit: int) -> bytes:
     Raises ``NotNow`` if it cannot be received at this moment; ``BlockingIOError`` or ``ValueError`` if none came,
     ``ValueError`` if it has more than ``limit`` bytes, ``OSError`` if it cannot be read.
     """
-    parcel = _peek(side)
-    if parcel is None and reserve.give_up():
-        parcel = _peek(side)
     try:
+        parcel = _peek(side)
+        if parcel is None and reserve.give_up():
+            parcel = _peek(side)
         if parcel is None:
             raise NotNow(errno.EMFILE, "no free descriptor for a parcel")
+        body = _read(side, parcel, limit)
         skip(side)
-        return memory.read_parcel(parcel, limit)
+        return body
+    except BlockingIOError:
+        raise
+    except OSError as exc:
+        if exc.errno not in NOT_NOW:
+            raise
+        raise NotNow(exc.errno, exc.strerror) from exc
     finally:
         reserve.restore()
+
+
+def _read(side: socket.socket, parcel: int, limit: int) -> bytes:
+    try:
+        return memory.read_parcel(parcel, limit)
+    except BaseException as exc:
+        if not (isinstance(exc, OSError) and exc.errno in NOT_NOW):
+            skip(side)  # it can never be had, and must not be taken for the next one
+        raise
 
 
 def skip(side: socket.socket) -> None:

@@ -50,7 +50,12 @@ PATIENCE_S: Final = 0.001  # the shortest uvloop can measure
 
 
 class HubLink(Protocol):
-    """A connection to a hub."""
+    """A connection to a hub.
+
+    Nothing but ``start`` raises: what a port or an outbox raises goes to the loop's exception handler
+    (``arbd.supervised``), no result is lost by it, and polls and results of others go on. A port that raises when it
+    was given tasks is taken to have them.
+    """
 
     @property
     def patience_s(self) -> float:
@@ -62,7 +67,10 @@ class HubLink(Protocol):
         """What it has counted, and the state it is in."""
 
     async def start(self, port: HubPort) -> None:
-        """Begin to take tasks and send results. Returns at once; a hub that is down is no error."""
+        """Begin to take tasks and send results. Returns at once; a hub that is down is no error.
+
+        Raises ``OSError`` if there is no descriptor or no thread left to begin with.
+        """
 
     def slots_changed(self) -> None:
         """More slots may be free than before: poll again if polls had stopped for want of them. Also told whenever the
@@ -82,7 +90,8 @@ class HubLink(Protocol):
         """Wait until the outbox is empty, at most ``timeout`` seconds; ``True`` if it is."""
 
     async def close(self) -> None:
-        """Let the connection go. Results still in the outbox stay there."""
+        """Let the connection go, in bounded time. Results still in the outbox stay there; what a link is told after
+        that has no effect."""
 
 
 LinkFactory = Callable[[], HubLink]

@@ -31,6 +31,8 @@ from arbd.supervisor.verdicts import Verdicts
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 HURRIED_FLUSH_S: Final = 3.0
 _UNSETTLED_PAUSE_S: Final = 0.01
+_SETTLED_LOOK_S: Final = 0.2  # a task may end without anybody's telling
+_KILLED_S: Final = 1.0  # for all workers together: SIGKILL takes well under a millisecond
 
 
 class Drain:
@@ -104,16 +106,28 @@ class Drain:
             self._report(error)
         self._taken_all = True
         self.note_settled()
-        await self._settled.wait()
+        while not self._settled.is_set():
+            try:
+                async with asyncio.timeout(_SETTLED_LOOK_S):
+                    await self._settled.wait()
+            except TimeoutError:
+                self.note_settled()
 
     async def _flush(self, timeout: float) -> None:
-        """Have the link send what is left. If that fails, it may be sending all the same: that is waited for."""
-        try:
-            await self._link.flush(timeout)
-        except Exception as error:
-            self._report(error)
-            while self._verdicts.unsettled:  # noqa: ASYNC110 # the link that would tell has just failed
-                await asyncio.sleep(_UNSETTLED_PAUSE_S)
+        """Have the link send what is left, what the outbox did not take at first included. If that fails, it may be
+        sending all the same: that is waited for."""
+        until = time.monotonic() + timeout
+        while True:
+            try:
+                await self._link.flush(until - time.monotonic())
+            except Exception as error:
+                self._report(error)
+                while self._verdicts.unsettled:  # noqa: ASYNC110 # the link that would tell has just failed
+                    await asyncio.sleep(_UNSETTLED_PAUSE_S)
+            if not self._verdicts.unsettled or time.monotonic() >= until:
+                return
+            await asyncio.sleep(_UNSETTLED_PAUSE_S)
+            self._attempt(self._verdicts.save_kept)
 
     async def _wait_for(self, what: Coroutine[Any, Any, Any], name: str, until: Callable[[], float]) -> None:
         """Wait for it, or for "at once", or until that moment, which being hurried brings nearer."""
@@ -150,14 +164,15 @@ class Drain:
             worker.cell.condemn(layout.STOP)
         self._fence()
         for worker in busy:
-            self._results.collect(worker)
+            self._attempt(partial(self._results.collect, worker))
         left = [worker for worker in busy if self._has_tasks(worker)]
         for worker in left:
             if worker.state is not State.CONDEMNED:
                 self._dispatcher.close_worker(worker.id)
                 self._pool.kill(worker)
+        until = time.monotonic() + _KILLED_S
         for worker in left:
-            worker.wait_gone()
+            worker.wait_gone(max(0.0, until - time.monotonic()))
             self._attempt(partial(self._results.collect, worker))
 
     def _has_tasks(self, worker: Worker) -> bool:

@@ -215,7 +215,10 @@ class Generations:
     def _replace(self, zygote: ZygoteLink) -> None:
         if self._closing:
             return
-        if zygote is self._in_force or self._loader is not None:
+        before = self._in_force
+        if before is not None and before is not zygote and before in self._zygotes and before.answers:
+            self._go_back(before, "its process died, or hangs")
+        elif zygote is before or self._loader is not None:
             self.reload()
         else:  # none of its workers was ever ready: by loading it again at once this would go on for ever
             self._loader = supervised(self._load_after_pause(), "reload")
@@ -268,6 +271,11 @@ class Generations:
                 hint = "see the errors above; trying again cannot help"
                 self._give_up(EXIT_ZYGOTE, "workers_cannot_boot", hint)
             return
-        self._log.error("reload_failed", reason="its workers cannot boot", hint="the code that was running goes on")
+        self._go_back(before, "its workers cannot boot")
+        if not before.answers and self._loader is None:  # it serves with the workers it has, and can start no other
+            self._loader = supervised(self._load_after_pause(), "reload")
+
+    def _go_back(self, before: ZygoteLink, reason: str) -> None:
+        self._log.error("reload_failed", reason=reason, hint="the code that was running goes on")
         self._pool.move_back(before)
         self._close_left_zygotes()

@@ -36,6 +36,7 @@ from arbd.response import (
     no_resources,
     payload_too_large,
 )
+from arbd.supervised import report
 from arbd.supervisor.cancels import Cancels
 from arbd.supervisor.hold import Hold
 from arbd.supervisor.pool import Pool
@@ -143,10 +144,12 @@ class Intake:
 
     def _abandon(self, task: Task, others: Iterable[Task]) -> None:
         """Something unexpected happened at this task, and these were to come after it: the daemon is about to end."""
-        if not self._dispatcher.has_task(task) and not self._verdicts.has_kept(task):
-            self._verdicts.decide(task, aborted(task.action))
-        for other in others:
-            self._verdicts.decide(other, aborted(other.action))
+        is_settled = self._dispatcher.has_task(task) or self._verdicts.has_kept(task)
+        for each in others if is_settled else (task, *others):
+            try:
+                self._verdicts.decide(each, aborted(each.action))
+            except Exception as error:  # the others get theirs all the same
+                report(error, "tasks that came when something unexpected happened")
         self._verdicts.announce()
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:

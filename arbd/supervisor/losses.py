@@ -4,7 +4,8 @@
     died by itself         ─> the task it was running: WORKER_LOST        the others had not begun: back in line
     its ring was damaged   ─> every task it had: WORKER_LOST              nobody can tell which of them had run
 
-Results that were in its ring when it died count as given: they are collected first.
+Results that were in its ring when it died count as given: they are collected first. One whose body cannot be had, for
+want of a descriptor until the end, is lost with its worker: it must not run again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 from collections.abc import Callable
 from typing import TypedDict
 
+from arbd.core import frame
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
 from arbd.logs import get_logger, task_fields
@@ -48,14 +50,19 @@ class Losses:
 
     def on_gone(self, worker: Worker, status: int | None) -> None:
         """Its process has ended with this exit code, or minus a signal number; ``None``: nobody can tell."""
-        self._collect(worker)
-        if not self._dispatcher.has_worker(worker.id):
-            return
-        how = _how(status)
-        if worker.damaged:
-            for assignment in list(self._dispatcher.outstanding(worker.id).values()):
-                self._dispatcher.finish(worker.id, assignment.seq, None)
-                self._lose(worker, assignment, how)
+        try:
+            self._collect(worker)
+        finally:  # whatever was raised at one of its results
+            if self._dispatcher.has_worker(worker.id):
+                self._settle(worker, _how(status))
+
+    def _settle(self, worker: Worker, how: End) -> None:
+        had = self._dispatcher.outstanding(worker.id)
+        cannot_tell = set(had) if worker.damaged else {frame.decode_result(each).seq for each in worker.unread}
+        for seq in cannot_tell & had.keys():
+            assignment = had[seq]
+            self._dispatcher.finish(worker.id, seq, None)
+            self._lose(worker, assignment, how)
         # A condemned worker has its verdict, and what its page names as running was parked before it began.
         running = 0 if worker.state is State.CONDEMNED else worker.cell.running().seq
         loss = self._dispatcher.remove_worker(worker.id, running)

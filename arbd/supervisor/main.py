@@ -108,6 +108,7 @@ class Daemon:
         self._on_serving = on_serving
         self._log = get_logger("arbd.supervisor")
         self._stop_requested = asyncio.Event()
+        self._was_asked_to_stop = False  # by somebody outside
         self._stop_at_once = asyncio.Event()
         self._exit_code = EXIT_OK
         self._reload_is_due = False
@@ -121,8 +122,9 @@ class Daemon:
 
     def request_stop(self) -> None:
         """Drain, then stop. Asked a second time: stop at once."""
-        if self._stop_requested.is_set():
+        if self._was_asked_to_stop:
             self._stop_at_once.set()
+        self._was_asked_to_stop = True
         self._stop_requested.set()
 
     def request_reload(self) -> None:
@@ -165,6 +167,8 @@ class Daemon:
             started.callback(loaded.zygote.close)
             drain = await self._start(loaded, started)
             await self._stop_requested.wait()
+            if self._exit_code != EXIT_OK:  # since before there was a drain that could be told
+                drain.hurry(HURRIED_DRAIN_S)
             sent_all = await drain.run(self.settings.drain_timeout)
             if not sent_all and self._exit_code == EXIT_OK:
                 self._exit_code = EXIT_FAILURE
@@ -182,7 +186,10 @@ class Daemon:
         self._end(exit_code, event, hint=hint)
 
     def _end(self, exit_code: int, event: str, **words: Any) -> None:
-        """Stop soon: running tasks have a few seconds, results are sent."""
+        """Stop soon: running tasks have a few seconds, results are sent. The first reason is the one that counts."""
+        if self._exit_code != EXIT_OK:
+            self._log.error(event, **words)
+            return
         self._log.critical(event, exit_code=exit_code, **words)
         self._exit_code = exit_code
         self._stop_requested.set()

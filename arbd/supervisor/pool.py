@@ -32,6 +32,7 @@ from arbd.core.cell import SupervisorCell
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State, step
 from arbd.core.restarts import Restarts
+from arbd.core.ring import RingCorruptError
 from arbd.core.trace import trace_id
 from arbd.errors import ConfigError
 from arbd.host import channel, doorbell, memory, parcels, procs
@@ -41,7 +42,7 @@ from arbd.supervisor.limits import Limits
 from arbd.supervisor.zygote_link import ZygoteLink
 
 BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
-SILENCE_S: Final = 3.0  # a fork takes milliseconds, a second where the zygote holds very much memory
+SILENCE_S: Final = 5.0  # a fork takes milliseconds, a second where the zygote holds very much memory
 _MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
 _GONE_TIMEOUT_S: Final = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
 
@@ -130,7 +131,12 @@ class Worker:
         if not self.cell.tasks.has_room(len(record)):
             return False
         # If the worker is dead, its exit gives this task to another.
-        return parcels.send(self._side, body) and self.cell.tasks.push(record)
+        if not parcels.send(self._side, body):
+            return False
+        try:
+            return self.cell.tasks.push(record)
+        except Exception as exc:  # a body without its record would be taken for that of the next: a false answer
+            raise RingCorruptError(f"a record did not follow its body: {type(exc).__name__}: {exc}") from exc
 
     def take_parcel(self, limit: int) -> bytes:
         """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``
@@ -147,10 +153,10 @@ class Worker:
         if self.pidfd >= 0:
             procs.kill(self.pidfd)
 
-    def wait_gone(self) -> None:
+    def wait_gone(self, timeout_s: float = _GONE_TIMEOUT_S) -> None:
         """After ``kill``: return when it runs no more, and can publish nothing."""
         if self.pidfd >= 0:
-            procs.wait_gone(self.pidfd, _GONE_TIMEOUT_S)
+            procs.wait_gone(self.pidfd, timeout_s)
 
     def kill_for_the_zygote(self) -> None:
         """SIGKILL to it and what it started, and return when it is gone: its zygote is not there to do it."""
@@ -239,33 +245,34 @@ class Pool:
 
         Raises ``ConfigError`` if its limits cannot be had; then nothing has changed.
         """
-        before = getattr(self, "zygote", zygote)
+        before, wanted = getattr(self, "zygote", zygote), self._wanted
         self.zygote = zygote
         self._wanted = dict.fromkeys(range(len(self._cpus)))
         try:
-            self._spawn_wanted()
+            self._spawn_wanted(must_have_limits=True)
         except ConfigError:
-            self.zygote = before
-            self._wanted.clear()
+            self.zygote, self._wanted = before, wanted
             raise
 
     def _want(self, slot: int) -> None:
         """Have a worker started in this slot, unless there is one, as soon as there may be."""
         self._wanted[slot] = None
-        try:
-            self._spawn_wanted()
-        except ConfigError as error:  # the limits could be had when this generation came
-            self._machine_failed(slot, str(error))
+        self._spawn_wanted()
 
-    def _spawn_wanted(self) -> None:
+    def _spawn_wanted(self, *, must_have_limits: bool = False) -> None:
         while self._wanted and self._may_spawn():
             slot = next(iter(self._wanted))
             del self._wanted[slot]
-            if not self._has_successor(slot):
-                try:
-                    self._spawn(slot)
-                except OSError as error:
-                    self._machine_failed(slot, str(error))
+            if self._has_successor(slot):
+                continue
+            try:
+                self._spawn(slot)
+            except ConfigError as error:
+                if must_have_limits:
+                    raise
+                self._machine_failed(slot, str(error))  # they could be had when this generation came
+            except OSError as error:
+                self._machine_failed(slot, str(error))
 
     def _may_spawn(self) -> bool:
         free = len(self._unborn) < _MOST_UNBORN
@@ -292,14 +299,28 @@ class Pool:
         self.workers[worker.id] = worker
         self._of_slot[slot].append(worker)
         self._unborn.add(worker.id)
-        worker.boot_timer = self._loop.call_later(SILENCE_S, self._not_born, worker)
+        self._wait_for_birth(worker)
 
-    def _not_born(self, worker: Worker) -> None:
+    def _wait_for_birth(self, worker: Worker) -> None:
+        left_s = self._silence_left_s(worker.zygote, worker.spawned_at_ns)
+        if left_s > 0:
+            worker.boot_timer = self._loop.call_later(left_s, self._wait_for_birth, worker)
+            return
         worker.boot_timer = None
         self._events.on_zygote_silent(worker.zygote)
-        for other in [self.workers[each] for each in self._unborn]:
-            if other.zygote is worker.zygote:
-                self._remove(other, None)  # should it come to be all the same, it is killed at once
+        unborn = [other for each in self._unborn if (other := self.workers[each]).zygote is worker.zygote]
+        for other in unborn:
+            other.cell.condemn(layout.STOP)  # it may be there, and nobody has said so
+        self._fence()
+        for other in unborn:
+            self._remove(other, None)  # should it come to be all the same, it is killed at once
+        self._spawn_wanted()
+
+    def _silence_left_s(self, zygote: ZygoteLink, since_ns: int) -> float:
+        """Seconds until a zygote that was asked for something counts as silent, if nothing is heard of it. It does one
+        thing after the other, and before the first of them it may collect the garbage of a large heap."""
+        patience_s = SILENCE_S if zygote.has_answered else BOOT_TIMEOUT_S
+        return (max(since_ns, zygote.heard_at_ns) - time.monotonic_ns()) / 1e9 + patience_s
 
     def _give_up_booting(self, worker: Worker) -> None:
         self._log.error("worker_boot_timeout", worker=worker.slot, seconds=BOOT_TIMEOUT_S)
@@ -324,13 +345,17 @@ class Pool:
         self.zygote = zygote
         self._wanted.clear()
         self._restarts.succeeded()  # the failures were the other one's
+        for worker in list(self.workers.values()):
+            if worker.zygote is not zygote and worker.state is State.STARTING:
+                self.kill(worker)
         for slot in range(len(self._cpus)):
             self._want(slot)
 
     def kill(self, worker: Worker) -> None:
         """End a worker now."""
         worker.step(Event.KILL)
-        worker.stop_boot_timer()
+        if worker.pid:  # else it is killed when it is there, or given up if that is never said
+            worker.stop_boot_timer()
         worker.kill()
 
     def give_up(self, worker: Worker, event: str, reason: str) -> None:
@@ -359,20 +384,26 @@ class Pool:
             worker.boot_timer.cancel()
             worker.boot_timer = self._loop.call_later(BOOT_TIMEOUT_S, self._give_up_booting, worker)
         if worker.state is State.CONDEMNED:
+            worker.stop_boot_timer()
             worker.kill()
         self._spawn_wanted()
 
     def _on_ended(self, worker: Worker) -> None:
         """Its process has ended; its zygote is about to say so."""
         self._loop.remove_reader(worker.pidfd)
-        worker.end_timer = self._loop.call_later(SILENCE_S, self._end_unreported, worker)
+        self._wait_for_report(worker, time.monotonic_ns())
 
-    def _end_unreported(self, worker: Worker) -> None:
+    def _wait_for_report(self, worker: Worker, ended_at_ns: int) -> None:
+        left_s = self._silence_left_s(worker.zygote, ended_at_ns)
+        if left_s > 0:
+            worker.end_timer = self._loop.call_later(left_s, self._wait_for_report, worker, ended_at_ns)
+            return
         worker.end_timer = None
         self._events.on_zygote_silent(worker.zygote)
         if worker.id in self.workers:
             worker.kill_for_the_zygote()  # what it started
             self._remove(worker, None)
+        self._spawn_wanted()
 
     def on_ready(self, worker: Worker) -> None:
         """Its first record has come."""
@@ -412,6 +443,7 @@ class Pool:
                 self._events.on_worker_retiring(worker)
         for worker in lost:
             self._remove(worker, -signal.SIGKILL)
+        self._spawn_wanted()
 
     def _remove(self, worker: Worker, status: int | None) -> None:
         """It is gone: have what it had settled, whatever is raised there, and give everything back."""

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import msgspec
 
+from arbd import logs
 from arbd.config import Settings
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
@@ -75,6 +76,7 @@ class Reporter:
             outbox=len(self._outbox),
             outbox_limit=self._settings.outbox_limit,
             verdicts={str(status): count for status, count in self._verdicts.counts.items()},
+            log_lines_lost=logs.lines_lost(),
         )
 
     def limits(self) -> list[LimitReport]:

@@ -74,6 +74,7 @@ class Results:
         self._on_settled: Callable[[], None]
         self._on_awake: Callable[[], None]
         self._next_look: asyncio.Handle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
         self._empty_looks = 0
         self._unfinished: list[Worker] = []  # those with more in their rings than one turn takes
 
@@ -87,8 +88,9 @@ class Results:
 
     def stop(self) -> None:
         """Stop listening."""
-        if self._next_look is not None:
-            self._next_look.cancel()
+        for timer in (self._next_look, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._bell)
 
     def _on_bell(self) -> None:
@@ -165,11 +167,16 @@ class Results:
             workers = dict.fromkeys([*self._unfinished, *workers])
             self._unfinished = []
         collected = 0
-        for worker in workers:
-            taken = self._take(worker)
-            collected += taken
-            if taken == _BATCH:
-                self._unfinished.append(worker)
+        left = iter(workers)
+        try:
+            for worker in left:
+                taken = self._take(worker)
+                collected += taken
+                if taken >= _BATCH:
+                    self._unfinished.append(worker)
+        except BaseException:  # nobody tells of their news once more
+            self._unfinished += [worker, *left]
+            raise
         if collected:
             self._empty_looks = 0
             self._tell_of_results()
@@ -191,41 +198,60 @@ class Results:
         The doorbell that was rung for these results will find the ring empty, so their news is spread from here; not
         at once, because what is free now depends on the judgement.
         """
+        failures: list[BaseException] = []
         for _ in range(_TRIES_FOR_A_JUDGE):
-            while self._take(worker):
+            while self._take_or_fail(worker, failures):
                 pass
             if not worker.unread:
                 break
             time.sleep(_TRY_PAUSE_S)  # afterwards it may be too late: what it has waits for a descriptor
         self._loop.call_soon(self._tell_of_results)
         self._loop.call_soon(self._tell_of_room)
+        if failures:
+            raise failures[0]
+
+    def _take_or_fail(self, worker: Worker, failures: list[BaseException]) -> int:
+        """As ``_take``, but what is raised at one record keeps none of the others from being taken."""
+        try:
+            return self._take(worker)
+        except Exception as error:
+            failures.append(error)
+            return 1
 
     def _take(self, worker: Worker) -> int:
         """A batch of what one worker has answered; how many records. A worker whose ring is damaged is killed."""
         if worker.damaged:
             return 0
         try:
-            records = worker.unread or worker.cell.results.pop_many(_BATCH)
+            records = worker.cell.results.pop_many(_BATCH)
         except RingCorruptError as exc:
             self._cannot_read(worker, exc)
             return 0
+        if worker.unread:
+            records = worker.unread + records
         left = iter(records)
+        held_back: list[bytes] = []
         try:
             for record in left:
-                self._accept(worker, record)
+                if not self._accept(worker, record, not held_back):
+                    held_back.append(record)
         except RingCorruptError as exc:
             self._cannot_read(worker, exc)
             return 0
-        except parcels.NotNow:  # no descriptor is left to take its body: it waits, and those behind it
-            left = iter([record, *left])
-            self._unfinished.append(worker)
-            self._loop.call_later(_RETRY_S, self._retry)
-            return 0
         finally:
-            worker.unread = list(left)  # what was raised concerns one of them; the others are finished results
-        return len(records)
+            worker.unread = [*held_back, *left]  # what was raised concerns one of them; the others are finished results
+        if held_back:
+            self._retry_later(worker)
+        return len(records) - len(held_back)
+
+    def _retry_later(self, worker: Worker) -> None:
+        if worker not in self._unfinished:
+            self._unfinished.append(worker)
+        if self._retry_timer is None:
+            self._retry_timer = self._loop.call_later(_RETRY_S, self._retry)
 
     def _retry(self) -> None:
+        self._retry_timer = None
         if self._next_look is None:
             self._on_bell()
 
@@ -234,23 +260,29 @@ class Results:
             self._dispatcher.close_worker(worker.id)
         self._pool.give_up(worker, "result_ring_unreadable", str(why))
 
-    def _accept(self, worker: Worker, record: bytes) -> None:
-        """Take one record. Raises ``RingCorruptError`` for what cannot be."""
+    def _accept(self, worker: Worker, record: bytes, may_take_parcel: bool) -> bool:
+        """Take one record; ``False`` if its body cannot be taken now, for want of a descriptor, or because the body of
+        an earlier one comes first. Raises ``RingCorruptError`` for what cannot be."""
         try:
             result = frame.decode_result(record)
-            body = worker.take_parcel(self._max_result) if result.by_reference else result.body
+            if not result.by_reference:
+                body = result.body
+            elif may_take_parcel:
+                body = worker.take_parcel(self._max_result)
+            else:
+                return False
         except parcels.NotNow:
-            raise
+            return False
         except _UNREADABLE as exc:
             raise RingCorruptError(str(exc)) from exc
         if result.seq == frame.READY_SEQ:
             if worker.state not in (State.STARTING, State.CONDEMNED):
                 raise RingCorruptError("a worker that serves says once more that it is ready")
             self._pool.on_ready(worker)
-            return
-        if result.skipped:
+        elif result.skipped:
             self._dispatcher.return_skipped(worker.id, result.seq)
-            return
-        assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)
-        if assignment is not None:
-            self._verdicts.pass_on(assignment.task, result.status, body)
+        else:
+            assignment = self._dispatcher.finish(worker.id, result.seq, result.run_ns)
+            if assignment is not None:
+                self._verdicts.pass_on(assignment.task, result.status, body)
+        return True

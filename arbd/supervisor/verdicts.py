@@ -67,11 +67,13 @@ class Verdicts:
 
     def announce(self, *, slots_changed: bool = False) -> None:
         """Tell the link that there is something to send, and perhaps that more tasks could start now."""
-        if self._kept:
-            self.save_kept()
-        self._link.results_ready()
-        if slots_changed:
-            self._link.slots_changed()
+        try:
+            if self._kept:
+                self.save_kept()
+        finally:
+            self._link.results_ready()
+            if slots_changed:
+                self._link.slots_changed()
 
     def save_kept(self) -> None:
         """Offer the outbox once more what it has not taken."""

@@ -116,6 +116,10 @@ class Watch:
         self._collect(worker)
         if worker.state is not before:
             return  # its ring was unreadable, and it has been killed for that
+        if worker.unread:  # it has answered, and there was no descriptor to take the answer: nobody is late
+            worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
+            self._arm(min(self._look_at_ns, time.monotonic_ns() + _RETRY_NS))
+            return
         still_there = assignment.seq in self._dispatcher.outstanding(worker.id)
         if not still_there or not (whatever_it_says or worker.cell.running().is_for(assignment.seq)):
             worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)

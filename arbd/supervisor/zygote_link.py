@@ -10,11 +10,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
+from arbd import logs
 from arbd.core import zygote_protocol as protocol
 from arbd.description import Description
 from arbd.errors import TargetError, ZygoteError
@@ -53,6 +55,8 @@ class ZygoteLink:
         self.numbers: dict[str, int] = {}
         self.lost = False
         self.silent = False
+        self.has_answered = False  # since it was configured
+        self.heard_at_ns = 0
         self._log = get_logger("arbd.zygote_link")
         self._loop.add_reader(control, self._on_readable)
 
@@ -65,7 +69,7 @@ class ZygoteLink:
         """
         link = cls(*_start_process(environ))
         try:
-            channel.send(link._control, protocol.encode(boot))
+            channel.send(link._control, protocol.encode(boot), logs.losses_for_children())
             link.description = await link._first
         except BaseException:
             link.close()
@@ -83,6 +87,7 @@ class ZygoteLink:
         """Give the settings in force; from now on it can spawn. Raises ``OSError``; one that is gone answers by
         ``on_zygote_lost``."""
         self._events = events
+        self.heard_at_ns = time.monotonic_ns()
         self._send(protocol.encode(configure), ())
 
     def spawn(self, spawn: protocol.Spawn, fds: tuple[int, ...]) -> None:
@@ -130,6 +135,8 @@ class ZygoteLink:
         if not message:
             self._on_end()
             return
+        self.heard_at_ns = time.monotonic_ns()
+        self.has_answered = self._events is not None
         try:
             event = protocol.decode_from_zygote(message)
             description = _description(fds) if isinstance(event, protocol.Described) else None
@@ -192,6 +199,7 @@ def _start_process(environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes],
             env=dict(environ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            stderr=logs.stderr_for_children(),
             process_group=0,  # a Ctrl-C in the terminal is for the supervisor, which drains
         )
     except BaseException:

@@ -36,10 +36,17 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
-    for fd in fds:
+    for fd in fds if spec.losses is None else (*fds, spec.losses):
         os.set_inheritable(fd, False)
     log = spec.boot.log
-    logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spec.spawn.slot)
+    logs.configure(
+        level=log.level,
+        format=log.format,
+        silent=log.silent,
+        role="worker",
+        worker=spec.spawn.slot,
+        losses=spec.losses,
+    )
     # First: libraries size their thread pools by the CPUs they may use when they are imported. Threads for a whole
     # machine on one CPU wait for each other; numpy, torch, scikit-learn and lightgbm were 10 to 300 times slower so.
     worker.pin(spec.spawn)
@@ -60,4 +67,8 @@ def _load(spec: worker.ExecSpec) -> Provider:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+    finally:
+        logs.finish()
+    sys.exit(status)

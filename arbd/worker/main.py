@@ -52,6 +52,7 @@ class ExecSpec(msgspec.Struct, frozen=True):
     spawn: protocol.Spawn
     numbers: Numbers
     parent: int
+    losses: int | None
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
@@ -109,9 +110,14 @@ def run(
 
 
 def pin(spawn: protocol.Spawn) -> None:
-    """Bind this process to the CPU of its slot, if it has one."""
-    if spawn.cpu is not None:
+    """Bind this process to the CPU of its slot, if it has one. Where that is forbidden, or the CPU is not there any
+    more, it works all the same."""
+    if spawn.cpu is None:
+        return
+    try:
         cpus.pin(frozenset((spawn.cpu,)))
+    except OSError as exc:
+        logs.get_logger("arbd.worker").warning("not_pinned", worker=spawn.slot, cpu=spawn.cpu, reason=exc.strerror)
 
 
 def ignore_termination() -> None:
@@ -125,17 +131,18 @@ def start_by_exec(
     boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
 ) -> int:
     """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if there is none to be had."""
-    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid())
+    losses = logs.losses_for_children()
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
     arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
     try:
-        for fd in fds:
+        for fd in (*fds, *losses):
             os.set_inheritable(fd, True)
         return os.posix_spawn(sys.executable, arguments, os.environ)
     finally:
-        for fd in fds:
+        for fd in (*fds, *losses):
             os.set_inheritable(fd, False)
         os.close(parcel)
 
@@ -144,8 +151,8 @@ def leave(status: int) -> NoReturn:
     """End this process now, without the interpreter's farewell: that would wait for threads of the author's, and a
     forked worker would run what the zygote has planned for its own end."""
     try:
-        sys.stdout.flush()
-    finally:  # nobody may read what the author printed; that must not send this process back to where it came from
+        logs.finish()
+    finally:  # whatever happened there must not send this process back to where it came from
         os._exit(status)
 
 

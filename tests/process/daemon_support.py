@@ -288,7 +288,12 @@ class Arbd:
     """``python -m arbd ...`` as a process, leader of a session of its own. Settings without a flag go by ``env``."""
 
     def __init__(
-        self, command: list[str], directory: Path, env: dict[str, str] | None = None, stdout: int | None = None
+        self,
+        command: list[str],
+        directory: Path,
+        env: dict[str, str] | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.log = directory / "stderr.log"
         self.out = directory / "stdout.log"
@@ -298,7 +303,7 @@ class Arbd:
                 [sys.executable, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 cwd=directory,
                 env={**clean, **(env or {})},
                 start_new_session=True,
@@ -314,11 +319,12 @@ class Arbd:
         workers: int = 2,
         env: dict[str, str] | None = None,
         stdout: int | None = None,
+        stderr: int | None = None,
     ) -> Arbd:
         """``arbd run`` of a target at a hub, with JSON logs of every level."""
         flags = ["--hub", hub, "--name", "prov", "--workers", str(workers), "--no-pin"]
         flags += ["--log-format", "json", "--log-level", "debug"]
-        return cls(["-m", "arbd", "run", str(target), *flags], directory, env, stdout)
+        return cls(["-m", "arbd", "run", str(target), *flags], directory, env, stdout, stderr)
 
     def __enter__(self) -> Arbd:
         return self

@@ -92,7 +92,8 @@ def _is_answered(running: Running) -> bool:
 class Call(NamedTuple):
     """A call that fails. ``point``: a function (``module:name``), a method of the daemon's link (``link.name``) or a
     call to the hub (``hub.name``); ``error``: the OSError that fits. ``trigger`` makes the daemon make it; ``where``:
-    in which process. ``ordinary``: an OSError must not end the daemon; ``by_exec``: workers are started so."""
+    in which process. ``ordinary``: an OSError must not end the daemon; ``by_exec``: workers are started so; ``told``:
+    the errors that its tasks may be told."""
 
     name: str
     point: str
@@ -102,20 +103,21 @@ class Call(NamedTuple):
     ordinary: bool = False
     where: Literal["supervisor", "zygote", "worker"] = "supervisor"
     by_exec: bool = False
+    told: tuple[str, ...] = ()
 
 
 CALLS: Final = [
     # A task on its way to a worker, and its result on the way back.
     Call("place a task", "arbd.core.dispatch:Dispatcher.place", "ENOMEM"),
     Call("choose the next", "arbd.core.dispatch:Dispatcher.next_assignment", "ENOMEM"),
-    Call("send small", "arbd.core.ring:Producer.push", "ENOMEM"),
+    Call("send small", "arbd.core.ring:Producer.push", "ENOMEM", told=("NO_RESOURCES", "WORKER_LOST")),
     Call("send large: memory", "os:memfd_create", "EMFILE", ordinary=True),
     Call("send large: no memory", "os:memfd_create", "ENOMEM", ordinary=True),
     Call("send large: socket", "socket:send_fds", "ETOOMANYREFS", ordinary=True),
     Call("wake", "arbd.host.doorbell:ring", "EAGAIN"),
     Call("be woken", "arbd.host.doorbell:wait", "EAGAIN"),
     Call("collect", "arbd.core.ring:Consumer.pop_many", "ENOMEM"),
-    Call("collect large: socket", "socket:recv_fds", "EMFILE", ordinary=True),
+    Call("collect large: socket", "socket:socket.recvmsg", "ENOBUFS", ordinary=True),
     Call("collect large: read", "os:pread", "ENOMEM", ordinary=True),
     Call("finish", "arbd.core.dispatch:Dispatcher.finish", "ENOMEM"),
     Call("doze", "arbd.core.dispatch:Dispatcher.have_work_for", "ENOMEM"),
@@ -138,7 +140,7 @@ CALLS: Final = [
     Call("spawn: sockets", "socket:socketpair", "EMFILE", a_worker_dies, ordinary=True),
     Call("spawn: message", "socket:send_fds", "ETOOMANYREFS", a_worker_dies, ordinary=True),
     Call("spawn: socket full", "socket:send_fds", "EAGAIN", a_worker_dies, ordinary=True),
-    Call("hear the zygote", "socket:recv_fds", "EMFILE", a_worker_dies, ordinary=True),
+    Call("hear the zygote", "socket:socket.recvmsg", "ENOBUFS", a_worker_dies),
     Call("fork", "os:fork", "EAGAIN", a_worker_dies, ordinary=True, where="zygote"),
     Call("fork: no memory", "os:fork", "ENOMEM", a_worker_dies, ordinary=True, where="zygote"),
     Call("exec", "os:posix_spawn", "EAGAIN", a_worker_dies, ordinary=True, where="zygote", by_exec=True),
@@ -164,7 +166,7 @@ CALLS: Final = [
     Call("worker: large result", "os:memfd_create", "EMFILE", ordinary=True, where="worker"),
     Call("worker: no memory", "os:memfd_create", "ENOMEM", ordinary=True, where="worker"),
     Call("worker: send large result", "socket:send_fds", "ETOOMANYREFS", ordinary=True, where="worker"),
-    Call("worker: take large task", "socket:recv_fds", "EMFILE", ordinary=True, where="worker"),
+    Call("worker: take large task", "socket:socket.recvmsg", "ENOBUFS", ordinary=True, where="worker"),
     Call("worker: read large task", "os:pread", "ENOMEM", ordinary=True, where="worker"),
     Call("worker: wake the supervisor", "arbd.host.doorbell:ring", "EAGAIN", where="worker"),
     # The end.

@@ -294,6 +294,7 @@ def test_after_its_end_a_link_can_be_told_anything(protocol: str) -> None:
         seen, port = unexpected(), Supervisor()
         async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub, linked(protocol, hub.address, port) as link:
             await answered(hub, submit(hub, 20))
+            await eventually(lambda: len(port.outbox) == 0)
             await link.close()
             port.outbox.append(Outcome(Task("late", "act"), "success", OK))
             link.results_ready()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 from fault_support import Boom, Faults, FaultyPort, no_descriptor, unexpected
-from hub_support import Context, Log, ScriptedHub, Supervisor, eventually, tasks_once
+from hub_support import OK, Context, Log, ScriptedHub, Supervisor, eventually, tasks_once
 from links_support import make_group, running, settings_for
 
 from arbd.core import link_frame
@@ -222,6 +222,41 @@ def test_a_link_that_brought_more_than_it_was_last_allowed_upsets_no_count(
     uvloop.run(scenario())
 
 
+def test_a_link_that_cannot_be_ended_keeps_nobody_waiting_and_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may keep a process that was killed, for as long as it likes."""
+    monkeypatch.setattr(roster, "_END_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(LinkHandle, "kill", lambda _: None)
+
+    async def scenario() -> None:
+        seen, supervisor, log = unexpected(), Supervisor(), Log()
+
+        async def held(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
+            await asyncio.sleep(600)
+            return b""
+
+        async with ScriptedHub(tasks_once(*map(str, range(6))), held) as hub:
+            group = make_group(settings_for(hub.address), 1, log)
+            supervisor.link = group
+            await group.start(supervisor)
+            await eventually(lambda: group.active and len(group.active[0].unacked) == 6)
+            [link] = group.active
+            os.kill(link.pid, signal.SIGSTOP)
+            async with asyncio.timeout(SOON_S):
+                await group.close()
+                await group.stop_taking()
+            assert "link_cannot_be_ended" in log.events()
+            os.kill(link.pid, signal.SIGKILL)
+            link.bury()
+            group.results_ready()
+            group.slots_changed()
+            await asyncio.sleep(0.05)  # for something that must not happen
+            assert seen == []
+        left = [outcome.task.id for _ in range(7) if (outcome := supervisor.outbox.take()) is not None]
+        assert sorted(left) == [*map(str, range(6))]
+
+    uvloop.run(scenario())
+
+
 # -- the start of a link ---------------------------------------------------------------------------------------------
 
 
@@ -329,8 +364,8 @@ def test_a_large_result_waits_for_a_descriptor_and_costs_no_link(
             async with running(group, supervisor):
                 await up(group, 2)
                 pids = {link.pid for link in group.active}
-                batch = submit(hub, 1)
-                await eventually(lambda: supervisor.tasks)
+                batch = submit(hub, 3)
+                await eventually(lambda: len(supervisor.tasks) == 3)
                 really = getattr(module, name)
 
                 def none_left(*arguments: Any) -> Any:
@@ -340,6 +375,9 @@ def test_a_large_result_waits_for_a_descriptor_and_costs_no_link(
 
                 monkeypatch.setattr(module, name, none_left)
                 supervisor.finish(Outcome(supervisor.tasks[0], "success", b"x" * 500_000))
+                for task in supervisor.tasks[1:]:
+                    supervisor.finish(Outcome(task, "success", OK))
+                await eventually(lambda: len(supervisor.outbox) == 1)  # the others are not held up
                 await asyncio.sleep(0.3)  # the length of that moment
                 assert len(supervisor.outbox) == 1
                 monkeypatch.setattr(module, name, really)
@@ -347,6 +385,28 @@ def test_a_large_result_waits_for_a_descriptor_and_costs_no_link(
                 assert {link.pid for link in group.active} == pids
                 assert not {"link_ring_unreadable", "link_lost"} & set(log.events())
                 assert seen == []
+
+    uvloop.run(scenario())
+
+
+def test_a_large_result_that_waits_for_a_descriptor_is_in_the_outbox_after_a_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor(answer=lambda task: None)
+        async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub:
+            group = make_group(settings_for(hub.address), 1)
+            async with running(group, supervisor):
+                await up(group, 1)
+                submit(hub, 20)
+                await eventually(lambda: len(supervisor.tasks) == 20)
+                monkeypatch.setattr(os, "memfd_create", FailsFor(os.memfd_create, 1_000_000, no_descriptor))
+                for task in supervisor.tasks:
+                    supervisor.finish(Outcome(task, "success", b"x" * 500_000))
+                await asyncio.sleep(0.2)  # some looks
+                assert await group.flush(0.1) is False
+        left = [outcome.task.id for _ in range(21) if (outcome := supervisor.outbox.take()) is not None]
+        assert left == [task.id for task in supervisor.tasks]
 
     uvloop.run(scenario())
 

@@ -24,12 +24,15 @@ from daemon_support import (
     Hub,
     daemon_of,
     eventually,
+    frozen,
     is_alive,
     kinds,
+    learn,
     on_loop,
     responses,
     serving,
     tasks_done,
+    wait_outstanding,
 )
 
 from arbd.errors import EXIT_CONFIG, EXIT_UNEXPECTED, EXIT_ZYGOTE, ZygoteError
@@ -586,3 +589,99 @@ def test_a_sandbox_that_forbids_pinning_is_no_reason_not_to_serve(hub: Hub, tmp_
         assert hub.results()[task_id].status == "success"
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0
+
+
+def test_a_worker_whose_cpu_is_gone_works_all_the_same(hub: Hub, tmp_path: Path) -> None:
+    target = tmp_path / "unplugged.py"
+    target.write_text(
+        f"{HEAD}{ECHO}\ndef unplugged(*_): raise OSError(22, 'Invalid argument')\nos.sched_setaffinity = unplugged\n"
+    )
+    flags = ["--hub", hub.address, "--name", "prov", "--workers", "2", "--log-format", "json"]
+    with Arbd([*("-m", "arbd", "run"), str(target), *flags], tmp_path) as arbd:
+        lines = arbd.wait_event("not_pinned", 2)
+        assert {line["role"] for line in lines} == {"worker"}
+        [task_id] = hub.submit("echo", {"n": 6})
+        assert hub.results()[task_id].status == "success"
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+
+
+# What a second reading has found ---------------------------------------------------------------------------------
+
+
+def test_a_zygote_that_forks_slowly_is_not_taken_for_one_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENCE_S", 0.6)
+    target = tmp_path / "large.py"
+    target.write_text(HEAD + ECHO + "os.register_at_fork(before=lambda: time.sleep(0.25))\n")
+    with daemon_of(target, workers=6) as daemon:
+        pids_of(daemon, 6)
+        generations = daemon.daemon._generations
+        assert generations is not None
+        assert (zygotes(), on_loop(daemon, lambda: generations.is_loading)) == (1, False)
+
+
+def test_who_boots_slowly_does_not_bring_code_that_was_given_up(tmp_path: Path) -> None:
+    target = tmp_path / "versions.py"
+    target.write_text(HEAD + ECHO)
+    with daemon_of(target, workers=2) as daemon:
+        pids = pids_of(daemon, 2)
+        first = tmp_path / "first"
+        target.write_text(
+            f"{HEAD}\n@provider.actions.register(name='other')\ndef other(): return 'new'\n"
+            f"def boot():\n"
+            f"    try: os.open({str(first)!r}, os.O_CREAT | os.O_EXCL)\n"
+            f"    except FileExistsError: os._exit(9)\n"
+            f"    time.sleep(3)\n"
+            f"os.register_at_fork(after_in_child=boot)\n"
+        )
+        daemon.reload()
+        eventually(first.exists)
+        eventually(lambda: on_loop(daemon, lambda: len(daemon.daemon.pool.workers) == 2))  # gone back
+        assert pids_of(daemon, 2) == pids
+        time.sleep(1.5)  # the slow one would be ready by now
+        assert {r.data["pid"] for r in responses(daemon, [daemon.submit("echo") for _ in range(20)])} <= set(pids)
+        assert daemon.run("other").message == "Action 'other' not found"
+
+
+def test_the_first_request_to_stop_is_no_second_one(tmp_path: Path) -> None:
+    """Something unexpected has made the daemon stop; then somebody asks it to."""
+    gate = Gate(tmp_path)
+    with ending_with_71() as daemon:
+        running = daemon.submit("hold", gate.payload)
+        assert gate.pid
+        in_loop(daemon, injected)
+        eventually(daemon.daemon._stop_requested.is_set)
+        daemon.stop()
+        time.sleep(0.1)
+        gate.open()
+        assert daemon.response(running).status == "success"
+
+
+def test_results_of_a_worker_that_died_are_taken_although_one_of_them_cannot_be_kept(
+    deep_rings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ending_with_71() as daemon:
+        learn(daemon, tmp_path)
+        gate = Gate(tmp_path, "one")
+        held = daemon.submit("hold", gate.payload)
+        worker = serving(daemon)
+        assert gate.pid == worker.pid
+        handles = [daemon.submit("echo", {"n": n}) for n in range(5)]
+        wait_outstanding(daemon, worker, 6)
+        outbox = daemon.daemon._drain._verdicts._outbox  # type: ignore[union-attr] # there is a drain
+        append, failures = outbox.append, iter([RuntimeError("injected")])
+
+        def flaky(outcome: Any) -> None:
+            for error in failures:
+                raise error
+            append(outcome)
+
+        done = tasks_done(worker)
+        with frozen(daemon):
+            gate.open()
+            eventually(lambda: tasks_done(worker) == done + 6)
+            os.kill(worker.pid, signal.SIGKILL)
+            monkeypatch.setattr(outbox, "append", flaky)
+        assert [daemon.response(handle).status for handle in (held, *handles)] == ["success"] * 6

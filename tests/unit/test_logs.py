@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
 import os
+import select
 import socket
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd import logs
+from arbd.log_output import StreamOutput
 from arbd.logger import Logger
 
 SECRET = 'tok"en\\1'
@@ -26,7 +31,7 @@ SECRET = 'tok"en\\1'
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging is state of the process: put all of it back."""
-    for name in ("_output", "_secrets", "_console", "_task"):
+    for name in ("_output", "_secrets", "_console", "_task", "_losses", "_lost"):
         monkeypatch.setattr(logs, name, getattr(logs, name))
     constants, bases = dict(logs._constants), logs._ConfiguredLogger.__bases__
     root, level = logging.getLogger(), logging.getLogger().level
@@ -131,6 +136,227 @@ class TestJson:
             logs.configure(stream=stream)
             logs.get_logger().info("nobody reads this")
         logs.get_logger().info("and the stream is closed")
+
+
+class Full:
+    """A pipe that is full, as the log of a process."""
+
+    def __init__(self) -> None:
+        self.read, self._written = os.pipe()
+        os.set_blocking(self._written, False)
+        try:
+            while True:
+                os.write(self._written, b"." * select.PIPE_BUF)
+        except BlockingIOError:
+            os.set_blocking(self._written, True)
+        self.stream = os.fdopen(self._written, "w")
+
+    def empty(self) -> None:
+        """Read what fills it."""
+        assert set(os.read(self.read, 1 << 20)) == {ord(".")}
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines in it."""
+        return [json.loads(line) for line in os.read(self.read, 1 << 20).splitlines()]
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.read)
+        self.stream.close()
+
+
+@pytest.fixture
+def full() -> Iterator[Full]:
+    full = Full()
+    yield full
+    full.close()
+
+
+class TestLosses:
+    def test_nobody_waits_for_a_log_that_nobody_reads(self, full: Full) -> None:
+        logs.configure(stream=full.stream)
+        before = logs.lines_lost()
+        for number in range(1000):
+            logs.get_logger().info("unread", number=number)
+        assert logs.lines_lost() - before == 1000
+
+    def test_when_somebody_reads_again_one_line_tells_how_many_were_lost(self, full: Full) -> None:
+        logs.configure(stream=full.stream, role="worker", worker=3)
+        logs.enter_task("t-1", "price")
+        for _ in range(5):
+            logs.get_logger().info("unread")
+        full.empty()
+        logs.get_logger().info("read")
+        told, read = full.events()
+        del told["timestamp"]
+        assert told == {  # of no task: they may have been of any
+            "level": "warning",
+            "event": "log_lines_lost",
+            "logger": "arbd.logs",
+            "role": "worker",
+            "worker": 3,
+            "count": 5,
+        }
+        assert (read["event"], read["task_id"]) == ("read", "t-1")
+
+    def test_processes_count_together_on_one_descriptor(self, full: Full) -> None:
+        counter = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        before = logs.lines_lost()
+        logs.configure(stream=full.stream, losses=counter)
+        assert logs.losses_for_children() == (counter,)
+        logs.get_logger().info("of this process")
+        os.eventfd_write(counter, 41)  # of others
+        assert [logs.lines_lost() - before for _ in range(2)] == [42, 42]
+        os.eventfd_write(counter, (1 << 64) - 2)  # of one that an author's code has gone mad in
+        assert logs.lines_lost() < 1 << 54
+        logs.get_logger().info("and on")
+        os.close(counter)
+
+    def test_a_counter_that_takes_no_more_does_not_hide_a_loss(self, full: Full) -> None:
+        counter = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        before = logs.lines_lost()
+        logs.configure(stream=full.stream, losses=counter)
+        os.eventfd_write(counter, (1 << 64) - 2)
+        logs.get_logger().info("unread")
+        os.eventfd_read(counter)
+        assert logs.lines_lost() - before == 1
+        os.close(counter)
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this machine has no /dev/full")
+    def test_a_full_disk_is_counted(self) -> None:
+        before = logs.lines_lost()
+        with open("/dev/full", "wb", buffering=0) as stream:
+            logs.configure(stream=stream)  # type: ignore[arg-type] # only its descriptor is used
+            logs.get_logger().info("no room")
+        assert logs.lines_lost() - before == 1
+
+    def test_silence_loses_nothing(self, full: Full) -> None:
+        before = logs.lines_lost()
+        logs.configure(stream=full.stream, silent=True)
+        logs.get_logger().critical("not a line")
+        assert logs.lines_lost() == before
+
+    def test_a_process_without_standard_error_can_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = logs.lines_lost()
+        monkeypatch.setattr(logs, "_output", StreamOutput(logs._count_lost))
+        monkeypatch.setattr("sys.stderr", None)
+        logs.get_logger().info("to whom?")
+        assert logs.lines_lost() - before == 1
+
+
+def at_a_full_log(code: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a program whose standard error is a full pipe, which is read only when it has ended."""
+    full = Full()
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full.stream, timeout=60)
+    assert fcntl.fcntl(full.stream.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK == 0  # others share it
+    full.empty()
+    full.close()
+    return done
+
+
+class TestStandardError:
+    def test_an_exception_ends_the_process_with_its_exit_code(self) -> None:
+        done = at_a_full_log("from arbd import logs; logs.own_stderr(); 1 / 0")
+        assert done.returncode == 1
+
+    def test_whatever_writes_there_does_not_wait(self) -> None:
+        code = """
+import ctypes, os, sys, traceback, warnings
+from arbd import logs
+logs.own_stderr(counts_for_all=True)
+logs.configure(role="supervisor")
+print("x" * 40_000, file=sys.stderr)
+traceback.print_stack()
+warnings.warn("old")
+ctypes.CDLL(None).write(2, b"from C", 6)
+for number in range(100):
+    logs.get_logger().info("unread")
+assert logs.lines_lost() > 102
+sys.exit(7)
+"""
+        assert at_a_full_log(code).returncode == 7
+
+    def test_without_a_descriptor_to_count_on_a_process_counts_its_own(self) -> None:
+        code = """
+import os, sys
+def no(*_):
+    raise OSError(24, "too many open files")
+os.eventfd = no
+from arbd import logs
+logs.own_stderr(counts_for_all=True)
+logs.configure(role="supervisor")
+logs.get_logger().info("unread")
+sys.exit(logs.lines_lost() * 10 + len(logs.losses_for_children()))
+"""
+        assert at_a_full_log(code).returncode == 10
+
+    def test_a_child_gets_what_the_process_was_given(self) -> None:
+        code = """
+import fcntl, os, subprocess, sys
+from arbd import logs
+logs.own_stderr()
+look = "import fcntl, os, sys; sys.exit(fcntl.fcntl(2, fcntl.F_GETFL) & os.O_NONBLOCK != 0)"
+assert fcntl.fcntl(2, fcntl.F_GETFL) & os.O_NONBLOCK
+sys.exit(subprocess.call([sys.executable, "-c", look], stderr=logs.stderr_for_children()))
+"""
+        assert at_a_full_log(code).returncode == 0
+
+    def test_the_last_lines_of_a_process_are_read_by_a_reader_that_is_slow(self) -> None:
+        code = """
+import os, sys
+from arbd import logs
+logs.own_stderr()
+logs.configure(role="supervisor")
+for number in range(300):
+    logs.get_logger().info("x" * 300)
+print("logged", flush=True)
+os.read(0, 1)
+"""
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen([sys.executable, "-c", code], **streams) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == b"logged\n"
+            process.stdin.close()
+            lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+        assert lines[-1]["event"] == "log_lines_lost"
+        assert lines[-1]["count"] + len(lines) - 1 == 300
+
+    def test_a_forked_process_starts_anew(self) -> None:
+        """What its parent owes is its parent's to tell."""
+        code = """
+import os, sys
+from arbd import logs
+logs.configure(role="zygote")
+logs.get_logger().info("unread")
+os.read(int(sys.argv[1]), 1 << 20)
+if os.fork() == 0:
+    logs.set_role("worker", 1)
+    logs.get_logger().info("of the child")
+    os._exit(0)
+os.wait()
+logs.get_logger().info("of the parent")
+"""
+        full = Full()
+        subprocess.run(
+            [sys.executable, "-c", code, str(full.read)],
+            stderr=full.stream,
+            pass_fds=[full.read],
+            timeout=60,
+            check=True,
+        )
+        told = [(event["role"], event["event"]) for event in full.events()]
+        full.close()
+        assert told == [("worker", "of the child"), ("zygote", "log_lines_lost"), ("zygote", "of the parent")]
+
+    def test_another_stream_in_its_place_stays_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As test runners put there."""
+        stand_in = io.StringIO()
+        monkeypatch.setattr("sys.stderr", stand_in)
+        logs.own_stderr(counts_for_all=True)
+        assert sys.stderr is stand_in
+        assert (logs.losses_for_children(), logs.stderr_for_children()) == ((), None)
 
 
 class TestTask:

@@ -1,7 +1,7 @@
 """How a link process is started, and what it is told.
 
     supervisor ──exec: python -m arbd.hub.links.process FD PID──> link process
-               ──Boot, as a memfd, with four descriptors────────> reads it, and closes it
+               ──Boot, as a memfd, with its descriptors─────────> reads it, and closes it
                ──end of the stream──────────────────────────────> leaves
 
 Token and TLS key travel in the memfd alone: never in arguments, in the environment or in a file that has a name.
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from arbd import logs
 from arbd.config import Settings
 from arbd.encoding import Encoder
 from arbd.host import channel, memory
@@ -47,6 +48,7 @@ class Descriptors(NamedTuple):
     bell: int
     supervisors_bell: int
     side: int
+    losses: int | None = None  # what lost log lines are counted on; ``start`` adds it
 
 
 def start(
@@ -57,7 +59,8 @@ def start(
     try:
         parcel = memory.create_parcel((msgspec.msgpack.encode(boot),))
         try:
-            channel.send(ours, b"boot", (parcel, *descriptors))
+            own = (descriptors.cell, descriptors.bell, descriptors.supervisors_bell, descriptors.side)
+            channel.send(ours, b"boot", (parcel, *own, *logs.losses_for_children()))
         finally:
             os.close(parcel)
         process = subprocess.Popen(
@@ -66,6 +69,7 @@ def start(
             env=_environment(boot.settings),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            stderr=logs.stderr_for_children(),
             process_group=0,  # a Ctrl-C in the terminal is for the supervisor, which drains
         )
     except BaseException as error:

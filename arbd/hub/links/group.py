@@ -47,7 +47,9 @@ _ENOUGH_POLLS: Final = 16  # under way at one link: more make it no faster
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
 _AFTER_S: Final = 0.002  # later than results are collected, when links are looked at as well: one wake-up for both
 _BUSY_RESULTS: Final = 8  # one at a time there is one
-_AGAIN_S: Final = 0.05  # when it is looked again after something could not be done
+_AGAIN_S: Final = 0.05  # when it is looked again after something could not be done; later each time
+_AGAIN_MAX_S: Final = 1.0
+_MOST_LATER: Final = 8  # results in a row that are put off: making a memfd for each costs time
 
 
 class LinkGroup:
@@ -68,7 +70,8 @@ class LinkGroup:
         self._have_slots = False  # each link as many as keep it busy
         self._doze: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
-        self._stranded: list[Outcome] = []  # the outbox raised when they were put back
+        self._again_s = _AGAIN_S
+        self._put_off: list[Outcome] = []  # to go back to the outbox at that look
         self._is_taking = False
         self._patience = Patience()
         self._is_stopping = False
@@ -147,6 +150,7 @@ class LinkGroup:
         if self._again is not None:
             self._again.cancel()
         await self._roster.close()
+        self._end_put_off()
         self._loop.remove_reader(self._bell)
         os.close(self._bell)
 
@@ -236,14 +240,20 @@ class LinkGroup:
         if error is not None:
             report(error, "the links to the hub")
         if self._again is None and not self._is_closing:
-            self._again = self._loop.call_later(_AGAIN_S, self._end_pause)
+            self._again = self._loop.call_later(self._again_s, self._end_pause)
+            self._again_s = min(_AGAIN_MAX_S, 2 * self._again_s)
 
     def _end_pause(self) -> None:
         self._again = None
-        stranded, self._stranded = self._stranded, []
-        for outcome in stranded:
-            self._put_back(outcome)
+        self._end_put_off()
         self._look()
+        if self._again is None:
+            self._again_s = _AGAIN_S
+
+    def _end_put_off(self) -> None:
+        put_off, self._put_off = self._put_off, []
+        for outcome in reversed(put_off):
+            self._put_back(outcome)
 
     def _can_doze(self) -> bool:
         """Whether to look again in a moment, and not be rung until then, because nothing would come of it sooner: the
@@ -294,7 +304,7 @@ class LinkGroup:
         try:
             self._outbox.put_back(outcome)
         except Exception as error:  # the others go back all the same
-            self._stranded.append(outcome)
+            self._put_off.append(outcome)
             self._look_again(error)
 
     def _take(self, link: LinkHandle, tasks: list[Task], acked: list[Outcome]) -> int:
@@ -365,7 +375,8 @@ class LinkGroup:
                 link.allow(shares.get(number, 0))
 
     def _hand_out(self) -> None:
-        """Give results to who has the fewest."""
+        """Give results to who has the fewest. One for which there is no descriptor lets the others go first."""
+        later = 0
         numbers = self.callers.callers(time.monotonic())
         links = [link for number in numbers if not (link := self._links[number]).is_damaged]
         most = self._most_unacked if self.callers.are_trusted else TRIAL
@@ -378,14 +389,16 @@ class LinkGroup:
                 if (outcome := self._outbox.take()) is None:
                     return
                 given = self._give(link, outcome)
-                if given is Given.TAKEN:
-                    continue
-                self._put_back(outcome)
+                if given is Given.FULL:  # or damaged
+                    self._put_back(outcome)
+                    links.remove(link)
+                    break
                 if given is Given.LATER:
+                    self._put_off.append(outcome)
                     self._look_again()
-                    return
-                links.remove(link)  # it is full, or damaged
-                break
+                    later += 1
+                    if later == _MOST_LATER:
+                        return
 
     def _give(self, link: LinkHandle, outcome: Outcome) -> Given:
         try:

@@ -49,6 +49,7 @@ def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int
     procs.die_with_parent(parent)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)
+    logs.own_stderr()
     try:
         return _run(control_fd, make_link)
     except ConfigError as error:
@@ -72,6 +73,7 @@ def _run(control_fd: int, make_link: LinkMaker) -> int:
         silent=settings.log_silent,
         role="link",
         secrets=[settings.hub_auth_token],
+        losses=descriptors.losses,
     )
     control.setblocking(False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,6 +1,7 @@
 """Actions with answers that can be checked, and one function of this process that can be made to fail.
 
-``FAULTS_DIR`` holds what is noted and what is armed; ``FAULTS_POINT`` names the function (``module:name``);
+``FAULTS_DIR`` holds what is noted and what is armed; ``FAULTS_POINT`` names the function (``module:name`` or
+``module:Class.name``);
 ``FAULTS_ROLE`` says where it fails (``zygote`` or ``worker``), ``FAULTS_ERROR`` what it raises: the name of an errno;
 without one, something unexpected. A file ``armed`` makes it fail from its next call on, for as many nanoseconds as are
 in there; the end of that is then in the file ``until``.
@@ -9,6 +10,7 @@ in there; the end of that is then in the file ``until``.
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import importlib
 import os
@@ -86,8 +88,9 @@ def _failing(function: Callable[..., Any], role: str, error: str) -> Callable[..
 
 
 if point := os.environ.get("FAULTS_POINT"):
-    _module, _, _name = point.partition(":")
-    _place = importlib.import_module(_module)
+    _module, _, _path = point.partition(":")
+    *_owners, _name = _path.split(".")
+    _place = functools.reduce(getattr, _owners, importlib.import_module(_module))
     setattr(_place, _name, _failing(getattr(_place, _name), os.environ["FAULTS_ROLE"], os.environ["FAULTS_ERROR"]))
 if os.environ.get("FAULTS_BY_EXEC"):
     threading.Thread(target=threading.Event().wait, name="at-import", daemon=True).start()

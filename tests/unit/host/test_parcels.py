@@ -118,6 +118,32 @@ def test_what_no_waiting_mends_is_told(monkeypatch: pytest.MonkeyPatch, ends: tu
         parcels.send(ends[0], (b"x",))
 
 
+def test_one_that_cannot_be_read_now_stays_and_one_that_never_can_does_not(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[socket, socket]
+) -> None:
+    one, other = ends
+    assert parcels.send(one, (b"first",))
+    assert parcels.send(one, (b"second",))
+    assert parcels.send(one, (b"third",))
+    for error, expected in (
+        (OSError(errno.ENOMEM, "injected"), parcels.NotNow),
+        (OSError(errno.EIO, "injected"), OSError),
+        (RuntimeError("injected"), RuntimeError),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pread", _raising(error))
+            with pytest.raises(expected):
+                parcels.take(other, 10)
+    assert parcels.take(other, 10) == b"third"
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
+
+
 def test_a_side_that_ended_with_parcels_unread_has_still_sent_its_own(ends: tuple[socket, socket]) -> None:
     """The kernel tells of its end first, once; taken for the answer, that made a finished result a lost one."""
     one, other = ends

@@ -31,6 +31,7 @@ class Rig:
         self.sent: list[str] = []
         self.woken: list[set[int]] = []
         self.told_of_slots = 0
+        self.reported: list[BaseException] = []
         self.has_room = True
         self.error: dict[str, BaseException] = {}  # raised when a task of that id is sent
         self.outbox = MemoryOutbox()
@@ -59,6 +60,9 @@ class Rig:
     def call_later(self, _: float, callback: Callable[[], None]) -> Any:
         self.timers.append(callback)
         return SimpleNamespace(cancel=lambda: None)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.reported.append(context["exception"])
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.timers.append(callback)
@@ -170,3 +174,20 @@ def test_a_deadline_is_looked_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch)
     rig.intake.on_tasks([Task("a", "act", deadline=100.2)])
     [assignment] = rig.dispatcher.drop_everything()
     assert assignment.timeout == pytest.approx(0.2)
+
+
+def test_verdicts_that_fail_when_something_unexpected_happened_keep_no_other_from_its_own(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, failures = rig.outbox.append, iter([RuntimeError("injected"), RuntimeError("injected")])
+
+    def flaky(outcome: Any) -> None:
+        for error in failures:
+            raise error
+        append(outcome)
+
+    monkeypatch.setattr(rig.outbox, "append", flaky)
+    with pytest.raises(RuntimeError):
+        rig.intake.on_tasks([Task(str(n), "unknown") for n in range(5)])
+    rig.verdicts.save_kept()
+    assert set(rig.verdicts_given()) == {"0", "1", "2", "3", "4"}

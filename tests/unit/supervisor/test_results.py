@@ -14,7 +14,7 @@ from arbd.core import frame, layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox
-from arbd.host import doorbell
+from arbd.host import doorbell, parcels
 from arbd.model import Task
 from arbd.supervisor import results as results_module
 from arbd.supervisor.results import Results
@@ -104,7 +104,7 @@ class Rig:
         monkeypatch.setattr(doorbell, "wait", lambda _: None)
         link: Any = self
         encoder: Any = SimpleNamespace(encode_any_size=None)
-        worker = Worker(self._pop_many)
+        self.worker = worker = Worker(self._pop_many)
         pool: Any = SimpleNamespace(board={layout.SUPERVISOR_SLEEPING: 0}, with_news=lambda: [worker])
         self.board = pool.board
         self.results = Results(
@@ -265,3 +265,64 @@ def test_collect_for_a_judge_spreads_the_news_later(rig: Rig) -> None:
     assert rig.told == []
     rig.loop.turn()
     assert rig.told == ["pump", "results", "slots", "settled"]
+
+
+class NoDescriptor:
+    """A worker's parcels, which cannot be taken at this moment."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.is_there = False
+
+    def take(self, _limit: int) -> bytes:
+        if not self.is_there:
+            raise parcels.NotNow(24, "none")
+        return self.bodies.pop(0)
+
+
+def test_a_body_that_cannot_be_taken_waits_and_what_needs_none_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, side = Rig(monkeypatch), NoDescriptor()
+    worker = rig.worker
+    monkeypatch.setattr(worker, "take_parcel", side.take, raising=False)
+    seqs: list[int] = []
+    for _ in range(4):
+        placed = rig.dispatcher.place(Task(f"task-{len(seqs)}", "act"), 1.0, 1)
+        assert placed is not None
+        seqs.append(placed[1].seq)
+    rig.records = [
+        frame.encode_result_reference(seqs[0], 1000, "success"),
+        frame.encode_result(seqs[1], 1000, "success", b"small"),
+        frame.encode_result_reference(seqs[2], 1000, "success"),
+        frame.encode_result(seqs[3], 1000, "success", b"small"),
+    ]
+    side.bodies = [b"first", b"second"]
+    rig.loop.on_bell()
+    while rig.loop.soon:
+        rig.loop.turn()
+    assert len(rig.outbox) == 2
+    assert len([delay for delay, handle in rig.loop.later if not handle.is_cancelled and delay == 0.05]) == 1
+    side.is_there = True
+    for _ in range(5):
+        rig.loop.time_passes()
+    found = []
+    while (outcome := rig.outbox.take()) is not None:
+        found.append((outcome.task.id, outcome.result))
+    assert sorted(found) == [("task-0", b"first"), ("task-1", b"small"), ("task-2", b"second"), ("task-3", b"small")]
+
+
+def test_a_round_that_fails_at_one_worker_comes_back_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    rig.records = rig.run_tasks(3)
+    outbox_append, failures = rig.outbox.append, iter([RuntimeError("injected")])
+
+    def flaky(outcome: Any) -> None:
+        for error in failures:
+            raise error
+        outbox_append(outcome)
+
+    monkeypatch.setattr(rig.outbox, "append", flaky)
+    with pytest.raises(RuntimeError):
+        rig.loop.on_bell()
+    for _ in range(5):
+        rig.loop.time_passes()
+    assert len(rig.outbox) == 3
