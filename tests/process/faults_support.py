@@ -412,7 +412,10 @@ class Host:
     async def _serve(self) -> int:
         self._loop = asyncio.get_running_loop()
         self._daemon = Daemon(self._request, self._make_link, owns_process=False, on_serving=self._serving.set)
-        return await self._daemon.run()
+        try:
+            return await self._daemon.run()
+        finally:
+            self._loop.set_exception_handler(None)  # gRPC keeps every loop, which would keep the daemon's memory mapped
 
     def _make_link(self, settings: Settings, encoder: Encoder) -> HubLink:
         hub = self._hub
