@@ -24,9 +24,10 @@ from arbd.model import Task
 from arbd.response import aborted
 from arbd.supervised import supervised
 from arbd.supervisor.intake import Intake
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
 from arbd.supervisor.results import Results
 from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.worker import Worker
 
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 HURRIED_FLUSH_S: Final = 3.0

@@ -32,7 +32,8 @@ from arbd.supervisor import loading
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
+from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
 _MAX_FAILED_LOADS: Final = 7  # in a row, of code that ran before: 6 s, in which a deployment may be half done

@@ -18,7 +18,8 @@ from arbd.hub.base import HubLink
 from arbd.rate_limit.algorithms import UNBOUNDED
 from arbd.supervised import report
 from arbd.supervisor.limits import Limits
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
+from arbd.supervisor.worker import Worker
 
 AHEAD_NS: Final = 5_000_000  # a hub call takes about 1 ms, 4 under load: so long before its start a task is fetched
 _LONGEST_S: Final = 3600.0

@@ -19,8 +19,8 @@ from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
 from arbd.logs import get_logger, task_fields
 from arbd.response import cancelled, timed_out, worker_lost
-from arbd.supervisor.pool import Worker
 from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.worker import Worker
 
 
 class End(TypedDict, total=False):

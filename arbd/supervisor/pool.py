@@ -26,153 +26,22 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Final, Protocol
 
-from arbd.core import frame, layout
+from arbd.core import layout
 from arbd.core import zygote_protocol as protocol
-from arbd.core.cell import SupervisorCell
 from arbd.core.dispatch import Assignment
-from arbd.core.lifecycle import Event, State, step
+from arbd.core.lifecycle import Event, State
 from arbd.core.restarts import Restarts
-from arbd.core.ring import RingCorruptError
-from arbd.core.trace import trace_id
 from arbd.errors import ConfigError
-from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.host import doorbell, memory, procs
 from arbd.host.fence import make_fence
 from arbd.logs import get_logger
 from arbd.supervisor.limits import Limits
+from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
 BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
 SILENCE_S: Final = 5.0  # a fork takes milliseconds, a second where the zygote holds very much memory
 _MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
-_GONE_TIMEOUT_S: Final = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
-
-
-class Worker:
-    """One worker process and what is shared with it."""
-
-    def __init__(self, worker_id: int, slot: int, zygote: ZygoteLink, ring_bytes: int) -> None:
-        description = zygote.description
-        self.id = worker_id
-        self.slot = slot
-        self.zygote = zygote
-        self.state = State.STARTING
-        self.booted = False
-        self.boot_timer: asyncio.TimerHandle | None = None
-        self.end_timer: asyncio.TimerHandle | None = None
-        self.damaged = False  # one of its rings cannot be used
-        self.unread: list[bytes] = []  # records that were taken from its result ring, and not yet looked at
-        self.pid = 0
-        self.spawned_at_ns = time.monotonic_ns()
-        self.pidfd = -1
-        self._inline_limit = layout.largest_record(ring_bytes)
-        with ExitStack() as undo:
-            self._cell_fd = memory.create(
-                "arbd-cell",
-                layout.cell_bytes(ring_bytes) + layout.ledger_bytes(len(description.limits), len(description.actions)),
-            )
-            undo.callback(os.close, self._cell_fd)
-            self._mapping = memory.attach(self._cell_fd)
-            words = memory.words_of(self._mapping)
-            self.cell = SupervisorCell(self._mapping, words, ring_bytes)
-            self.seats = words[layout.seat_at(ring_bytes, 0) :]
-            self.bell = doorbell.create()
-            undo.callback(os.close, self.bell)
-            self.answers_bell = doorbell.create()
-            undo.callback(os.close, self.answers_bell)
-            self._side, self._side_theirs = channel.pair()
-            self._side.setblocking(False)
-            undo.pop_all()
-
-    def handles(self, board_fd: int, results_bell: int, limits_bell: int) -> tuple[int, ...]:
-        """The descriptors of ``Spawn``, in order."""
-        side = self._side_theirs.fileno()
-        return (self._cell_fd, self.bell, board_fd, results_bell, side, limits_bell, self.answers_bell)
-
-    def handed_over(self) -> None:
-        """The process has its own copies now."""
-        os.close(self._cell_fd)
-        self._cell_fd = -1
-        self._side_theirs.close()
-
-    def attach_process(self, pid: int, pidfd: int) -> None:
-        """The process exists."""
-        self.pid, self.pidfd = pid, pidfd
-
-    def stop_boot_timer(self) -> None:
-        """It is ready, or being killed."""
-        if self.boot_timer is not None:
-            self.boot_timer.cancel()
-            self.boot_timer = None
-
-    def stop_timers(self) -> None:
-        """It is gone."""
-        self.stop_boot_timer()
-        if self.end_timer is not None:
-            self.end_timer.cancel()
-            self.end_timer = None
-
-    def step(self, event: Event) -> None:
-        """Move on in life; see ``arbd.core.lifecycle``."""
-        self.state = step(self.state, event)
-
-    def push(self, assignment: Assignment, number: int) -> bool:
-        """Put a task into the ring; ``False`` if there is no room for it now."""
-        task = assignment.task
-        task_id = task.id.encode("utf-8", "surrogatepass")
-        trace = task.traceparent.encode() if task.traceparent and trace_id(task.traceparent) else b""
-        size = frame.TASK_HEADER + len(task_id) + 1 + len(trace) + len(task.payload) + len(task.account)
-        seq, timeout, payload = assignment.seq, assignment.timeout, task.payload
-        if size <= self._inline_limit:
-            return self.cell.tasks.push(frame.encode_task(seq, timeout, number, task_id, payload, task.account, trace))
-        record = frame.encode_task_reference(seq, timeout, number, task_id, len(payload), trace)
-        return self._push_parcel(record, (payload, task.account))
-
-    def _push_parcel(self, record: bytes, body: tuple[bytes, ...]) -> bool:
-        if not self.cell.tasks.has_room(len(record)):
-            return False
-        # If the worker is dead, its exit gives this task to another.
-        if not parcels.send(self._side, body):
-            return False
-        try:
-            return self.cell.tasks.push(record)
-        except Exception as exc:  # a body without its record would be taken for that of the next: a false answer
-            raise RingCorruptError(f"a record did not follow its body: {type(exc).__name__}: {exc}") from exc
-
-    def take_parcel(self, limit: int) -> bytes:
-        """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``
-        or ``ValueError`` if it did not come."""
-        return parcels.take(self._side, limit)
-
-    def signal_cancel(self) -> None:
-        """Have it look whether the task it runs was cancelled."""
-        if self.pidfd >= 0:
-            procs.signal_cancel(self.pidfd)
-
-    def kill(self) -> None:
-        """SIGKILL; the exit is reported by the zygote."""
-        if self.pidfd >= 0:
-            procs.kill(self.pidfd)
-
-    def wait_gone(self, timeout_s: float = _GONE_TIMEOUT_S) -> None:
-        """After ``kill``: return when it runs no more, and can publish nothing."""
-        if self.pidfd >= 0:
-            procs.wait_gone(self.pidfd, timeout_s)
-
-    def kill_for_the_zygote(self) -> None:
-        """SIGKILL to it and what it started, and return when it is gone: its zygote is not there to do it."""
-        if self.pidfd >= 0:
-            self.kill()
-            self.wait_gone()
-            procs.kill_group(self.pid)
-
-    def close(self) -> None:
-        """Give back everything; the process is gone, or will see its ends closed."""
-        self.stop_timers()
-        for fd in (self._cell_fd, self.bell, self.answers_bell, self.pidfd):
-            if fd >= 0:
-                os.close(fd)
-        self._side.close()
-        self._side_theirs.close()
 
 
 class PoolEvents(Protocol):

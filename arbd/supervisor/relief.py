@@ -28,8 +28,9 @@ from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
 from arbd.response import cancelled
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.worker import Worker
 
 _LOOK_S: Final = 0.02
 _EARLY_S: Final = _LOOK_S / 2

@@ -27,8 +27,9 @@ from arbd.reports import (
     WorkerReport,
 )
 from arbd.supervisor.limits import Limits
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.worker import Worker
 
 
 class Reporter:

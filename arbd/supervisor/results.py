@@ -32,8 +32,9 @@ from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.hub.base import HubLink
 from arbd.logs import get_logger
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.worker import Worker
 
 _BATCH: Final = 64  # results of one worker before the next one's turn
 _BUSY_RESULTS: Final = 8  # one at a time there is one, 5 ms tasks have two

@@ -22,7 +22,8 @@ from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
 from arbd.logs import get_logger, task_fields
-from arbd.supervisor.pool import Pool, Worker
+from arbd.supervisor.pool import Pool
+from arbd.supervisor.worker import Worker
 
 _RETRY_NS: Final = 50_000_000
 

@@ -27,8 +27,8 @@ from arbd.core.lifecycle import State
 from arbd.hub.board import Event, NewTask, Result
 from arbd.hub.memory import Handle
 from arbd.hub.process import HubProcess
-from arbd.supervisor.pool import Worker
 from arbd.supervisor.watch import Watch
+from arbd.supervisor.worker import Worker
 from arbd.testing import Response, RunningProvider, running
 
 PROVIDERS = Path(__file__).parent / "providers"

@@ -29,7 +29,7 @@ from daemon_support import (
 )
 
 from arbd.core.lifecycle import State
-from arbd.supervisor.pool import Worker
+from arbd.supervisor.worker import Worker
 from arbd.testing import Response, RunningProvider
 
 SLACK_S = 0.3  # for a machine that has other things to do

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
-from fault_support import Boom, Channel, Faults, FaultyPort, break_grpc, no_descriptor, unexpected
+from failing_port import Boom, Channel, Faults, FaultyPort, break_grpc, no_descriptor, unexpected
 from hub_support import OK, Log, Supervisor, eventually, free_port
 
 from arbd.hub.auto import AutoLink

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 import uvloop
-from fault_support import unexpected
+from failing_port import unexpected
 from hub_support import OK, Context, Log, Supervisor, eventually, running_link
 from links_support import settings_for
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from fault_support import unexpected
+from failing_port import unexpected
 from hub_support import Supervisor, eventually, running_link
 
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError

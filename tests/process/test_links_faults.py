@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from fault_support import Boom, Faults, FaultyPort, no_descriptor, unexpected
+from failing_port import Boom, Faults, FaultyPort, no_descriptor, unexpected
 from hub_support import OK, Context, Log, ScriptedHub, Supervisor, eventually, tasks_once
 from links_support import make_group, running, settings_for
 
