@@ -139,9 +139,11 @@ class Generations:
             async with asyncio.timeout(max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)):
                 loaded = await loading.load(self._request)
             self.adopt(loaded)
-        except (ConfigError, ZygoteError, OSError) as error:  # TimeoutError is one
+        except BaseException as error:
             if loaded is not None:
                 self._let_go(loaded.zygote)
+            if not isinstance(error, (ConfigError, ZygoteError, OSError)):  # TimeoutError is one of them
+                raise
             reason = "the import takes too long" if isinstance(error, TimeoutError) else str(error)
             goes_on = self._pool.zygote.answers
             hint = "the code that was running goes on" if goes_on else "it is tried again"

@@ -75,7 +75,9 @@ class Limits:
         self.bell = doorbell.create(blocking=False)
         self._accounts: dict[str, Account] = {}  # the newest of each name
         self._parts: dict[int, Part] = {}  # of workers
+        self._newest: tuple[Description, LiveLimits] | None = None  # what came last
         self._put_off = PutOff()
+        self._troubled = self._put_off.reasons
         # What `_all` and `held` found last; ``None``: it may be something else now. There may be thousands of accounts.
         self._every: list[Account] | None = None
         self._holding: list[Account] | None = None
@@ -98,7 +100,7 @@ class Limits:
             _attempt(failures, self._close, account)
         self._parts.clear()  # with the seats goes what keeps the workers' memory mapped
         self._accounts.clear()
-        self._every = self._holding = None
+        self._every = self._holding = self._newest = None
         if failures:
             raise failures[0] if len(failures) == 1 else ExceptionGroup("several limits could not be closed", failures)
 
@@ -130,6 +132,7 @@ class Limits:
         for number, spec in specs.items():
             self._adopt(part.accounts[number], spec)
         self._parts[worker_id] = part
+        self._newest = (description, live)
 
     def detach(self, worker_id: int) -> None:
         """It is dead: what it had left goes back. Nothing, if it has never been attached."""
@@ -154,6 +157,8 @@ class Limits:
         for part in self._parts.values():
             if part.description is description:
                 return part.live
+        if self._newest is not None and self._newest[0] is description:  # its only worker has just died
+            return self._newest[1]
         return LiveLimits((action.name for action in description.actions), len(description.limits))
 
     def _hear_wishes(self) -> None:
@@ -330,28 +335,23 @@ class Limits:
 
     def _look_into(self, account: Account) -> int | None:
         """Look into one account, whatever comes of it; when to look again."""
-        put_off = self._put_off
-        if put_off.reasons and time.monotonic_ns() < put_off.until(account):
+        if self._troubled and time.monotonic_ns() < self._put_off.until(account):
             return self._refuse_meanwhile(account)
         try:
-            look_at_ns = self._observe_and_decide(account)
+            account.observe()
+            now_ns = time.monotonic_ns()
+            decision = account.decide(now_ns, time.time_ns())
+            for worker_id in decision.answered:
+                self._ring(account, worker_id)
+            if decision.crossed:
+                log_crossing(account.spec, account.figures(now_ns))
         except Exception as error:
-            put_off.failed(account, error, time.monotonic_ns())
+            self._put_off.failed(account, error, time.monotonic_ns())
             if not isinstance(error, OSError):
                 report(error, f"looking into limit {account.spec.name!r} failed")
             return self._refuse_meanwhile(account)
-        if put_off.reasons or account.limit.trouble is not None:
-            put_off.worked(account)
-        return look_at_ns
-
-    def _observe_and_decide(self, account: Account) -> int | None:
-        account.observe()
-        now_ns = time.monotonic_ns()
-        decision = account.decide(now_ns, time.time_ns())
-        for worker_id in decision.answered:
-            self._ring(account, worker_id)
-        if decision.crossed:
-            log_crossing(account.spec, account.figures(now_ns))
+        if self._troubled or account.limit.trouble is not None:
+            self._put_off.worked(account)
         return decision.look_at_ns
 
     def _ring(self, account: Account, worker_id: int) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from arbd import logs
 from arbd.core import zygote_protocol as protocol
 from arbd.description import Description
-from arbd.errors import TargetError, ZygoteError
+from arbd.errors import ConfigError, TargetError, ZygoteError
 from arbd.host import channel, memory
 from arbd.logs import get_logger
 
@@ -65,11 +65,23 @@ class ZygoteLink:
         """Start a zygote and have it load its target.
 
         Raises ``TargetError`` if TARGET leads to no provider or to one that can never work, ``ZygoteError`` (with the
-        author's traceback) if its code fails or its process dies.
+        author's traceback) if its code fails or its process dies, ``OSError`` if there is none to be had.
         """
-        link = cls(*_start_process(environ))
+        message = protocol.encode(boot)
+        if len(message) > channel.MAX_MESSAGE:
+            raise ConfigError(
+                [f"target and arguments have {len(message)} bytes; {channel.MAX_MESSAGE} can be passed on"]
+            )
+        process, control = _start_process(environ)
         try:
-            channel.send(link._control, protocol.encode(boot), logs.losses_for_children())
+            link = cls(process, control)
+        except BaseException:  # the kernel watches no more descriptors for us
+            control.close()
+            process.kill()
+            process.wait()
+            raise
+        try:
+            channel.send(control, message, logs.losses_for_children())
             link.description = await link._first
         except BaseException:
             link.close()

@@ -367,6 +367,21 @@ def test_a_wish_that_cannot_be_granted_is_refused_and_later_workers_do_without(
     assert [limit.rule for limit in limits.report({})] == ["4 calls in any 60 s"]  # the one before holds
 
 
+def test_what_was_set_holds_when_the_only_worker_has_died(limits: Limits, loop: HandLoop, memories: Memories) -> None:
+    description = a_description()
+    memory = attached(limits, memories, description)
+    memory.live.wish(LiveLimit("a0", custom("mine")))
+    doorbell.ring(limits.bell)
+    loop.turn()
+    limits.detach(1)
+    again = attached(limits, memories, description, worker_id=2)
+    assert [limit.rule for limit in limits.report({})] == ["4 calls in any 60 s"]
+    assert again.live.read() == memory.live.read()
+    limits.detach(2)
+    attached(limits, memories, a_description(), worker_id=3)  # the code was loaded again
+    assert limits.report({}) == []
+
+
 def test_a_wish_that_fails_is_refused_and_another_worker_s_is_heard(
     limits: Limits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:

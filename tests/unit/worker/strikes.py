@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from arbd.worker.soft_timer import SoftTimer
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+_is_elsewhere = False
 
 LATE = 0.0  # a deadline that has passed
 
@@ -66,15 +69,14 @@ def elsewhere(function: F) -> F:
 
     @wraps(function)
     def untraced(*args: Any, **kwargs: Any) -> Any:
-        before = sys.gettrace()
-        sys.settrace(None)
+        global _is_elsewhere
+        _is_elsewhere = True
         try:
             return function(*args, **kwargs)
         finally:
-            sys.settrace(before)
+            _is_elsewhere = False
 
-    uninterruptible(untraced)
-    return cast(F, untraced)
+    return cast(F, uninterruptible(untraced))
 
 
 class _Strike:
@@ -89,16 +91,19 @@ class _Strike:
     @contextmanager
     def traced(self) -> Iterator[None]:
         before = sys.gettrace()
+        gc.disable()  # what it calls may be a test tool's own
         sys.settrace(self._enter)
         try:
             yield
         finally:
             sys.settrace(before)
+            gc.enable()
 
     def _enter(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename in (__file__, _CONTEXTLIB):
+        if _is_elsewhere or frame.f_code.co_filename in (__file__, _CONTEXTLIB):
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        # In this order: from Python 3.13 on, instructions are only traced where the tracer is there already.
+        frame.f_trace, frame.f_trace_opcodes, frame.f_trace_lines = self._see, True, False
         return self._see(frame, event, None)
 
     def _see(self, frame: FrameType, event: str, _: object) -> Any:
