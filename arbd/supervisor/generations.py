@@ -149,10 +149,6 @@ class Generations:
             hint = "the code that was running goes on" if goes_on else "it is tried again"
             self._log.error("reload_failed", reason=reason, hint=hint)
             return error
-        except BaseException:
-            if loaded is not None:
-                self._let_go(loaded.zygote)  # nobody else has it
-            raise
         self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
         return None
 
