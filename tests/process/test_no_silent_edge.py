@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,7 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(monkeypatch: pytes
     with daemon_of(workers=2) as daemon:
         pids = pids_of(daemon, 2)
         module, _, name = what.partition(".")
-        original = getattr(getattr(pool_module, module), name)
+        original = getattr(import_module(f"arbd.host.{module}"), name)
         failing = Failing(original, NO_DESCRIPTOR)
         monkeypatch.setattr(f"arbd.host.{module}.{name}", failing)
         os.kill(pids[0], signal.SIGKILL)
