@@ -27,6 +27,7 @@ import stat
 import struct
 import termios
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TextIO
@@ -92,8 +93,9 @@ class _Asked(Outlet):
             self._is_asked = False
         return self._write_otherwise(data)
 
+    @abstractmethod
     def _write_otherwise(self, data: bytes) -> int:
-        raise NotImplementedError
+        """The same where the kernel, or a filter of system calls, does not know how to be asked."""
 
 
 class _Pipe(Outlet):
