@@ -96,7 +96,7 @@ peers:
 protos:
 	test -x .venvs/protos/bin/python || $(PYTHON) -m venv .venvs/protos
 	.venvs/protos/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools>=1.72,<1.73'
-	.venvs/protos/bin/python -m grpc_tools.protoc -I protos --python_out=arbd/hub/pb --pyi_out=arbd/hub/pb hub.proto arbd_client.proto arbd_v1.proto
+	.venvs/protos/bin/python -m grpc_tools.protoc -I protos --python_out=arbd/wire/pb --pyi_out=arbd/wire/pb hub.proto arbd_client.proto arbd_v1.proto
 
 clean:
 	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

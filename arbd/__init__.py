@@ -15,7 +15,8 @@ TYPE_CHECKING = False  # a type checker takes it for true; importing typing take
 if TYPE_CHECKING:
     from typing import Any
 
-    from arbd.actions import action as action
+    from arbd.author.actions import action as action
+    from arbd.author.provider import Provider as Provider
     from arbd.errors import ActionNotFoundError as ActionNotFoundError
     from arbd.errors import ArbdError as ArbdError
     from arbd.errors import BindingError as BindingError
@@ -28,25 +29,24 @@ if TYPE_CHECKING:
     from arbd.errors import ResultError as ResultError
     from arbd.errors import SchemaError as SchemaError
     from arbd.errors import TaskTimeout as TaskTimeout
-    from arbd.model import TaskInfo as TaskInfo
-    from arbd.provider import Provider as Provider
+    from arbd.model.response import ProviderResponse as ProviderResponse
+    from arbd.model.task import TaskInfo as TaskInfo
     from arbd.rate_limit import NoRateLimitMonitor as NoRateLimitMonitor
     from arbd.rate_limit import RateLimitMonitor as RateLimitMonitor
-    from arbd.response import ProviderResponse as ProviderResponse
 
     __version__: str
 
 _HOME = {
-    "arbd.actions": ("action",),
+    "arbd.author.actions": ("action",),
     "arbd.errors": (
         *("ActionNotFoundError", "ArbdError", "BindingError", "ConfigError", "DuplicateActionError"),
         *("InvalidAccountError", "InvalidPayloadError", "ProviderError", "RegistrationError", "ResultError"),
         *("SchemaError", "TaskTimeout"),
     ),
-    "arbd.model": ("TaskInfo",),
-    "arbd.provider": ("Provider",),
+    "arbd.model.task": ("TaskInfo",),
+    "arbd.author.provider": ("Provider",),
     "arbd.rate_limit": ("NoRateLimitMonitor", "RateLimitMonitor"),
-    "arbd.response": ("ProviderResponse",),
+    "arbd.model.response": ("ProviderResponse",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

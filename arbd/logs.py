@@ -49,10 +49,10 @@ finally:
 from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
-from arbd.core.trace import trace_id
 from arbd.host import outlet
 from arbd.log_output import PATIENCE_S, LineOutput, LineStream, NoOutput, StreamOutput
-from arbd.secrets import swap
+from arbd.model.trace import trace_id
+from arbd.settings.secrets import swap
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 REDACTED: Final = "[redacted]"

@@ -35,14 +35,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from arbd import logs
-from arbd.config import BY_NAME, TABLE
 from arbd.errors import EXIT_OK, ArbdError, ConfigError, ZygoteError
 from arbd.hub.memory import Handle, MemoryHub
-from arbd.launch import RunRequest
-from arbd.model import Status, Task
+from arbd.model.task import Status, Task
+from arbd.settings.table import BY_NAME, TABLE
+from arbd.supervisor.request import RunRequest
 
 if TYPE_CHECKING:
-    from arbd.provider import Provider
+    from arbd.author.provider import Provider
     from arbd.supervisor.main import Daemon
 
 try:

@@ -15,9 +15,9 @@ import sys
 import grpc.aio
 import uvloop
 
-from arbd.hub.messages import decode_task, encode_request
-from arbd.hub.pb import hub_pb2 as pb
-from arbd.model import Task
+from arbd.links.unary.messages import decode_task, encode_request
+from arbd.model.task import Task
+from arbd.wire.pb import hub_pb2 as pb
 
 RESULT = '{"status":"success"}'
 

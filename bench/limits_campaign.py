@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from arbd.rate_limit.spec import Rates
+from arbd.model.limit_spec import Rates
 from bench.limits_rig import Outcome, Plan, together
 
 BUCKET = Rates(requests_per_minute=120_000, burst_size=100)  # 2,000 per second

@@ -28,12 +28,12 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
+from arbd.author.provider import Provider
 from arbd.host import memory
-from arbd.provider import Provider
+from arbd.model.limit_spec import Rates
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.rate_limit.spec import Rates
-from arbd.worker.limits import Bells
-from arbd.worker.limits import Limits as WorkerLimits
+from arbd.worker.limits.seats import Bells
+from arbd.worker.limits.seats import Limits as WorkerLimits
 from arbd.worker.numbers import Numbers
 from bench.limits_rig import Place, Plan, Rig
 from bench.redis_server import redis_server

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import redis
 
-from arbd.rate_limit.spec import Rates
+from arbd.model.limit_spec import Rates
 from bench.limits_campaign import run
 from bench.limits_rig import Plan
 from bench.redis_server import redis_server

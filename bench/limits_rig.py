@@ -24,18 +24,18 @@ from typing import Final
 import msgspec
 import uvloop
 
-from arbd.core import layout
-from arbd.core.cell import SupervisorCell
-from arbd.description import Description
+from arbd.author.provider import Provider
 from arbd.host import doorbell, memory
-from arbd.provider import Provider
+from arbd.ipc import layout
+from arbd.ipc.cell import SupervisorCell
+from arbd.model.description import Description
+from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
 from arbd.rate_limit import CustomRateLimitMonitor
+from arbd.rate_limit.algorithms.build import burst_of
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.rate_limit.redis_backend import RedisBackend
-from arbd.rate_limit.spec import LimitSpec, Rates, burst_of
-from arbd.supervisor.limits import Limits
-from arbd.worker.limits import Bells
-from arbd.worker.limits import Limits as WorkerLimits
+from arbd.supervisor.limits.limits import Limits
+from arbd.worker.limits.seats import Bells
+from arbd.worker.limits.seats import Limits as WorkerLimits
 from arbd.worker.numbers import Numbers
 
 _RING: Final = layout.MIN_RING_BYTES

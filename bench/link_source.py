@@ -1,6 +1,6 @@
 """A link process without a hub: tasks appear at a steady rate, and every result is taken at once.
 
-    python -m bench.link_source CONTROL_FD PARENT_PID        started by the daemon in place of arbd.hub.links.process
+    python -m bench.link_source CONTROL_FD PARENT_PID        in place of the daemon's arbd.links.processes.process
 
 It asks for as little CPU as a link can, so that 64 workers can be fed on two cores. The rate, in tasks per second and
 link, is in the variable BENCH_LINK_RATE. Everything but the link itself is that of a real link process.
@@ -14,13 +14,13 @@ import os
 import sys
 import time
 
-from arbd.hub.base import PATIENCE_S, HubPort
-from arbd.hub.grpc_unary import LinkOptions
-from arbd.hub.links.port import RingPort
-from arbd.hub.links.process import main
-from arbd.hub.stats import LinkStats
+from arbd.links.base import PATIENCE_S, HubPort
+from arbd.links.options import LinkOptions
+from arbd.links.processes.port import RingPort
+from arbd.links.processes.process import main
+from arbd.links.stats import LinkStats
 from arbd.logs import Logger
-from arbd.model import Task
+from arbd.model.task import Task
 
 _TICK_S = 0.001
 _MOST_LATE = 50  # ticks: what could not be handed over because no slot was free is not made up for

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import uvloop
 
-from arbd.config import Settings
-from arbd.encoding import Encoder
-from arbd.hub.channel import Tls
-from arbd.hub.links.group import LinkGroup
-from arbd.hub.options import link_options
-from arbd.launch import RunRequest
+from arbd.links.options import link_options
+from arbd.links.processes.group import LinkGroup
+from arbd.model.encoding import Encoder
+from arbd.settings.table import Settings
 from arbd.supervisor.main import Daemon
+from arbd.supervisor.request import RunRequest
+from arbd.wire.grpc_channel import Tls
 
 
 def make_link(settings: Settings, encoder: Encoder) -> LinkGroup:

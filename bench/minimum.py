@@ -21,10 +21,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.description import ActionInfo
 from arbd.host import procs
-from arbd.hub.base import HubLink
-from arbd.model import Outcome, Task
+from arbd.links.base import HubLink
+from arbd.model.description import ActionInfo
+from arbd.model.task import Outcome, Task
 from bench.provider import nothing
 
 _SLOT_BYTES: Final = 4096
@@ -79,7 +79,7 @@ class _Worker:
 async def _unary(worker: _Worker, address: str, provider: str) -> None:
     import grpc.aio
 
-    from arbd.hub.messages import decode_task, encode_request
+    from arbd.links.unary.messages import decode_task, encode_request
     from bench.bare import answer
 
     loop = asyncio.get_running_loop()
@@ -104,8 +104,8 @@ async def _unary(worker: _Worker, address: str, provider: str) -> None:
 async def _stream(worker: _Worker, address: str, provider: str) -> None:
     import grpc.aio
 
-    from arbd.hub.pb import arbd_v1_pb2 as pb
-    from arbd.hub.stream import frames
+    from arbd.wire import stream_frames as frames
+    from arbd.wire.pb import arbd_v1_pb2 as pb
 
     loop = asyncio.get_running_loop()
     worker.listen()
@@ -153,11 +153,11 @@ class _AtOnce:
 
 
 async def _links(address: str, provider: str) -> None:
-    from arbd.config import from_flags, resolve
-    from arbd.hub.channel import Tls
-    from arbd.hub.links.boot import make_encoder
-    from arbd.hub.links.group import LinkGroup
-    from arbd.hub.options import link_options
+    from arbd.links.options import link_options
+    from arbd.links.processes.boot import make_encoder
+    from arbd.links.processes.group import LinkGroup
+    from arbd.settings.table import from_flags, resolve
+    from arbd.wire.grpc_channel import Tls
 
     flags = {"name": provider, "hub.url": address, "hub.links": 2, "log.silent": True}
     settings = resolve([from_flags(flags)]).settings

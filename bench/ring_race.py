@@ -19,8 +19,8 @@ from typing import Final
 
 import faster_fifo  # type: ignore[import-not-found] # a compiled module without types
 
-from arbd.core import layout
-from arbd.core.cell import SupervisorCell, WorkerCell
+from arbd.ipc import layout
+from arbd.ipc.cell import SupervisorCell, WorkerCell
 
 MESSAGE: Final = b"m" * 200
 _ROOM: Final = 1 << 20

@@ -95,8 +95,8 @@ def _watch_hub(book: _Notebook) -> None:
 
 
 def _watch_daemon(book: _Notebook) -> None:
-    from arbd.core import frame
-    from arbd.hub import grpc_unary
+    from arbd.ipc import frame
+    from arbd.links.unary import link as grpc_unary
     from arbd.supervisor.intake import Intake
     from arbd.supervisor.pool import Pool
     from arbd.supervisor.results import Results
@@ -117,7 +117,7 @@ def _watch_daemon(book: _Notebook) -> None:
 
 
 def _watch_bare(book: _Notebook) -> None:
-    from arbd.hub import messages
+    from arbd.links.unary import messages
     from bench import bare
 
     def decode(data: bytes) -> Any:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from arbd.core import layout
-from arbd.core.ledger import SupervisorSeat, WorkerSeat
 from arbd.host import memory
+from arbd.ipc import layout
+from arbd.model.limit_spec import Rates
 from arbd.rate_limit import NoRateLimitMonitor
-from arbd.rate_limit.spec import Rates
-from arbd.worker.limits import Bells
+from arbd.rate_limit.grants.seat import SupervisorSeat, WorkerSeat
+from arbd.worker.limits.seats import Bells
 from bench.harness import SMOKE, Figure, alternate, conclude, rounds
 from bench.limits_campaign import BUCKET, SHORT_WINDOW, WINDOW, run
 from bench.limits_rig import Plan

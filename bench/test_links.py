@@ -14,11 +14,11 @@ from statistics import median
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from arbd.control import ask
-from arbd.core.control_protocol import GetStatus, Status
+from arbd.control.client import ask
+from arbd.control.protocol import GetStatus, Status
+from arbd.control.reports import StatusReport
 from arbd.errors import ControlError
 from arbd.host.procs import cpu_s
-from arbd.reports import StatusReport
 from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, rounds
 
 _TASKS = 600 if SMOKE else 6_000

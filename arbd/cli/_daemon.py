@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import click
 
-from arbd.config import CONFIG_FILE, resolve
-from arbd.config_files import read_layers
+from arbd.settings.files import read_layers
+from arbd.settings.table import CONFIG_FILE, resolve
 
 INTERVAL_S: Final = 1.0  # between two looks of `--watch`
 
@@ -21,7 +21,7 @@ def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(*, daemon: str | None, config_file: str | None, **params: Any) -> None:
-        from arbd.control import find
+        from arbd.control.client import find
 
         settings = resolve(read_layers(config_file, os.environ)).settings
         function(path=find(daemon, settings), **params)

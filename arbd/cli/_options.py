@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.config import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
-from arbd.config_files import read_layers, read_token
-from arbd.config_kinds import Kind
-from arbd.description import Description
-from arbd.secrets import own_settings
+from arbd.model.description import Description
+from arbd.settings.files import read_layers, read_token
+from arbd.settings.kinds import Kind
+from arbd.settings.secrets import own_settings
+from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]

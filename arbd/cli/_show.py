@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.config import Setting
-from arbd.config_kinds import show_size
+from arbd.settings.kinds import show_size
+from arbd.settings.table import Setting
 
 if TYPE_CHECKING:
     from rich.console import Console

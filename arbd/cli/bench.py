@@ -18,12 +18,12 @@ import msgspec
 from arbd.cli import _show
 from arbd.cli._daemon import count, duration
 from arbd.cli._options import Given, KindType, checked_json, json_text
-from arbd.config import BY_NAME, Resolved
-from arbd.config_kinds import Kind, choice, seconds, switch, whole
 from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError
+from arbd.settings.kinds import Kind, choice, seconds, switch, whole
+from arbd.settings.table import BY_NAME, Resolved
 
 if TYPE_CHECKING:
-    from arbd.description import ActionInfo
+    from arbd.model.description import ActionInfo
     from arbd.tuning.bench import Bench, BenchRequest
     from arbd.tuning.compare import Comparison
     from arbd.tuning.record import Record
@@ -126,7 +126,7 @@ def command(
     options = _options(given)
     texts = _payload(payload), json_text("--account", account) if account else b""
     before = _checked(options)
-    from arbd.launch import describe
+    from arbd.supervisor.describe import describe
     from arbd.tuning.bench import Bench
 
     description = describe(target, [], dict(os.environ))

@@ -9,9 +9,9 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._options import Given, settings_options
-from arbd.config import Resolved
-from arbd.description import ActionInfo, Description
 from arbd.errors import EXIT_CONFIG, EXIT_OK
+from arbd.model.description import ActionInfo, Description
+from arbd.settings.table import Resolved
 
 
 @click.command(
@@ -31,7 +31,7 @@ Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an acti
 def command(ctx: click.Context, target: str | None, as_json: bool, given: Given) -> None:
     """Load TARGET as `run` would, and print its actions, schemas, timeouts and problems."""
     found = given.required_target(target)
-    from arbd.launch import describe
+    from arbd.supervisor.describe import describe
 
     description = describe(found, [], dict(os.environ))
     resolved = given.resolve(description)

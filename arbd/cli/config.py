@@ -9,7 +9,7 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._options import Given, settings_options
-from arbd.config import Resolved
+from arbd.settings.table import Resolved
 
 
 @click.command(
@@ -34,7 +34,7 @@ def command(target: str | None, as_json: bool, given: Given) -> None:
     found = given.target(target)
     description = None
     if found:
-        from arbd.launch import describe
+        from arbd.supervisor.describe import describe
 
         description = describe(found, [], dict(os.environ))
     resolved = given.resolve(description)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from arbd.cli._options import KindType
-from arbd.config_kinds import auto_or, whole
+from arbd.settings.kinds import auto_or, whole
 
 
 @click.command(

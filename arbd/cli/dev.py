@@ -42,8 +42,8 @@ def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], liste
     if "hub.url" in given.flags:
         raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")
     found = given.required_target(target)
-    from arbd.launch import RunRequest
     from arbd.supervisor.main import run
+    from arbd.supervisor.request import RunRequest
 
     with _hub(listen) as address:
         click.echo(f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from arbd.cli._options import LOCAL_HUB, KindType
-from arbd.config_kinds import seconds
+from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
     from arbd.hub.server import HubOptions

@@ -11,10 +11,10 @@ import msgspec
 
 from arbd.cli import _show
 from arbd.cli._daemon import daemon_options, duration, watch
-from arbd.reports import LimitReport
+from arbd.control.reports import LimitReport
 
 if TYPE_CHECKING:
-    from arbd.core.control_protocol import Limits
+    from arbd.control.protocol import Limits
 
 _NO_LIMITS = """{provider} has no rate limits. This gives it one; register() takes the same argument for one action:
 
@@ -43,8 +43,8 @@ def command(path: Path, as_json: bool, again: bool) -> None:
 
     DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
     """
-    from arbd.control import ask
-    from arbd.core.control_protocol import GetLimits, Limits
+    from arbd.control.client import ask
+    from arbd.control.protocol import GetLimits, Limits
 
     def look() -> None:
         reply = ask(path, GetLimits(), Limits)

@@ -39,8 +39,8 @@ def command(
 
         die_with_parent(parent)
     found = given.required_target(target)
-    from arbd.launch import RunRequest
     from arbd.supervisor.main import run
+    from arbd.supervisor.request import RunRequest
 
     ctx.exit(
         run(RunRequest(target=found, argv=list(argv), flags=given.flags, config_file=given.config_file, script=script))

@@ -9,7 +9,7 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._options import Given, settings_options
-from arbd.description import ActionInfo
+from arbd.model.description import ActionInfo
 
 
 @click.command(
@@ -28,7 +28,7 @@ Examples:
 def command(target: str | None, action: str | None, account: bool, given: Given) -> None:
     """Print JSON Schema (2020-12) of every action of TARGET, or of one ACTION."""
     found = given.required_target(target)
-    from arbd.launch import describe
+    from arbd.supervisor.describe import describe
 
     actions = {info.name: info for info in describe(found, [], dict(os.environ)).actions}
     if action is None:

@@ -9,7 +9,7 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_options, duration, share
-from arbd.reports import LinkProcessReport, StatusReport, WorkerReport
+from arbd.control.reports import LinkProcessReport, StatusReport, WorkerReport
 
 
 @click.command(
@@ -29,8 +29,8 @@ def command(path: Path, as_json: bool) -> None:
 
     DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
     """
-    from arbd.control import ask
-    from arbd.core.control_protocol import GetStatus, Status
+    from arbd.control.client import ask
+    from arbd.control.protocol import GetStatus, Status
 
     report = ask(path, GetStatus(), Status).report
     if as_json:

@@ -19,8 +19,8 @@ import click
 import msgspec
 
 from arbd.cli._options import KindType, hub_option, json_text
-from arbd.config_kinds import seconds
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
+from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
     from arbd.hub.board import NewTask, Result

@@ -1,1 +1,7 @@
-"""Decisions and bytes: pure modules, tested without a process, a socket or a sleep."""
+"""Decisions, without the machine: time is an argument, and nothing here waits, sends or forks.
+
+task ─> dispatch.py (which worker) ─> lines.py (what waits, in turn)
+deadlines.py  when a task has taken too long        outbox.py     results until the hub has them
+lifecycle.py  the states of a worker                restarts.py   when a dead one is replaced
+placement.py  which CPU each worker has
+"""

@@ -21,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from arbd.core.cell import Running
 from arbd.core.dispatch import Assignment
+from arbd.ipc.cell import Running
 
 SLACK_NS: Final = 2_000_000_000
 

@@ -35,7 +35,7 @@ import msgspec
 
 from arbd.core.lines import Lines
 from arbd.errors import InvariantError
-from arbd.model import Task
+from arbd.model.task import Task
 
 COVER_NS: Final = 4_000_000  # work that may wait in one ring: a hub call takes about 1 ms, 4 under load
 WAKE_NS: Final = 100_000  # what it takes to wake a worker, in both processes, until the task runs

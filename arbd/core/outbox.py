@@ -15,7 +15,7 @@ from collections import deque
 from typing import Protocol
 
 from arbd.errors import InvariantError
-from arbd.model import Outcome
+from arbd.model.task import Outcome
 
 
 class Outbox(Protocol):

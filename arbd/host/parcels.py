@@ -1,6 +1,6 @@
 """Bodies too large for a ring: a memfd each, sent over a side socket before the record that announces it.
 
-Not the records: those are ``arbd.core.frame`` and ``arbd.core.link_frame``. Parcels come in the order of their records.
+Not the records: those are ``arbd.ipc.frame`` and ``arbd.ipc.link_frame``. Parcels come in the order of their records.
 
 What a process lacks for a moment (descriptors, memory, room in the socket; the descriptors in flight of a user are
 bounded, too) loses no parcel:

@@ -1,18 +1,12 @@
-"""Hub links, and the embedded hub. Only the supervisor side and the command line import this package."""
+"""The embedded hub, and a client of it: for development, tests and benchmarks. A link to a hub is ``arbd.links``.
 
-import os
-from importlib.metadata import version
+client.py ──> service_client.py ─┐                    ┌─ service_unary.py  <── a provider's unary link
+                                 ├──> board.py <──────┤
+memory.py (a hub without gRPC) ──┘  queues, leases    └─ service_stream.py <── a provider's stream
+                                                          desk.py, stream_session.py: pure, a peer each
 
-# All of this is read by grpc when it is imported, so it stands before every import of grpc in this package.
-# gRPC's fork handlers stall a fork for up to half a second, and arbd forks only processes that never import grpc.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+server.py  all services on one port, or several       process.py  a hub in a process of its own
+state.py   what a hub was doing, kept in a file
+"""
 
-# Below that level gRPC writes to stderr what the link logs by itself, and not in the format the operator chose.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
-# Newer gRPC moves bytes on threads of its own; the older way, still built in, moves them on the one thread that waits
-# for completions. A message and its answer over one stream: 76 µs instead of 118, and 44 µs of CPU instead of 67; a
-# unary task costs a tenth less. A release that no longer knows these names would complain on stderr, so they are
-# given only to those that are known to have them.
-if (1, 66) <= tuple(map(int, version("grpcio").split(".")[:2])) <= (1, 85):
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+import arbd.wire as _wire  # noqa: F401 # before grpc: it sets the environment that grpc reads at import

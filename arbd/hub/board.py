@@ -36,7 +36,7 @@ import msgspec
 from arbd.errors import ArbdError
 from arbd.hub.leases import NOT_LEASED, Leases
 from arbd.hub.queues import ANYBODY, TaskQueues
-from arbd.model import STATUSES, Task
+from arbd.model.task import STATUSES, Task
 
 
 class NewTask(msgspec.Struct, frozen=True, gc=False):

@@ -19,8 +19,8 @@ import msgspec
 
 from arbd.errors import HubError
 from arbd.hub.board import Event, NewTask, Result
-from arbd.hub.channel import Tls, channel_options, open_channel, parse_url
-from arbd.hub.pb import arbd_client_pb2 as client_pb
+from arbd.wire.grpc_channel import Tls, channel_options, open_channel, parse_url
+from arbd.wire.pb import arbd_client_pb2 as client_pb
 
 _SERVICE: Final = "/arbd.client.v1.Client"
 _BYTES_PER_CALL: Final = 1024 * 1024

@@ -21,10 +21,10 @@ from concurrent.futures import Future
 from typing import Final
 
 from arbd.errors import InvariantError
-from arbd.hub.base import HubPort
 from arbd.hub.board import Event, NewTask, Result, TaskBoard
-from arbd.hub.stats import LinkStats
-from arbd.model import Outcome, Task
+from arbd.links.base import HubPort
+from arbd.links.stats import LinkStats
+from arbd.model.task import Outcome, Task
 
 _FLUSH_PAUSE_S: Final = 0.005
 

@@ -1,7 +1,7 @@
 """The embedded hub: the Hub protocol, the stream protocol and our client service on one port, in memory, for
 development, tests and load.
 
-Not the decisions (``arbd.hub.board``, ``arbd.hub.stream.desk``): this is the server that the services stand in.
+Not the decisions (``arbd.hub.board``, ``arbd.hub.desk``): this is the server that the services stand in.
 
     service_unary   service_stream   service_client        each over the same HubState: one board, one clock
 """
@@ -16,13 +16,13 @@ import grpc
 import grpc.aio
 
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError
-from arbd.hub.channel import MAX_MESSAGE, require_room
-from arbd.hub.ending import wait_ended
-from arbd.hub.hub_state import HubOptions, HubState
 from arbd.hub.service_client import ClientService
 from arbd.hub.service_stream import StreamService
 from arbd.hub.service_unary import UnaryService
+from arbd.hub.state import HubOptions, HubState
+from arbd.links.ending import wait_ended
 from arbd.supervised import install, supervised
+from arbd.wire.grpc_channel import MAX_MESSAGE, require_room
 
 __all__ = ["EmbeddedHub", "HubOptions", "serve"]
 

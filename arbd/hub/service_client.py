@@ -13,8 +13,8 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import ForgottenError, NewTask, Result, SubmitError
-from arbd.hub.hub_state import Context, HubState, guarded
-from arbd.hub.pb import arbd_client_pb2 as client_pb
+from arbd.hub.state import Context, HubState, guarded
+from arbd.wire.pb import arbd_client_pb2 as client_pb
 
 _RESULTS_PER_MESSAGE: Final = 256
 

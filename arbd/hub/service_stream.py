@@ -1,4 +1,4 @@
-"""The stream protocol (protos/arbd_v1.proto) of an embedded hub: the shell around ``arbd.hub.stream.desk``.
+"""The stream protocol (protos/arbd_v1.proto) of an embedded hub: the shell around ``arbd.hub.desk``.
 
     read ──frame──> desk.receive ──finished──> watchers          two coroutines per stream, one for each direction
     write <──frame── desk.next_frame   <──wake── tasks_waiting
@@ -16,12 +16,12 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from arbd.hub.channel import MAX_MESSAGE
-from arbd.hub.hub_state import Context, HubState, guarded
-from arbd.hub.stream import frames
-from arbd.hub.stream.desk import Desk, Peer
-from arbd.hub.stream.frames import GoAway, Hello, StreamError
+from arbd.hub.desk import Desk, Peer
+from arbd.hub.state import Context, HubState, guarded
 from arbd.supervised import is_being_cancelled, supervised
+from arbd.wire import stream_frames as frames
+from arbd.wire.grpc_channel import MAX_MESSAGE
+from arbd.wire.stream_frames import GoAway, Hello, StreamError
 
 _EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # missing in grpc-stubs
 _SERVICE, _METHOD = frames.METHOD.strip("/").split("/")

@@ -20,9 +20,9 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import Receipt
-from arbd.hub.hub_state import Context, HubState, guarded
-from arbd.hub.pb import hub_pb2 as pb
-from arbd.model import Task
+from arbd.hub.state import Context, HubState, guarded
+from arbd.model.task import Task
+from arbd.wire.pb import hub_pb2 as pb
 
 LONG_POLL_KEY: Final = "arbd-long-poll-ms"
 _MILLISECONDS: Final = re.compile("[0-9]{1,12}")

@@ -1,5 +1,7 @@
-"""What a monitor asks before a call: a gate. In a daemon's worker it is a seat of the daemon's ledger
-(``arbd.core.ledger.WorkerSeat``); anywhere else it is a ``LocalGate``, the same algorithms for this process alone.
+"""What a monitor asks before a call: a gate.
+
+In a daemon's worker it is a seat of the daemon's ledger (``arbd.rate_limit.grants.seat.WorkerSeat``); anywhere else a
+``LocalGate``, the same algorithms for this process alone.
 """
 
 from __future__ import annotations
@@ -8,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from arbd.interrupts import uninterruptible
-from arbd.rate_limit.algorithms import SECOND_NS, Limit
-from arbd.rate_limit.spec import LimitSpec, build
+from arbd.model.limit_spec import LimitSpec
+from arbd.rate_limit.algorithms.base import SECOND_NS, Limit
+from arbd.rate_limit.algorithms.build import build
 from arbd.rate_limit.usage import Figures, Meter, Thresholds
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """``LimitMonitor``: what the built-in monitors have in common, from the check to the response.
 
-spec   what holds: plain data, checked (``arbd.rate_limit.spec``)
+spec   what holds: plain data, checked (``arbd.rate_limit.checks``)
 gate   whether it does now: the daemon's, once a worker has attached it, or one of this process
 """
 
@@ -11,19 +11,11 @@ from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Final
 
 from arbd.interrupts import call, interruptible, uninterruptible
+from arbd.model.limit_spec import Kind, LimitSpec, Rates
 from arbd.rate_limit import registry
 from arbd.rate_limit.base import RateLimitMonitor
+from arbd.rate_limit.checks import checked_on_limit, checked_rates, checked_schedule, checked_thresholds, refuse
 from arbd.rate_limit.gates import Gate, LocalGate
-from arbd.rate_limit.spec import (
-    Kind,
-    LimitSpec,
-    Rates,
-    checked_on_limit,
-    checked_rates,
-    checked_schedule,
-    checked_thresholds,
-    refuse,
-)
 from arbd.rate_limit.usage import Figures
 
 ERROR: Final = "Rate limit exceeded"

@@ -149,7 +149,7 @@ class CustomRateLimitMonitor(LimitMonitor):
 
 class AdaptiveRateLimitMonitor(LimitMonitor):
     """So many calls at once as what they call can take: between ``min_concurrency`` and ``max_concurrency``, learnt
-    from how long calls take and how often they fail (``arbd.rate_limit.adaptive`` says how).
+    from how long calls take and how often they fail (``arbd.rate_limit.algorithms.adaptive`` says how).
 
     Nothing uses it unless it is put somewhere.
     """

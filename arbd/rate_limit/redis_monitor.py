@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from arbd.rate_limit.checks import refuse
 from arbd.rate_limit.gates import Gate
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.rate_limit.redis_backend import checked_backend
-from arbd.rate_limit.spec import refuse
+from arbd.rate_limit.storage.redis_checks import checked_backend
 from arbd.rate_limit.usage import Figures
 
 
@@ -66,7 +66,7 @@ class RedisRateLimitMonitor(LimitMonitor):
     @property
     def gate(self) -> Gate:
         if self._gate is None:
-            from arbd.redis_client import local_gate  # not at import: it talks to a server
+            from arbd.rate_limit.storage.redis_client import local_gate  # not at import: it talks to a server
 
             self._gate = local_gate(self.spec)
         return self._gate

@@ -13,7 +13,7 @@ from weakref import ref
 
 import msgspec
 
-from arbd.rate_limit.spec import Scope
+from arbd.model.limit_spec import Scope
 
 if TYPE_CHECKING:
     from arbd.rate_limit.limit_monitor import LimitMonitor

@@ -17,7 +17,7 @@ from collections.abc import Collection
 
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
-from arbd.response import cancelled
+from arbd.model.response import cancelled
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch

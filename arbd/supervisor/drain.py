@@ -14,14 +14,14 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from arbd.core import layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
-from arbd.hub.base import HubLink
+from arbd.ipc import layout
+from arbd.links.base import HubLink
 from arbd.logs import get_logger, task_fields
-from arbd.model import Task
-from arbd.response import aborted
+from arbd.model.response import aborted
+from arbd.model.task import Task
 from arbd.supervised import supervised
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.pool import Pool

@@ -20,19 +20,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from arbd.config import Settings
 from arbd.core.dispatch import Dispatcher
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
-from arbd.hub.base import HubLink
-from arbd.launch import RunRequest
+from arbd.links.base import HubLink
 from arbd.logs import get_logger
+from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
+from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 

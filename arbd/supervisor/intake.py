@@ -20,13 +20,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from arbd.config import Settings
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.outbox import Outbox
-from arbd.core.ring import RingCorruptError
-from arbd.description import ActionInfo, Description
-from arbd.model import Task
-from arbd.response import (
+from arbd.ipc.ring import RingCorruptError
+from arbd.model.description import ActionInfo, Description
+from arbd.model.response import (
     ProviderResponse,
     aborted,
     action_not_found,
@@ -36,9 +34,11 @@ from arbd.response import (
     no_resources,
     payload_too_large,
 )
+from arbd.model.task import Task
+from arbd.settings.table import Settings
 from arbd.supervised import report
 from arbd.supervisor.cancels import Cancels
-from arbd.supervisor.hold import Hold
+from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.relief import Relief
 from arbd.supervisor.verdicts import Verdicts

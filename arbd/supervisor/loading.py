@@ -9,14 +9,14 @@ import os
 import time
 from typing import NamedTuple
 
-from arbd.config import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
-from arbd.config_files import read_layers, read_token
-from arbd.core.zygote_protocol import Boot, Configure, LogSettings
-from arbd.description import Description
 from arbd.errors import ConfigError
-from arbd.launch import RunRequest, zygote_environment
+from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.logs import get_logger
-from arbd.secrets import own_settings
+from arbd.model.description import Description
+from arbd.settings.files import read_layers, read_token
+from arbd.settings.secrets import own_settings
+from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
+from arbd.supervisor.request import RunRequest, zygote_environment
 from arbd.supervisor.zygote_link import ZygoteLink
 
 

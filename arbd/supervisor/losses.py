@@ -14,11 +14,11 @@ import signal
 from collections.abc import Callable
 from typing import TypedDict
 
-from arbd.core import frame
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
+from arbd.ipc import frame
 from arbd.logs import get_logger, task_fields
-from arbd.response import cancelled, timed_out, worker_lost
+from arbd.model.response import cancelled, timed_out, worker_lost
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.worker import Worker
 

@@ -27,31 +27,31 @@ import msgspec
 import uvloop
 
 from arbd import logs, supervised
-from arbd.config import Settings
-from arbd.core import control_protocol as protocol
-from arbd.core.control_protocol import GetLimits, GetStatus
+from arbd.control import protocol, server
+from arbd.control.protocol import GetLimits, GetStatus
 from arbd.core.dispatch import Dispatcher
 from arbd.core.outbox import MemoryOutbox
 from arbd.core.placement import place, usable_cpus
-from arbd.encoding import Encoder
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import cpus, doorbell, open_files, runtime_dir
 from arbd.host.platform import require_supported
-from arbd.hub.base import HubLink
-from arbd.launch import RunRequest
+from arbd.links.base import HubLink
 from arbd.logs import get_logger
-from arbd.supervisor import admin, loading
+from arbd.model.encoding import Encoder
+from arbd.settings.table import Settings
+from arbd.supervisor import loading
 from arbd.supervisor.cancels import Cancels
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.hold import Hold
 from arbd.supervisor.intake import Intake
-from arbd.supervisor.limits import Limits
+from arbd.supervisor.limits.hold import Hold
+from arbd.supervisor.limits.limits import Limits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.relief import Relief
 from arbd.supervisor.reporter import Reporter
+from arbd.supervisor.request import RunRequest
 from arbd.supervisor.results import Results
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.watch import Watch
@@ -82,7 +82,7 @@ def run(request: RunRequest) -> int:
 
     Raises ``ConfigError`` if it cannot start as configured, ``ZygoteError`` if the author's code fails to load.
     """
-    from arbd.hub.connect import make_link
+    from arbd.links.connect import make_link
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Daemon(request, make_link, owns_process=True).run())
@@ -230,7 +230,7 @@ class Daemon:
         if self._owns_process:
             self._configure_logs(settings)
         loading.warn(description, loaded.resolved)
-        control = started.enter_context(admin.opened(settings))
+        control = started.enter_context(server.opened(settings))
         encoder = _encoder(settings)
         link = self._make_link(settings, encoder)
         pinned = self._place(settings)
@@ -240,7 +240,7 @@ class Daemon:
         self._generations, self._drain = parts.generations, parts.drain
         started.push_async_callback(parts.generations.close)
         parts.generations.adopt(loaded)
-        await started.enter_async_context(admin.serving(control, _handlers(parts.reporter)))
+        await started.enter_async_context(server.serving(control, _handlers(parts.reporter)))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
@@ -376,7 +376,7 @@ def _require_files(settings: Settings, workers: int) -> None:
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 
 
-def _handlers(reporter: Reporter) -> admin.Handlers:
+def _handlers(reporter: Reporter) -> server.Handlers:
     """What can be asked on the control socket. A new command adds its line."""
     return {
         GetStatus: lambda _: protocol.Status(report=reporter.status()),

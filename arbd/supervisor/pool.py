@@ -26,16 +26,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Final, Protocol
 
-from arbd.core import layout
-from arbd.core import zygote_protocol as protocol
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
 from arbd.host import doorbell, memory, procs
 from arbd.host.fence import make_fence
+from arbd.ipc import layout
+from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
-from arbd.supervisor.limits import Limits
+from arbd.supervisor.limits.limits import Limits
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 

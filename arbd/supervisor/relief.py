@@ -27,7 +27,7 @@ from arbd.core import dispatch
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
-from arbd.response import cancelled
+from arbd.model.response import cancelled
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.worker import Worker

@@ -13,12 +13,7 @@ from importlib.metadata import version
 import msgspec
 
 from arbd import logs
-from arbd.config import Settings
-from arbd.core.dispatch import Dispatcher
-from arbd.core.lifecycle import State
-from arbd.core.outbox import Outbox
-from arbd.hub.base import HubLink
-from arbd.reports import (
+from arbd.control.reports import (
     DaemonState,
     LimitReport,
     LinkReport,
@@ -26,7 +21,12 @@ from arbd.reports import (
     StatusReport,
     WorkerReport,
 )
-from arbd.supervisor.limits import Limits
+from arbd.core.dispatch import Dispatcher
+from arbd.core.lifecycle import State
+from arbd.core.outbox import Outbox
+from arbd.links.base import HubLink
+from arbd.settings.table import Settings
+from arbd.supervisor.limits.limits import Limits
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.worker import Worker

@@ -24,13 +24,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from arbd.core import frame, layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
-from arbd.core.ring import RingCorruptError
 from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
-from arbd.hub.base import HubLink
+from arbd.ipc import frame, layout
+from arbd.ipc.ring import RingCorruptError
+from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts

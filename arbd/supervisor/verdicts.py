@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from arbd.core.outbox import Outbox
-from arbd.encoding import Encoder
-from arbd.hub.base import HubLink
+from arbd.links.base import HubLink
 from arbd.logs import get_logger
-from arbd.model import Outcome, Status, Task
-from arbd.response import ProviderResponse
+from arbd.model.encoding import Encoder
+from arbd.model.response import ProviderResponse
+from arbd.model.task import Outcome, Status, Task
 
 _RETRY_S: Final = 0.05
 

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from arbd.core import layout
 from arbd.core.deadlines import Busy, Deadlines
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
 from arbd.host.fence import make_fence
+from arbd.ipc import layout
 from arbd.logs import get_logger, task_fields
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.worker import Worker

@@ -11,13 +11,13 @@ import time
 from contextlib import ExitStack
 from typing import Final
 
-from arbd.core import frame, layout
-from arbd.core.cell import SupervisorCell
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State, step
-from arbd.core.ring import RingCorruptError
-from arbd.core.trace import trace_id
 from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.ipc import frame, layout
+from arbd.ipc.cell import SupervisorCell
+from arbd.ipc.ring import RingCorruptError
+from arbd.model.trace import trace_id
 from arbd.supervisor.zygote_link import ZygoteLink
 
 _GONE_TIMEOUT_S: Final = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver

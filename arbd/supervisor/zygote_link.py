@@ -17,11 +17,11 @@ from typing import Protocol
 import msgspec
 
 from arbd import logs
-from arbd.core import zygote_protocol as protocol
-from arbd.description import Description
 from arbd.errors import ConfigError, TargetError, ZygoteError
 from arbd.host import channel, memory
+from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
+from arbd.model.description import Description
 
 _MAX_DESCRIPTION = 256 * 1024 * 1024
 _END_TIMEOUT_S = 0.1  # between the end of the stream and the end of the process: microseconds
@@ -207,7 +207,7 @@ def _start_process(environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes],
     try:
         process = subprocess.Popen(
             # -P: the current directory is the author's, so it must not shadow what the zygote imports for itself.
-            [sys.executable, "-P", "-m", "arbd.zygote", str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-P", "-m", "arbd.worker.zygote", str(theirs.fileno()), str(os.getpid())],
             env=dict(environ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

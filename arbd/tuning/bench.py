@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from arbd.config import Resolved, Settings
 from arbd.errors import ArbdError
-from arbd.launch import zygote_environment
+from arbd.settings.table import Resolved, Settings
+from arbd.supervisor.request import zygote_environment
 from arbd.tuning import own, plan
 from arbd.tuning.machine import facts
 from arbd.tuning.measure import OWN_HUB, Job, daemon_environment, measure

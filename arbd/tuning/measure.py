@@ -21,18 +21,18 @@ from typing import Any, Final
 
 import msgspec
 
-from arbd.config import BY_NAME, TABLE, Resolved
-from arbd.control import ask
-from arbd.core.control_protocol import GetStatus, Status
-from arbd.daemon_process import DaemonError, DaemonProcess, daemon_process
+from arbd.control.client import ask
+from arbd.control.protocol import GetStatus, Status
+from arbd.control.reports import StatusReport
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import Batch, HubClient
-from arbd.hub.hub_state import DEFAULT_MAX_MESSAGE
 from arbd.hub.process import HubProcess
-from arbd.meter import Meter, percentile
-from arbd.reports import StatusReport
-from arbd.secrets import scrub
+from arbd.hub.state import DEFAULT_MAX_MESSAGE
+from arbd.settings.secrets import scrub
+from arbd.settings.table import BY_NAME, TABLE, Resolved
 from arbd.tuning import plan
+from arbd.tuning.daemon_process import DaemonError, DaemonProcess, daemon_process
+from arbd.tuning.meter import Meter, percentile
 from arbd.tuning.own import told
 from arbd.tuning.record import Point, Sample
 

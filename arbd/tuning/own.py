@@ -25,7 +25,7 @@ import msgspec
 
 from arbd.errors import ArbdError
 from arbd.host import process_state, procs
-from arbd.meter import percentile
+from arbd.tuning.meter import percentile
 from arbd.tuning.record import OwnTime
 
 _MOST_CALLS: Final = 2000
@@ -141,9 +141,9 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 def _answer(request: Request) -> Answer:
-    from arbd import target
-    from arbd.model import Task
+    from arbd.model.task import Task
     from arbd.rate_limit import NoRateLimitMonitor
+    from arbd.worker import target
     from arbd.worker.execute import Context, execute
 
     provider = target.load(request.target, [])

@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
-from arbd import logs, target
+from arbd import logs
+from arbd.author.provider import Provider
 from arbd.errors import EXIT_ZYGOTE
 from arbd.host import memory, process_state, procs
-from arbd.provider import Provider
 from arbd.worker import main as worker
+from arbd.worker import target
 
 _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
 

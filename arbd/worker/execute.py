@@ -18,16 +18,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from arbd.actions import Action, Actions
-from arbd.binding import Call, MissingParametersError, Surroundings
-from arbd.encoding import Encoder, Envelope
+from arbd.author.actions import Action, Actions
+from arbd.author.binding import Call, MissingParametersError, Surroundings
+from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.interrupts import call, interruptible, uninterruptible
-from arbd.model import Status, Task
-from arbd.provider import Provider
-from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
-from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.response import (
+from arbd.model.encoding import Encoder, Envelope
+from arbd.model.response import (
     ProviderResponse,
     action_not_found,
     error,
@@ -36,6 +33,9 @@ from arbd.response import (
     normalise,
     rate_limited,
 )
+from arbd.model.task import Status, Task
+from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.schema import Invalid, Schema
 
 RunAsync = Callable[[Awaitable[Any], float], Any]

@@ -15,9 +15,9 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from arbd.core.zygote_protocol import Failed
 from arbd.errors import ConfigError, RegistrationError
-from arbd.response import message_of
+from arbd.ipc.zygote_protocol import Failed
+from arbd.model.response import message_of
 
 # Bytes of UTF-8. Together well below a control message (``channel.MAX_MESSAGE``).
 MOST_PROBLEMS: Final = 24_000

@@ -24,15 +24,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from arbd import logs
-from arbd.core import frame, layout
-from arbd.core.cell import WorkerCell
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host import doorbell, memory, parcels
 from arbd.host.fence import make_fence
-from arbd.model import Status, Task
-from arbd.response import cancelled, timed_out, worker_exhausted
+from arbd.ipc import frame, layout
+from arbd.ipc.cell import WorkerCell
+from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
-from arbd.worker.limits import Limits
+from arbd.worker.limits.seats import Limits
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare

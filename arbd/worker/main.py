@@ -19,14 +19,14 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from arbd import logs
-from arbd.core import zygote_protocol as protocol
-from arbd.core.cell import WorkerCell
+from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED
 from arbd.host import cpus, memory, process_state, procs
-from arbd.provider import Provider
+from arbd.ipc import zygote_protocol as protocol
+from arbd.ipc.cell import WorkerCell
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
-from arbd.worker.limits import Bells, Limits
+from arbd.worker.limits.seats import Bells, Limits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
 from arbd.worker.soft_timer import SoftTimer

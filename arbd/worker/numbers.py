@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from arbd.description import Description
+from arbd.model.description import Description
 
 
 class Numbers(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import pytest
 
 from arbd import NoRateLimitMonitor, Provider, ProviderResponse, RateLimitMonitor, action
 from arbd.errors import DuplicateActionError
-from arbd.model import Task
+from arbd.model.task import Task
 from arbd.worker.execute import Context, execute
 
 NOON = datetime(2024, 3, 20, 12, tzinfo=UTC)

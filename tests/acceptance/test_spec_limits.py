@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from arbd import Provider, ProviderResponse
+from arbd.model.response import ProviderResponse as Response
+from arbd.model.response import rate_limited
 from arbd.rate_limit import (
     AdvancedRateLimitMonitor,
     CustomRateLimitMonitor,
@@ -24,8 +26,6 @@ from arbd.rate_limit import (
     TimeBasedRateLimitMonitor,
 )
 from arbd.rate_limit_provider import RateLimitProvider
-from arbd.response import ProviderResponse as Response
-from arbd.response import rate_limited
 from arbd.testing import run_action
 
 

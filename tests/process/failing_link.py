@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from arbd.errors import ConfigError
-from arbd.hub.base import HubLink
-from arbd.hub.grpc_unary import LinkOptions
-from arbd.hub.links import process
-from arbd.hub.links.port import RingPort
+from arbd.links.base import HubLink
+from arbd.links.options import LinkOptions
+from arbd.links.processes import process
+from arbd.links.processes.port import RingPort
 from arbd.logs import Logger
-from arbd.model import Task
+from arbd.model.task import Task
 
 HOW = os.environ["FAILS_BY"]
 FAILED = Path(os.environ["FAILED_FILE"])

@@ -19,7 +19,7 @@ from hub_support import Supervisor
 
 from arbd import supervised
 from arbd.core.outbox import MemoryOutbox
-from arbd.model import Outcome, Task
+from arbd.model.task import Outcome, Task
 
 
 class Boom(Exception):

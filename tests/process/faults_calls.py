@@ -13,8 +13,8 @@ from typing import Final, Literal, NamedTuple
 
 from faults_support import END_S, LIMIT, Fault, Host, Tasks, wait_until
 
-from arbd import control
-from arbd.core.control_protocol import GetStatus, Status
+from arbd.control import client as control
+from arbd.control.protocol import GetStatus, Status
 from arbd.errors import ControlError
 
 LinkKind = Literal["memory", "unary", "stream"]
@@ -110,13 +110,13 @@ CALLS: Final = [
     # A task on its way to a worker, and its result on the way back.
     Call("place a task", "arbd.core.dispatch:Dispatcher.place", "ENOMEM"),
     Call("choose the next", "arbd.core.dispatch:Dispatcher.next_assignment", "ENOMEM"),
-    Call("send small", "arbd.core.ring:Producer.push", "ENOMEM", told=("NO_RESOURCES", "WORKER_LOST")),
+    Call("send small", "arbd.ipc.ring:Producer.push", "ENOMEM", told=("NO_RESOURCES", "WORKER_LOST")),
     Call("send large: memory", "os:memfd_create", "EMFILE", ordinary=True),
     Call("send large: no memory", "os:memfd_create", "ENOMEM", ordinary=True),
     Call("send large: socket", "socket:send_fds", "ETOOMANYREFS", ordinary=True),
     Call("wake", "arbd.host.doorbell:ring", "EAGAIN"),
     Call("be woken", "arbd.host.doorbell:wait", "EAGAIN"),
-    Call("collect", "arbd.core.ring:Consumer.pop_many", "ENOMEM"),
+    Call("collect", "arbd.ipc.ring:Consumer.pop_many", "ENOMEM"),
     Call("collect large: socket", "socket:socket.recvmsg", "ENOBUFS", ordinary=True),
     Call("collect large: read", "os:pread", "ENOMEM", ordinary=True),
     Call("finish", "arbd.core.dispatch:Dispatcher.finish", "ENOMEM"),
@@ -157,10 +157,10 @@ CALLS: Final = [
     # Deadlines, limits, questions.
     Call("look at deadlines", "arbd.core.deadlines:Deadlines.look", "ENOMEM", a_task_that_must_be_killed),
     Call("kill", "signal:pidfd_send_signal", "EPERM", a_task_that_must_be_killed),
-    Call("encode a verdict", "arbd.encoding:Encoder.encode_any_size", "ENOMEM", a_task_that_must_be_killed),
-    Call("exchange", "arbd.supervisor.shared:FileSource.exchange", "ENOSPC", a_limit, ordinary=True),
+    Call("encode a verdict", "arbd.model.encoding:Encoder.encode_any_size", "ENOMEM", a_task_that_must_be_killed),
+    Call("exchange", "arbd.supervisor.limits.host_file:FileSource.exchange", "ENOSPC", a_limit, ordinary=True),
     Call("exchange: lock", "fcntl:flock", "ENOLCK", a_limit, ordinary=True),
-    Call("grant", "arbd.core.account:Account.decide", "ENOMEM", a_limit),
+    Call("grant", "arbd.rate_limit.grants.account:Account.decide", "ENOMEM", a_limit),
     Call("accept", "socket:socket.accept", "EMFILE", a_question, ordinary=True),
     # Inside a worker.
     Call("worker: large result", "os:memfd_create", "EMFILE", ordinary=True, where="worker"),

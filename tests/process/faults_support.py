@@ -33,14 +33,14 @@ import uvloop
 from daemon_support import PROVIDERS, Hub
 
 from arbd import logs
-from arbd.config import Settings
-from arbd.encoding import Encoder
-from arbd.hub.base import HubLink
 from arbd.hub.board import Event, NewTask, Result
-from arbd.hub.connect import make_link
 from arbd.hub.memory import Handle, MemoryHub
-from arbd.launch import RunRequest
+from arbd.links.base import HubLink
+from arbd.links.connect import make_link
+from arbd.model.encoding import Encoder
+from arbd.settings.table import Settings
 from arbd.supervisor.main import Daemon
+from arbd.supervisor.request import RunRequest
 
 FAULTY: Final = PROVIDERS / "faulty.py"
 END_S: Final = 10.0

@@ -13,11 +13,12 @@ import grpc
 import grpc.aio
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.description import ActionInfo
-from arbd.hub.base import HubLink
-from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
-from arbd.hub.pb import hub_pb2 as pb
-from arbd.model import Outcome, Task
+from arbd.links.base import HubLink
+from arbd.links.options import LinkOptions
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.description import ActionInfo
+from arbd.model.task import Outcome, Task
+from arbd.wire.pb import hub_pb2 as pb
 
 Context = grpc.aio.ServicerContext[Any, Any]
 OK = b'{"status":"success"}'

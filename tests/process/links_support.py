@@ -8,12 +8,12 @@ from typing import Any
 
 from hub_support import Log, Supervisor
 
-from arbd.config import Settings, from_flags, resolve
-from arbd.hub.base import HubLink
-from arbd.hub.channel import Tls
-from arbd.hub.links.boot import make_encoder
-from arbd.hub.links.group import LinkGroup
-from arbd.hub.options import link_options
+from arbd.links.base import HubLink
+from arbd.links.options import link_options
+from arbd.links.processes.boot import make_encoder
+from arbd.links.processes.group import LinkGroup
+from arbd.settings.table import Settings, from_flags, resolve
+from arbd.wire.grpc_channel import Tls
 
 TOKEN = "tok-3f9a27c1d84e6b50-very-secret"
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from cli_support import invoke
 
-from arbd.launch import RunRequest
+from arbd.supervisor.request import RunRequest
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from arbd.cli.hub import READY
-from arbd.hub.pb import hub_pb2 as pb
+from arbd.wire.pb import hub_pb2 as pb
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("ARBD_", "PROVIDER_"))}
 COMMAND = [sys.executable, "-m", "arbd"]

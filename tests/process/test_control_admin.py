@@ -19,14 +19,15 @@ import pytest
 import uvloop
 from daemon_support import eventually
 
-from arbd import control, logs
-from arbd.core import control_protocol as protocol
-from arbd.core.control_protocol import Failure, GetLimits, GetStatus, Limits, Reply
+from arbd import logs
+from arbd.control import client as control
+from arbd.control import protocol
+from arbd.control import server as admin
+from arbd.control.protocol import Failure, GetLimits, GetStatus, Limits, Reply
+from arbd.control.reports import LimitReport
+from arbd.control.server import MAX_CLIENTS, Admin
 from arbd.errors import ControlError
 from arbd.host import control_socket
-from arbd.reports import LimitReport
-from arbd.supervisor import admin
-from arbd.supervisor.admin import MAX_CLIENTS, Admin
 
 ASK = b'{"type":"get_limits","version":1}\n'
 ANSWER = protocol.encode(Limits(provider="p", limits=[]))

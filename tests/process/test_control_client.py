@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from arbd import control
-from arbd.config import Settings, from_flags, resolve
-from arbd.core import control_protocol as protocol
-from arbd.core.control_names import names_for
-from arbd.core.control_protocol import Failure, GetLimits, Limits
+from arbd.control import client as control
+from arbd.control import protocol
+from arbd.control.names import names_for
+from arbd.control.protocol import Failure, GetLimits, Limits
 from arbd.errors import ControlError
 from arbd.host import control_socket, runtime_dir
+from arbd.settings.table import Settings, from_flags, resolve
 
 
 def settings(**given: str | None) -> Settings:

@@ -15,12 +15,12 @@ import msgspec
 import pytest
 from daemon_support import Arbd, Gate, daemon_of, eventually, responses
 
-from arbd import control
-from arbd.core import control_protocol as protocol
-from arbd.core.control_protocol import GetLimits, GetStatus, Limits, Status
+from arbd.control import client as control
+from arbd.control import protocol
+from arbd.control.protocol import GetLimits, GetStatus, Limits, Status
+from arbd.control.reports import StatusReport
 from arbd.errors import EXIT_CONFIG, ConfigError, ControlError
 from arbd.host.control_socket import is_listening
-from arbd.reports import StatusReport
 
 LIMITED = """
 from arbd import Provider

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arbd.meter import Meter
+from arbd.tuning.meter import Meter
 
 # A daemon with a helper (not a worker) below it, and a worker below that: as supervisor, zygote and workers are.
 # The worker, once told to, burns CPU time until it has used 0.2 s and says so; told again, it ends. Who started it

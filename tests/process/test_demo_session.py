@@ -10,15 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from arbd import daemon_process
-from arbd.daemon_process import DaemonError
 from arbd.examples.demo import session
 from arbd.examples.demo.jobs import Job
+from arbd.tuning import daemon_process
+from arbd.tuning.daemon_process import DaemonError
 
 # The simplest daemon: one task at a time over bare gRPC. DEMO_TEST in its environment says how it fails.
 STAND_IN = """
 import os, sys, json, grpc
-from arbd.hub.pb import hub_pb2 as pb
+from arbd.wire.pb import hub_pb2 as pb
 print('stand-in', os.environ.get('DEMO_TEST', 'works'), flush=True)
 if os.environ.get('DEMO_TEST') == 'dies':
     sys.exit(3)

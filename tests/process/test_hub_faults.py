@@ -13,14 +13,15 @@ import uvloop
 from failing_port import Boom, Channel, Faults, FaultyPort, break_grpc, no_descriptor, unexpected
 from hub_support import OK, Log, Supervisor, eventually, free_port
 
-from arbd.hub.auto import AutoLink
-from arbd.hub.base import HubLink
 from arbd.hub.board import NewTask
-from arbd.hub.grpc_stream import GrpcStreamLink
-from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.hub.stream.provider import ProviderSession
-from arbd.model import Outcome, Task
+from arbd.links.auto import AutoLink
+from arbd.links.base import HubLink
+from arbd.links.options import LinkOptions
+from arbd.links.stream.link import GrpcStreamLink
+from arbd.links.stream.session import ProviderSession
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.task import Outcome, Task
 
 MAKE: dict[str, Callable[..., HubLink]] = {"unary": GrpcUnaryLink, "stream": GrpcStreamLink}
 SOON_S = 5.0

@@ -11,10 +11,10 @@ from hub_support import OK, Context, ScriptedHub, Supervisor, eventually, runnin
 
 from arbd.hub.board import NewTask
 from arbd.hub.client import HubClient
-from arbd.hub.pb import hub_pb2 as pb
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.model import Outcome, Task
+from arbd.model.task import Outcome, Task
+from arbd.wire.pb import hub_pb2 as pb
 
 
 def test_every_task_gets_exactly_its_own_result() -> None:

@@ -21,19 +21,18 @@ from hub_support import OK, Context, Log, Supervisor, eventually, running_link
 from links_support import settings_for
 
 from arbd.hub.board import NewTask
-from arbd.hub.channel import Tls, channel_options, open_channel, parse_url
 from arbd.hub.client import HubClient
-from arbd.hub.connect import make_link
-from arbd.hub.grpc_stream import GrpcStreamLink
-from arbd.hub.grpc_unary import LinkOptions
-from arbd.hub.links.boot import make_encoder
-from arbd.hub.options import max_receive
-from arbd.hub.pb import arbd_v1_pb2 as pb
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.hub.stream import frames
-from arbd.hub.stream.frames import ProviderFrame
-from arbd.model import Outcome
+from arbd.links.connect import make_link
+from arbd.links.options import LinkOptions, max_receive
+from arbd.links.processes.boot import make_encoder
+from arbd.links.stream.link import GrpcStreamLink
+from arbd.model.task import Outcome
+from arbd.wire import stream_frames as frames
+from arbd.wire.grpc_channel import Tls, channel_options, open_channel, parse_url
+from arbd.wire.pb import arbd_v1_pb2 as pb
+from arbd.wire.stream_frames import ProviderFrame
 
 GIB = 1 << 30
 LARGEST = {
@@ -212,7 +211,7 @@ STARVED = """
 import asyncio, os, resource, sys
 from types import SimpleNamespace
 from arbd.core.outbox import MemoryOutbox
-from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
+from arbd.links.unary.link import GrpcUnaryLink, LinkOptions
 
 async def main():
     link = GrpcUnaryLink(LinkOptions(url="127.0.0.1:1", provider="p"))

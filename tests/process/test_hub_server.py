@@ -20,13 +20,14 @@ from hub_support import Supervisor, eventually, running_link
 
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError
 from arbd.hub.board import NewTask, TaskBoard
-from arbd.hub.channel import Tls
 from arbd.hub.client import HubClient
-from arbd.hub.grpc_stream import GrpcStreamLink
-from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
-from arbd.hub.pb import hub_pb2 as pb
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions, serve
+from arbd.links.options import LinkOptions
+from arbd.links.stream.link import GrpcStreamLink
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.wire.grpc_channel import Tls
+from arbd.wire.pb import hub_pb2 as pb
 
 
 class BareProvider:

@@ -25,10 +25,10 @@ from hub_support import (
 
 from arbd.hub.board import NewTask
 from arbd.hub.client import HubClient
-from arbd.hub.pb import hub_pb2 as pb
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.model import Outcome, Task
+from arbd.model.task import Outcome, Task
+from arbd.wire.pb import hub_pb2 as pb
 
 
 def test_a_hub_that_is_down_at_the_start() -> None:

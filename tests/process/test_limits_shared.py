@@ -14,9 +14,9 @@ import pytest
 from daemon_support import PROVIDERS, daemon_of, eventually, responses
 
 from arbd.errors import ConfigError
-from arbd.rate_limit.lease import POLL_NS, Lease, LeasedLimit
-from arbd.rate_limit.spec import LimitSpec, Rates
-from arbd.supervisor.shared import FileSource
+from arbd.model.limit_spec import LimitSpec, Rates
+from arbd.rate_limit.storage.host_lease import POLL_NS, Lease, LeasedLimit
+from arbd.supervisor.limits.host_file import FileSource
 from arbd.testing import Response, RunningProvider
 
 A, B = (f"{PROVIDERS / 'sharing.py'}:{name}" for name in ("ProviderA", "ProviderB"))

@@ -18,21 +18,21 @@ from failing_port import Boom, Faults, FaultyPort, no_descriptor, unexpected
 from hub_support import OK, Context, Log, ScriptedHub, Supervisor, eventually, tasks_once
 from links_support import make_group, running, settings_for
 
-from arbd.core import link_frame
-from arbd.core.link_cell import LinkEnd
 from arbd.hub.board import NewTask
-from arbd.hub.channel import Tls
-from arbd.hub.grpc_unary import GrpcUnaryLink
-from arbd.hub.links import roster, scaled
-from arbd.hub.links.autoscale import Autoscale
-from arbd.hub.links.boot import make_encoder
-from arbd.hub.links.group import LinkGroup
-from arbd.hub.links.handle import LinkHandle
-from arbd.hub.links.scaled import ScaledLink
-from arbd.hub.options import link_options
-from arbd.hub.pb import hub_pb2 as pb
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.model import Outcome, Task
+from arbd.ipc import link_frame
+from arbd.ipc.link_cell import LinkEnd
+from arbd.links.options import link_options
+from arbd.links.processes import roster, scaled
+from arbd.links.processes.autoscale import Autoscale
+from arbd.links.processes.boot import make_encoder
+from arbd.links.processes.group import LinkGroup
+from arbd.links.processes.handle import LinkHandle
+from arbd.links.processes.scaled import ScaledLink
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.task import Outcome, Task
+from arbd.wire.grpc_channel import Tls
+from arbd.wire.pb import hub_pb2 as pb
 
 SOON_S = 6.0
 

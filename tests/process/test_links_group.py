@@ -13,22 +13,22 @@ import uvloop
 from hub_support import OK, Context, GetTask, Log, ScriptedHub, Supervisor, eventually, running_link, tasks_once
 from links_support import make_group, running, settings_for
 
-from arbd.core import layout, link_frame
-from arbd.core.link_cell import LinkEnd
 from arbd.host import doorbell
 from arbd.hub.board import NewTask
-from arbd.hub.channel import Tls
-from arbd.hub.grpc_unary import GrpcUnaryLink
-from arbd.hub.links import roster, scaled
-from arbd.hub.links.autoscale import Autoscale
-from arbd.hub.links.boot import make_encoder
-from arbd.hub.links.group import LinkGroup
-from arbd.hub.links.handle import LinkHandle
-from arbd.hub.links.scaled import ScaledLink, Valve
-from arbd.hub.options import link_options
-from arbd.hub.pb import hub_pb2 as pb
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.model import Outcome, Task
+from arbd.ipc import layout, link_frame
+from arbd.ipc.link_cell import LinkEnd
+from arbd.links.options import link_options
+from arbd.links.processes import roster, scaled
+from arbd.links.processes.autoscale import Autoscale
+from arbd.links.processes.boot import make_encoder
+from arbd.links.processes.group import LinkGroup
+from arbd.links.processes.handle import LinkHandle
+from arbd.links.processes.scaled import ScaledLink, Valve
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.task import Outcome, Task
+from arbd.wire.grpc_channel import Tls
+from arbd.wire.pb import hub_pb2 as pb
 
 
 def submit(hub: EmbeddedHub, count: int) -> list[str]:

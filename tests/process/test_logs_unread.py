@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from daemon_support import PROVIDERS, ZOO, Arbd, Hub, eventually, is_alive
 
-from arbd import control
-from arbd.core.control_protocol import GetStatus, Status
+from arbd.control import client as control
+from arbd.control.protocol import GetStatus, Status
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE, EXIT_ZYGOTE
 from arbd.hub.board import NewTask
 

@@ -190,7 +190,7 @@ def test_a_daemon_that_cannot_end_is_ended(hub: Hub, tmp_path: Path) -> None:
         [
             "import asyncio",
             "import arbd.supervisor.main as module",
-            "import arbd.hub.grpc_stream as link",
+            "import arbd.links.stream.link as link",
             "module._CLOSE_TIMEOUT_S = 0.5",
             "link.GrpcStreamLink.close = lambda self: asyncio.sleep(1000)",
             "from arbd.cli import main",

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_support import RedisServer
 
-from arbd.rate_limit.redis_lease import RedisLease
-from arbd.rate_limit.redis_script import LEASE_NS, LUA, MARGIN_NS, Reply, Request
+from arbd.rate_limit.storage.redis_lease import RedisLease
+from arbd.rate_limit.storage.redis_script import LEASE_NS, LUA, MARGIN_NS, Reply, Request
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

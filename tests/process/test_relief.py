@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from daemon_support import Gate, daemon_of, eventually, learn, on_loop, responses, serving, watch
 
-from arbd.core import layout
+from arbd.ipc import layout
 from arbd.supervisor.relief import Relief
 from arbd.testing import RunningProvider
 

@@ -23,7 +23,7 @@ from daemon_support import (
     tasks_done,
 )
 
-from arbd.core import layout
+from arbd.ipc import layout
 from arbd.testing import RunningProvider
 
 TINY = 16 * 1024

@@ -14,14 +14,15 @@ import grpc.aio
 import uvloop
 from hub_support import OK, Context, Log, SilentProxy, Supervisor, eventually, free_port
 
-from arbd.hub.auto import AutoLink
 from arbd.hub.board import NewTask
 from arbd.hub.client import HubClient
-from arbd.hub.grpc_stream import GrpcStreamLink
-from arbd.hub.grpc_unary import GrpcUnaryLink, LinkOptions
 from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions
-from arbd.model import Outcome, Task
+from arbd.links.auto import AutoLink
+from arbd.links.options import LinkOptions
+from arbd.links.stream.link import GrpcStreamLink
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.task import Outcome, Task
 
 ONCE = ["submitted", "handed_out", "result"]
 
@@ -383,7 +384,7 @@ def test_both_protocols_at_one_hub_share_the_tasks() -> None:
         streamed, polled = Supervisor(4), Supervisor(4)
         async with EmbeddedHub() as hub:
             unary = LinkOptions(url=hub.address, provider="other")
-            from arbd.hub.grpc_unary import GrpcUnaryLink
+            from arbd.links.unary.link import GrpcUnaryLink
 
             link = GrpcUnaryLink(unary, logger=Log())
             polled.link = link

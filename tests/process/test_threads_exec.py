@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from daemon_support import PROVIDERS, Arbd, Hub, daemon_of, responses
 
-from arbd.launch import describe
+from arbd.supervisor.describe import describe
 from arbd.testing import RunningProvider
 
 THREADED = PROVIDERS / "threaded.py"

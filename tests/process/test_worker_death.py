@@ -28,9 +28,9 @@ from daemon_support import (
     wait_outstanding,
 )
 
-from arbd.core import layout
 from arbd.core.lifecycle import State
 from arbd.hub.memory import Handle
+from arbd.ipc import layout
 from arbd.testing import RunningProvider
 
 

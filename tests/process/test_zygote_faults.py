@@ -14,11 +14,11 @@ import pytest
 from daemon_support import Arbd, daemon_of, eventually, is_alive
 from zygote_support import LOG, WorkerEnds, ZygoteProcess
 
-from arbd.core import frame
-from arbd.core import zygote_protocol as protocol
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.host import channel
-from arbd.launch import describe
+from arbd.ipc import frame
+from arbd.ipc import zygote_protocol as protocol
+from arbd.supervisor.describe import describe
 
 HEAD = (
     "import errno, os, signal, socket, sys, threading, time\nfrom arbd import Provider\nprovider = Provider(name='p')\n"

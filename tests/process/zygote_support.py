@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from arbd.core import frame, layout
-from arbd.core import zygote_protocol as protocol
-from arbd.core.cell import SupervisorCell
-from arbd.description import Description
 from arbd.host import channel, doorbell, memory
+from arbd.ipc import frame, layout
+from arbd.ipc import zygote_protocol as protocol
+from arbd.ipc.cell import SupervisorCell
+from arbd.model.description import Description
 
 RING = 64 * 1024
 LOG = protocol.LogSettings("debug", "json", False)
@@ -69,7 +69,7 @@ class WorkerEnds:
 
 
 class ZygoteProcess:
-    """``python -m arbd.zygote`` on a module of the test's."""
+    """``python -m arbd.worker.zygote`` on a module of the test's."""
 
     def __init__(self, directory: Path, text: str, *, open_files: int = 0) -> None:
         (directory / "target.py").write_text(text)
@@ -79,7 +79,7 @@ class ZygoteProcess:
         self.control, theirs = channel.pair()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "arbd.zygote", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-P", "-m", "arbd.worker.zygote", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=log,

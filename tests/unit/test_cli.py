@@ -15,11 +15,12 @@ import pytest
 from cli_support import invoke
 from click.testing import Result
 
-from arbd import launch
 from arbd.cli import COMMANDS
-from arbd.description import ActionInfo, Description
 from arbd.errors import HubError, TargetError, ZygoteError
-from arbd.secrets import placeholder
+from arbd.model.description import ActionInfo, Description
+from arbd.settings.secrets import placeholder
+from arbd.supervisor import describe as describing
+from arbd.supervisor.request import RunRequest
 
 ADD = ActionInfo(
     name="add",
@@ -62,16 +63,16 @@ def described(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         description: Description = script[0]
         return description
 
-    monkeypatch.setattr(launch, "describe", describe)
+    monkeypatch.setattr(describing, "describe", describe)
     return script
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[launch.RunRequest]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[RunRequest]:
     """What the supervisor was asked to run; it answers with exit code 3."""
-    seen: list[launch.RunRequest] = []
+    seen: list[RunRequest] = []
 
-    def run(request: launch.RunRequest) -> int:
+    def run(request: RunRequest) -> int:
         seen.append(request)
         return 3
 
@@ -108,30 +109,28 @@ class TestHelp:
 
 class TestRun:
     def test_target_arguments_and_flags_reach_the_supervisor_as_they_were_written(
-        self, requests: list[launch.RunRequest]
+        self, requests: list[RunRequest]
     ) -> None:
         options = ["--workers", "2", "--no-pin", "--timeout", "250ms", "--config", "x.toml"]
         result = arbd("run", "my.module:build", *options, "--", "--region", "eu")
         flags = {"workers": "2", "pin": False, "execution_timeout": "250ms"}
-        request = launch.RunRequest(
-            target="my.module:build", argv=["--region", "eu"], flags=flags, config_file="x.toml"
-        )
+        request = RunRequest(target="my.module:build", argv=["--region", "eu"], flags=flags, config_file="x.toml")
         assert (requests, result.exit_code) == ([request], 3)
 
-    def test_without_a_target_that_of_the_settings_is_run(self, requests: list[launch.RunRequest]) -> None:
+    def test_without_a_target_that_of_the_settings_is_run(self, requests: list[RunRequest]) -> None:
         Path("arbd.toml").write_text('target = "from_toml"\n')
         arbd("run")
         arbd("run", env={"ARBD_TARGET": "from_environment"})
         assert [request.target for request in requests] == ["from_toml", "from_environment"]
 
-    def test_without_any_target_it_is_a_usage_error(self, requests: list[launch.RunRequest]) -> None:
+    def test_without_any_target_it_is_a_usage_error(self, requests: list[RunRequest]) -> None:
         result = arbd("run")
         assert (result.exit_code, requests) == (2, [])
         assert "TARGET" in result.stderr
 
-    def test_a_script_is_run_as_one(self, requests: list[launch.RunRequest]) -> None:
+    def test_a_script_is_run_as_one(self, requests: list[RunRequest]) -> None:
         arbd("run", "--script", "p.py")
-        assert requests == [launch.RunRequest(target="p.py", script=True)]
+        assert requests == [RunRequest(target="p.py", script=True)]
 
 
 class TestConfig:
@@ -278,7 +277,7 @@ class TestDemo:
 
 class TestErrors:
     def test_a_failure_while_running_is_1(self, requests: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        def run(_: launch.RunRequest) -> int:
+        def run(_: RunRequest) -> int:
             raise HubError("INTERNAL", "no")
 
         monkeypatch.setattr(sys.modules["arbd.supervisor.main"], "run", run)

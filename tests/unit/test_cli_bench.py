@@ -14,9 +14,9 @@ import pytest
 from cli_support import invoke
 from click.testing import Result
 
-from arbd import launch
-from arbd.description import ActionInfo, Description
 from arbd.errors import ArbdError
+from arbd.model.description import ActionInfo, Description
+from arbd.supervisor import describe as describing
 from arbd.tuning import bench as tuning_bench
 from arbd.tuning import own
 from arbd.tuning import plot as tuning_plot
@@ -75,7 +75,7 @@ def tuning_bench_record(request: tuning_bench.BenchRequest, samples: list[Sample
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     monkeypatch.chdir(tmp_path)
     description = Description(given={"name": "prices", "execution_timeout": 2}, actions=[TOTAL])
-    monkeypatch.setattr(launch, "describe", lambda target, argv, environ: description)
+    monkeypatch.setattr(describing, "describe", lambda target, argv, environ: description)
     found = StandIn()
     monkeypatch.setattr(tuning_bench, "Bench", found)
     return found

@@ -11,12 +11,12 @@ import pytest
 from cli_support import invoke
 from click.testing import Result
 
-from arbd import control
 from arbd.cli import _daemon
-from arbd.config import Settings
-from arbd.core.control_protocol import GetLimits, GetStatus, Limits, Reply, Status
+from arbd.control import client as control
+from arbd.control.protocol import GetLimits, GetStatus, Limits, Reply, Status
+from arbd.control.reports import Holding, LimitReport, LinkReport, Rejection, RunningTask, StatusReport, WorkerReport
 from arbd.errors import ControlError
-from arbd.reports import Holding, LimitReport, LinkReport, Rejection, RunningTask, StatusReport, WorkerReport
+from arbd.settings.table import Settings
 
 STATUS = StatusReport(
     provider="prices",

@@ -51,7 +51,9 @@ def test_the_package_alone_loads_no_other_module_of_it() -> None:
     assert {name for name in modules_after("import arbd") if name.startswith("arbd")} == {"arbd"}
 
 
-@pytest.mark.parametrize("statement", ["from arbd import *", "import arbd.provider", "import arbd.worker.execute"])
+@pytest.mark.parametrize(
+    "statement", ["from arbd import *", "import arbd.author.provider", "import arbd.worker.execute"]
+)
 def test_what_a_worker_imports_has_no_grpc_and_no_command_line(statement: str) -> None:
     loaded = {name.partition(".")[0] for name in modules_after(statement)}
     assert loaded & {"grpc", "google", "click", "rich", "pydantic", "asyncio", "uvloop"} == set()

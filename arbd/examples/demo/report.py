@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from arbd.examples.demo.jobs import Job, Portfolio
-from arbd.meter import Load, percentile
+from arbd.tuning.meter import Load, percentile
 
 
 class Answer(msgspec.Struct, frozen=True):

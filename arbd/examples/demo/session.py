@@ -21,13 +21,13 @@ from typing import Final
 
 import msgspec
 
-from arbd.daemon_process import DaemonError, daemon_process
 from arbd.examples.demo.jobs import Job
 from arbd.examples.demo.report import Answer
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import HubClient
 from arbd.hub.server import EmbeddedHub
-from arbd.meter import Load, Meter
+from arbd.tuning.daemon_process import DaemonError, daemon_process
+from arbd.tuning.meter import Load, Meter
 
 TARGET: Final = "arbd.examples.fx_risk"
 _READY_TIMEOUT_S: Final = 30.0

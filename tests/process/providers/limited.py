@@ -10,8 +10,7 @@ import time
 from typing import Any
 
 from arbd import Provider
-from arbd.core import layout
-from arbd.core.ledger import WorkerSeat
+from arbd.ipc import layout
 from arbd.rate_limit import (
     AdaptiveRateLimitMonitor,
     AdvancedRateLimitMonitor,
@@ -20,6 +19,7 @@ from arbd.rate_limit import (
     RateLimitMonitor,
     TimeBasedRateLimitMonitor,
 )
+from arbd.rate_limit.grants.seat import WorkerSeat
 from arbd.rate_limit.limit_monitor import LimitMonitor
 
 

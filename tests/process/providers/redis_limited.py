@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from arbd import Provider
-from arbd.core import layout
-from arbd.core.ledger import WorkerSeat
+from arbd.ipc import layout
 from arbd.rate_limit import NoRateLimitMonitor, RedisRateLimitMonitor
+from arbd.rate_limit.grants.seat import WorkerSeat
 
 URL = os.environ["TEST_REDIS_URL"]
 

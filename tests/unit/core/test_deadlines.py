@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.core.cell import Running
 from arbd.core.deadlines import SLACK_NS, Busy, Deadlines, Look
 from arbd.core.dispatch import Assignment
-from arbd.model import Task
+from arbd.ipc.cell import Running
+from arbd.model.task import Task
 
 MS = 1_000_000
 GRACE_S = 0.25

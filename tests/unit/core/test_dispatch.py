@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from arbd.core.dispatch import COVER_NS, RESERVE_NS, RING_NS, WAKE_NS, Assignment, Dispatcher
 from arbd.errors import InvariantError
-from arbd.model import Task
+from arbd.model.task import Task
 
 US = 1_000
 MS = 1_000_000

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from arbd.core.outbox import MemoryOutbox, Outbox
 from arbd.errors import InvariantError
-from arbd.model import Outcome, Task
+from arbd.model.task import Outcome, Task
 
 
 def outcome(number: int) -> Outcome:

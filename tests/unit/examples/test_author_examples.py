@@ -10,7 +10,7 @@ import pytest
 
 from arbd import Provider
 from arbd.examples import order, quickstart
-from arbd.model import Task
+from arbd.model.task import Task
 from arbd.worker.execute import Context, execute
 
 ORDER = {

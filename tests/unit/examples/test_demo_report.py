@@ -13,7 +13,7 @@ from rich.console import Console
 from arbd.examples.demo.jobs import Job, Portfolio
 from arbd.examples.demo.report import Answer, Report, Sample, choose_sample, make_report
 from arbd.examples.demo.screen import ProgressLine, print_report
-from arbd.meter import Load, WorkerLoad, percentile
+from arbd.tuning.meter import Load, WorkerLoad, percentile
 
 PORTFOLIOS = [
     Portfolio(base="EUR", shares=[("USD", 0.8), ("JPY", 0.4), ("CHF", -0.2)], positions=[]),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from arbd.examples import fx_risk
-from arbd.model import Task
+from arbd.model.task import Task
 from arbd.worker.execute import Context, execute
 
 Matrix = npt.NDArray[np.float64]

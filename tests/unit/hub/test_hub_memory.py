@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.description import ActionInfo
 from arbd.hub.board import SubmitError
 from arbd.hub.memory import MemoryHub, MemoryLink
-from arbd.model import Outcome, Task
+from arbd.model.description import ActionInfo
+from arbd.model.task import Outcome, Task
 
 
 class Supervisor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from arbd.description import ActionInfo
 from arbd.hub.board import NewTask, TaskBoard
-from arbd.hub.stream import frames
-from arbd.hub.stream.desk import Desk, Effects, Peer
-from arbd.hub.stream.frames import GoAway, Hello, HubFrame, StreamError
-from arbd.hub.stream.hub import HubSession
-from arbd.model import Status
+from arbd.hub.desk import Desk, Effects, Peer
+from arbd.hub.stream_session import HubSession
+from arbd.model.description import ActionInfo
+from arbd.model.task import Status
+from arbd.wire import stream_frames as frames
+from arbd.wire.stream_frames import GoAway, Hello, HubFrame, StreamError
 
 ACTION = ActionInfo("act", "", 1.0, {}, None, "", False)
 

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.description import ActionInfo
 from arbd.hub.board import NewTask, TaskBoard
-from arbd.hub.messages import plain_too_large
-from arbd.hub.stream.desk import Desk, Peer
-from arbd.hub.stream.frames import StreamError
-from arbd.hub.stream.provider import Identity, Phase, ProviderSession
-from arbd.model import Outcome, Task
+from arbd.hub.desk import Desk, Peer
+from arbd.links.options import plain_too_large
+from arbd.links.stream.session import Identity, Phase, ProviderSession
+from arbd.model.description import ActionInfo
+from arbd.model.task import Outcome, Task
+from arbd.wire.stream_frames import StreamError
 
 LEASE_S = 3.0
 SLOTS = 3

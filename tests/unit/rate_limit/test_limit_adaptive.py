@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from arbd.rate_limit.adaptive import AdaptiveConcurrency
-from arbd.rate_limit.algorithms import SECOND_NS
+from arbd.rate_limit.algorithms.adaptive import AdaptiveConcurrency
+from arbd.rate_limit.algorithms.base import SECOND_NS
 
 MS: Final = 1_000_000
 

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.rate_limit.algorithms import NEVER_NS, SECOND_NS, All, Closed, CostBudget, Limit, SlidingWindow, TokenBucket
+from arbd.rate_limit.algorithms.base import NEVER_NS, SECOND_NS, All, Closed, Limit
+from arbd.rate_limit.algorithms.bucket import TokenBucket
+from arbd.rate_limit.algorithms.budget import CostBudget
+from arbd.rate_limit.algorithms.window import SlidingWindow
 
 MS: Final = 1_000_000
 gaps = st.lists(st.integers(0, 400 * MS), max_size=60)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.rate_limit.algorithms import NEVER_NS, Closed, SlidingWindow
-from arbd.rate_limit.calendar import ByHours, Hours, parse_days, parse_hours
+from arbd.rate_limit.algorithms.base import NEVER_NS, Closed
+from arbd.rate_limit.algorithms.calendar import ByHours, Hours, parse_days, parse_hours
+from arbd.rate_limit.algorithms.window import SlidingWindow
 from arbd.zones import zone
 
 SECOND: Final = 1_000_000_000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.rate_limit.lease import POLL_NS, Lease, LeasedLimit, Member, SharedWindow
+from arbd.rate_limit.storage.host_lease import POLL_NS, Lease, LeasedLimit, Member, SharedWindow
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

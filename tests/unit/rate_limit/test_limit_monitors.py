@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from arbd import Provider, RegistrationError
+from arbd.model.response import rate_limited
 from arbd.rate_limit import (
     AdaptiveRateLimitMonitor,
     AdvancedRateLimitMonitor,
@@ -22,11 +23,11 @@ from arbd.rate_limit import (
     TimeBasedRateLimitMonitor,
     registry,
 )
+from arbd.rate_limit.checks import same_limit
 from arbd.rate_limit.gates import LocalGate
 from arbd.rate_limit.limit_monitor import LimitMonitor, log_crossing
-from arbd.rate_limit.spec import in_words, same_limit
+from arbd.rate_limit.words import in_words
 from arbd.rate_limit_provider import RateLimitProvider
-from arbd.response import rate_limited
 from arbd.testing import run_action
 
 SECOND = 1_000_000_000

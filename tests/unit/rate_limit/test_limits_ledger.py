@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.core import layout
-from arbd.core.account import Account
-from arbd.core.ledger import ANSWER_TIMEOUT_NS, SupervisorSeat, WorkerSeat
 from arbd.errors import TaskTimeout
-from arbd.rate_limit.spec import LimitSpec, Rates
+from arbd.ipc import layout
+from arbd.model.limit_spec import LimitSpec, Rates
+from arbd.rate_limit.grants.account import Account
+from arbd.rate_limit.grants.seat import ANSWER_TIMEOUT_NS, SupervisorSeat, WorkerSeat
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

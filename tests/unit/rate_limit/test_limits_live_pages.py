@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from arbd.core import layout
-from arbd.core.live_limits import LiveLimit, LiveLimits, SupervisorLive, WorkerLive
+from arbd.ipc import layout
 from arbd.rate_limit import CustomRateLimitMonitor, TimeBasedRateLimitMonitor
+from arbd.rate_limit.grants.live import LiveLimit, LiveLimits, SupervisorLive, WorkerLive
 from arbd.rate_limit.limit_monitor import LimitMonitor
 
 SPEC = TimeBasedRateLimitMonitor(min_delay=0.5).spec

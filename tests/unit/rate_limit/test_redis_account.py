@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from arbd.core import layout
-from arbd.core.account import Account
-from arbd.core.ledger import SupervisorSeat, WorkerSeat
-from arbd.rate_limit.redis_lease import OnBackendError, RedisLease
-from arbd.rate_limit.redis_script import LEASE_NS, Reply
-from arbd.rate_limit.spec import LimitSpec, Rates
+from arbd.ipc import layout
+from arbd.model.limit_spec import LimitSpec, OnBackendError, Rates
+from arbd.rate_limit.grants.account import Account
+from arbd.rate_limit.grants.seat import SupervisorSeat, WorkerSeat
+from arbd.rate_limit.storage.redis_lease import RedisLease
+from arbd.rate_limit.storage.redis_script import LEASE_NS, Reply
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

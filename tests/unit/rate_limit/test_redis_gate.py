@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from arbd.rate_limit.redis_backend import RedisBackend
-from arbd.rate_limit.redis_gate import RedisGate
-from arbd.rate_limit.redis_lease import RedisLease
-from arbd.rate_limit.redis_script import Reply, Request
-from arbd.rate_limit.spec import LimitSpec, Rates
+from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
+from arbd.rate_limit.storage.redis_gate import RedisGate
+from arbd.rate_limit.storage.redis_lease import RedisLease
+from arbd.rate_limit.storage.redis_script import Reply, Request
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

@@ -6,9 +6,10 @@ from typing import Final
 
 import pytest
 
-from arbd.rate_limit.algorithms import NEVER_NS, UNBOUNDED
-from arbd.rate_limit.redis_lease import OnBackendError, RedisLease
-from arbd.rate_limit.redis_script import LEASE_NS, MARGIN_NS, Reply, Request
+from arbd.model.limit_spec import OnBackendError
+from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED
+from arbd.rate_limit.storage.redis_lease import RedisLease
+from arbd.rate_limit.storage.redis_script import LEASE_NS, MARGIN_NS, Reply, Request
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from arbd.errors import RegistrationError
+from arbd.model.response import rate_limited
 from arbd.rate_limit import RedisRateLimitMonitor
-from arbd.rate_limit.spec import in_words, same_limit
+from arbd.rate_limit.checks import same_limit
 from arbd.rate_limit.usage import Figures, Totals
-from arbd.response import rate_limited
+from arbd.rate_limit.words import in_words
 
 URL = "redis://user:open-sesame@db.example:6379/0"
 
@@ -122,6 +123,6 @@ def test_every_usual_url_is_taken(url: str) -> None:
 
 
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbd.rate_limit.redis_backend.find_spec", lambda name: None)
+    monkeypatch.setattr("arbd.rate_limit.storage.redis_checks.find_spec", lambda name: None)
     with pytest.raises(RegistrationError, match=r"pip install 'arbd\[redis\]'"):
         RedisRateLimitMonitor(URL)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from arbd.core import layout
-from arbd.core.live_limits import WorkerLive
-from arbd.description import ActionInfo, Description
 from arbd.host import doorbell
-from arbd.rate_limit.spec import LimitSpec
+from arbd.ipc import layout
+from arbd.model.description import ActionInfo, Description
+from arbd.model.limit_spec import LimitSpec
+from arbd.rate_limit.grants.live import WorkerLive
 
 SECOND = 1_000_000_000
 
@@ -178,6 +178,6 @@ class LogBook:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> LogBook:
     log = LogBook()
-    for module in ("limits", "put_off", "shared"):
-        monkeypatch.setattr(f"arbd.supervisor.{module}.get_logger", lambda name: log)
+    for module in ("limits", "put_off", "host_file"):
+        monkeypatch.setattr(f"arbd.supervisor.limits.{module}.get_logger", lambda name: log)
     return log

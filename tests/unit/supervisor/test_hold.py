@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from limits_support import SECOND, Boom, HandLoop, LogBook, Memory, a_description, log, loop, memories
 
-from arbd.core.account import Account
-from arbd.description import Description
 from arbd.host import doorbell
-from arbd.rate_limit.spec import LimitSpec, Rates
-from arbd.supervisor.hold import Hold
-from arbd.supervisor.limits import Limits
+from arbd.model.description import Description
+from arbd.model.limit_spec import LimitSpec, Rates
+from arbd.rate_limit.grants.account import Account
+from arbd.supervisor.limits.hold import Hold
+from arbd.supervisor.limits.limits import Limits
 
 __all__ = ["log", "loop", "memories"]
 

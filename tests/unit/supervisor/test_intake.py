@@ -13,9 +13,9 @@ import pytest
 
 from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.outbox import MemoryOutbox
-from arbd.description import ActionInfo
-from arbd.encoding import Encoder
-from arbd.model import Task
+from arbd.model.description import ActionInfo
+from arbd.model.encoding import Encoder
+from arbd.model.task import Task
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.verdicts import Verdicts
 

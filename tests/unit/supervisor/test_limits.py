@@ -25,16 +25,17 @@ from limits_support import (
     memories,
 )
 
-from arbd.core import layout
-from arbd.core.account import Account
-from arbd.core.ledger import SupervisorSeat
-from arbd.core.live_limits import LiveLimit
-from arbd.description import Description
 from arbd.errors import ConfigError
 from arbd.host import doorbell
-from arbd.rate_limit.algorithms import Limit, SlidingWindow
-from arbd.rate_limit.spec import LimitSpec, Rates
-from arbd.supervisor.limits import Limits
+from arbd.ipc import layout
+from arbd.model.description import Description
+from arbd.model.limit_spec import LimitSpec, Rates
+from arbd.rate_limit.algorithms.base import Limit
+from arbd.rate_limit.algorithms.window import SlidingWindow
+from arbd.rate_limit.grants.account import Account
+from arbd.rate_limit.grants.live import LiveLimit
+from arbd.rate_limit.grants.seat import SupervisorSeat
+from arbd.supervisor.limits.limits import Limits
 
 __all__ = ["log", "loop", "memories"]
 

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from arbd.errors import ConfigError
-from arbd.rate_limit.redis_backend import RedisBackend
-from arbd.rate_limit.redis_script import Reply, Request
-from arbd.rate_limit.spec import LimitSpec, Rates
-from arbd.supervisor import redis_limits
-from arbd.supervisor.redis_limits import RedisTalk
+from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
+from arbd.rate_limit.storage.redis_script import Reply, Request
+from arbd.supervisor.limits import redis_talk
+from arbd.supervisor.limits.redis_talk import RedisTalk
 
 SPEC = LimitSpec(
     "limit",
@@ -58,7 +57,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> list[Redis]:
         made.append(Redis(spec))
         return made[-1]
 
-    monkeypatch.setattr(redis_limits, "AsyncRedis", make)
+    monkeypatch.setattr(redis_talk, "AsyncRedis", make)
     return made
 
 
@@ -98,8 +97,8 @@ def test_what_nobody_expected_is_told_and_the_talk_goes_on(
 
 
 def test_its_end_is_bounded_whatever_hangs(redis: list[Redis], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_limits, "_FAREWELL_S", 0.01)
-    monkeypatch.setattr(redis_limits, "_CLOSE_S", 0.01)
+    monkeypatch.setattr(redis_talk, "_FAREWELL_S", 0.01)
+    monkeypatch.setattr(redis_talk, "_CLOSE_S", 0.01)
 
     async def test(reported: list[BaseException]) -> None:
         talk = RedisTalk(SPEC, lambda: None)
@@ -118,7 +117,7 @@ def test_without_the_library_the_limit_cannot_be_had(monkeypatch: pytest.MonkeyP
     def missing(spec: LimitSpec) -> None:
         raise ModuleNotFoundError("No module named 'redis'")
 
-    monkeypatch.setattr(redis_limits, "AsyncRedis", missing)
+    monkeypatch.setattr(redis_talk, "AsyncRedis", missing)
 
     async def test(reported: list[BaseException]) -> None:
         with pytest.raises(ConfigError, match="rate limit 'limit' is kept in Redis, but No module named 'redis'"):

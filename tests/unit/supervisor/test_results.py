@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from arbd.core import frame, layout
 from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox
 from arbd.host import doorbell, parcels
-from arbd.model import Task
+from arbd.ipc import frame, layout
+from arbd.model.task import Task
 from arbd.supervisor import results as results_module
 from arbd.supervisor.results import Results
 from arbd.supervisor.verdicts import Verdicts

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import ConfigError
-from arbd.rate_limit.lease import MOVING_NS, PRESENCE_NS, Lease, LeasedLimit
-from arbd.rate_limit.spec import LimitSpec, Rates
-from arbd.supervisor.shared import FileSource
+from arbd.model.limit_spec import LimitSpec, Rates
+from arbd.rate_limit.storage.host_lease import MOVING_NS, PRESENCE_NS, Lease, LeasedLimit
+from arbd.supervisor.limits.host_file import FileSource
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.model import Task
-from arbd.response import timed_out
+from arbd.model.response import timed_out
+from arbd.model.task import Task
 from arbd.supervisor.verdicts import Verdicts
 
 

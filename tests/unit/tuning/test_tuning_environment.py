@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tuning_support import BASE
 
-from arbd.config import Layer, from_constructor, from_environment, from_toml, resolve
+from arbd.settings.table import Layer, from_constructor, from_environment, from_toml, resolve
 from arbd.tuning.bench import current_point
 from arbd.tuning.measure import daemon_environment, point_environment
 from arbd.tuning.own import told

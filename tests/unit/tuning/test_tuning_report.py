@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tuning_support import BASE, SETUP, record, sample
 
-from arbd.config import from_toml, resolve
+from arbd.settings.table import from_toml, resolve
 from arbd.tuning import report
 from arbd.tuning.compare import compare
 from arbd.tuning.record import Measurement, Point, Record

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.core import zygote_protocol as protocol
-from arbd.core.zygote_protocol import Failed
 from arbd.errors import ConfigError, RegistrationError, TargetError
 from arbd.host import channel
+from arbd.ipc import zygote_protocol as protocol
+from arbd.ipc.zygote_protocol import Failed
 from arbd.worker.failures import failed, head, tail
 
 LONG = 300_000

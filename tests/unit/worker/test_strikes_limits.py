@@ -10,25 +10,24 @@ from datetime import UTC, datetime
 import pytest
 from strikes import LATE, Strikes, elsewhere, strikes
 
-from arbd.core import layout
-from arbd.core.account import Account
-from arbd.core.ledger import SupervisorSeat, WorkerSeat
-from arbd.core.live_limits import LiveLimit, SupervisorLive
+from arbd.author.provider import Provider
 from arbd.host.timing import ProcessTiming
 from arbd.interrupts import interruptible
-from arbd.model import Task
-from arbd.provider import Provider
+from arbd.ipc import layout
+from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
+from arbd.model.task import Task
 from arbd.rate_limit import AdvancedRateLimitMonitor, CustomRateLimitMonitor
 from arbd.rate_limit.gates import LocalGate
+from arbd.rate_limit.grants.account import Account
+from arbd.rate_limit.grants.live import LiveLimit, SupervisorLive
+from arbd.rate_limit.grants.seat import SupervisorSeat, WorkerSeat
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.rate_limit.redis_backend import RedisBackend
-from arbd.rate_limit.redis_gate import RedisGate
-from arbd.rate_limit.redis_lease import RedisLease
-from arbd.rate_limit.redis_script import Reply, Request
-from arbd.rate_limit.spec import LimitSpec, Rates
-from arbd.worker.asking import Answer, Asker, Question, decode_question, encode
+from arbd.rate_limit.storage.redis_gate import RedisGate
+from arbd.rate_limit.storage.redis_lease import RedisLease
+from arbd.rate_limit.storage.redis_script import Reply, Request
 from arbd.worker.execute import Context, execute
-from arbd.worker.limits import Bells, Limits
+from arbd.worker.limits.asking import Answer, Asker, Question, decode_question, encode
+from arbd.worker.limits.seats import Bells, Limits
 from arbd.worker.numbers import Numbers
 
 __all__ = ["strikes"]

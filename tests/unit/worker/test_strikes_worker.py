@@ -18,17 +18,17 @@ import pytest
 import uvloop
 from strikes import LATE, Strikes, elsewhere, strikes
 
-from arbd.core import frame, layout
-from arbd.core.account import Account
-from arbd.core.cell import SupervisorCell, WorkerCell
-from arbd.core.ledger import SupervisorSeat
+from arbd.author.provider import Provider
 from arbd.host import doorbell
 from arbd.interrupts import interruptible
-from arbd.provider import Provider
+from arbd.ipc import frame, layout
+from arbd.ipc.cell import SupervisorCell, WorkerCell
 from arbd.rate_limit import AdvancedRateLimitMonitor
+from arbd.rate_limit.grants.account import Account
+from arbd.rate_limit.grants.seat import SupervisorSeat
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
-from arbd.worker.limits import Bells, Limits
+from arbd.worker.limits.seats import Bells, Limits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
 

@@ -1,0 +1,255 @@
+"""The actions of a provider: what an author registers, checked and compiled at registration.
+
+    @provider.actions.register(name="ping")     a function, at once
+    @action(name="ping")                        a method of a Provider subclass, when the provider is constructed
+
+Everything that can be wrong with an action is found here, before a worker exists: its name, its timeout, its schemas
+(``SchemaError``) and its parameters (``BindingError``). Registration order is kept: it is the order of every list of
+actions that users see.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from arbd.author.binding import Binding, Handler, bind
+from arbd.errors import ActionNotFoundError, DuplicateActionError, RegistrationError
+from arbd.rate_limit import RateLimitMonitor, TimeBasedRateLimitMonitor
+from arbd.schema import Schema, compile_schema
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+_MARK: Final = "__arbd_action__"
+
+
+class ActionOptions(msgspec.Struct, frozen=True):
+    """What an author says about an action. ``timeout`` is in seconds.
+
+    Defaults: the handler's name; the first line of its docstring; any JSON object; no look at the account; the
+    provider's ``execution_timeout`` and monitor.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    payload_schema: Any = None
+    account_schema: Any = None
+    timeout: float | None = None
+    rate_limit_monitor: RateLimitMonitor | None = None
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One compiled action.
+
+    ``timeout`` in seconds and ``rate_limit_monitor`` are ``None`` where the provider's hold. ``checks_account`` tells
+    whether the author gave an account schema; without one ``account_schema`` takes any JSON object.
+    """
+
+    name: str
+    description: str
+    handler: Handler
+    payload_schema: Schema
+    account_schema: Schema
+    checks_account: bool
+    timeout: float | None
+    rate_limit_monitor: RateLimitMonitor | None
+    binding: Binding
+
+    @property
+    def signature(self) -> str:
+        """The handler's parameters as Python writes them, after the action's name."""
+        return f"{self.name}{self.binding.signature}"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler is declared ``async``. Any other handler may still return an awaitable."""
+        call = getattr(self.handler, "__call__", None)  # noqa: B004 - the method itself, for objects with async __call__
+        return inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(call)
+
+    @property
+    def notes(self) -> list[str]:
+        """What ``arbd check`` tells the author about this action: not wrong, but easily overlooked."""
+        return self.binding.notes
+
+
+class Actions(Mapping[str, Action]):
+    """The registry of one provider: a mapping from names to actions, in order of registration."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, Action] = {}
+        #: Asked before actions that have no monitor of their own, in place of the provider's.
+        self.default_monitor: RateLimitMonitor | None = None
+        #: In a worker: tells all workers of a limit that is set now. ``None`` for the action: the default.
+        self.tell_workers: Callable[[str | None, RateLimitMonitor], None] | None = None
+
+    def register(
+        self,
+        name: str | None = None,
+        description: str | None = None,
+        payload_schema: Any = None,
+        account_schema: Any = None,
+        timeout: float | None = None,
+        rate_limit_monitor: RateLimitMonitor | None = None,
+    ) -> Callable[[H], H]:
+        """A decorator that registers a handler and returns it unchanged. :class:`ActionOptions` has the defaults.
+
+        The decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses.
+        """
+        options = ActionOptions(name, description, payload_schema, account_schema, timeout, rate_limit_monitor)
+
+        def decorate(handler: H) -> H:
+            self.add(handler, options)
+            return handler
+
+        return decorate
+
+    def add(self, handler: Handler, options: ActionOptions) -> Action:
+        """Compile and register ``handler``; what ``register`` does, without the decorator."""
+        action = _compile(handler, options)
+        if action.name in self._actions:
+            raise DuplicateActionError(f"action '{action.name}' is registered twice; give one of them another name")
+        self._actions[action.name] = action
+        return action
+
+    def set_default_rate_limit(self, min_delay: float = 1.0) -> None:
+        """At least ``min_delay`` seconds between the starts of all actions without a limit of their own, together."""
+        monitor = TimeBasedRateLimitMonitor(min_delay=min_delay)
+        if self.tell_workers is not None:
+            self.tell_workers(None, monitor)
+        self.default_monitor = monitor
+
+    def set_rate_limit(self, action_name: str, min_delay: float = 1.0) -> None:
+        """At least ``min_delay`` seconds between two starts of this action."""
+        self.set_custom_rate_limit(action_name, TimeBasedRateLimitMonitor(min_delay=min_delay))
+
+    def set_custom_rate_limit(self, action_name: str, monitor: RateLimitMonitor) -> None:
+        """Ask this monitor before each start of this action, in place of its own or the provider's.
+
+        Inside a running daemon this holds for all workers, from their next task on, until the code is loaded again;
+        only a built-in monitor can be set there. Raises :class:`~arbd.errors.ActionNotFoundError`, and
+        ``RegistrationError`` for what is no monitor.
+        """
+        if not is_monitor(monitor):
+            raise RegistrationError(f"action {action_name!r}: {NOT_A_MONITOR.format(monitor)}")
+        if self.tell_workers is not None:
+            self.find(action_name)
+            self.tell_workers(action_name, monitor)
+        changed = msgspec.structs.replace(self.find(action_name), rate_limit_monitor=monitor)
+        self._actions[action_name] = changed
+
+    def find(self, name: str) -> Action:
+        """The action of that name. Raises :class:`~arbd.errors.ActionNotFoundError`."""
+        try:
+            return self._actions[name]
+        except KeyError:
+            raise ActionNotFoundError(f"Action '{name}' not found", {"available_actions": list(self)}) from None
+
+    def __getitem__(self, name: str) -> Action:
+        return self._actions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._actions)
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    def __repr__(self) -> str:
+        return f"<Actions {', '.join(self) or 'none'}>"
+
+
+def action(
+    name: str | None = None,
+    description: str | None = None,
+    payload_schema: Any = None,
+    account_schema: Any = None,
+    timeout: float | None = None,
+    rate_limit_monitor: RateLimitMonitor | None = None,
+) -> Callable[[H], H]:
+    """Mark a method of a ``Provider`` subclass as an action; the arguments are those of ``Actions.register``.
+
+    It goes above or below ``@staticmethod`` and ``@classmethod``. A subclass that overrides the method keeps the
+    action, with its own implementation; a subclass that sets the attribute to ``None`` removes it.
+    """
+    options = ActionOptions(name, description, payload_schema, account_schema, timeout, rate_limit_monitor)
+    _check_options(options)
+
+    def mark(method: H) -> H:
+        setattr(method, _MARK, options)
+        return method
+
+    return mark
+
+
+def marked_methods(owner: object) -> Iterator[tuple[Handler, ActionOptions]]:
+    """The bound methods of ``owner`` that ``@action`` marked, base classes first, in order of definition."""
+    marked: dict[str, ActionOptions] = {}
+    for cls in reversed(type(owner).__mro__):
+        for attribute, value in vars(cls).items():
+            # staticmethod and classmethod objects hold the function that `@action` below them marked.
+            options = getattr(value, _MARK, None) or getattr(getattr(value, "__func__", None), _MARK, None)
+            if isinstance(options, ActionOptions):
+                marked[attribute] = options
+    for attribute, options in marked.items():
+        handler = getattr(owner, attribute)
+        if handler is not None:
+            yield handler, options
+
+
+def _compile(handler: Handler, options: ActionOptions) -> Action:
+    _check_options(options)
+    name = options.name or _name_of(handler)
+    where = f"action '{name}'"
+    payload_schema = compile_schema(options.payload_schema, where=f"{where}: payload_schema")
+    return Action(
+        name=name,
+        description=_description_of(handler) if options.description is None else options.description,
+        handler=handler,
+        payload_schema=payload_schema,
+        account_schema=compile_schema(options.account_schema, where=f"{where}: account_schema"),
+        checks_account=options.account_schema is not None,
+        timeout=options.timeout,
+        rate_limit_monitor=options.rate_limit_monitor,
+        binding=bind(handler, payload_schema, where=where),
+    )
+
+
+def _check_options(options: ActionOptions) -> None:
+    name, timeout, monitor = options.name, options.timeout, options.rate_limit_monitor
+    if callable(name):
+        raise RegistrationError(f"write parentheses after the decorator of {name!r}: @action() or @actions.register()")
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        raise RegistrationError(f"an action's name is a text that is not empty; got {name!r}")
+    if not is_timeout(timeout) and timeout is not None:
+        raise RegistrationError(f"action {name!r}: timeout is a number of seconds above 0; got {timeout!r}")
+    if not is_monitor(monitor) and monitor is not None:
+        raise RegistrationError(f"action {name!r}: {NOT_A_MONITOR.format(monitor)}")
+
+
+NOT_A_MONITOR: Final = "rate_limit_monitor needs a method check_rate_limits(); got {!r}"
+
+
+def is_monitor(value: object) -> bool:
+    """Whether it can be asked. Any object with the method will do."""
+    return callable(getattr(value, "check_rate_limits", None))
+
+
+def is_timeout(value: object) -> bool:
+    """A finite number above zero. ``True`` is no number of seconds."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and value > 0
+
+
+def _name_of(handler: Handler) -> str:
+    name = getattr(handler, "__name__", None)
+    if not isinstance(name, str) or name == "<lambda>":
+        raise RegistrationError(f"{handler!r} has no name of its own; register it with name=...")
+    return name
+
+
+def _description_of(handler: Handler) -> str:
+    # A partial or a callable object would give the docstring of its class.
+    doc = inspect.getdoc(handler) if inspect.isroutine(handler) else None
+    return doc.strip().partition("\n")[0] if doc else ""

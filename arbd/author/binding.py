@@ -1,0 +1,251 @@
+"""How a handler's parameters are filled: worked out once at registration, a plain closure afterwards.
+
+    registration   bind(handler, schema)      -> Binding    refuses a parameter that nothing can fill
+    worker start   binding.prepare(settings)  -> call       picks the shortest closure that does the job
+    every task     call(payload, account, task, deadline)   -> whatever the handler returns
+
+Parameters are filled by name, wherever they stand in the signature:
+
+* a *reserved* name gets arbd's own value (``RESERVED`` lists them). It wins over a payload key of the same name,
+  which stays readable as ``payload["..."]``; ``Binding.notes`` says where that happens;
+* any other name gets the top-level payload key of that name, or the handler's default when the key is absent;
+* ``**kwargs`` gets everything that no other parameter took; ``*args`` gets nothing.
+
+A required parameter is refused if its key can never come. If the key *may* come (an optional key, or no schema at
+all) it is accepted, and a task without the key is answered as a payload that lacks it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from functools import partial
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+import msgspec
+
+from arbd.errors import BindingError, InvalidPayloadError
+from arbd.model.task import Task, TaskInfo
+from arbd.schema import Schema
+from arbd.zones import zone
+
+RESERVED: Final = ("payload", "account", "logger", "provider", "timezone", "now", "now_utc", "task")
+
+Handler = Callable[..., Any]
+Call = Callable[[Any, Any, Task, float], Any]
+"""A bound handler: payload, account, task, deadline (seconds of the monotonic clock)."""
+
+
+class MissingParametersError(InvalidPayloadError):
+    """The payload fits its schema but lacks keys that the handler cannot do without."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"Missing required parameters: {', '.join(names)}")
+        self.names = names
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What handlers may ask for that is the same for every task. ``timezone`` is an IANA name."""
+
+    provider: str
+    timezone: str
+    logger: Any
+    utc_now: Callable[[], datetime]
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One call's values, for the readers of the general closure."""
+
+    payload: Any
+    fields: dict[str, Any]
+    account: Any
+    task: Task
+    deadline: float
+    now_utc: datetime | None
+
+
+Reader = Callable[[Frame], Any]
+
+
+class Binding:
+    """The call plan of one handler. Made by :func:`bind`; never changes."""
+
+    __slots__ = (
+        *("handler", "signature", "positional", "keyword", "takes_rest"),
+        *("fixed", "wanted", "needed", "promised", "notes"),
+    )
+
+    def __init__(self, handler: Handler, signature: inspect.Signature, schema: Schema, where: str) -> None:
+        self.handler = handler
+        self.signature = signature
+        #: Parameters passed by position, and those that can only be passed by keyword.
+        self.positional: list[inspect.Parameter] = []
+        self.keyword: list[inspect.Parameter] = []
+        self.takes_rest = False
+        #: What ``functools.partial`` has bound by keyword: the author's choice, not the caller's.
+        self.fixed = frozenset(handler.keywords if isinstance(handler, partial) else ())
+        for parameter in signature.parameters.values():
+            self._place(parameter, schema, where)
+        named = {p.name for p in (*self.positional, *self.keyword)}
+        #: Reserved values this handler is given.
+        self.wanted = frozenset(RESERVED if self.takes_rest else named.intersection(RESERVED))
+        #: Keys that the handler cannot do without.
+        self.needed = [
+            p.name for p in (*self.positional, *self.keyword) if p.name not in RESERVED and p.default is p.empty
+        ]
+        #: Every parameter is a key that each valid payload has.
+        self.promised = named <= schema.required.difference(RESERVED)
+        self.notes = list(self._notes(schema))
+
+    def _place(self, parameter: inspect.Parameter, schema: Schema, where: str) -> None:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            self.takes_rest = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in self.fixed:
+            if parameter.default is parameter.empty and not _can_be_filled(parameter.name, schema):
+                raise BindingError(_refusal(parameter.name, self.signature, schema, where))
+            placed = self.keyword if parameter.kind is parameter.KEYWORD_ONLY else self.positional
+            placed.append(parameter)
+
+    def _notes(self, schema: Schema) -> Iterator[str]:
+        for name in RESERVED:
+            if name in self.wanted and name in (schema.keys or ()):
+                yield f"'{name}' is arbd's own value here; the payload key of that name is payload['{name}']"
+        for name in self.needed:
+            if name not in schema.required:
+                yield f"parameter '{name}' has no default and payload_schema does not require it: tasks without it fail"
+
+    def prepare(self, around: Surroundings) -> Call:
+        """The closure that fills the parameters and calls the handler.
+
+        It raises :class:`MissingParametersError` before the handler starts, and otherwise what the handler raises.
+        """
+        handler = self.handler
+        names = [p.name for p in self.positional]
+        if self.keyword or self.takes_rest:
+            return self._general(around)
+        if not names:
+            return lambda payload, account, task, deadline: handler()
+        if names == ["payload"]:
+            return lambda payload, account, task, deadline: handler(payload)
+        general = self._general(around)
+        return _from_keys(handler, names, general) if self.promised else general
+
+    def _general(self, around: Surroundings) -> Call:
+        handler, needed = self.handler, self.needed
+        reserved = _reserved_readers(around)
+        positional = [_reader(p, reserved) for p in self.positional]
+        keyword = [(p.name, _reader(p, reserved)) for p in self.keyword]
+        named = {p.name for p in (*self.positional, *self.keyword)}
+        taken = named.union(RESERVED, self.fixed)
+        rest = [(name, reserved[name]) for name in RESERVED if name not in named | self.fixed]
+        takes_rest = self.takes_rest
+        utc_now = around.utc_now if self.wanted & {"now", "now_utc"} else _no_time
+
+        def call(payload: Any, account: Any, task: Task, deadline: float) -> Any:
+            keys = fields_of(payload)
+            if missing := [name for name in needed if name not in keys]:
+                raise MissingParametersError(missing)
+            frame = Frame(payload, keys, account, task, deadline, utc_now())
+            args = [read(frame) for read in positional]
+            kwargs = {name: read(frame) for name, read in keyword}
+            if takes_rest:
+                kwargs.update((name, read(frame)) for name, read in rest)
+                kwargs.update((key, value) for key, value in keys.items() if key not in taken)
+            return handler(*args, **kwargs)
+
+        return call
+
+
+def bind(handler: Handler, schema: Schema, *, where: str) -> Binding:
+    """Work out how ``handler`` is called. ``where`` names the action in messages.
+
+    Raises :class:`~arbd.errors.BindingError` for a signature that cannot be read, or a required parameter that
+    nothing can ever fill.
+    """
+    if not callable(handler):
+        raise BindingError(f"{where}: the handler is {handler!r}, which cannot be called")
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError) as exc:  # some C callables carry no signature
+        raise BindingError(f"{where}: {handler!r} has no readable signature; wrap it in a function") from exc
+    return Binding(handler, signature, schema, where)
+
+
+def fields_of(payload: Any) -> dict[str, Any]:
+    """The top-level keys of a decoded payload, whatever the schema decodes it to."""
+    if isinstance(payload, dict):
+        return payload
+    if isinstance(payload, msgspec.Struct):
+        names = payload.__struct_fields__
+    elif is_dataclass(payload):
+        names = tuple(field.name for field in fields(payload))
+    else:  # a pydantic model keeps its fields there
+        names = tuple(vars(payload))
+    return {name: value for name in names if (value := getattr(payload, name)) is not msgspec.UNSET}
+
+
+def _can_be_filled(name: str, schema: Schema) -> bool:
+    return name in RESERVED or schema.keys is None or name in schema.keys
+
+
+def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str) -> str:
+    keys = ", ".join(sorted(schema.keys or ())) or "none"
+    return (
+        f"{where}: parameter '{name}' of handler{signature} can never be filled. It has no default, is no key of "
+        f"payload_schema (keys: {keys}) and no reserved name ({', '.join(RESERVED)}). Add '{name}' to "
+        f"payload_schema, give the parameter a default, or rename it."
+    )
+
+
+def _from_keys(handler: Handler, names: list[str], otherwise: Call) -> Call:
+    """The closure for keys that every valid payload has: one C-level look-up for all of them.
+
+    A payload that is an object instead of a dict goes the general way, because a field may be ``UNSET``.
+    """
+    if len(names) == 1:
+        name = names[0]
+
+        def call_one(payload: Any, account: Any, task: Task, deadline: float) -> Any:
+            if type(payload) is dict:
+                return handler(payload[name])
+            return otherwise(payload, account, task, deadline)
+
+        return call_one
+    pick = itemgetter(*names)
+
+    def call_many(payload: Any, account: Any, task: Task, deadline: float) -> Any:
+        if type(payload) is dict:
+            return handler(*pick(payload))
+        return otherwise(payload, account, task, deadline)
+
+    return call_many
+
+
+def _reader(parameter: inspect.Parameter, reserved: dict[str, Reader]) -> Reader:
+    name, default = parameter.name, parameter.default
+    if name in reserved:
+        return reserved[name]
+    # A key without a default is known to be there by now, so `.get` never hands out inspect's "empty" marker.
+    return lambda frame: frame.fields.get(name, default)
+
+
+def _reserved_readers(around: Surroundings) -> dict[str, Reader]:
+    provider, timezone, logger = around.provider, around.timezone, around.logger
+    local = zone(timezone)
+    return {
+        "payload": attrgetter("payload"),
+        "account": attrgetter("account"),
+        "logger": lambda frame: logger,
+        "provider": lambda frame: {"name": provider},  # a new dict each time: a handler may change its own
+        "timezone": lambda frame: timezone,
+        "now": lambda frame: frame.now_utc.astimezone(local) if frame.now_utc else None,
+        "now_utc": attrgetter("now_utc"),
+        "task": lambda frame: TaskInfo(frame.task.id, frame.task.action, frame.deadline, frame.task.traceparent),
+    }
+
+
+def _no_time() -> None:
+    """The clock of a handler that did not ask for the time."""

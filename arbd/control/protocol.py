@@ -1,0 +1,198 @@
+"""The control protocol: what a command may ask a running daemon, and what it answers.
+
+Pure: bytes in, messages out. The sockets are ``arbd.host.control_socket``; who answers is ``arbd.control.server``;
+who asks is ``arbd.control.client``. Any number of requests on one connection, answered one after the other::
+
+    command                                                 daemon
+      {"type":"get_status","version":1}  ──────>
+                                        <──────  {"type":"status","version":1,"report":{...}}
+      {"type":"fly","version":1}         ──────>
+                                        <──────  {"type":"failure","version":1,"code":"unknown_message","message":...}
+
+A message is one line of JSON: its ``type``, the ``version`` of the protocol it is written in, and its fields. A line
+is bounded in either direction, so nobody can make the other side keep more than that.
+
+A new command adds its request to ``Request``, its reply to ``Reply``, and its handler to ``supervisor.main``. That
+needs no new version: a daemon that does not know the message says so, and which ones it knows. Nor does a new field of
+a reply, if it has a default. A new field of a request is refused by older daemons, because to ignore it could mean to
+do something else than was asked. The version is for a change of what a message of today means. ``Failure`` is the one
+message that never changes: it has to be understood across all versions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeVar, get_args
+
+import msgspec
+
+from arbd.control.reports import LimitReport, StatusReport
+
+VERSION: Final = 1
+MAX_REQUEST: Final = 64 * 1024  # bytes of a line; today's requests have fewer than a hundred
+MAX_REPLY: Final = 16 * 1024 * 1024  # a status of 1024 workers has about 300 KiB
+
+_M = TypeVar("_M")
+FailureCode = Literal["malformed", "too_long", "version", "unknown_message", "denied", "busy", "failed"]
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type"):
+    version: int = VERSION
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
+
+
+class GetStatus(_Message, frozen=True, tag="get_status", forbid_unknown_fields=True):
+    """How the daemon is; answered by ``Status``."""
+
+
+class GetLimits(_Message, frozen=True, tag="get_limits", forbid_unknown_fields=True):
+    """Its rate limits; answered by ``Limits``."""
+
+
+Request = GetStatus | GetLimits
+
+
+# -- replies ---------------------------------------------------------------------------------------------------------
+
+
+class Status(_Message, frozen=True, kw_only=True, tag="status"):
+    """The answer to ``GetStatus``."""
+
+    report: StatusReport
+
+
+class Limits(_Message, frozen=True, kw_only=True, tag="limits"):
+    """The answer to ``GetLimits``; no limits is an answer too."""
+
+    provider: str
+    limits: list[LimitReport]
+
+
+class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
+    """The answer to a request that was not served: ``code`` for programs, ``message`` for people."""
+
+    code: str  # a `FailureCode`, or one that only a later version knows
+    message: str
+
+
+Reply = Status | Limits | Failure
+
+
+# -- both ways -------------------------------------------------------------------------------------------------------
+
+
+class ControlProtocolError(ValueError):
+    """What came is no message of this protocol; ``failure`` is what to answer."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(code=code, message=message)
+
+
+class _Head(msgspec.Struct):
+    """What every message of every version begins with."""
+
+    type: str
+    version: int
+
+
+_head: Final = msgspec.json.Decoder(_Head)
+_request: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_reply: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
+_encode: Final = msgspec.json.Encoder().encode
+# Beside what msgspec raises for wrong data: text that is not UTF-8, and nesting beyond all measure.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def _tags(union: Any) -> frozenset[str]:
+    return frozenset(str(member.__struct_config__.tag) for member in get_args(union))
+
+
+REQUESTS: Final = _tags(Request)
+REPLIES: Final = _tags(Reply)
+
+
+def encode(message: Request | Reply) -> bytes:
+    """A message as a line."""
+    return _encode(message) + b"\n"
+
+
+def decode_request(line: bytes) -> Request:
+    """What a command asks. Raises ``ControlProtocolError`` with the reply for it."""
+    head = _decode_head(line)
+    if head.version != VERSION:
+        raise ControlProtocolError(
+            "version",
+            f"the daemon speaks version {VERSION} of the control protocol and was asked in version {head.version}; "
+            "use the arbd command of the same installation as the daemon",
+        )
+    if head.type not in REQUESTS:
+        known = ", ".join(sorted(REQUESTS))
+        raise ControlProtocolError(
+            "unknown_message",
+            f"the daemon does not know {_shortened(head.type)}; it knows {known}. "
+            "If the command is of a newer arbd than the daemon, restart the daemon with that one",
+        )
+    return _decode(_request, line)
+
+
+def decode_reply(line: bytes) -> Reply:
+    """What a daemon answers. Raises ``ControlProtocolError`` if that cannot be understood."""
+    head = _decode_head(line)
+    if head.version != VERSION and head.type != "failure":
+        raise ControlProtocolError(
+            "version",
+            f"the daemon answered in version {head.version} of the control protocol, and this command speaks version "
+            f"{VERSION}; use the arbd command of the same installation as the daemon",
+        )
+    if head.type not in REPLIES:
+        raise ControlProtocolError("unknown_message", f"the daemon answered with an unknown {_shortened(head.type)}")
+    return _decode(_reply, line)
+
+
+def _decode_head(line: bytes) -> _Head:
+    try:
+        return _head.decode(line)
+    except _UNREADABLE as error:
+        raise ControlProtocolError(
+            "malformed",
+            f'not a message of the control protocol, such as {{"type": "get_status", "version": 1}}: {error}',
+        ) from None
+
+
+def _decode(decoder: msgspec.json.Decoder[_M], line: bytes) -> _M:
+    try:
+        return decoder.decode(line)
+    except _UNREADABLE as error:
+        raise ControlProtocolError("malformed", f"a message with wrong fields: {error}") from None
+
+
+def _shortened(name: str) -> str:
+    return repr(name if len(name) <= 40 else name[:40] + "...")
+
+
+class Lines:
+    """Cuts a stream of bytes into lines of at most ``limit`` bytes, the end of line not counted."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._searched = 0  # bytes known to hold no end of line, so that a slow sender costs no second look
+
+    def feed(self, data: bytes) -> None:
+        """Add what was received."""
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next whole line; ``None`` if it is not there yet. Raises ``ControlProtocolError`` if it is too long."""
+        end = self._buffer.find(b"\n", self._searched)
+        self._searched = len(self._buffer)
+        if (self._searched if end < 0 else end) > self._limit:
+            raise ControlProtocolError("too_long", f"a message of more than {self._limit} bytes")
+        if end < 0:
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line

@@ -1,0 +1,10 @@
+"""Bytes that two processes of one daemon agree on. Pure: shared memory is a ``memoryview``, messages are ``bytes``.
+
+supervisor ──task ring──> worker       ring.py    single producer, single consumer, no lock
+supervisor <──result ring── worker     frame.py   a task, a result: fixed-size heads over raw bytes
+supervisor <──── cell ──── worker      cell.py    what a worker publishes: one writer a word
+link process <── rings, link_cell ──>  link_frame.py, link_cell.py: the same for a link process
+supervisor <── messages ──> zygote     zygote_protocol.py
+
+layout.py  where each of them lies in the memory of one worker; LAYOUT_VERSION
+"""

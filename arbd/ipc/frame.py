@@ -1,0 +1,124 @@
+"""The records inside the rings: how a task goes to a worker and how its answer comes back.
+
+    task     | seq u64 | timeout f64 s | action u32 | flags u32 | id u32 | payload u32 | id payload account |
+                                                                                          └ with TRACED: id NUL trace
+    result   | seq u64 | run u64 ns    | status u32 | flags u32                        | response JSON      |
+
+With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
+was sent over the worker's side socket *before* the record was published, in the same order.
+With ``SKIPPED`` a result is none: the task was not begun, because it has been taken back.
+With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
+``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from arbd.model.task import STATUSES, Status
+
+BY_REFERENCE: Final = 1
+TRACED: Final = 2
+SKIPPED: Final = 4
+READY_SEQ: Final = 0
+
+_TASK: Final = Struct("<QdIIII")
+_RESULT: Final = Struct("<QQII")
+_STATUS_CODE: Final[dict[Status, int]] = {status: code for code, status in enumerate(STATUSES)}
+
+TASK_HEADER: Final = _TASK.size
+RESULT_HEADER: Final = _RESULT.size
+
+_pack_task = _TASK.pack
+_unpack_task = _TASK.unpack_from
+_pack_result = _RESULT.pack
+_unpack_result = _RESULT.unpack_from
+
+
+class TaskFrame(msgspec.Struct, gc=False):
+    """A decoded task record. ``body`` is payload and account, empty if it comes by reference; ``trace`` is its W3C
+    trace context, empty if it has none."""
+
+    seq: int
+    timeout: float
+    action: int
+    by_reference: bool
+    id: str
+    payload_length: int
+    body: bytes
+    trace: str = ""
+
+
+class ResultFrame(msgspec.Struct, gc=False):
+    """A decoded result record. ``body`` is the response JSON, empty if it comes by reference."""
+
+    seq: int
+    run_ns: int
+    status: Status
+    by_reference: bool
+    body: bytes
+    skipped: bool = False
+
+
+def encode_task(
+    seq: int, timeout: float, action: int, task_id: bytes, payload: bytes, account: bytes, trace: bytes = b""
+) -> bytes:
+    """A task whose body travels inside the record. ``trace`` is free of NUL."""
+    if trace:
+        task_id = b"\0".join((task_id, trace))
+        head = _pack_task(seq, timeout, action, TRACED, len(task_id), len(payload))
+    else:
+        head = _pack_task(seq, timeout, action, 0, len(task_id), len(payload))
+    return b"".join((head, task_id, payload, account))
+
+
+def encode_task_reference(
+    seq: int, timeout: float, action: int, task_id: bytes, payload_length: int, trace: bytes = b""
+) -> bytes:
+    """A task whose body (payload, then account) goes through a memfd."""
+    flags = BY_REFERENCE
+    if trace:
+        task_id = b"\0".join((task_id, trace))
+        flags |= TRACED
+    return _pack_task(seq, timeout, action, flags, len(task_id), payload_length) + task_id
+
+
+def decode_task(record: bytes) -> TaskFrame:
+    """The task in a record; raises ``struct.error`` or ``UnicodeDecodeError`` if it is none."""
+    seq, timeout, action, flags, id_length, payload_length = _unpack_task(record)
+    body_at = TASK_HEADER + id_length
+    task_id = record[TASK_HEADER:body_at].decode("utf-8", "surrogatepass")
+    if not flags:
+        return TaskFrame(seq, timeout, action, False, task_id, payload_length, record[body_at:])
+    trace = ""
+    if flags & TRACED:
+        task_id, _, trace = task_id.rpartition("\0")
+    return TaskFrame(seq, timeout, action, flags & BY_REFERENCE != 0, task_id, payload_length, record[body_at:], trace)
+
+
+def encode_result(seq: int, run_ns: int, status: Status, body: bytes) -> bytes:
+    """A result whose response travels inside the record."""
+    return _pack_result(seq, run_ns, _STATUS_CODE[status], 0) + body
+
+
+def encode_result_reference(seq: int, run_ns: int, status: Status) -> bytes:
+    """A result whose response goes through a memfd."""
+    return _pack_result(seq, run_ns, _STATUS_CODE[status], BY_REFERENCE)
+
+
+def encode_skipped(seq: int) -> bytes:
+    """A task that was not begun."""
+    return _pack_result(seq, 0, 0, SKIPPED)
+
+
+READY: Final = _pack_result(READY_SEQ, 0, 0, 0)
+
+
+def decode_result(record: bytes) -> ResultFrame:
+    """The result in a record; raises ``struct.error`` or ``IndexError`` if it is none."""
+    seq, run_ns, status, flags = _unpack_result(record)
+    by_reference, skipped = flags & BY_REFERENCE != 0, flags & SKIPPED != 0
+    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped)

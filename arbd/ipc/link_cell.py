@@ -1,0 +1,162 @@
+"""The shared memory of one link process, seen from either side: control words, a ring up, a ring down.
+
+Not an owner of the memory, and no doorbell: as with ``arbd.ipc.cell`` both are the business of others.
+
+Who rings whom follows from one word of each side, which counts how often it *went to sleep*. Whoever has published
+something rings only if the other has gone to sleep since it was rung last::
+
+    publisher: store ─> fence ─> sleeps != rung_for? ─> rung_for = sleeps, ring
+    sleeper:   look until there is nothing ─> sleeps + 1 ─> fence ─> look once more ─> event loop
+
+Either the publisher sees the new count, or the sleeper's last look sees what was published. Against a flag that says
+"asleep" this saves the rings for a side that was rung and has not come round to look, which is what a busy one is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from arbd.errors import InvariantError
+from arbd.ipc import layout
+from arbd.ipc.ring import ByteStore, Consumer, Producer
+
+NEVER: Final = (1 << 64) - 1
+
+
+class SupervisorEnd:
+    """The supervisor's side: pops what comes up, pushes results down, says how much a link may ask for.
+
+    It never reads a word of its own back: a link that has gone mad may have written there.
+    """
+
+    __slots__ = ("_allowed", "_rung_for", "_sleeps", "_words", "down", "is_held", "up")
+
+    def __init__(self, store: ByteStore, words: memoryview, ring_bytes: int) -> None:
+        words[layout.MAGIC] = layout.LINK_MAGIC_VALUE
+        words[layout.VERSION] = layout.LAYOUT_VERSION
+        words[layout.RING_SIZE] = ring_bytes
+        self._words = words
+        self._rung_for = 0
+        self._allowed = 0
+        self._sleeps = 0
+        self.is_held = False
+        up_at, down_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
+        self.up = Consumer(store, words, up_at, ring_bytes, tail_word=layout.UP_TAIL, head_word=layout.UP_HEAD)
+        self.down = Producer(store, words, down_at, ring_bytes, tail_word=layout.DOWN_TAIL, head_word=layout.DOWN_HEAD)
+        self.sleep()
+
+    def allow(self, tasks: int) -> None:
+        """How many tasks the link may have pushed in all."""
+        self._allowed = tasks
+        self._words[layout.ALLOWED] = tasks
+
+    def hold(self, held: bool) -> None:
+        """Whether it may make no calls."""
+        self.is_held = held
+        self._words[layout.HELD] = held
+
+    def stop(self) -> None:
+        """It is to poll no more."""
+        self._words[layout.STOPPING] = 1
+
+    def flush(self) -> None:
+        """It is to send at once what it has put aside."""
+        self._words[layout.FLUSHING] = 1
+
+    def sleep(self) -> None:
+        """About to sleep: a fence and one more look at ``up`` must follow."""
+        self._sleeps += 1
+        self._words[layout.SUPERVISOR_SLEEPS] = self._sleeps
+
+    def must_ring(self, pushed: bool) -> bool:
+        """Whether the link must be rung now, and then counts it as rung. Call it only after a fence.
+
+        ``pushed``: there is something for it, other than that it may ask for more.
+        """
+        sleeps = self._words[layout.LINK_SLEEPS]
+        if sleeps == self._rung_for or not (pushed or self._allowed > self._words[layout.RING_ABOVE]):
+            return False
+        self._rung_for = sleeps
+        return True
+
+    def sleeps(self) -> int:
+        """How often it went to sleep; none: it has not looked around yet."""
+        return int(self._words[layout.LINK_SLEEPS])
+
+    def is_awake(self) -> bool:
+        """It was rung, and has not slept since: it is about to look, or dozes, or hangs."""
+        return bool(self._words[layout.LINK_SLEEPS] == self._rung_for)
+
+    def token_calls(self) -> tuple[int, int]:
+        """How often the token was found accepted, after it was not known or refused; and how often it was refused."""
+        return int(self._words[layout.TOKEN_ACCEPTED]), int(self._words[layout.TOKEN_REFUSED])
+
+    def figures(self) -> tuple[int, list[int]]:
+        """The number of the connection's state, and the counters."""
+        counters = self._words[layout.COUNTERS : layout.COUNTERS + layout.COUNTER_WORDS].tolist()
+        return int(self._words[layout.LINK_STATE]), counters
+
+
+class LinkEnd:
+    """The link's side. ``longest``: bytes of a record that still travels in a ring."""
+
+    __slots__ = ("_rung_for", "_words", "down", "longest", "up")
+
+    def __init__(self, store: ByteStore, words: memoryview) -> None:
+        if words[layout.MAGIC] != layout.LINK_MAGIC_VALUE or words[layout.VERSION] != layout.LAYOUT_VERSION:
+            raise InvariantError("the shared memory is no link cell of this version of arbd")
+        ring_bytes = int(words[layout.RING_SIZE])
+        self._words = words
+        self._rung_for = 0
+        self.longest = layout.largest_record(ring_bytes)
+        up_at, down_at = layout.PAGE_BYTES, layout.PAGE_BYTES + ring_bytes
+        self.up = Producer(store, words, up_at, ring_bytes, tail_word=layout.UP_TAIL, head_word=layout.UP_HEAD)
+        self.down = Consumer(store, words, down_at, ring_bytes, tail_word=layout.DOWN_TAIL, head_word=layout.DOWN_HEAD)
+
+    @property
+    def allowed(self) -> int:
+        """How many tasks it may have pushed in all, at this moment."""
+        return int(self._words[layout.ALLOWED])
+
+    @property
+    def is_held(self) -> bool:
+        """It may make no call."""
+        return bool(self._words[layout.HELD])
+
+    @property
+    def is_stopping(self) -> bool:
+        """It is to poll no more."""
+        return bool(self._words[layout.STOPPING])
+
+    @property
+    def is_flushing(self) -> bool:
+        """It is to send at once what it has put aside."""
+        return bool(self._words[layout.FLUSHING])
+
+    def ring_above(self, tasks: int) -> None:
+        """Ask to be rung when more than ``tasks`` are allowed: a fence and one more look at ``allowed`` must follow."""
+        self._words[layout.RING_ABOVE] = tasks
+
+    def sleep(self) -> None:
+        """About to sleep: a fence and one more look at ``down`` must follow."""
+        self._words[layout.LINK_SLEEPS] += 1
+
+    def must_ring(self) -> bool:
+        """Whether the supervisor must be rung now, and then counts it as rung. Call it only after a fence."""
+        sleeps = self._words[layout.SUPERVISOR_SLEEPS]
+        if sleeps == self._rung_for:
+            return False
+        self._rung_for = sleeps
+        return True
+
+    def report_token(self, accepted: int, refused: int) -> None:
+        """How often the token was found accepted, after it was not known or refused; and how often it was refused."""
+        self._words[layout.TOKEN_ACCEPTED] = accepted
+        self._words[layout.TOKEN_REFUSED] = refused
+
+    def report(self, state: int, counters: list[int]) -> None:
+        """The number of the connection's state, and the counters."""
+        words = self._words
+        words[layout.LINK_STATE] = state
+        for number, counter in enumerate(counters):
+            words[layout.COUNTERS + number] = counter

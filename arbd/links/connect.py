@@ -1,0 +1,49 @@
+"""From settings to a hub link: the one place where the choice is made.
+
+hub.protocol   hub.links   link
+stream         (ignored)   GrpcStreamLink
+unary          0           GrpcUnaryLink in this process
+               N           LinkGroup: N link processes
+               auto        ScaledLink: in this process, or in as many processes as the load wants
+auto           as unary    AutoLink: the stream, or one of the above at a hub that does not know it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from arbd.links.auto import AutoLink
+from arbd.links.base import HubLink
+from arbd.links.options import LinkOptions, link_options, read_tls
+from arbd.links.processes.autoscale import Autoscale
+from arbd.links.processes.group import LinkGroup
+from arbd.links.processes.scaled import ScaledLink, most_links
+from arbd.links.stream.link import GrpcStreamLink
+from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.encoding import Encoder
+from arbd.settings.table import Settings
+
+
+def make_link(settings: Settings, encoder: Encoder) -> HubLink:
+    """A link as the settings say; ``encoder`` makes the responses that stand for results too large to be sent.
+
+    Raises ``ConfigError`` for a URL that cannot be used or a TLS file that cannot be read.
+    """
+    tls = read_tls(settings)
+    options = link_options(settings, encoder, tls)
+    if settings.hub_protocol == "stream":
+        return GrpcStreamLink(options)
+    make_unary = _unary_maker(settings, options)
+    return make_unary() if settings.hub_protocol == "unary" else AutoLink(options, make_unary)
+
+
+def _unary_maker(settings: Settings, options: LinkOptions) -> Callable[[], HubLink]:
+    own = partial(GrpcUnaryLink, options)
+    if settings.hub_links == 0:
+        return own
+    group = partial(LinkGroup, settings, options)
+    if settings.hub_links == "auto":
+        most = most_links()
+        return (lambda: ScaledLink(own(), group(0), Autoscale(most))) if most else own
+    return partial(group, settings.hub_links)

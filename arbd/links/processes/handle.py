@@ -1,0 +1,291 @@
+"""One link process, as the supervisor sees it: the process, the memory shared with it, and the results it has.
+
+    booting ──first sleep──> has_booted ──stop──> has_stopped ──its results are out──> end
+       └───────────────── ended, at whatever instant: what it had goes back ────────────┘
+
+Not the decisions: how much a link may ask for, and which result it gets, is the group's business. The supervisor trusts
+nothing that a link writes: what cannot be is a ``LinkRecordError`` or one of ``UNREADABLE``, and the link is killed.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections import Counter
+from collections.abc import Collection
+from contextlib import ExitStack
+from typing import Final
+
+from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.ipc import layout, link_frame
+from arbd.ipc.link_cell import SupervisorEnd
+from arbd.ipc.link_frame import LinkRecordError
+from arbd.ipc.ring import RingCorruptError
+from arbd.links.options import max_receive
+from arbd.links.processes import boot
+from arbd.links.stats import COUNTERS, STATES, LinkProcess, LinkState, LinkStats
+from arbd.model.task import Outcome, Task
+from arbd.settings.table import Settings
+from arbd.wire.grpc_channel import Tls
+
+UNREADABLE: Final = (RingCorruptError, LinkRecordError, OSError, ValueError)
+
+_BATCH: Final = 64
+_MOST_COUNTED: Final = 1 << 53  # whatever a link claims, sums of it are numbers that can be shown
+_MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those a hub invents
+
+
+class Given(enum.Enum):
+    """What became of a result that was to be handed over."""
+
+    TAKEN = "taken"
+    FULL = "full"  # no room in its ring: it rings when there is
+    LATER = "later"  # no descriptor or no memory for a large one, or none that it would take: nobody rings for that
+
+
+class LinkHandle:
+    """Starts a link process. Raises ``OSError`` if there is none to be had; everything is given back then.
+
+    ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``is_leaving``: it was seen off, so it gets
+    nothing more. ``has_ended``: its process is gone, and what is left in its ring is taken.
+    """
+
+    def __init__(self, number: int, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
+        self.number = number
+        self.unacked: dict[int, Outcome] = {}
+        self.popped = 0
+        self._allowed = 0
+        self.has_booted = False
+        self.has_stopped = False
+        self.is_leaving = False
+        self.has_ended = False
+        self.is_damaged = False
+        self.has_news = False
+        self._sleeps_before = 0
+        self._deaf_ticks = 0
+        self.started_at = time.monotonic()
+        self._most_ever = 0
+        self._may_exceed = 0  # a result's answer may bring a task, too, if it is allowed to
+        self._piggyback = settings.hub_piggyback
+        self._limit = max_receive(settings)
+        self._failures: dict[str, int] = {}
+        self._token_calls = (0, 0)
+        self._unread: list[bytes] = []  # records that were taken from its ring, and not yet looked at
+        self._failure_records = 0  # one a second, at most
+        self._longest = layout.largest_record(settings.ring_size)
+        self._start(settings, tls, supervisors_bell, program)
+
+    def _start(self, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
+        ring_bytes = settings.ring_size
+        with ExitStack() as passed_on, ExitStack() as undo:
+            cell_fd = memory.create("arbd-link", layout.PAGE_BYTES + 2 * ring_bytes)
+            passed_on.callback(os.close, cell_fd)
+            self._mapping = memory.attach(cell_fd)
+            self._words = memory.words_of(self._mapping)
+            self.cell = SupervisorEnd(self._mapping, self._words, ring_bytes)
+            self._bell = doorbell.create(blocking=False)
+            undo.callback(os.close, self._bell)
+            self._side, side_theirs = channel.pair()
+            passed_on.callback(side_theirs.close)
+            undo.callback(self._side.close)
+            self._side.setblocking(False)
+            descriptors = boot.Descriptors(cell_fd, self._bell, supervisors_bell, side_theirs.fileno())
+            self._process, self._control = boot.start(boot.Boot(self.number, settings, tls), descriptors, program)
+            undo.callback(self._abandon)
+            self.pid = self._process.pid
+            self.pidfd = os.pidfd_open(self.pid)
+            undo.pop_all()
+
+    def _abandon(self) -> None:
+        """End a process that cannot be watched."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    # -- what comes up -----------------------------------------------------------------------------------------
+
+    def take(self, tasks: list[Task], acked: list[Outcome]) -> int:
+        """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``, or
+        ``parcels.NotNow`` if the body of the next cannot be taken at this moment: then ask again later."""
+        records = self._unread or self.cell.up.pop_many(_BATCH)
+        left = iter(records)
+        try:
+            for record in left:
+                self._take_record(record, tasks, acked)
+        except parcels.NotNow:
+            left = iter([record, *left])
+            raise
+        finally:
+            self._unread = list(left)
+        return len(records)
+
+    def _take_record(self, record: bytes, tasks: list[Task], acked: list[Outcome]) -> None:
+        kind = link_frame.kind_of(record)
+        if kind == link_frame.TASK:
+            task = link_frame.decode_task(record, self._take_parcel)
+            self._count_task()
+            tasks.append(task)
+        elif kind == link_frame.ACKS:
+            acked += self._acked(link_frame.decode_acks(record))
+        elif kind == link_frame.STOPPED and not self.has_stopped:
+            self.has_stopped = True
+        elif kind == link_frame.FAILURES:
+            self._note_failures(link_frame.decode_failures(record))
+        else:
+            raise LinkRecordError(f"a record of kind {kind} has no meaning here")
+
+    def _take_parcel(self) -> bytes:
+        return parcels.take(self._side, self._limit)
+
+    def _count_task(self) -> None:
+        self.popped += 1
+        if self.popped > self._most_ever + self._may_exceed:
+            raise LinkRecordError(f"{self.popped} tasks came where at most {self._most_ever} could be asked for")
+
+    def _acked(self, numbers: Collection[int]) -> Collection[Outcome]:
+        """The results behind these numbers; all of them, or none: what it claims wrongly must not lose a right one."""
+        try:
+            outcomes = {number: self.unacked[number] for number in numbers}
+        except KeyError as error:
+            raise LinkRecordError(f"result {error} was acknowledged, which it did not have") from error
+        if len(outcomes) != len(numbers):
+            raise LinkRecordError("a result was acknowledged twice")
+        for number in numbers:
+            del self.unacked[number]
+        return outcomes.values()
+
+    def _note_failures(self, failures: dict[str, int]) -> None:
+        self._failure_records += 1
+        if len(failures) > _MAX_FAILURES or self._failure_records > 10 + 2 * (time.monotonic() - self.started_at):
+            raise LinkRecordError(f"{len(failures)} kinds of failures, or the same ones over and over")
+        self._failures = failures
+
+    def news_of_token(self) -> tuple[bool, bool]:
+        """Whether the hub was found to accept its token, and whether it refused it, since this was asked last."""
+        before, self._token_calls = self._token_calls, self.cell.token_calls()
+        return self._token_calls[0] != before[0], self._token_calls[1] != before[1]
+
+    # -- what goes down ----------------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """How many more tasks it may ask for, or has asked for."""
+        return self._allowed - self.popped
+
+    def allow(self, slots: int) -> None:
+        """It may ask for so many more tasks, beyond those that were taken from it."""
+        allowed = self.popped + slots
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self._most_ever = max(self._most_ever, allowed)
+            self.cell.allow(allowed)
+
+    def give(self, outcome: Outcome, number: int) -> Given:
+        """Hand a result over, to be in ``unacked`` until the hub has it. Raises one of ``UNREADABLE`` if its ring is
+        damaged."""
+        encoded = link_frame.encode_result(outcome, number, self._longest)
+        down = self.cell.down
+        if encoded.parcel is not None:
+            if not down.has_room(len(encoded.record)):
+                return Given.FULL
+            try:
+                if not parcels.send(self._side, encoded.parcel):
+                    return Given.LATER
+            except OSError:
+                return Given.LATER
+        if not down.push(encoded.record):
+            return Given.FULL
+        self.unacked[number] = outcome
+        self._may_exceed += self._piggyback
+        self.has_news = True
+        return Given.TAKEN
+
+    def stop(self) -> None:
+        """Have it poll no more; ``has_stopped`` once the last poll is answered."""
+        self.cell.stop()
+        self.has_news = True
+
+    def flush(self) -> None:
+        """Have it send at once what it has put aside."""
+        self.cell.flush()
+        self.has_news = True
+
+    def hold(self, held: bool) -> None:
+        """Whether it may call the hub."""
+        if self.cell.is_held != held:
+            self.cell.hold(held)
+            self.has_news = True
+
+    def ring_if_due(self) -> None:
+        """Wake it if there is something for it; after a fence."""
+        if self.cell.must_ring(self.has_news):
+            doorbell.ring(self._bell)
+        self.has_news = False  # also if it was not rung: then it is about to look anyway
+
+    def note_tick(self) -> int:
+        """Ticks in a row, this one included, for which it was awake and did not come round to sleep: one that works
+        does so each fraction of a second, however much it has to do."""
+        sleeps = self.cell.sleeps()
+        is_deaf = self.cell.is_awake() and sleeps == self._sleeps_before
+        self._sleeps_before = sleeps
+        self._deaf_ticks = self._deaf_ticks + 1 if is_deaf else 0
+        return self._deaf_ticks
+
+    # -- the process -------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """SIGKILL; its end is noticed by its pidfd."""
+        try:
+            procs.kill(self.pidfd)
+        except OSError:  # a sandbox without that call; its number is its own until it is reaped
+            self._process.kill()
+
+    def end(self) -> None:
+        """Have it leave."""
+        self._control.close()
+
+    def bury(self) -> int:
+        """After its end: its exit code, or minus a signal number; everything is given back."""
+        with ExitStack() as closing:
+            closing.callback(os.close, self._bell)
+            closing.callback(self._side.close)
+            closing.callback(self._control.close)
+            closing.callback(os.close, self.pidfd)
+            return self._process.wait()
+
+    # -- figures -----------------------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> LinkStats:
+        """What it has counted."""
+        stats = LinkStats(failures=Counter(self._failures), state=self.state)
+        if not self.is_damaged:
+            _, counters = self.cell.figures()
+            for name, count in zip(COUNTERS, counters, strict=False):
+                setattr(stats, name, min(count, _MOST_COUNTED))
+        stats.tasks = self.popped
+        return stats
+
+    @property
+    def state(self) -> LinkState:
+        """The state of its connection, as far as it can be told."""
+        number, _ = self.cell.figures()
+        return STATES[number] if number < len(STATES) else "down"
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds it has used."""
+        return procs.cpu_s(self.pid)
+
+    def describe(self) -> LinkProcess:
+        """For whoever looks at the daemon."""
+        return LinkProcess(
+            number=self.number,
+            pid=self.pid,
+            state=self.state,
+            tasks=self.popped,
+            unacked=len(self.unacked),
+            age_s=time.monotonic() - self.started_at,
+            cpu_s=self.cpu_s,
+        )

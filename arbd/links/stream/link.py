@@ -1,0 +1,369 @@
+"""The hub link over the stream protocol: a shell around ``arbd.links.stream.session``, which decides everything.
+
+    ┌─> pause ─> connect ─> read  ──frame──> session.receive ──> port.on_tasks, on_cancel; outbox.ack
+    │                       write <──frame── session.data_to_send <── outbox.take, port.free_slots
+    └──────────── the stream ended ──────────┘
+
+One writer, without a timer: it sends when there is something to say, and what piles up meanwhile goes into the next
+frame. An idle link writes at once; a busy one carries batches.
+
+Invariants: one stream at a time; no frame of an old stream is looked at after a new one was opened; a wait is always on
+an event, a call or a timer that is there. A call on a stream may be cancelled, other than a poll: what was on its way
+is set right by the next hello. Whatever raises, another stream follows, after a pause, so that results go out; what
+nobody expected goes to the loop's exception handler (``arbd.supervised``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final, Literal, cast
+
+import grpc
+import grpc.aio
+import structlog
+
+from arbd.links.base import HubPort
+from arbd.links.ending import close_channel, end, until_empty
+from arbd.links.options import LinkOptions
+from arbd.links.pace import Backoff, TokenGate
+from arbd.links.stats import LinkStats
+from arbd.links.stream.session import Identity, Phase, ProviderSession, Received
+from arbd.model.description import ActionInfo
+from arbd.supervised import is_being_cancelled, report, supervised
+from arbd.wire import stream_frames as frames
+from arbd.wire.grpc_channel import channel_options, open_channel, parse_url
+from arbd.wire.stream_frames import StreamError
+
+_RETRY_MIN_S: Final = 0.05
+_RETRY_MAX_S: Final = 2.0
+_LEAVE_MIN_S: Final = 0.05  # whatever a hub that goes away asks for
+_LEAVE_MAX_S: Final = 60.0
+_JITTER: Final = 0.5  # so much longer at most: not all providers of a hub come back at one moment
+_SAY_AGAIN_S: Final = 60.0  # between two lines about a hub that goes away
+_DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
+_EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # missing in grpc-stubs
+_REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
+
+
+def ignore() -> None:
+    """For those who do not want to be told."""
+
+
+class GrpcStreamLink:
+    """A ``HubLink`` over one grpc.aio stream. Counters and the state of the connection are in ``stats``.
+
+    ``on_open`` is called when a hub has said welcome, ``on_unimplemented`` when it does not know the stream protocol;
+    the link tries again when that connection has ended. Raises ``ConfigError`` for a URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: LinkOptions,
+        *,
+        logger: Any = None,
+        on_open: Callable[[], None] = ignore,
+        on_unimplemented: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.stats = LinkStats(protocol="stream")
+        self.patience_s = 0.0
+        self._options = options
+        self._target = parse_url(options.url, options.tls)
+        self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
+        self._on_open = on_open
+        self._on_unimplemented = on_unimplemented
+        self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S, random.random)
+        self._gate = TokenGate(options.refused_interval_s)
+        self._identity = Identity(options.provider, options.token, uuid.uuid4().hex, options.max_receive)
+        self._wake = asyncio.Event()  # the writer's bell
+        self._progress = asyncio.Event()  # set with every frame, and when a stream ends: for those who wait for an end
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._call: Call | None = None
+        self._silent = False
+        self._leave_s = 0.0
+        self._said_at = -math.inf
+        self._actions: Sequence[ActionInfo] = ()
+        self._loop_task: asyncio.Task[None] | None = None
+
+    # -- the HubLink interface -----------------------------------------------------------------------------
+
+    async def start(self, port: HubPort) -> None:
+        self._port = port
+        self._session = ProviderSession(
+            self._identity,
+            port.outbox,
+            too_large=self._options.too_large_result,
+            answer_timeout_s=self._options.submit_timeout_s,
+        )
+        self._open_channel()
+        self._loop_task = supervised(self._serve(), "the stream to the hub")
+
+    def slots_changed(self) -> None:
+        self._wake.set()
+
+    def results_ready(self) -> None:
+        self._wake.set()
+
+    async def stop_taking(self) -> None:
+        self._session.stop_taking()
+        self._wake.set()
+        while not self._session.is_quiet:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def flush(self, timeout: float) -> bool:
+        self._wake.set()
+        return await until_empty(self._port.outbox, self._progress, timeout)
+
+    async def close(self) -> None:
+        if self._loop_task is not None:
+            await end([self._loop_task])
+            self._progress.set()
+            await close_channel(self._channel)
+
+    # -- streams, one after the other ----------------------------------------------------------------------
+
+    def _open_channel(self) -> None:
+        options = channel_options(max_send=-1, max_receive=self._options.max_receive)
+        self._channel = open_channel(self._target, self._options.tls_options, options)
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                await asyncio.sleep(max(self._leave_s, self._gate.start_at(_now()) - _now()))
+                self._leave_s = 0.0
+                self._gate.started(_now())
+                await self._ended(*await self._one_stream())
+            except asyncio.CancelledError:
+                if is_being_cancelled():
+                    raise
+                await asyncio.sleep(self._backoff.next_s())  # something of gRPC's was cancelled under us
+            except Exception as error:
+                report(error, "the stream to the hub")
+                await asyncio.sleep(self._backoff.next_s())
+
+    async def _one_stream(self) -> tuple[grpc.StatusCode, str]:
+        """Open a stream and serve it to its end; how it ended."""
+        async with AsyncExitStack() as at_end:  # the last line first, and each of them whatever the others raise
+            at_end.callback(self._progress.set)
+            at_end.callback(self._session.close)
+            at_end.callback(self._disarm)
+            self._session.open()
+            self._silent = False
+            try:
+                self._call = call = self._channel.stream_stream(frames.METHOD, None, None)(None)
+            except OSError as error:
+                return grpc.StatusCode.UNAVAILABLE, str(error)  # nothing left to make the call with
+            at_end.callback(self._forget_call)
+            writer = supervised(self._write(call), "frames to the hub")
+            writer.add_done_callback(lambda task: task.cancelled() or task.exception() is None or call.cancel())
+            at_end.push_async_callback(end, [writer])
+            at_end.callback(call.cancel)
+            try:
+                return await self._read(call)
+            except asyncio.CancelledError:
+                if is_being_cancelled():
+                    raise
+                if self._silent:
+                    return grpc.StatusCode.DEADLINE_EXCEEDED, "the hub has fallen silent"
+                return grpc.StatusCode.CANCELLED, "by this side"
+
+    def _forget_call(self) -> None:
+        self._call = None
+
+    async def _read(self, call: Call) -> tuple[grpc.StatusCode, str]:
+        try:
+            while (data := await call.read()) is not _EOF:
+                self._on_frame(cast(bytes, data))
+                if self._leave_s:
+                    return grpc.StatusCode.OK, ""
+            return await call.code(), await call.details() or ""
+        except grpc.aio.AioRpcError as error:
+            return error.code(), error.details() or ""
+        except StreamError as error:
+            return grpc.StatusCode.DATA_LOSS, str(error)
+        except OSError as error:
+            return grpc.StatusCode.UNAVAILABLE, str(error)  # likewise
+
+    async def _ended(self, code: grpc.StatusCode, details: str) -> None:
+        """Decide what follows from the end of a stream, and wait as long as that asks for."""
+        if self._leave_s:
+            return  # as the hub asked
+        self.stats.failures[f"Connect {code.name}"] += 1
+        try:
+            if self._silent:
+                await self._replace_channel()
+            if code is grpc.StatusCode.UNIMPLEMENTED and self._on_unimplemented is not None:
+                await self._on_unimplemented()
+        except OSError as error:
+            code, details = grpc.StatusCode.UNAVAILABLE, str(error)  # nothing left to open it with: once more
+        if code in _REFUSED:
+            self._gate.refused(_now())
+            self._note("refused", code, details)
+            return
+        self._note("down", code, details)
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            await self._connection_lost()
+        else:
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _replace_channel(self) -> None:
+        silent = self._channel
+        self._open_channel()
+        self.stats.reconnects += 1
+        await close_channel(silent)
+
+    async def _connection_lost(self) -> None:
+        """Return when the connection on which the hub did not know the protocol has ended."""
+        ready = grpc.ChannelConnectivity.READY
+        while (state := self._channel.get_state(try_to_connect=True)) is not ready:
+            await self._channel.wait_for_state_change(state)
+        await self._channel.wait_for_state_change(ready)
+
+    def _note(self, state: Literal["down", "refused"], code: grpc.StatusCode, details: str) -> None:
+        if not self.stats.changed_to(state):
+            return
+        words = {"hub": self._target.address, "code": code.name, "details": self._clean(details)}
+        if state == "refused":
+            self._log.error("hub_refuses_token", retry_every_s=self._options.refused_interval_s, **words)
+        elif code is grpc.StatusCode.UNIMPLEMENTED:
+            self._log.info("hub_without_stream", **words)
+        else:
+            self._log.warning("hub_unavailable", **words)
+
+    def _clean(self, details: str) -> str:
+        """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""
+        token = self._options.token
+        return (details.replace(token, "***") if token else details)[:_DETAILS_MAX]
+
+    # -- one stream ----------------------------------------------------------------------------------------
+
+    def _on_frame(self, data: bytes) -> None:
+        """Take a frame. Raises ``StreamError`` if the stream cannot go on."""
+        try:
+            was_open = self._session.phase is Phase.OPEN
+            received = self._session.receive(data, _now())
+            self._count(received)
+            try:
+                if not was_open:
+                    self._opened()
+            finally:  # the session has these tasks now, and renews their leases: they must reach the port
+                self._hand_over(received)
+            self._settle(received)
+        except StreamError:
+            raise
+        except Exception as error:
+            report(error, "a frame of the hub")
+            raise StreamError("this side could not go on: see unexpected_failure") from error
+        self._wake.set()
+        self._progress.set()
+
+    def _count(self, received: Received) -> None:
+        stats = self.stats
+        stats.frames_in += 1
+        stats.accepted = self._session.accepted
+        stats.shortened = self._session.shortened
+        stats.tasks += len(received.tasks)
+        stats.cancels += len(received.cancel)
+
+    def _hand_over(self, received: Received) -> None:
+        try:
+            if received.tasks:
+                self._port.on_tasks(received.tasks)
+        finally:
+            if received.cancel:
+                self._port.on_cancel(received.cancel)
+
+    def _settle(self, received: Received) -> None:
+        for task_id, why in received.refused:
+            self.stats.dropped += 1
+            reason = self._clean(why)
+            self._log.error("result_refused", task_id=task_id, reason=reason, hint="the hub never accepts it; dropped")
+        if received.go_away is not None:
+            pause_s = max(_LEAVE_MIN_S, min(_LEAVE_MAX_S, received.go_away.reconnect_after_s))
+            self._leave_s = min(_LEAVE_MAX_S, pause_s * (1 + _JITTER * random.random()))
+            if _now() >= self._said_at + _SAY_AGAIN_S:
+                self._said_at = _now()
+                reason = self._clean(received.go_away.reason)
+                self._log.info("hub_goes_away", reason=reason, reconnect_in_s=self._leave_s)
+
+    def _opened(self) -> None:
+        self._backoff.reset()
+        self._arm()  # the welcome tells how often leases must be renewed
+        self._gate.passed(_now())
+        if self.stats.changed_to("up"):
+            self._log.info("hub_connected", hub=self._target.address, protocol="stream")
+        self._on_open()
+
+    async def _write(self, call: Call) -> None:
+        session, wake, stats = self._session, self._wake, self.stats
+        while True:
+            wake.clear()
+            data = session.data_to_send(_now(), *self._offer())
+            if data is None:
+                await wake.wait()
+                continue
+            self._arm()
+            stats.frames_out += 1
+            try:
+                await call.write(data)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return  # the stream has ended: the reader hears how
+            except OSError:
+                call.cancel()  # nothing left to send it with
+                return
+            except asyncio.CancelledError:
+                if is_being_cancelled():
+                    raise
+                return  # likewise
+
+    def _offer(self) -> tuple[int, Sequence[ActionInfo]]:
+        """How many tasks may come, and what can be run. A port that cannot say it must not keep results back."""
+        try:
+            slots, self._actions = self._port.free_slots(), self._port.actions
+            return slots, self._actions
+        except Exception as error:
+            report(error, "slots for the hub")
+            return 0, self._actions
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Be there when the session's next moment comes; it may be set too early by then, never too late."""
+        at = self._session.next_timeout()
+        if at < self._timer_at:
+            self._disarm()
+            self._timer_at = at
+            # One millisecond more: uvloop rounds, and a timer that fires early would be set again.
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - _now()) + 0.001, self._on_time)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._timer_at = math.inf
+
+    def _on_time(self) -> None:
+        self._disarm()
+        try:
+            self._session.on_time(_now())
+        except Exception as error:
+            self._silent = isinstance(error, StreamError)
+            if not self._silent:
+                report(error, "the time of the stream")
+            if self._call is not None:
+                self._call.cancel()
+            return
+        self._wake.set()
+        self._arm()
+
+
+_now = time.monotonic  # not loop.time(): uvloop's has whole milliseconds

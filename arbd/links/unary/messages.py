@@ -1,0 +1,112 @@
+"""Hub messages as bytes: what is asked for, what is taken in, and a result in a form the hub can take.
+
+Not the transport. The forms of a result, from the whole truth to the smallest that is still true:
+
+    FULL        everything the protocol asks for
+    NO_ECHO     without the echo of payload and account: a success stays a success
+    REPLACED    an error in place of a result that is too large, and no echo
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, Protocol
+
+from arbd.model.task import Outcome, Task
+from arbd.wire.pb import hub_pb2 as pb
+
+_SEEN_IDS: Final = (
+    65_536  # more than the outbox and all rings can hold, so that no id is forgotten while its task lives
+)
+
+
+class Form(enum.Enum):
+    """How much of a result is sent."""
+
+    FULL = 0
+    NO_ECHO = 1
+    REPLACED = 2
+
+
+class ResultOptions(Protocol):
+    """What ``encode_result`` needs to know; ``LinkOptions`` has it."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+    @property
+    def max_message(self) -> int: ...
+    def too_large_result(self, task: Task, size: int, limit: int, /) -> bytes: ...
+
+
+def encode_request(provider: str, token: str) -> bytes:
+    """The body of every GetTask of a link: it never changes."""
+    return pb.ProviderRequest(provider=provider, auth_token=token).SerializeToString()
+
+
+def decode_task(data: bytes) -> Task | None:
+    """The task in an answer; ``None`` if it has no id. Raises protobuf's ``DecodeError`` if it is no Task."""
+    if not data:
+        return None
+    message = pb.Task.FromString(data)
+    task_id = message.id
+    return Task(task_id, message.action, message.payload, message.account) if task_id else None
+
+
+def encode_result(outcome: Outcome, options: ResultOptions, form: Form = Form.FULL) -> tuple[bytes, Form]:
+    """The first form, from ``form`` on, that fits into ``options.max_message``; the last one if none does."""
+    limit = options.max_message
+    # Before it is encoded: protobuf refuses to make what is larger than 2 GiB, and the rest would be made for nothing.
+    while form is not Form.REPLACED and _size_at_least(outcome, form) > limit:
+        form = Form(form.value + 1)
+    data = _encode(outcome, options, form)
+    while len(data) > limit and form is not Form.REPLACED:
+        form = Form(form.value + 1)
+        data = _encode(outcome, options, form)
+    return data, form
+
+
+class SeenIds:
+    """The last ids of tasks taken, in bounded memory: is a task in a result's answer a new one?"""
+
+    def __init__(self, limit: int = _SEEN_IDS) -> None:
+        self._limit = limit
+        self._ids: dict[str, None] = {}
+
+    def add(self, task_id: str) -> None:
+        """Remember an id, and forget the one that came first if there are too many."""
+        self._ids[task_id] = None
+        if len(self._ids) > self._limit:
+            del self._ids[next(iter(self._ids))]
+
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._ids
+
+
+def _size_at_least(outcome: Outcome, form: Form) -> int:
+    """Bytes of the long fields: replacement characters for what is no UTF-8 never make them shorter."""
+    size = len(outcome.result)
+    return size if form is Form.NO_ECHO else size + len(outcome.task.payload) + len(outcome.task.account)
+
+
+def _encode(outcome: Outcome, options: ResultOptions, form: Form) -> bytes:
+    task, status, result = outcome.task, outcome.status, outcome.result
+    payload, account = task.payload, task.account
+    if form is not Form.FULL:
+        payload = account = b""
+    if form is Form.REPLACED:
+        status = "error"
+        limit = options.max_message if len(result) > options.max_message else 0
+        result = options.too_large_result(task, len(result), limit)
+    return pb.TaskResult(
+        id=task.id,
+        provider=options.provider,
+        auth_token=options.token,
+        status=status,
+        action=task.action,
+        # The field is a string: bytes that are not UTF-8 are echoed with replacement characters.
+        payload=payload.decode("utf-8", "replace"),
+        result=result.decode("utf-8", "replace"),
+        account=account.decode("utf-8", "replace"),
+    ).SerializeToString()

@@ -1,0 +1,72 @@
+"""Which result a link sends next: those put aside whose time has come, then the outbox.
+
+Pure; times are seconds of a monotonic clock. Not the outbox: an outcome put aside still counts there as with a
+sender, until it is acknowledged or put back.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+
+import msgspec
+
+from arbd.core.outbox import Outbox
+from arbd.links.pace import Backoff
+from arbd.links.unary.messages import Form
+from arbd.model.task import Outcome
+
+
+class Parcel(msgspec.Struct):
+    """A result on its way: the form it is sent in, and how often it was put aside."""
+
+    outcome: Outcome
+    form: Form = Form.FULL
+    deferrals: int = 0
+
+
+class SendQueue:
+    """Results to be sent. ``backoff`` gives the pauses of a result that is put aside, each result by itself."""
+
+    def __init__(self, outbox: Outbox, backoff: Backoff) -> None:
+        self._outbox = outbox
+        self._backoff = backoff
+        self._aside: list[tuple[float, int, Parcel]] = []  # heap: due at, tie-breaker, parcel
+        self._number = itertools.count()
+
+    def take(self, now: float) -> Parcel | None:
+        """What to send now; ``None`` if there is nothing yet."""
+        if self._aside and self._aside[0][0] <= now:
+            return heapq.heappop(self._aside)[2]
+        outcome = self._outbox.take()
+        return None if outcome is None else Parcel(outcome)
+
+    def due_at(self) -> float:
+        """When the next result that was put aside is due; infinity if none was."""
+        return self._aside[0][0] if self._aside else math.inf
+
+    def defer(self, parcel: Parcel, now: float) -> None:
+        """Put a result aside for a while; longer each time."""
+        pause_s = self._backoff.at_step(parcel.deferrals)
+        parcel.deferrals += 1
+        heapq.heappush(self._aside, (now + pause_s, next(self._number), parcel))
+
+    def shrink(self, parcel: Parcel, now: float) -> bool:
+        """Have a result sent again at once, in the next smaller form; ``False`` if there is none."""
+        if parcel.form is Form.REPLACED:
+            return False
+        parcel.form = Form(parcel.form.value + 1)
+        heapq.heappush(self._aside, (now, next(self._number), parcel))
+        return True
+
+    def expedite(self) -> None:
+        """Everything that was put aside is due now."""
+        self._aside = [(-math.inf, number, parcel) for _, number, parcel in self._aside]
+        heapq.heapify(self._aside)
+
+    def put_all_back(self) -> None:
+        """Return everything that was put aside to the outbox. If that raises, what is not returned is still here."""
+        while self._aside:
+            self._outbox.put_back(self._aside[-1][2].outcome)
+            self._aside.pop()

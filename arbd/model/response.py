@@ -1,0 +1,229 @@
+"""The answer to a task: ``{"status", "message", "data"}``, and a builder for every shape it can take.
+
+    1 success()      2 error()            3, 8, 9, 10 limited(), rate_limited()   4 invalid()
+    5 authentication_failed()             6 connection_failed()                   7 action_not_found()
+    verdicts of the supervisor: timed_out(), worker_lost(), aborted(), payload_too_large()
+    of a worker that has nothing left: worker_exhausted()
+
+``message`` and ``data`` are absent from the JSON text when they are ``None``. How a response becomes JSON is
+``arbd.model.encoding``.
+
+What a handler returns becomes a response by ``normalise``; nothing it returned gets lost on the way:
+
+    None                                  success without data
+    ProviderResponse                      itself
+    dict, status success | error | limit  that response; keys beside status, message and data go into data
+    any other dict, any other value       success with that data
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, Final, Literal
+
+import msgspec
+
+from arbd.errors import ProviderError, ResultError
+from arbd.model.task import STATUSES, Status
+
+_RESPONSE_KEYS: Final = frozenset(("status", "message", "data"))
+#: Told to callers when a monitor refuses without naming a time, or names one that is not positive.
+_DEFAULT_WAIT_S: Final = 1.0
+_SHORTEST_WAIT_S: Final = 0.001
+
+
+class ProviderResponse(msgspec.Struct, omit_defaults=True):
+    """One response. ``status`` is ``success``, ``error`` or ``limit``."""
+
+    status: Status
+    message: str | None = None
+    data: Any = None
+
+
+def normalise(value: Any) -> ProviderResponse:
+    """The response that a handler's return value stands for (the table above).
+
+    To send data that has a ``status`` key of its own with one of the three words, return
+    ``ProviderResponse("success", data=...)``. Raises :class:`~arbd.errors.ResultError` for a ``ProviderResponse``
+    with an unknown status.
+    """
+    if isinstance(value, dict):
+        status = value.get("status")
+        if isinstance(status, str) and status in STATUSES:
+            return _from_dict(STATUSES[STATUSES.index(status)], value)
+        return ProviderResponse("success", None, value)
+    if isinstance(value, ProviderResponse):
+        if value.status not in STATUSES:
+            raise ResultError(f"a response's status is one of {', '.join(STATUSES)}; the action gave {value.status!r}")
+        return ProviderResponse(value.status, _text(value.message), value.data)
+    return ProviderResponse("success", None, value)
+
+
+def _from_dict(status: Status, value: dict[Any, Any]) -> ProviderResponse:
+    data = value.get("data")
+    others = {key: item for key, item in value.items() if key not in _RESPONSE_KEYS}
+    if others:
+        if data is None:
+            data = others
+        elif isinstance(data, dict) and not data.keys() & others.keys():
+            data = {**data, **others}
+        else:  # `others` has no key "data", so neither hides the other
+            data = {"data": data, **others}
+    return ProviderResponse(status, _text(value.get("message")), data)
+
+
+def _text(message: Any) -> str | None:
+    """A message is text on the wire; authors also pass the exception itself."""
+    return message if message is None or type(message) is str else str(message)
+
+
+# --- the shapes -------------------------------------------------------------------------------------------------
+
+
+def success(data: Any = None, message: str | None = None) -> ProviderResponse:
+    """Shape 1."""
+    return ProviderResponse("success", message, data)
+
+
+def error(message: str, data: Any = None) -> ProviderResponse:
+    """Shape 2."""
+    return ProviderResponse("error", message, data)
+
+
+def limited(wait_time: float, message: str | None = None, **fields: Any) -> ProviderResponse:
+    """Shape 3, and with the fields of a monitor shapes 8 to 10. ``wait_time`` is in seconds and above zero."""
+    if not isfinite(wait_time) or wait_time <= 0:
+        wait_time = _SHORTEST_WAIT_S
+    text = message or f"Rate limit exceeded. Please wait {wait_time:g} seconds"
+    return ProviderResponse("limit", text, {"wait_time": wait_time, **fields})
+
+
+def rate_limited(limits: Mapping[str, Any]) -> ProviderResponse:
+    """What a monitor answered, as a response: its own fields go along.
+
+    ``retry_after`` is taken for ``wait_time`` where only that is given: the older word for it.
+    """
+    fields = {key: value for key, value in limits.items() if key not in ("rate_limited", "wait_time")}
+    wait_time = limits.get("wait_time", limits.get("retry_after", _DEFAULT_WAIT_S))
+    message = fields.pop("message", None)
+    return limited(wait_time, _text(message), **fields)
+
+
+def invalid(
+    subject: Literal["payload", "account"], errors: Sequence[str], *, missing: Sequence[str], schema: Any
+) -> ProviderResponse:
+    """Shape 4 if every error is a missing top-level parameter, the nested form otherwise.
+
+    ``errors`` are all errors in words, ``missing`` the names of absent top-level keys among them, ``schema`` the
+    schema's summary.
+    """
+    if missing and len(missing) == len(errors):
+        return error(
+            f"Invalid {subject}: Missing required parameters: {', '.join(missing)}",
+            {"missing_params": list(missing), "schema": schema, "errors": list(errors)},
+        )
+    return error(f"{subject.capitalize()} validation failed", {"errors": list(errors)})
+
+
+def authentication_failed(reason: str, details: str) -> ProviderResponse:
+    """Shape 5."""
+    return error(f"Authentication failed: {reason}", {"error_code": "AUTH_ERROR", "details": details})
+
+
+def connection_failed(reason: str, *, retry_count: int, next_retry: str) -> ProviderResponse:
+    """Shape 6. ``next_retry`` is an ISO 8601 time."""
+    data = {"error_code": "CONNECTION_ERROR", "retry_count": retry_count, "next_retry": next_retry}
+    return error(f"Failed to connect to hub: {reason}", data)
+
+
+def action_not_found(action: str, available: Sequence[str]) -> ProviderResponse:
+    """Shape 7. An empty name has its own message: the task names no action at all."""
+    message = f"Action '{action}' not found" if action else "The task names no action"
+    return error(message, {"available_actions": list(available)})
+
+
+# --- failures ---------------------------------------------------------------------------------------------------
+
+
+def from_exception(exc: BaseException) -> ProviderResponse:
+    """An exception that left the action. A :class:`~arbd.errors.ProviderError` brings its ``data`` along."""
+    data: dict[str, Any] = {"error_type": type(exc).__name__}
+    if isinstance(exc, ProviderError) and exc.data:
+        data.update(exc.data)
+    return error(message_of(exc), data)
+
+
+def message_of(exc: BaseException) -> str:
+    """What an exception says, as text that can be sent; its type where it says nothing."""
+    try:
+        text = str(exc)
+    except Exception:  # the author's own __str__ may be broken, and the failure must be told all the same
+        text = ""
+    # Text with lone surrogates (file names, for example) is no UTF-8, so it could not be sent.
+    return text.encode("utf-8", "backslashreplace").decode() or type(exc).__name__
+
+
+def timed_out(action: str, timeout_s: float) -> ProviderResponse:
+    """The action ran longer than its timeout, in seconds."""
+    return error(
+        f"Action '{action}' timed out after {timeout_s:g} seconds",
+        {"error_code": "TIMEOUT", "timeout": timeout_s},
+    )
+
+
+def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None = None) -> ProviderResponse:
+    """The worker process died under the action: killed by ``signal`` (its name), or gone with ``exit_code``; without
+    either nobody can tell."""
+    ended: dict[str, str | int]
+    if signal:
+        how, ended = f"was killed by {signal}", {"signal": signal}
+    elif exit_code is not None:
+        how, ended = f"exited with code {exit_code}", {"exit_code": exit_code}
+    else:
+        how, ended = "ended", {}
+    return error(f"The worker running action '{action}' {how}", {"error_code": "WORKER_LOST", **ended})
+
+
+def worker_exhausted(action: str, what: Literal["payload", "result"], reason: str) -> ProviderResponse:
+    """The worker process could not receive the payload, so the action was not started, or could not hand over the
+    result; ``reason`` is what it lacks, such as descriptors or memory."""
+    how = "could not receive its payload" if what == "payload" else "could not hand over its result"
+    return error(
+        f"The worker running action '{action}' {how}: {reason}", {"error_code": "WORKER_EXHAUSTED", "reason": reason}
+    )
+
+
+def cancelled(action: str) -> ProviderResponse:
+    """The hub took the task back before the action had finished."""
+    return error(f"Action '{action}' was cancelled", {"error_code": "CANCELLED"})
+
+
+def expired(action: str) -> ProviderResponse:
+    """The time in which the result was wanted had passed before the action began."""
+    return error(f"Action '{action}' was not started: its deadline had passed", {"error_code": "EXPIRED"})
+
+
+def aborted(action: str) -> ProviderResponse:
+    """The daemon shut down before the action had finished."""
+    return error(f"Action '{action}' was stopped: the provider is shutting down", {"error_code": "ABORTED"})
+
+
+def no_resources(action: str, reason: str) -> ProviderResponse:
+    """The machine had no memory or descriptor to hand the task to a worker, for too long."""
+    return error(f"Action '{action}' could not be started: {reason}", {"error_code": "NO_RESOURCES"})
+
+
+def payload_too_large(size: int, limit: int, subject: Literal["payload", "account"] = "payload") -> ProviderResponse:
+    """A payload or account above the size this provider takes; both numbers in bytes."""
+    return error(
+        f"The {subject} has {size} bytes; this provider takes at most {limit}",
+        {"error_code": "PAYLOAD_TOO_LARGE", "size": size, "limit": limit},
+    )
+
+
+def result_too_large(size: int, limit: int) -> ProviderResponse:
+    """A result above the size the hub takes; both numbers in bytes, ``limit`` 0 if the hub has not said."""
+    than = f"the {limit} bytes the hub takes" if limit else "the hub takes"
+    data = {"error_code": "RESULT_TOO_LARGE", "size": size, **({"limit": limit} if limit else {})}
+    return error(f"Result of {size} bytes is larger than {than}", data)

@@ -1,0 +1,131 @@
+"""The client of Redis, asynchronous or not: one call of the script, and what to say about trouble.
+
+redis-py is an extra (``arbd[redis]``) and is imported when a connection is made, never before: a zygote and its workers
+do not import it on account of a monitor that the supervisor serves.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from arbd.host.timing import ProcessTiming
+from arbd.logs import get_logger
+from arbd.model.limit_spec import LimitSpec
+from arbd.rate_limit.algorithms.base import SECOND_NS
+from arbd.rate_limit.storage.redis_gate import RedisGate
+from arbd.rate_limit.storage.redis_lease import RedisLease, Talker
+from arbd.rate_limit.storage.redis_script import LUA, Reply, Request
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+
+
+class AsyncRedis:
+    """The script on a server, for an event loop."""
+
+    def __init__(self, spec: LimitSpec) -> None:
+        import redis.asyncio
+
+        url, self._key, options = _connection(spec)
+        self._client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, retry=_one_retry(True), **options)
+        self._script: Any = self._client.register_script(LUA)
+
+    async def ask(self, request: Request, clock: Callable[[], int]) -> Reply:
+        """Raises whatever stands in the way."""
+        return Reply.of(await self._script(keys=[self._key], args=request.arguments(clock())))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+
+class Trouble:
+    """Says once that Redis is of no use, and once that it is again."""
+
+    def __init__(self, spec: LimitSpec) -> None:
+        self._spec = spec
+        self._said: str | None = None
+        self._log = get_logger("arbd.limits")
+
+    def note_failure(self, exc: Exception) -> None:
+        """No answer. The library's messages name the server, not the password."""
+        self._say("redis_away", f"{type(exc).__name__}: {exc}")
+
+    def note_answer(self, is_alone: bool) -> None:
+        """An answer; ``is_alone``: from a server that lost its memory."""
+        if is_alone:
+            self._say(
+                "redis_lost_its_memory", "what was admitted before is not known; it counts again after one window"
+            )
+        elif self._said is not None:
+            self._said = None
+            self._log.info("redis_back", limit=self._spec.name)
+
+    def _say(self, event: str, reason: str) -> None:
+        if self._said != event:
+            self._said = event
+            backend = self._spec.redis
+            policy = backend.on_error if backend else None
+            self._log.warning(event, limit=self._spec.name, reason=reason, on_backend_error=policy)
+
+
+def make_lease(spec: LimitSpec, talker: Talker | None = None) -> RedisLease:
+    """A lease with a member name of its own."""
+    rates, backend = spec.rates, spec.redis
+    assert backend is not None
+    assert rates.max_requests is not None
+    assert rates.window_size is not None
+    window_ns = round(rates.window_size * SECOND_NS)
+    return RedisLease(rates.max_requests, window_ns, backend.on_error, secrets.token_hex(8), talker)
+
+
+def local_gate(spec: LimitSpec) -> RedisGate:
+    """The gate of a monitor outside a daemon, with the synchronous client."""
+    import redis
+
+    url, key, options = _connection(spec)
+    client: redis.Redis = redis.Redis.from_url(url, retry=_one_retry(False), **options)
+    script: Any = client.register_script(LUA)
+    trouble = Trouble(spec)
+    lease = make_lease(spec)
+
+    def ask(request: Request, clock: Callable[[], int]) -> Reply | None:
+        try:
+            reply = Reply.of(script(keys=[key], args=request.arguments(clock())))
+        except (redis.RedisError, OSError) as exc:
+            trouble.note_failure(exc)
+            return None
+        except BaseException:  # a task's deadline struck: an answer to come would be taken for that to another request
+            client.connection_pool.disconnect()
+            raise
+        trouble.note_answer(reply.settling_us > 0)
+        return reply
+
+    return RedisGate(spec, lease, ask, ProcessTiming())
+
+
+def _connection(spec: LimitSpec) -> tuple[str, str, dict[str, Any]]:
+    backend = spec.redis
+    if backend is None or not backend.url:
+        raise RuntimeError(f"limit {spec.name!r}: the URL of its Redis is not known in this process")
+    window_ns = round((spec.rates.window_size or 0) * SECOND_NS)
+    options = {"socket_timeout": backend.timeout, "socket_connect_timeout": backend.timeout}
+    return backend.url, backend.key(window_ns), options
+
+
+def _one_retry(asynchronous: bool) -> Any:
+    """One more try, at once, for a connection that the server closed while it was idle. Nothing counts twice by it.
+    A server that does not answer is not asked again."""
+    from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError
+
+    if asynchronous:
+        from redis.asyncio.retry import Retry as AsyncRetry
+
+        return AsyncRetry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+    from redis.retry import Retry
+
+    return Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))

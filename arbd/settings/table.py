@@ -1,0 +1,402 @@
+"""Every setting of arbd, in one table, and the one way in which layers of them become effective values.
+
+Pure: layers arrive as mappings. Who reads ``arbd.toml``, the environment and the token file is
+``arbd.settings.files``; what a value may look like is ``arbd.settings.kinds``.
+
+    defaults  <  arbd.toml  <  environment  <  constructor  <  flags          later wins
+
+Invariants:
+
+* every problem of every layer is reported at once, in one ``ConfigError``, with where it came from and what
+  is allowed; a wrong value that a later layer overrides is no problem, an unknown name always is one;
+* a secret never appears in a problem, in ``repr`` or in ``Resolved.shown``;
+* ``Resolved.origin`` has an entry for every setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from arbd.errors import ConfigError
+from arbd.settings.kinds import (
+    Kind,
+    auto_or,
+    choice,
+    hub_address,
+    path,
+    power_of_two,
+    seconds,
+    size,
+    socket_place,
+    switch,
+    text,
+    time_zone,
+    whole,
+)
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+DAY_S: Final = 86_400
+REDACTED: Final = "[redacted]"
+CONFIG_FILE: Final = "arbd.toml"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table.
+
+    ``name`` is dotted, as in ``arbd.toml``. ``env`` is its one environment variable, if that is not simply
+    ``ARBD_`` and the name; ``flag`` its option on the command line; ``argument`` its name in
+    ``Provider(...)``. ``reloadable``: a reload may change it without a restart of the daemon.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    doc: str = ""
+    env: str = ""
+    flag: str = ""
+    argument: str = ""
+    secret: bool = False
+    reloadable: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The name of this setting in ``Settings``."""
+        return self.name.replace(".", "_")
+
+    @property
+    def unit(self) -> str:
+        """What its number counts; empty where it is no number."""
+        return self.kind.unit
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return self.env or f"ARBD_{self.attribute.upper()}"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective values, typed. Meaning, units and defaults: ``TABLE``, row for row in the same order."""
+
+    name: str
+    target: str
+    timezone: str
+    execution_timeout: float
+    kill_grace: float
+    drain_timeout: float
+    workers: int | Literal["auto"]
+    pin: bool
+    prefetch: int
+    max_payload: int
+    max_result: int
+    outbox_limit: int
+    ring_size: int
+    runtime_dir: str | None
+    control_socket: str
+    hub_url: str
+    hub_auth_token: str
+    hub_auth_token_file: str | None
+    hub_tls: Literal["auto", "on", "off"]
+    hub_tls_ca: str | None
+    hub_tls_cert: str | None
+    hub_tls_key: str | None
+    hub_protocol: Literal["auto", "stream", "unary"]
+    hub_links: int | Literal["auto"]
+    hub_max_polls: int
+    hub_max_submits: int
+    hub_long_poll: float
+    hub_submit_timeout: float
+    hub_idle_min: float
+    hub_idle_max: float
+    hub_piggyback: bool
+    response_envelope: Literal["plain", "metadata"]
+    log_level: Literal["debug", "info", "warning", "error", "critical"]
+    log_format: Literal["auto", "json", "console"]
+    log_silent: bool
+
+    def __repr__(self) -> str:
+        values = ((s, getattr(self, s.attribute)) for s in TABLE)
+        return f"Settings({', '.join(f'{s.attribute}={_hide(s, value)!r}' for s, value in values)})"
+
+    @property
+    def hub_uses_tls(self) -> bool | None:
+        """Whether the connection is encrypted; ``None``: as the scheme of ``hub_url`` says, if it has one."""
+        if self.hub_tls == "auto":
+            return True if self.hub_tls_ca or self.hub_tls_cert else None
+        return self.hub_tls == "on"
+
+
+# A table is read by its rows; the formatter would give each cell a line of its own.
+# fmt: off
+TABLE: Final[tuple[Setting, ...]] = (
+    Setting("name", text(), "", env="PROVIDER_NAME", flag="--name", argument="name",
+            doc="The provider's name at the hub."),
+    Setting("target", text(), "",
+            doc="What to run when the command line names no TARGET: module, module:attribute or path/file.py."),
+    Setting("timezone", time_zone(), "UTC", env="PROVIDER_TIMEZONE", argument="timezone",
+            doc="The time zone of `now`, given to actions."),
+    Setting("execution_timeout", seconds(0.001, 7 * DAY_S), 1.0, env="TASK_EXECUTION_TIMEOUT", flag="--timeout",
+            argument="execution_timeout", reloadable=True,
+            doc="How long an action may run, unless the action has a timeout of its own."),
+    Setting("kill_grace", seconds(0, 60), 0.25, reloadable=True,
+            doc="How long after its deadline an action may still wind up before its worker is killed."),
+    Setting("drain_timeout", seconds(0, DAY_S), 30.0, reloadable=True,
+            doc="How long running tasks may go on after SIGTERM."),
+    Setting("workers", auto_or(whole(1, 1024)), "auto", flag="--workers",
+            doc="How many worker processes; auto: one for each usable core."),
+    Setting("pin", switch(), True, flag="--pin/--no-pin",
+            doc="Bind each worker to a CPU of its own."),
+    Setting("prefetch", whole(0, 4096, "tasks"), 256, reloadable=True,
+            doc="The most tasks that may wait in one worker's ring; slow actions get fewer by themselves."),
+    Setting("max_payload", size(1 * KIB, 1 * GIB), 16 * MIB, reloadable=True,
+            doc="A task with a larger payload or account is refused."),
+    # gRPC refuses messages above 4 MiB unless told otherwise; the payload is echoed beside the result.
+    Setting("max_result", size(1 * KIB, 1 * GIB), 4 * MIB - 64 * KIB, reloadable=True,
+            doc="A larger result is replaced by an error that says so."),
+    Setting("outbox_limit", whole(1, 10_000_000, "results"), 10_000, reloadable=True,
+            doc="Take no more tasks while this many results wait for the hub."),
+    Setting("ring_size", power_of_two(16 * KIB, 256 * MIB), 256 * KIB,
+            doc="The size of each shared-memory ring; two for every worker."),
+    Setting("runtime_dir", path(), None,
+            doc="Directory of the control socket; without it $RUNTIME_DIRECTORY, /run/arbd for root, "
+            "$XDG_RUNTIME_DIR/arbd or /tmp/arbd-UID."),
+    Setting("control.socket", socket_place(), "auto",
+            doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
+    Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
+            doc="Where the hub listens."),
+    Setting("hub.auth_token", text(), "", env="PROVIDER_AUTH_TOKEN", argument="auth_token", secret=True,
+            doc="The token the hub knows this provider by."),
+    Setting("hub.auth_token_file", path(), None,
+            doc="A file that holds the token, instead of hub.auth_token."),
+    Setting("hub.tls", choice("auto", "on", "off"), "auto",
+            doc="Encrypt the connection; auto: if hub.url is grpcs:// or hub.tls_ca or hub.tls_cert is set."),
+    Setting("hub.tls_ca", path(), None,
+            doc="PEM file of the authorities to trust; without it, the system's."),
+    Setting("hub.tls_cert", path(), None,
+            doc="PEM file of this client's certificate chain."),
+    Setting("hub.tls_key", path(), None,
+            doc="PEM file of the private key of hub.tls_cert."),
+    Setting("hub.protocol", choice("auto", "stream", "unary"), "auto",
+            doc="auto: one stream if the hub has it, two calls per task if not."),
+    Setting("hub.links", auto_or(whole(0, 64, "processes")), "auto",
+            doc="Processes that make the calls of the unary protocol; 0: the supervisor makes them; auto: as many as "
+            "keep the workers busy, none while the supervisor alone does. A stream ignores it."),
+    Setting("hub.max_polls", whole(1, 1024, "calls"), 32,
+            doc="The most GetTask calls in flight, in each process of hub.links."),
+    Setting("hub.max_submits", whole(1, 1024, "calls"), 32,
+            doc="The most SubmitTaskResult calls in flight, in each process of hub.links."),
+    Setting("hub.long_poll", seconds(0, 3600), 30.0,
+            doc="How long the hub may hold a GetTask call that has nothing to give."),
+    Setting("hub.submit_timeout", seconds(0.1, 600), 10.0,
+            doc="How long one SubmitTaskResult call may take before it is tried again."),
+    Setting("hub.idle_min", seconds(0.001, 60), 0.01,
+            doc="The first pause after a poll that brought no task."),
+    Setting("hub.idle_max", seconds(0.001, 3600), 1.0,
+            doc="The longest pause between polls while there is nothing to do."),
+    Setting("hub.piggyback", switch(), False,
+            doc="Take the Task in the answer to SubmitTaskResult as the next task, if its id is new."),
+    Setting("response.envelope", choice("plain", "metadata"), "plain",
+            doc="metadata: wrap the data of every result with provider, action and times."),
+    Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
+            reloadable=True,
+            doc="The least important lines to write."),
+    Setting("log.format", choice("auto", "json", "console"), "auto", flag="--log-format", reloadable=True,
+            doc="auto: console on a terminal, JSON everywhere else."),
+    Setting("log.silent", switch(), False, env="LOG_SILENT", reloadable=True,
+            doc="Write no log lines at all."),
+)
+# fmt: on
+
+BY_NAME: Final = {setting.name: setting for setting in TABLE}
+BY_VARIABLE: Final = {setting.variable: setting for setting in TABLE}
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A raw value and where it came from, such as ``environment PROVIDER_NAME``."""
+
+    raw: Any
+    origin: str
+
+    def __repr__(self) -> str:
+        return f"Given({REDACTED}, {self.origin!r})"  # it may be the token
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """What one source gives: raw values by setting name, and what was wrong with the source itself."""
+
+    values: dict[str, Given]
+    problems: Sequence[str] = ()
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """The effective settings, and for every setting name where its value came from."""
+
+    settings: Settings
+    origin: dict[str, str]
+
+    def shown(self) -> Iterator[tuple[Setting, Any, str]]:
+        """Every setting with its value, fit to be printed (secrets redacted), and its origin."""
+        for setting in TABLE:
+            value = getattr(self.settings, setting.attribute)
+            yield setting, _hide(setting, value), self.origin[setting.name]
+
+
+def from_toml(document: Mapping[str, Any], file: str = CONFIG_FILE) -> Layer:
+    """The layer of a parsed TOML file; its tables are the parts of dotted names."""
+    values, problems = {}, []
+    for name, raw in _leaves(document):
+        if name in BY_NAME:
+            values[name] = Given(raw, file)
+        else:
+            problems.append(f"{file}: there is no setting {name}{_did_you_mean(name, list(BY_NAME))}")
+    return Layer(values, problems)
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """The layer of the environment. An empty variable counts as not set: compose files pass those on."""
+    values, problems = {}, []
+    for variable, raw in environ.items():
+        setting = BY_VARIABLE.get(variable)
+        if setting is not None:
+            if raw.strip():
+                values[setting.name] = Given(raw, f"environment {variable}")
+        elif variable.startswith("ARBD_"):
+            problems.append(f"environment {variable}: no such setting{_did_you_mean_variable(variable)}")
+    return Layer(values, problems)
+
+
+def from_constructor(given: Mapping[str, Any]) -> Layer:
+    """The layer of the arguments of ``Provider(...)``, by setting name; ``None`` counts as not given."""
+    return Layer({name: Given(raw, "constructor") for name, raw in given.items() if raw is not None})
+
+
+def from_flags(flags: Mapping[str, Any]) -> Layer:
+    """The layer of the command line: values by setting name; ``None`` counts as not given."""
+    given = {name: raw for name, raw in flags.items() if raw is not None}
+    return Layer({name: Given(raw, _flag_written(BY_NAME[name].flag, raw)) for name, raw in given.items()})
+
+
+def secrets_in(layers: Iterable[Layer]) -> list[str]:
+    """Every secret the operator's layers hold."""
+    given = (item for layer in layers for item in layer.values.items())
+    return [str(value.raw) for name, value in given if BY_NAME[name].secret]
+
+
+def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
+    """Merge the layers, later over earlier, over the defaults.
+
+    ``required`` names settings that must not stay empty. Raises ``ConfigError`` with every problem there is.
+    """
+    layers = list(layers)
+    problems = [problem for layer in layers for problem in layer.problems]
+    given = _one_token(layers, problems)
+    secrets = [str(g.raw) for name, g in given.items() if BY_NAME[name].secret]
+    values: dict[str, Any] = {}
+    for setting in TABLE:
+        if setting.name not in given:
+            values[setting.name] = setting.default
+            continue
+        raw, origin = given[setting.name].raw, given[setting.name].origin
+        try:
+            values[setting.name] = setting.kind.parse(raw)
+        except ValueError:
+            shown = _show_raw(setting, raw, secrets)
+            problems.append(f"{origin}: {setting.name} is {shown}; allowed: {setting.kind.expects}")
+    problems += _contradictions(values, given)
+    problems += [_missing(BY_NAME[name]) for name in required if name in values and not values[name]]
+    if problems:
+        raise ConfigError(problems)
+    settings = Settings(**{BY_NAME[name].attribute: value for name, value in values.items()})
+    return Resolved(settings, {s.name: given[s.name].origin if s.name in given else "default" for s in TABLE})
+
+
+def _one_token(layers: Sequence[Layer], problems: list[str]) -> dict[str, Given]:
+    """Merge; of the token and the file that holds it, the later one counts. In one layer, they contradict."""
+    token, file = "hub.auth_token", "hub.auth_token_file"
+    merged: dict[str, Given] = {}
+    for layer in layers:
+        if token in layer.values and file in layer.values:
+            problems.append(f"{layer.values[file].origin}: set {token} or {file}, not both")
+        elif token in layer.values:
+            merged.pop(file, None)
+        elif file in layer.values:
+            merged.pop(token, None)
+        merged.update(layer.values)
+    return merged
+
+
+def _contradictions(values: Mapping[str, Any], given: Mapping[str, Given]) -> Iterator[str]:
+    """Values that are right each by itself, and wrong together. Values that failed to parse are not there."""
+
+    def at(*names: str) -> str:
+        return ", ".join(dict.fromkeys(given[name].origin for name in names if name in given))
+
+    for one, other in (("hub.tls_cert", "hub.tls_key"), ("hub.tls_key", "hub.tls_cert")):
+        if values.get(one) and other in values and not values[other]:
+            yield f"{at(one)}: {one} is set without {other}; set both or neither"
+    tls_files = [name for name in ("hub.tls_ca", "hub.tls_cert", "hub.tls_key") if values.get(name)]
+    if values.get("hub.tls") == "off" and tls_files:
+        where = at("hub.tls", *tls_files)
+        yield f"{where}: hub.tls is off, but {', '.join(tls_files)} is set; remove the one or the other"
+    if values.get("hub.tls") == "off" and str(values.get("hub.url")).startswith(("grpcs:", "https:")):
+        yield f"{at('hub.tls', 'hub.url')}: hub.tls is off, but the scheme of hub.url asks for TLS; change one of them"
+    low, high = values.get("hub.idle_min"), values.get("hub.idle_max")
+    if low is not None and high is not None and low > high:
+        where = at("hub.idle_min", "hub.idle_max")
+        yield f"{where}: hub.idle_min ({low:g} s) is longer than hub.idle_max ({high:g} s); swap or raise one"
+
+
+def _missing(setting: Setting) -> str:
+    ways = [setting.variable, f"`{setting.name}` in {CONFIG_FILE}"]
+    ways += [f"Provider({setting.argument}=...)"] if setting.argument else []
+    ways += [setting.flag] if setting.flag else []
+    return f"{setting.name} is not set; set one of {', '.join(ways)}"
+
+
+def _leaves(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        name = prefix + key
+        if isinstance(value, Mapping) and name not in BY_NAME:
+            yield from _leaves(value, name + ".")
+        else:
+            yield name, value
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    parts = [full.removeprefix(f"{name}.") for full in known if full.startswith(f"{name}.")]
+    if parts:
+        return f"; it is a table: [{name}] {parts[0]} = ..."
+    # A name without its table ("max_polls") is closer to the dotted one than its letters say.
+    close = [full for full in known if full.endswith("." + name)] or difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _did_you_mean_variable(variable: str) -> str:
+    for setting in TABLE:
+        if variable == f"ARBD_{setting.attribute.upper()}":
+            return f"; {setting.name} is set by {setting.variable}"
+    close = difflib.get_close_matches(variable.removeprefix("ARBD_"), [v.removeprefix("ARBD_") for v in BY_VARIABLE], 1)
+    matching = [known for known in BY_VARIABLE if close and known.removeprefix("ARBD_") == close[0]]
+    return f"; did you mean {matching[0]}?" if matching else ""
+
+
+def _flag_written(flag: str, raw: Any) -> str:
+    """Which half of ``--pin/--no-pin`` was on the command line."""
+    on, _, off = flag.partition("/")
+    return off if off and raw is False else on
+
+
+def _hide(setting: Setting, value: Any) -> Any:
+    return REDACTED if setting.secret and value else value
+
+
+def _show_raw(setting: Setting, raw: Any, secrets: Sequence[str]) -> str:
+    shown = repr(raw)
+    if setting.secret or any(secret and secret in shown for secret in secrets):
+        return REDACTED
+    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -1,0 +1,31 @@
+"""What the command line asks the supervisor for: to run a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from arbd.settings.secrets import scrub
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``arbd run``. ``flags`` are settings by name; ``script``: TARGET is a script that calls ``start()``;
+    ``dev``: start again whenever a source file changes; ``open_files``: the limit of descriptors that actions have,
+    where the daemon raises its own, 0: the same."""
+
+    target: str
+    argv: list[str] = []
+    flags: dict[str, Any] = {}
+    config_file: str | None = None
+    script: bool = False
+    dev: bool = False
+    open_files: int = 0
+
+
+def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
+    """The environment of the author's processes: the operator's, without what is secret."""
+    clean = scrub(environ, secrets)
+    clean.pop("NOTIFY_SOCKET", None)  # systemd is told about the daemon by the supervisor alone
+    return clean

@@ -1,0 +1,182 @@
+"""From TARGET to a provider object: ``module``, ``module:attribute`` or ``path/file.py[:attribute]``.
+
+An attribute may be a ``Provider``, a subclass of it, or a function without parameters that returns one. Without an
+attribute the module is searched: the one instance, else the one subclass defined there, else a function
+``create_provider``. A module that calls ``provider.start()`` while it is being loaded means that provider.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Final
+
+from arbd.author.provider import Provider
+from arbd.author.start import StartReached, loading
+from arbd.errors import TargetError
+
+FACTORY_NAME: Final = "create_provider"
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parents[1])
+
+
+def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
+    """The provider that ``target`` means. Raises ``TargetError``; errors of the author's code pass through.
+
+    ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``.
+    """
+    place, _, attribute = _split(target)
+    try:
+        with loading():
+            module = _run_script(place, argv) if script else _import(place, argv)
+            return _provider_in(module, attribute, target)
+    except StartReached as reached:
+        return reached.provider
+
+
+def author_files() -> list[str]:
+    """Files of the modules loaded so far that are neither arbd's, Python's nor installed ones."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return sorted(file for file in files if file and _is_authors(Path(file)))
+
+
+def _is_authors(file: Path) -> bool:
+    return _INSTALLED.isdisjoint(file.parts) and not any(map(file.is_relative_to, _NOT_THE_AUTHORS))
+
+
+def _split(target: str) -> tuple[str, str, str]:
+    if not target.strip():
+        raise TargetError(["no TARGET: name a module, module:attribute or path/file.py[:attribute]"])
+    return target.rpartition(":") if _has_attribute(target) else (target, "", "")
+
+
+def _has_attribute(target: str) -> bool:
+    head, colon, tail = target.rpartition(":")
+    return bool(colon) and bool(head) and all(part.isidentifier() for part in tail.split("."))
+
+
+def _is_path(place: str) -> bool:
+    return place.endswith(".py") or "/" in place
+
+
+def _import(place: str, argv: list[str]) -> ModuleType:
+    sys.argv = [place, *argv]
+    if _is_path(place):
+        path = _existing_file(place)
+        sys.path.insert(0, str(path.parent))
+        return _load_file(path.stem, path)
+    if place.startswith("."):
+        raise TargetError([f"TARGET {place!r} is neither a module nor a path/file.py"])
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}.")):
+            raise TargetError(
+                [f"TARGET {place!r}: no module named {exc.name!r} here ({Path.cwd()}) or among the installed ones"]
+            ) from exc
+        raise
+
+
+def _run_script(place: str, argv: list[str]) -> ModuleType:
+    return _run_file(place, argv) if _is_path(place) else _run_module(place, argv)
+
+
+def _run_file(place: str, argv: list[str]) -> ModuleType:
+    """As ``python FILE`` would."""
+    path = _existing_file(place)
+    sys.argv = [place, *argv]
+    sys.path.insert(0, str(path.parent))
+    code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    return _run_as_main(code, str(path), None)
+
+
+def _run_module(place: str, argv: list[str]) -> ModuleType:
+    """As ``python -m MODULE`` would."""
+    sys.path.insert(0, str(Path.cwd()))
+    spec = importlib.util.find_spec(place)
+    get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
+    if spec is None or spec.origin is None or get_code is None:
+        raise TargetError([f"TARGET {place!r}: there is no such module to run"])
+    sys.argv = [spec.origin, *argv]
+    return _run_as_main(get_code(place), spec.origin, spec)
+
+
+def _run_as_main(code: CodeType, file: str, spec: ModuleSpec | None) -> ModuleType:
+    """What ``runpy`` does, but the module stays: its classes look names up in ``sys.modules["__main__"]``."""
+    main = ModuleType("__main__")
+    main.__file__ = file
+    main.__spec__ = spec
+    main.__package__ = spec.parent if spec else None
+    sys.modules["__main__"] = main
+    exec(code, vars(main))
+    return main
+
+
+def _existing_file(place: str) -> Path:
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise TargetError([f"TARGET {place!r}: there is no file {path}"])
+    return path
+
+
+def _load_file(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError([f"TARGET {str(path)!r} is no Python file"])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _provider_in(module: ModuleType, attribute: str, target: str) -> Provider:
+    if not attribute:
+        return _make(_search(module, target), target)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise TargetError([f"TARGET {target!r}: {module.__name__!r} has no attribute {attribute!r}"])
+        found = getattr(found, part)
+    return _make(found, target)
+
+
+def _search(module: ModuleType, target: str) -> Any:
+    members = vars(module)
+    instances = {name: value for name, value in members.items() if isinstance(value, Provider)}
+    if "provider" in instances:
+        return instances["provider"]
+    classes = {
+        name: value
+        for name, value in members.items()
+        if inspect.isclass(value) and issubclass(value, Provider) and value.__module__ == module.__name__
+    }
+    for found in (instances, classes):
+        if len({id(value) for value in found.values()}) > 1:
+            names = ", ".join(f"{target}:{name}" for name in found)
+            raise TargetError([f"TARGET {target!r} holds several providers; choose one of {names}"])
+        if found:
+            return next(iter(found.values()))
+    if callable(members.get(FACTORY_NAME)):
+        return members[FACTORY_NAME]
+    raise TargetError(
+        [
+            f"TARGET {target!r} holds no provider: it needs an instance or a subclass of arbd.Provider, "
+            f"or a function {FACTORY_NAME}() that returns one"
+        ]
+    )
+
+
+def _make(found: Any, target: str) -> Provider:
+    if isinstance(found, Provider):
+        return found
+    made = found() if callable(found) else found
+    if not isinstance(made, Provider):
+        raise TargetError([f"TARGET {target!r} is {type(made).__name__}, not a Provider, a subclass or a factory"])
+    return made

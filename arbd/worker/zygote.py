@@ -1,0 +1,270 @@
+"""The zygote: imports the author's module once, describes it, and forks workers on request.
+
+A fresh interpreter (``python -m arbd.worker.zygote``), so it never held the hub's token or a gRPC thread.
+Single-threaded and without an event loop, because a fork copies only the calling thread and whatever locks the others
+hold. It has two phases. While it loads, whatever goes wrong is the author's, and goes to the supervisor as a message.
+Then it does nothing but wait for three things::
+
+    control socket readable ──> a message: fork; or the end of the stream: kill every worker, leave
+    a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
+    the shared monitors' ──────> ended, or due to be started
+
+There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. What is not ordinary is
+logged as ``zygote_failed`` and ends it with code 71, and its workers with it; the supervisor starts another.
+
+A module that started threads while it was imported cannot be forked safely: its workers are started by exec, and
+import the module again.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Final, NamedTuple, NoReturn
+
+from arbd import logs
+from arbd.author.provider import Provider, describe
+from arbd.errors import EXIT_UNEXPECTED
+from arbd.host import channel, memory, parcels, process_state, procs
+from arbd.ipc import zygote_protocol as protocol
+from arbd.rate_limit import registry
+from arbd.worker import main as worker
+from arbd.worker import target
+from arbd.worker.failures import failed
+from arbd.worker.limits.one_place import OnePlace
+from arbd.worker.numbers import Numbers
+
+_TELL_PAUSE_S: Final = 0.005
+_TELL_ATTEMPTS: Final = 200  # a second
+
+
+class SupervisorGone(Exception):
+    """The other end of the control channel is closed: nobody is left to serve."""
+
+
+class _Child(NamedTuple):
+    worker_id: int
+    pid: int
+
+
+class Zygote:
+    """One generation of the author's code."""
+
+    def __init__(self, control: socket.socket, boot: protocol.Boot) -> None:
+        self._control = control
+        self._boot = boot
+        self._configure: protocol.Configure | None = None
+        self._children: dict[int, _Child] = {}  # by pidfd
+        self._poll = select.poll()
+        self._provider: Provider
+        self._numbers: Numbers
+        self._one_place: OnePlace
+
+    # -- the first phase: the author's code --------------------------------------------------------------------
+
+    def load(self) -> int:
+        """Import the target; the parcel that tells what is in it. Raises whatever the author's code raises."""
+        self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
+        self._threads = procs.threads_of_this_process()[1:]
+        self._monitors = registry.collect(self._provider)  # kept, so that none of them is gone in the workers
+        limits = [monitor.spec for monitor in self._monitors]
+        description = describe(self._provider, self._threads, target.author_files(), limits)
+        self._numbers = Numbers.of(description)
+        self._one_place = OnePlace(self._provider, threads=self._threads)
+        return memory.create_parcel((protocol.encode(description),))
+
+    def describe(self, parcel: int) -> None:
+        """Tell the supervisor what was loaded."""
+        self._tell(protocol.Described(), (parcel,))
+        os.close(parcel)
+
+    def fail(self, exc: BaseException) -> None:
+        """Tell the supervisor why nothing was loaded."""
+        self._tell(failed(exc))
+
+    # -- the second phase: workers -----------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Fork and reap until the supervisor is gone."""
+        self._settle()
+        try:
+            while self._serve_once():
+                pass
+        finally:
+            self._one_place.close()
+            for pidfd, child in self._children.items():
+                procs.kill(pidfd)  # it may not have made its group yet
+                procs.kill_group(child.pid)
+
+    def _settle(self) -> None:
+        """Be a zygote again, whatever the author's code has set while it was imported."""
+        self._on_child = signal.getsignal(signal.SIGCHLD)
+        process_state.establish()
+        worker.ignore_termination()
+        self._provider.redact()
+        for monitor in self._monitors:
+            monitor.redact()
+        self._poll.register(self._control, select.POLLIN)
+        # From here on the end of the stream tells that the supervisor is gone, and unlike a kernel signal it leaves
+        # the time to kill what the workers started themselves.
+        procs.outlive_parent()
+
+    def _serve_once(self) -> bool:
+        due_in_s = self._one_place.due_in_s()
+        for fd, _ in self._poll.poll(None if due_in_s is None else math.ceil(due_in_s * 1000)):
+            if fd == self._control.fileno():
+                message, fds = channel.receive(self._control)
+                if not message:
+                    return False
+                self._obey(protocol.decode_to_zygote(message), fds)
+            elif fd in self._children:
+                self._reap(fd)
+            elif fd == self._one_place.pidfd:
+                self._poll.unregister(fd)
+                self._one_place.reap()
+        if self._one_place.due_in_s() == 0 and self._one_place.start(before=self._let_go):
+            self._poll.register(self._one_place.pidfd, select.POLLIN)
+        return True
+
+    def _let_go(self) -> None:
+        """In a forked child: what is the zygote's alone."""
+        self._control.close()
+        for pidfd in self._children:
+            os.close(pidfd)
+        process_state.limit_open_files(self._boot.open_files)
+        if callable(self._on_child):
+            signal.signal(signal.SIGCHLD, self._on_child)  # the author's: only the zygote waits for its children
+
+    def _obey(self, message: protocol.ToZygote, fds: list[int]) -> None:
+        if isinstance(message, protocol.Configure):
+            self._configure = message
+            worker.apply(message, self._provider)
+            gc.collect()
+            gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it
+            self._one_place.want()
+        elif isinstance(message, protocol.Spawn):
+            self._spawn(message, fds)
+        else:
+            raise RuntimeError(f"a message that has no place here: {type(message).__name__}")
+
+    def _spawn(self, spawn: protocol.Spawn, fds: list[int]) -> None:
+        """Start a worker and say so; or say why not. The workers that are there go on in either case."""
+        try:
+            if len(fds) < len(worker.Handles._fields):
+                raise OSError("the zygote has no free descriptors: the provider's module holds them")
+            pid, pidfd = self._start(spawn, worker.Handles(*fds))
+        except OSError as exc:
+            reason = exc.strerror or str(exc)
+            logs.get_logger("arbd.zygote").error("worker_not_started", worker=spawn.slot, reason=reason)
+            self._tell(protocol.Exited(spawn.worker_id, 1, reason))
+            return
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._children[pidfd] = _Child(spawn.worker_id, pid)
+        self._poll.register(pidfd, select.POLLIN)
+
+    def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
+        """The process id and the pidfd of a new worker, which the supervisor has been told. Raises ``OSError`` if there
+        is no process to be had, or no way to pass it on; then there is none."""
+        if self._configure is None:
+            raise RuntimeError("a worker was asked for before its settings came")
+        if self._threads:
+            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._numbers)
+            pidfd = procs.open_child(pid)
+        else:
+            zygote = os.getpid()
+            pid, pidfd = procs.fork(lambda: self._become_worker(spawn, handles, zygote))
+        try:
+            self._tell(protocol.Spawned(spawn.worker_id, pid), (pidfd,))
+        except OSError:
+            os.close(pidfd)
+            procs.kill_and_reap(pid)
+            raise
+        return pid, pidfd
+
+    def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles, zygote: int) -> NoReturn:
+        """In the forked child: let go of what is the zygote's, and never return into its loop."""
+        logs.set_role("worker", spawn.slot)
+        try:
+            self._let_go()
+            self._one_place.ask_from_here()
+            assert self._configure is not None
+            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
+        except BaseException:
+            worker.fail()
+        worker.leave(0)
+
+    def _reap(self, pidfd: int) -> None:
+        """Kill what the dead worker started, while its number is still taken; only then reap it."""
+        child = self._children.pop(pidfd)
+        self._poll.unregister(pidfd)
+        status = procs.reap(child.pid)
+        os.close(pidfd)
+        self._tell(protocol.Exited(child.worker_id, status))
+
+    def _tell(self, message: protocol.FromZygote, fds: tuple[int, ...] = ()) -> None:
+        """Send a message. Raises ``OSError`` if kernel or user have no room for it, even after a second of trying."""
+        for attempt in range(_TELL_ATTEMPTS):
+            try:
+                channel.send(self._control, protocol.encode(message), fds)
+                return
+            except (BrokenPipeError, ConnectionResetError) as exc:
+                raise SupervisorGone from exc
+            except OSError as exc:
+                if exc.errno not in parcels.NOT_NOW or attempt == _TELL_ATTEMPTS - 1:
+                    raise
+            time.sleep(_TELL_PAUSE_S)
+
+
+def main(control_fd: int, parent: int) -> int:
+    """Serve one supervisor; the exit code: 0, or 71 after what nobody expected."""
+    try:
+        process_state.establish()
+        procs.die_with_parent(parent)
+        procs.set_name("arbd:zygote")
+        worker.ignore_termination()
+        control = socket.socket(fileno=control_fd)
+        os.set_inheritable(control_fd, False)
+        _run(control)
+    except SupervisorGone:
+        pass
+    except BaseException:
+        try:
+            logs.get_logger("arbd.zygote").critical("zygote_failed", exc_info=True)
+        finally:
+            worker.leave(EXIT_UNEXPECTED)
+    finally:
+        logs.finish()
+    return 0
+
+
+def _run(control: socket.socket) -> None:
+    message, losses = channel.receive(control)
+    if not message:
+        raise SupervisorGone
+    boot = protocol.decode_to_zygote(message)
+    if not isinstance(boot, protocol.Boot):
+        raise RuntimeError("the first message must say what to load")
+    log = boot.log
+    logs.configure(
+        level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
+    )
+    zygote = Zygote(control, boot)
+    try:
+        parcel = zygote.load()
+    except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+        zygote.fail(exc)
+        return
+    zygote.describe(parcel)
+    zygote.serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,128 @@
+"""No secret survives scrubbing, and putting it back undoes it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbd.settings.secrets import own_settings, placeholder, restore, scrub
+from arbd.settings.table import from_environment, from_flags, secrets_in
+from arbd.supervisor.request import zygote_environment
+
+MARK = "arbd-redacted-"
+
+#: Tokens, as they are in the world: letters and digits, here at least 8. (One that is a part of the mark is no secret.)
+secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=8, max_size=60).filter(
+    lambda secret: secret not in MARK
+)
+#: What stands around them in a value.
+around = st.text(":/@=&?#%+., \n'\"", max_size=5)
+#: Any text whatever, as long as nothing of the mark is in it.
+strange_secrets = st.text(st.characters(codec="utf-8", exclude_characters=MARK), min_size=8)
+
+
+def test_a_placeholder_has_the_length_and_nothing_else_of_its_secret() -> None:
+    assert placeholder("0123456789abcdef0123") == "arbd-redacted-arbd-r"
+    assert placeholder("") == ""
+
+
+@given(secrets | strange_secrets)
+def test_placeholders_tell_only_the_length(secret: str) -> None:
+    assert placeholder(secret) == placeholder("x" * len(secret))
+    assert len(placeholder(secret)) == len(secret)
+
+
+@given(st.lists(secrets, min_size=1, max_size=4), st.data())
+def test_no_token_survives(tokens: list[str], data: st.DataObject) -> None:
+    value = data.draw(st.lists(st.sampled_from(tokens) | around, max_size=8).map("/".join))
+    clean = scrub({"A": value, "B": tokens[0]}, tokens)
+    assert [token for token in tokens if token in clean["A"] + clean["B"]] == []
+    assert (len(clean["A"]), clean["B"]) == (len(value), placeholder(tokens[0]))
+
+
+@given(st.lists(strange_secrets, min_size=1, max_size=3), st.lists(st.text(), max_size=4))
+def test_no_secret_survives_whatever_its_characters(hidden: list[str], texts: list[str]) -> None:
+    environ = {str(i): f"{text}{secret}{text}" for i, text in enumerate(texts) for secret in hidden}
+    environ["ALL"] = "".join(hidden)
+    clean = scrub(environ, hidden)
+    assert [name for name, value in clean.items() for secret in hidden if secret in value] == []
+
+
+@given(secret=secrets, before=around, after=around)
+def test_restore_undoes_scrub(secret: str, before: str, after: str) -> None:
+    for value in (secret, before + secret + after, secret + before + secret, before + after):
+        assert restore(scrub({"A": value}, [secret])["A"], secret) == value
+
+
+@given(secret=st.text("abc123", min_size=1, max_size=7), before=around)
+def test_a_short_secret_is_hidden_only_where_it_is_the_whole_value(secret: str, before: str) -> None:
+    environ = {"WHOLE": secret, "PART": f"{before}x{secret}", "OTHER": "arbd"}
+    clean = scrub(environ, [secret])
+    assert clean == {"WHOLE": placeholder(secret), "PART": f"{before}x{secret}", "OTHER": "arbd"}
+    assert restore(clean["WHOLE"], secret) == secret
+
+
+def test_a_secret_that_holds_another_is_replaced_as_a_whole() -> None:
+    short, long = "token-12345", "prefix-token-12345-suffix"
+    assert scrub({"A": long, "B": short}, [short, long]) == {"A": placeholder(long), "B": placeholder(short)}
+
+
+def test_empty_secrets_change_nothing() -> None:
+    environ = {"A": "", "B": "value"}
+    assert scrub(environ, ["", ""]) == environ
+    assert restore("value", "") == "value"
+
+
+def test_scrub_leaves_its_argument_alone() -> None:
+    environ = {"A": "0123456789"}
+    assert scrub(environ, ["0123456789"]) == {"A": "arbd-redac"}
+    assert environ == {"A": "0123456789"}
+
+
+# Where they come from and go to ----------------------------------------------------------------------------------
+
+
+def test_every_layer_s_token_is_a_secret() -> None:
+    layers = [
+        from_environment({"PROVIDER_AUTH_TOKEN": "from-environment", "PROVIDER_NAME": "desk", "HOME": "/root"}),
+        from_flags({"hub.auth_token": "from-a-flag", "workers": 2}),
+    ]
+    assert secrets_in(layers) == ["from-environment", "from-a-flag"]
+    assert secrets_in([from_environment({"PROVIDER_NAME": "desk"})]) == []
+
+
+def test_the_author_s_processes_get_no_secret_and_no_line_to_systemd() -> None:
+    environ = {
+        "PROVIDER_AUTH_TOKEN": "0123456789",
+        "URL": "https://x:0123456789@y",
+        "NOTIFY_SOCKET": "/run/n",
+        "A": "b",
+    }
+    assert zygote_environment(environ, ["0123456789"]) == {
+        "PROVIDER_AUTH_TOKEN": "arbd-redac",
+        "URL": "https://x:arbd-redac@y",
+        "A": "b",
+    }
+    assert zygote_environment({"A": "b"}, []) == {"A": "b"}
+
+
+def test_a_token_that_is_only_a_stand_in_is_the_operator_s() -> None:
+    given_ = {"name": "desk", "hub.auth_token": placeholder("0123456789")}
+    assert own_settings(given_, ["0123456789"]) == {"name": "desk"}
+    assert given_ == {"name": "desk", "hub.auth_token": "arbd-redac"}
+
+
+def test_a_token_built_around_the_operator_s_is_the_author_s_with_the_secret_in_it() -> None:
+    built = f"Bearer {placeholder('0123456789')}"
+    assert own_settings({"hub.auth_token": built}, ["0123456789"]) == {"hub.auth_token": "Bearer 0123456789"}
+
+
+def test_a_token_of_the_author_s_own_stays() -> None:
+    assert own_settings({"hub.auth_token": "mine"}, ["0123456789"]) == {"hub.auth_token": "mine"}
+    assert own_settings({"hub.auth_token": "mine"}, []) == {"hub.auth_token": "mine"}
+
+
+@pytest.mark.parametrize("given_", [{}, {"name": "desk"}, {"hub.auth_token": 5}])
+def test_settings_without_a_text_as_token_stay_as_they_are(given_: dict[str, object]) -> None:
+    assert own_settings(given_, ["0123456789"]) == given_
