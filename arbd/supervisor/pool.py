@@ -1,6 +1,7 @@
 """The worker processes: their memory, their life, and the way tasks get to them.
 
-Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``. The pool keeps as many workers as there are
+Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``; and not their tasks, which are
+``arbd.supervisor.flow``'s. The pool keeps as many workers as there are
 slots; a slot is a place (a CPU), a worker id is one process, never used twice.
 
     wanted ─> spawn ─> STARTING ──READY record──> SERVING ──exit──> replaced at once
@@ -22,11 +23,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final, Protocol
 
-from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import Event, State
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
@@ -67,16 +67,16 @@ class PoolEvents(Protocol):
 class Pool:
     """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, limits: Limits) -> None:
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: Limits) -> None:
         self._cpus = cpus
-        self._limits = limits
+        self.limits = limits
         self._ring_bytes = ring_bytes
-        self._results_bell = results_bell
         self._restarts = Restarts()
         self._log = get_logger("arbd.pool")
         self._next_id = 1
         self._closing = False
-        self._fence = make_fence()
+        self.fence = make_fence()
+        self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
         self._loop = asyncio.get_running_loop()
         self._board_fd = memory.create("arbd-board", layout.board_bytes(len(cpus)))
         self._board_mapping = memory.attach(self._board_fd)
@@ -159,10 +159,10 @@ class Pool:
         self._next_id += 1
         with ExitStack() as undo:
             undo.callback(worker.close)
-            self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
-            undo.callback(self._limits.detach, worker.id)
+            self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
+            undo.callback(self.limits.detach, worker.id)
             spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
-            self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
+            self.zygote.spawn(spawn, worker.handles(self._board_fd, self.bell, self.limits.bell))
             undo.pop_all()
         worker.handed_over()
         self.workers[worker.id] = worker
@@ -180,7 +180,7 @@ class Pool:
         unborn = [other for each in self._unborn if (other := self.workers[each]).zygote is worker.zygote]
         for other in unborn:
             other.cell.condemn(layout.STOP)  # it may be there, and nobody has said so
-        self._fence()
+        self.fence()
         for other in unborn:
             self._remove(other, None)  # should it come to be all the same, it is killed at once
         self._spawn_wanted()
@@ -326,7 +326,7 @@ class Pool:
             if worker.pidfd >= 0:
                 self._loop.remove_reader(worker.pidfd)
             try:
-                self._limits.detach(worker.id)
+                self.limits.detach(worker.id)
             finally:
                 worker.close()
 
@@ -364,27 +364,7 @@ class Pool:
         serving = {worker.slot for worker in self.workers.values() if worker.state is State.SERVING and worker.pid}
         return len(serving) == len(self._cpus)
 
-    # -- tasks -----------------------------------------------------------------------------------------
-
-    def send(self, worker_id: int, assignment: Assignment) -> bool:
-        """Put a task into a worker's ring; ``False`` if the ring has no room. ``wake`` must follow.
-
-        Raises ``RingCorruptError`` if the worker wrote there what cannot be, ``OSError`` if no waiting helps.
-        """
-        worker = self.workers[worker_id]
-        return worker.push(assignment, worker.zygote.numbers[assignment.task.action])
-
-    def wake(self, worker_ids: Iterable[int]) -> None:
-        """Wake those of these workers that sleep, after all their tasks have been sent.
-
-        Not after each task: on a busy machine a worker that is woken runs at once, in place of the supervisor, and
-        would find one task and go to sleep again. Measured with batches of 28: a third of the supervisor's time.
-        """
-        self._fence()
-        for worker_id in worker_ids:
-            worker = self.workers[worker_id]
-            if worker.cell.worker_sleeps():
-                doorbell.ring(worker.bell)
+    # -- news -----------------------------------------------------------------------------------------
 
     def with_news(self) -> list[Worker]:
         """The workers that may have published something since this was asked last.
@@ -423,3 +403,4 @@ class Pool:
         self.board.release()
         self._board_mapping.close()
         os.close(self._board_fd)
+        os.close(self.bell)

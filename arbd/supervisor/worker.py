@@ -71,7 +71,7 @@ class Worker:
         self._side_theirs.close()
 
     def attach_process(self, pid: int, pidfd: int) -> None:
-        """The process exists."""
+        """Its process has started."""
         self.pid, self.pidfd = pid, pidfd
 
     def stop_boot_timer(self) -> None:
@@ -91,9 +91,11 @@ class Worker:
         """Move on in life; see ``arbd.core.lifecycle``."""
         self.state = step(self.state, event)
 
-    def push(self, assignment: Assignment, number: int) -> bool:
-        """Put a task into the ring; ``False`` if there is no room for it now."""
+    def push(self, assignment: Assignment) -> bool:
+        """Put a task into the ring; ``False`` if there is no room for it now, or no descriptor. Raises
+        ``RingCorruptError`` if the worker wrote there what cannot be, ``OSError`` if no waiting helps."""
         task = assignment.task
+        number = self.zygote.numbers[task.action]
         task_id = task.id.encode("utf-8", "surrogatepass")
         trace = task.traceparent.encode() if task.traceparent and trace_id(task.traceparent) else b""
         size = frame.TASK_HEADER + len(task_id) + 1 + len(trace) + len(task.payload) + len(task.account)
