@@ -137,18 +137,12 @@ class _AtOnce:
     def free_slots(self) -> int:
         return _SLOTS
 
-    def has_idle_worker(self) -> bool:
-        return True
-
-    def on_task(self, task: Task) -> None:
-        self.on_tasks((task,))
-
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             self.outbox.append(Outcome(task, "success", _RESULT))
         self.link.results_ready()
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         pass
 
 

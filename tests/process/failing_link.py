@@ -47,15 +47,15 @@ def failing_link(options: LinkOptions, port: RingPort, log: Logger) -> HubLink:
 
 
 def fail_at_a_task(port: RingPort) -> None:
-    on_task, taken = port.on_task, []
+    take, taken = port.take, []
 
-    def faulty(task: Task) -> None:
-        on_task(task)
-        taken.append(task)
-        if len(taken) == 20:
+    def faulty(tasks: Sequence[Task]) -> None:
+        take(tasks)
+        taken.extend(tasks)
+        if len(taken) >= 20:
             boom()
 
-    port.on_task = faulty  # type: ignore[method-assign] # that is the fault
+    port.take = faulty  # type: ignore[method-assign] # that is the fault
 
 
 def boom() -> None:

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.links.base import HubLink
+from arbd.links.base import HubLink, LinkProcesses
 from arbd.links.options import LinkOptions
 from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.description import ActionInfo
@@ -40,22 +40,25 @@ class Supervisor:
     def free_slots(self) -> int:
         return self.slots - self.running
 
-    def has_idle_worker(self) -> bool:
-        return self.free_slots() > 0
-
-    def on_task(self, task: Task) -> None:
+    def _take_one(self, task: Task) -> None:
         self.tasks.append(task)
         self.running += 1
         outcome = self._answer(task)
         if outcome is not None:
             self.finish(outcome)
 
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            self.on_task(task)
+            self._take_one(task)
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         self.cancelled += task_ids
+
+    def join(self, processes: LinkProcesses) -> int:
+        raise NotImplementedError("LookingSupervisor has a doorbell")
+
+    def leave(self, processes: LinkProcesses) -> None:
+        raise NotImplementedError("LookingSupervisor has a doorbell")
 
     def finish(self, outcome: Outcome) -> None:
         self.running -= 1

@@ -109,8 +109,8 @@ def test_a_task_left_by_a_dead_link_that_is_answered_at_once(count: int) -> None
 @pytest.mark.parametrize(
     ("name", "make_error"),
     [
-        ("on_tasks", Boom),
-        ("on_tasks", no_descriptor),
+        ("take_tasks", Boom),
+        ("take_tasks", no_descriptor),
         ("ack", Boom),
         ("put_back", no_descriptor),
         ("take", Boom),
@@ -154,7 +154,7 @@ def test_whatever_the_daemon_raises_when_a_link_ends_it_is_replaced_and_nothing_
     uvloop.run(scenario())
 
 
-@pytest.mark.parametrize("name", ["on_tasks", "free_slots", "take", "ack", "has_idle_worker"])
+@pytest.mark.parametrize("name", ["take_tasks", "free_slots", "take", "ack"])
 def test_what_the_daemon_raises_is_seen_and_work_goes_on(name: str) -> None:
     async def scenario() -> None:
         faults, raised = Faults(), [Boom(), no_descriptor()]
