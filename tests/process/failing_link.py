@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from arbd.errors import ConfigError
