@@ -18,9 +18,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from arbd.core.backoff import Retry
 from arbd.rate_limit.algorithms.base import BATCH_NS, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
-from arbd.rate_limit.backoff import BackOff
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
 #: While anything of ours still counts there, and nothing else is to be told, we show that often that we are here.
@@ -67,7 +67,7 @@ class LeasedLimit(Limit):
         self._last = Lease(0, 0, 0, [])
         self._last_at_ns = 0
         self._counts_until_ns = 0  # until then the last start of ours lies in the window
-        self._put_off = BackOff()
+        self._put_off = Retry()
         self._batch = max(1, min(LEASE_NS * calls // window_ns, calls // 8))
         self.max_batch = max(1, min(BATCH_NS * calls // window_ns, calls // 4))
 
