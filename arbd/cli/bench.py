@@ -203,7 +203,8 @@ def _request(
 
 def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
     """Measure, with progress on stderr; what ended it too early. Raises ``ActionError``: then there is nothing."""
-    from arbd.tuning.screen import ProgressBar
+    from arbd.cli._progress import ProgressLine
+    from arbd.tuning.report import show_point
 
     try:
         bench.measure_own()
@@ -211,8 +212,8 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
         return interrupt
     runs = count(bench.most_runs, "run")
     click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
-    with ProgressBar(bench.most_runs) as bar:
-        return bench.sweep(bar.before)
+    with ProgressLine(bench.most_runs) as line:
+        return bench.sweep(lambda point: line.begin(show_point(point)))
 
 
 def _conclude(
@@ -294,6 +295,4 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     names = [
         Column(name, overflow="fold", justify="left" if number < 2 else "right") for number, name in enumerate(columns)
     ]
-    table = _show.drawn(names, rows)
-    table.padding = 0
-    _show.console().print(table)
+    _show.table(names, rows, padding=0)

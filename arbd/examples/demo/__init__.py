@@ -46,23 +46,23 @@ def main(tasks: int = 300, workers: str = "auto", json: bool = False) -> int:
     if json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        from arbd.examples.demo.screen import print_report, result_console
+        from arbd.examples.demo.screen import print_report
 
-        print_report(result_console(), report)
+        print_report(report)
     return EXIT_OK if report.succeeded == report.tasks and not report.sample_mismatches else EXIT_FAILURE
 
 
 def _run(tasks: int, workers: str) -> Report:
+    from arbd.cli._progress import ProgressLine
     from arbd.examples.demo.jobs import build_jobs
     from arbd.examples.demo.report import choose_sample, make_report
-    from arbd.examples.demo.screen import ProgressLine
     from arbd.examples.fx_risk import RATES
 
     portfolios, jobs = build_jobs(tasks, RATES)
     chosen = choose_sample(jobs, _SAMPLE_SIZE)
-    with ProgressLine("one process, a sample", len(chosen)) as line:
+    with ProgressLine(len(chosen), "one process, a sample", shows_rate=True) as line:
         samples = [_call_here(job, line.advance) for job in chosen]
-    with ProgressLine("arbd", len(jobs)) as line:
+    with ProgressLine(len(jobs), "arbd", shows_rate=True) as line:
         session = asyncio.run(_interruptible(jobs, workers, line.advance))
     return make_report(
         portfolios,
