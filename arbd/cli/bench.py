@@ -18,7 +18,7 @@ import msgspec
 from arbd.cli import _show
 from arbd.cli._daemon import count, duration
 from arbd.cli._options import Given, KindType, checked_json, json_text
-from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError
+from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
 from arbd.settings.kinds import Kind, choice, seconds, switch, whole
 from arbd.settings.table import BY_NAME, Resolved
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from arbd.tuning.report import Recommendation
 
 EXIT_SLOWER: Final = 3  # --fail-on-regression: something got slower by more than noise
-EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C
 _QUICK: Final = {"duration_s": 0.2, "repeats": 1}
 
 
@@ -185,12 +184,10 @@ def _request(
     target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: Options
 ) -> BenchRequest:
     from arbd.tuning.bench import BenchRequest
+    from arbd.tuning.own import Workload
 
     return BenchRequest(
-        target=target,
-        action=info.name,
-        payload=texts[0],
-        account=texts[1],
+        workload=Workload(target, info.name, *texts),
         timeout_s=resolved.settings.execution_timeout if info.timeout is None else info.timeout,
         resolved=resolved,
         asked=options.asked,

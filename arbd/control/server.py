@@ -23,7 +23,7 @@ from typing import Any, Final
 from arbd.control import protocol
 from arbd.control.names import names_for
 from arbd.control.protocol import ControlProtocolError, Failure
-from arbd.errors import ConfigError
+from arbd.errors import ConfigError, os_reason
 from arbd.host import control_socket, runtime_dir
 from arbd.host.control_socket import ControlSocket, Peer
 from arbd.logs import get_logger
@@ -70,20 +70,14 @@ def _listen(settings: Settings) -> ControlSocket | None:
         return control_socket.listen(place, (name.file for name in names_for(settings.name)))
     except OSError as error:
         if where != "auto":
-            raise ConfigError([f"control.socket {where}: {_reason(error)}"]) from error
+            raise ConfigError([f"control.socket {where}: {os_reason(error)}"]) from error
         get_logger("arbd.admin").warning(
             "no_control_socket",
-            reason=_reason(error),
+            reason=os_reason(error),
             hint="arbd status and arbd limits cannot ask this daemon; set runtime_dir to a directory of its user, or "
             "control.socket to off",
         )
         return None
-
-
-def _reason(error: OSError) -> str:
-    if error.strerror is None:  # raised by ourselves, in words
-        return str(error)
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def same_user_or_root(peer: Peer) -> bool:
