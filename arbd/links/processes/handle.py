@@ -17,7 +17,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Final
 
-from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.host import channel, cpu_clock, doorbell, memory, parcels, procs
 from arbd.ipc import layout, link_frame
 from arbd.ipc.link_cell import SupervisorEnd
 from arbd.ipc.link_frame import LinkRecordError
@@ -272,7 +272,7 @@ class LinkHandle:
     @property
     def cpu_s(self) -> float:
         """CPU seconds it has used."""
-        return procs.cpu_s(self.pid)
+        return cpu_clock.used_s(self.pid)
 
     def describe(self) -> LinkProcess:
         """For whoever looks at the daemon."""

@@ -10,12 +10,11 @@ process is reaped, what it held is given back, and another one takes its place.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from typing import Any, Final, Protocol
 
-from arbd.links.pace import Backoff
+from arbd.core.backoff import Backoff
 from arbd.links.processes.handle import LinkHandle
 from arbd.links.stats import LinkStats
 from arbd.settings.table import Settings
@@ -55,7 +54,7 @@ class Roster:
         self._program = program
         self._log = log
         self._owner = owner
-        self._restart = Backoff(_RESTART_MIN_S, _RESTART_MAX_S, random.random)
+        self._restart = Backoff(_RESTART_MIN_S, _RESTART_MAX_S)
         self._past = LinkStats()  # of links that have ended
         self._next_number = 1
         self._ticker: asyncio.TimerHandle | None = None

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
@@ -39,10 +38,11 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
+from arbd.core.backoff import Backoff
 from arbd.links.base import PATIENCE_S, HubPort
 from arbd.links.ending import end, until_empty
 from arbd.links.options import LinkOptions
-from arbd.links.pace import Backoff, Pace, TokenGate
+from arbd.links.pace import Pace, TokenGate
 from arbd.links.stats import LinkStats
 from arbd.links.unary.connection import Connection
 from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
@@ -91,7 +91,7 @@ class GrpcUnaryLink:
         self._request = encode_request(options.provider, options.token)
         self._poll_timeout_s = options.long_poll_s + options.poll_margin_s
         self._metadata = grpc.aio.Metadata(("arbd-long-poll-ms", str(int(options.ask_hold_s * 1000))))
-        idle = Backoff(options.idle_min_s, options.idle_max_s, random.random)
+        idle = Backoff(options.idle_min_s, options.idle_max_s)
         self._polls = Pace(limit=options.max_polls, window=1, idle=idle, error=_error_backoff())
         submits = options.max_submits
         self._submits = Pace(limit=submits, window=submits, idle=_error_backoff(), error=_error_backoff())
@@ -113,7 +113,7 @@ class GrpcUnaryLink:
 
     async def start(self, port: HubPort) -> None:
         self._port = port
-        self._queue = SendQueue(port.outbox, Backoff(_ASIDE_MIN_S, _ASIDE_MAX_S, random.random))
+        self._queue = SendQueue(port.outbox, lambda: Backoff(_ASIDE_MIN_S, _ASIDE_MAX_S))
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(
             self._target,
@@ -461,4 +461,4 @@ def _status(error: BaseException | None) -> tuple[str, str]:
 
 
 def _error_backoff() -> Backoff:
-    return Backoff(_ERROR_MIN_S, _ERROR_MAX_S, random.random)
+    return Backoff(_ERROR_MIN_S, _ERROR_MAX_S)

@@ -6,8 +6,8 @@ Two places notice that: the limit itself, whose exchange with those it shares wi
 
 from __future__ import annotations
 
+from arbd.core.backoff import Retry
 from arbd.logs import get_logger
-from arbd.rate_limit.backoff import BackOff
 from arbd.rate_limit.grants.account import Account
 
 
@@ -16,7 +16,7 @@ class PutOff:
 
     def __init__(self) -> None:
         self._log = get_logger("arbd.limits")
-        self._pauses: dict[Account, BackOff] = {}
+        self._pauses: dict[Account, Retry] = {}
         #: Of those that are put off, or have trouble of their own.
         self.reasons: dict[Account, str] = {}
 
@@ -32,7 +32,7 @@ class PutOff:
     def failed(self, account: Account, error: Exception, now_ns: int) -> int:
         """Looking into it failed; when to try again."""
         self._note(account, f"{type(error).__name__}: {error}")
-        return self._pauses.setdefault(account, BackOff()).failed(now_ns)
+        return self._pauses.setdefault(account, Retry()).failed(now_ns)
 
     def worked(self, account: Account) -> None:
         """Looking into it worked; it may have trouble of its own."""
