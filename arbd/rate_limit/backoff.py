@@ -1,4 +1,4 @@
-"""When to try again what has just failed: after 50 ms, then twice as long each time, up to 5 s."""
+"""Exponential back-off: a retry after 50 ms, then twice as long each time, up to 5 s."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ LONGEST_NS: Final = 5_000_000_000
 
 
 class BackOff:
-    """One thing that may fail. Pure: time is an argument, in nanoseconds of one monotonic clock."""
+    """The retry times of one operation. Pure: time is an argument, in nanoseconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._pause_ns = FIRST_NS
         self.until_ns = 0  # it need not be tried before
 
     def failed(self, now_ns: int) -> int:
-        """Note that it failed; when to try again."""
+        """Record a failure; returns when to try again."""
         self.until_ns = now_ns + self._pause_ns
         self._pause_ns = min(LONGEST_NS, 2 * self._pause_ns)
         return self.until_ns
 
     def worked(self) -> None:
-        """Note that it works: the next failure is a first one again."""
+        """Record a success: the next failure waits the first pause again."""
         self._pause_ns = FIRST_NS
         self.until_ns = 0
