@@ -45,7 +45,7 @@ from arbd.supervisor.drain import Drain
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.limits.hold import Hold
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
@@ -272,7 +272,7 @@ class Daemon:
         dispatcher = Dispatcher(settings.prefetch)
         verdicts = Verdicts(outbox, encoder, link)
         started.callback(lambda: self._log.info("stopped", **verdicts.counts))
-        limits = Limits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
+        limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         pool = self.pool = Pool(pinned, settings.ring_size, bell, limits)
