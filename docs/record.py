@@ -23,19 +23,23 @@ _FRONT: Final = (205, 214, 224)
 _THEME: Final = TerminalTheme(
     (17, 21, 28),
     _FRONT,
-    [(72, 79, 88), (255, 123, 114), (126, 231, 135), (242, 204, 96), (121, 192, 255), (210, 168, 255), (86, 212, 221)]
-    + [_FRONT],
+    [
+        *((72, 79, 88), (255, 123, 114), (126, 231, 135), (242, 204, 96)),
+        *((121, 192, 255), (210, 168, 255), (86, 212, 221), _FRONT),
+    ],
 )
 # Rich's own frame loads a font from elsewhere, which a picture of a README must not.
 _FRAME: Final = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: {char_height}px; line-height: {line_height}px; }}
-.{unique_id}-title {{ font-family: sans-serif; font-size: 18px; font-weight: bold; }}
+.{unique_id}-title {{ font-family: system-ui, sans-serif; font-size: 18px; font-weight: bold; }}
 {styles}
 </style>
 <defs>
-<clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
+</clipPath>
 {lines}
 </defs>
 {chrome}
