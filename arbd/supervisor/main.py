@@ -41,7 +41,7 @@ from arbd.supervisor import loading
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.reporter import Reporter
@@ -252,7 +252,7 @@ class Daemon:
         self, settings: Settings, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> Flow:
         """Make the parts of the straight path."""
-        limits = Limits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
+        limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         pool = self.pool = Pool(pinned, settings.ring_size, limits)
@@ -311,7 +311,7 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
 
 
 def _require_files(settings: Settings, workers: int) -> None:
-    links = settings.hub_links if isinstance(settings.hub_links, int) else 0
+    links = settings.hub_links
     needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 
