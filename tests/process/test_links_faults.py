@@ -186,7 +186,7 @@ def test_acknowledgements_beside_one_that_is_forged_lose_no_result() -> None:
                 numbers = list(group.links[0].unacked)
                 publish(group.links[0], link_frame.encode_acks([numbers[0], 12345, numbers[1]]))
                 silent.set()
-                group._look()
+                group.look()
                 await eventually(lambda: "link_ring_unreadable" in log.events())
                 await eventually(lambda: len(supervisor.outbox) == 0)
 
@@ -301,7 +301,7 @@ def test_a_start_that_fails_halfway_leaves_nothing_and_is_tried_again(
                 before = set(os.listdir("/proc/self/fd"))
                 fails = FailsFor(getattr(module, name), 3, make_error)
                 monkeypatch.setattr(module, name, fails)
-                group._roster.start(group._bell, 1)
+                group._roster.start(supervisor.bell, 1)
                 assert set(os.listdir("/proc/self/fd")) == before
                 await eventually(lambda: not fails.left)
                 monkeypatch.undo()
@@ -323,12 +323,13 @@ def test_a_process_that_cannot_be_watched_is_ended(monkeypatch: pytest.MonkeyPat
             pids.append(self.pid)
 
     async def scenario() -> None:
+        supervisor = Supervisor()
         async with EmbeddedHub() as hub:
             group = make_group(settings_for(hub.address), 0)
-            async with running(group, Supervisor()):
+            async with running(group, supervisor):
                 monkeypatch.setattr(subprocess, "Popen", Noted)
                 monkeypatch.setattr(os, "pidfd_open", FailsFor(os.pidfd_open, 1, no_descriptor))
-                group._roster.start(group._bell, 1)
+                group._roster.start(supervisor.bell, 1)
                 [pid] = pids
                 assert not is_alive(pid)
                 monkeypatch.undo()
