@@ -140,9 +140,6 @@ class _AtOnce:
     def has_idle_worker(self) -> bool:
         return True
 
-    def on_task(self, task: Task) -> None:
-        self.on_tasks((task,))
-
     def on_tasks(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             self.outbox.append(Outcome(task, "success", _RESULT))

@@ -36,6 +36,7 @@ from rich.table import Table
 
 from arbd.hub.board import NewTask
 from arbd.hub.client import HubClient
+from arbd.model.task import Task
 
 Notes = dict[str, dict[str, int]]  # by task, then by what was noted
 
@@ -102,6 +103,10 @@ def _watch_daemon(book: _Notebook) -> None:
     from arbd.supervisor.results import Results
     from arbd.supervisor.watch import Watch
 
+    def on_tasks(_: Intake, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            book.note("taken", task.id)
+
     def on_accept(_: Results, worker: Any, record: bytes) -> None:
         result, began_ns = frame.decode_result(record), worker.cell.running().since_ns
         if result.seq != frame.READY_SEQ:
@@ -109,7 +114,7 @@ def _watch_daemon(book: _Notebook) -> None:
             book.note("ended", at_ns=began_ns + result.run_ns)
             book.note("collected")
 
-    book.before(Intake, "on_task", lambda _, task: book.note("taken", task.id))
+    book.before(Intake, "on_tasks", on_tasks)
     book.before(Pool, "wake", lambda *_: book.note("waking"))
     book.before(Watch, "on_dispatch", lambda *_: book.note("woken"))
     book.before(Results, "_accept", on_accept)

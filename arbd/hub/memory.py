@@ -3,7 +3,7 @@
 Not a simulation of gRPC: calls cannot fail and take no time. What ``arbd.hub.board`` decides holds here too: leases,
 first verdict wins, history.
 
-    any thread:  MemoryHub.submit() ──> board ──wake──> MemoryLink on the supervisor's loop ──> port.on_task
+    any thread:  MemoryHub.submit() ──> board ──wake──> MemoryLink on the supervisor's loop ──> port.on_tasks
                  Handle.result()    <── board <───────────────────────────────────────────── port.outbox
 
 Any thread may use the hub; a link belongs to the loop it was started on. Each ``link()`` is one more provider.
@@ -86,7 +86,7 @@ class MemoryHub:
             return self._board.history(task_id)
 
     def link(self, provider: str = "") -> MemoryLink:
-        """A new link to this hub: a ``LinkFactory``."""
+        """A new link to this hub."""
         return MemoryLink(self, provider or f"memory-{next(self._link_numbers)}")
 
     # -- for links ---------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class MemoryLink:
                 self._wait_for_lease(expiry)
                 return
             self.stats.tasks += 1
-            port.on_task(task)
+            port.on_tasks((task,))
 
     def _wait_for_lease(self, expiry: float | None) -> None:
         if expiry is not None and self._loop is not None:

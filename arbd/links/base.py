@@ -1,16 +1,20 @@
-"""What a hub link is, seen from the supervisor. A link owns *how* tasks and results travel; the supervisor
-owns *how many* tasks may come (``free_slots``) and *which* results go (the outbox).
+"""What a hub link and the daemon are to each other.
 
-        hub ──task──> link ── on_task(task) ──> supervisor          at most ``free_slots()`` more at a time
-        hub ─cancel─> link ── on_cancel(ids) ─> supervisor          only where the protocol has it
-        hub <─result─ link <── outbox.take() ── supervisor          ``results_ready()`` says there is one
+A link owns *how* tasks and results travel; the daemon owns *how many* tasks may come (``free_slots``) and *which* results
+go (the outbox).
 
-All methods are called on the supervisor's event loop; callbacks are plain functions and must not block.
+        hub ──task──> link ── on_tasks(tasks) ─> daemon             at most ``free_slots()`` more at a time
+        hub ─cancel─> link ── on_cancel(ids) ──> daemon             only where the protocol has it
+        hub <─result─ link <── outbox.take() ─── daemon             ``results_ready()`` says there is one
+
+    made ── start(port) ──> takes and sends ── stop_taking() ──> sends ── flush() ──> close() ──> ended
+
+Everything happens on the event loop that ``start`` ran on. What is not a coroutine neither blocks nor waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from arbd.core.outbox import Outbox
@@ -20,10 +24,15 @@ from arbd.model.task import Task
 
 
 class HubPort(Protocol):
-    """What the supervisor offers a link."""
+    """What the daemon offers a link."""
 
     @property
-    def outbox(self) -> Outbox: ...
+    def outbox(self) -> Outbox:
+        """Results for the hub. Each one taken is acknowledged or put back, whatever becomes of it."""
+
+    @property
+    def actions(self) -> Sequence[ActionInfo]:
+        """What can be run. Another object whenever it has changed."""
 
     def free_slots(self) -> int:
         """How many more tasks could start soon, beyond the link's polls under way and tasks it has not yet handed
@@ -32,15 +41,8 @@ class HubPort(Protocol):
     def has_idle_worker(self) -> bool:
         """Whether some worker has nothing to do at this moment."""
 
-    @property
-    def actions(self) -> Sequence[ActionInfo]:
-        """What can be run. Another object whenever it has changed."""
-
-    def on_task(self, task: Task) -> None:
-        """Take one task over. Never fails, never blocks; the task gets exactly one outcome."""
-
     def on_tasks(self, tasks: Sequence[Task]) -> None:
-        """The same for many at once, in their order: cheaper than one by one."""
+        """Take tasks over, in their order. Each gets exactly one outcome, also if this raises."""
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:
         """Nobody wants these results any more. Each task still gets its outcome; an id that is not known is ignored."""
@@ -53,18 +55,17 @@ class HubLink(Protocol):
     """A connection to a hub.
 
     Nothing but ``start`` raises: what a port or an outbox raises goes to the loop's exception handler
-    (``arbd.supervised``), no result is lost by it, and polls and results of others go on. A port that raises when it
-    was given tasks is taken to have them.
+    (``arbd.supervised``), no result is lost by it, and polls and results of others go on.
     """
+
+    @property
+    def stats(self) -> LinkStats:
+        """What it has counted, and the state it is in."""
 
     @property
     def patience_s(self) -> float:
         """How long results may wait for each other while the hub is busy with earlier ones; 0 = not at all, because
         one link sends any number of them at once."""
-
-    @property
-    def stats(self) -> LinkStats:
-        """What it has counted, and the state it is in."""
 
     async def start(self, port: HubPort) -> None:
         """Begin to take tasks and send results. Returns at once; a hub that is down is no error.
@@ -82,8 +83,8 @@ class HubLink(Protocol):
     async def stop_taking(self) -> None:
         """Start no more polls, and return when every poll under way has been answered.
 
-        A poll is never cancelled: its reply may carry a task, and that task would be lost.
-        Tasks that arrive meanwhile still go to ``on_task``.
+        A poll is never cancelled: its reply may carry a task, and that task would be lost. Tasks that arrive meanwhile
+        still go to ``on_tasks``.
         """
 
     async def flush(self, timeout: float) -> bool:
@@ -92,6 +93,3 @@ class HubLink(Protocol):
     async def close(self) -> None:
         """Let the connection go, in bounded time. Results still in the outbox stay there; what a link is told after
         that has no effect."""
-
-
-LinkFactory = Callable[[], HubLink]

@@ -1,6 +1,6 @@
 """A link process in which something fails, once: the program of a ``LinkGroup``, and not a test.
 
-FAILS_BY     start_config, start_os: it cannot be started;  on_task, timer, poller: something unexpected, later
+FAILS_BY     start_config, start_os: it cannot be started;  on_tasks, timer, poller: something unexpected, later
 FAILED_FILE  made at that moment; while it is there, nothing fails
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from arbd.errors import ConfigError
@@ -41,21 +42,21 @@ def failing_link(options: LinkOptions, port: RingPort, log: Logger) -> HubLink:
         raise OSError(errno.EMFILE, "Too many open files")
     if HOW == "timer":
         asyncio.get_running_loop().call_later(WHEN_S, boom)
-    if HOW == "on_task":
+    if HOW == "on_tasks":
         fail_at_a_task(port)
     return link
 
 
 def fail_at_a_task(port: RingPort) -> None:
-    on_task, taken = port.on_task, []
+    on_tasks, taken = port.on_tasks, []
 
-    def faulty(task: Task) -> None:
-        on_task(task)
-        taken.append(task)
+    def faulty(tasks: Sequence[Task]) -> None:
+        on_tasks(tasks)
+        taken.append(tasks)
         if len(taken) == 20:
             boom()
 
-    port.on_task = faulty  # type: ignore[method-assign] # that is the fault
+    port.on_tasks = faulty  # type: ignore[method-assign] # that is the fault
 
 
 def boom() -> None:

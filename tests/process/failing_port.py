@@ -94,13 +94,8 @@ class FaultyPort(Supervisor):
     def actions(self, actions: Any) -> None:
         self._actions = actions
 
-    def on_task(self, task: Task) -> None:
-        super().on_task(task)
-        self.faults.check("on_tasks")
-
     def on_tasks(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            super().on_task(task)
+        super().on_tasks(tasks)
         self.faults.check("on_tasks")
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:

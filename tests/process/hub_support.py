@@ -43,16 +43,13 @@ class Supervisor:
     def has_idle_worker(self) -> bool:
         return self.free_slots() > 0
 
-    def on_task(self, task: Task) -> None:
-        self.tasks.append(task)
-        self.running += 1
-        outcome = self._answer(task)
-        if outcome is not None:
-            self.finish(outcome)
-
     def on_tasks(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            self.on_task(task)
+            self.tasks.append(task)
+            self.running += 1
+            outcome = self._answer(task)
+            if outcome is not None:
+                self.finish(outcome)
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:
         self.cancelled += task_ids

@@ -1,6 +1,6 @@
 """The daemon, as the link in a link process sees it: a ``HubPort`` over two rings.
 
-    on_task ──> ring up; at the end of this turn of the loop: acknowledgements, fence, one ring of the bell
+    on_tasks ─> ring up; at the end of this turn of the loop: acknowledgements, fence, one ring of the bell
     doorbell ─> ring down ──> outbox ──> link.results_ready(); link.slots_changed()
              └> held? stopping? flushing?
 
@@ -174,19 +174,19 @@ class RingPort:
     def has_idle_worker(self) -> bool:
         return False  # the supervisor knows; nobody asks here
 
-    def on_task(self, task: Task) -> None:
+    def on_tasks(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            try:
+                self._send_up(task)
+            except Exception as error:  # the others go up all the same
+                report(error, "a task on its way to the supervisor")
+        self._flush_soon()
+
+    def _send_up(self, task: Task) -> None:
         self._taken += 1
         encoded = link_frame.encode_task(task, self._cell.longest)
         if self._waiting or not self._push(encoded):
             self._waiting.append(encoded)
-        self._flush_soon()
-
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            try:
-                self.on_task(task)
-            except Exception as error:  # the others go up all the same
-                report(error, "a task on its way to the supervisor")
 
     def on_cancel(self, task_ids: Sequence[str]) -> None:
         pass  # the unary protocol has no cancels

@@ -31,9 +31,6 @@ class Supervisor:
     def has_idle_worker(self) -> bool:
         return self.free_slots() > 0
 
-    def on_task(self, task: Task) -> None:
-        self.tasks.append(task)
-
     def on_tasks(self, tasks: Sequence[Task]) -> None:
         self.tasks += tasks
 
