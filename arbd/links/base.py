@@ -1,7 +1,7 @@
 """What a hub link and the daemon are to each other.
 
-A link owns *how* tasks and results travel; the daemon owns *how many* tasks may come (``free_slots``) and *which* results
-go (the outbox).
+A link owns *how* tasks and results travel; the daemon owns *how many* tasks may come (``free_slots``) and *which*
+results go (the outbox).
 
         hub ──task──> link ── on_tasks(tasks) ─> daemon             at most ``free_slots()`` more at a time
         hub ─cancel─> link ── on_cancel(ids) ──> daemon             only where the protocol has it
