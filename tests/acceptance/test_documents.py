@@ -170,13 +170,6 @@ def test_examples_run(block: Block) -> None:
     assert all(describe(provider).actions for provider in made)
 
 
-def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    for block in blocks("docs/test.md", "python"):
-        save(place.directory, block)
-    place.run(f"{sys.executable} -m pytest -q -p no:cacheprovider")
-
-
 def test_a_command_is_recorded(tmp_path: Path) -> None:
     """As ``make picture`` does; nothing in a picture is loaded from elsewhere."""
     file = tmp_path / "picture.svg"
