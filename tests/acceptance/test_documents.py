@@ -144,8 +144,9 @@ def read(page: str, place: Place, company: Place) -> None:
 def readings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Reading]]:
     """The pages of this run, read side by side: most of it is waiting for processes to start."""
     company = Place(tmp_path_factory.mktemp("company"))
-    params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    pages = [each["page"] for each in params if each.get("page") in _RUN]
+    items = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
+    params = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    pages = [each["page"] for each in params if "page" in each]
     try:
         company.run("arbd dev prices.py")  # the daemon that pages ask which start none
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
