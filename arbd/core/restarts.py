@@ -35,10 +35,8 @@ class Restarts:
         next(self._pauses)  # its first value is for starting the generator
 
     def failed(self, *, by_machine: bool, others_serve: bool) -> float | None:
-        """Record a failed start: seconds to wait before the next one, or ``None`` to give up.
-
-        ``by_machine``: there was no process, descriptor or memory to be had. ``others_serve``: tasks are run meanwhile.
-        """
+        """Record a failed start: seconds to wait before the next one, or ``None`` to give up. ``by_machine``: there was
+        no process, descriptor or memory to be had. ``others_serve``: tasks are run meanwhile."""
         self._failures += not others_serve  # who serves has all the time there is
         most = MAX_MACHINE_FAILURES if by_machine else self._max_code_failures
         if self._failures >= most:

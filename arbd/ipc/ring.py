@@ -45,10 +45,8 @@ def check_ring_size(size: int) -> None:
 
 
 class _End:
-    """The common part of both sides: where the ring lies, in bytes, and the indices of its control words.
-
-    ``words`` are all of the shared memory as 64-bit words; lengths of records are stored through them.
-    """
+    """The common part of both sides: where the ring lies, in bytes, and the indices of its control words. ``words`` are
+    all of the shared memory as 64-bit words; lengths of records are stored through them."""
 
     __slots__ = ("_base", "_head_word", "_lengths", "_size", "_store", "_tail_word", "_words")
 
@@ -78,11 +76,8 @@ class Producer(_End):
         self._limit = int(words[head_word]) + size
 
     def push(self, record: bytes) -> bool:
-        """Append a record; ``False`` if there is no room for it now.
-
-        Raises ``ValueError`` instead of ``False`` for a record longer than ``layout.largest_record``, which may never
-        fit, and ``RingCorruptError``.
-        """
+        """Append a record; ``False`` if there is no room for it now. Raises ``ValueError`` instead of ``False`` for a
+        record longer than ``layout.largest_record``, which may never fit, and ``RingCorruptError``."""
         length = len(record)
         need = (length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN
         tail = self._tail

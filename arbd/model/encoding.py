@@ -41,11 +41,8 @@ class Metadata(msgspec.Struct):
 
 
 class Encoder:
-    """The encoder of one provider's responses.
-
-    ``max_result`` is the largest JSON text in bytes, ``None`` for no limit. ``logger`` is the object handlers are given
-    as ``logger``.
-    """
+    """The encoder of one provider's responses. ``max_result`` is the largest JSON text in bytes, ``None`` for no limit.
+    ``logger`` is the object handlers are given as ``logger``."""
 
     def __init__(
         self,

@@ -25,11 +25,8 @@ class Totals(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """The figures of a limit that responses report.
-
-    Usages are parts of the limit; ``level`` is ``NORMAL``, ``WARNING`` or ``CRITICAL``; ``members`` are the providers
-    that share the limit.
-    """
+    """The figures of a limit that responses report. Usages are parts of the limit; ``level`` is ``NORMAL``, ``WARNING``
+    or ``CRITICAL``; ``members`` are the providers that share the limit."""
 
     totals: Totals
     call_usage: float

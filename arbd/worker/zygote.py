@@ -171,10 +171,8 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
 
     def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
-        """Start a worker and report it; its process id and pidfd.
-
-        Raises ``OSError`` if no process can be had, or its pidfd cannot be sent; then there is no process.
-        """
+        """Start a worker and report it; its process id and pidfd. Raises ``OSError`` if no process can be had, or its
+        pidfd cannot be sent; then there is no process."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
         if self._threads:

@@ -89,8 +89,7 @@ class Limit:
         """Report spent starts to the shared storage, and return those that nobody here needs."""
 
     def look_at(self, now_ns: int, busy: bool) -> int | None:
-        """When to settle again because others share the limit; ``None``: no need. ``busy``: starts are outstanding or
-        asked for."""
+        """When to settle again because others share the limit. ``busy``: starts are outstanding or asked for."""
         return None
 
     def close(self) -> None:

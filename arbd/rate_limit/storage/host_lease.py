@@ -34,11 +34,8 @@ _MERGE: Final = 512  # starts closer than this part of the window become one, da
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The result of an exchange with a source.
-
-    ``granted`` starts; ``next_at_ns``: when more may be free; ``count``: starts in the window that ends now;
-    ``members``: who draws on the limit.
-    """
+    """The result of an exchange with a source. ``granted`` starts; ``next_at_ns``: when more may be free; ``count``:
+    starts in the window that ends now; ``members``: who draws on the limit."""
 
     granted: int
     next_at_ns: int
@@ -50,10 +47,8 @@ class Source(Protocol):
     """The storage that a leased limit draws its starts from."""
 
     def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
-        """Report starts (date, number), return unused ones, and ask for ``want`` more.
-
-        ``None``: nothing was done, because another daemon holds the lock. Raises ``OSError``: nothing was done either.
-        """
+        """Report starts (date, number), return unused ones, and ask for ``want`` more. ``None``: nothing was done,
+        because another daemon holds the lock. Raises ``OSError``: nothing was done either."""
 
     def close(self) -> None:
         """Release the lease; the source is not used afterwards."""
@@ -140,8 +135,7 @@ class LeasedLimit(Limit):
         self._spent = []
 
     def _refuse_until(self, at_ns: int) -> None:
-        """Note that nothing was exchanged: what was to be reported is reported later, and counts as leased until
-        then."""
+        """Note that nothing was exchanged: what was to be reported counts as leased until a later exchange."""
         self._last = Lease(0, at_ns, self._last.count, self._last.members)
 
 
@@ -151,11 +145,8 @@ def _in_words(error: OSError) -> str:
 
 
 class Member(msgspec.Struct):
-    """A daemon that draws on a shared window.
-
-    ``moved_ns``: when its file was missed, or when its entry was taken over from lost files; 0 since its own last
-    exchange.
-    """
+    """A daemon that draws on a shared window. ``moved_ns``: when its file was missed, or when its entry was taken over
+    from lost files; 0 since its own last exchange."""
 
     provider: str
     window_ns: int

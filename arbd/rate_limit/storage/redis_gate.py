@@ -20,10 +20,8 @@ Ask = Callable[[LeaseRequest, Callable[[], int]], LeaseReply | None]
 
 
 class RedisGate:
-    """A gate over a lease in Redis; threads may share it, and one of them talks at a time.
-
-    A task's deadline may be raised while it waits or talks.
-    """
+    """A gate over a lease in Redis; threads may share it, and one of them talks at a time. A task's deadline may be
+    raised while it waits or talks."""
 
     def __init__(self, spec: LimitSpec, lease: RedisLease, ask: Ask, timing: Timing) -> None:
         self._spec = spec

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from arbd.model.limit_spec import OnBackendError
 from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
+from arbd.rate_limit.backoff import BackOff
 from arbd.rate_limit.storage.redis_script import GROUPS, LEASE_NS, MARGIN_NS, LeaseReply, LeaseRequest
 
 _BATCHES: Final = 200  # a batch is at most this part of the limit, so that members hold next to nothing unused
@@ -77,7 +78,7 @@ class RedisLease(Limit):
         self._settled_at_ns = 0
         # Failures.
         self._is_away = False
-        self._retry_ns = _RETRY_NS
+        self._back_off = BackOff(_RETRY_NS, _RETRY_MAX_NS)
         self._due_ns: int | None = 0  # asked for once at the start, so that trouble shows at once
         # Demand.
         self._asked = self._asking = 0
@@ -200,7 +201,7 @@ class RedisLease(Limit):
     def receive(self, reply: LeaseReply, sent_at_ns: int, now_ns: int) -> None:
         """Process the reply to the request that was sent at ``sent_at_ns``."""
         self._is_away = False
-        self._retry_ns = _RETRY_NS
+        self._back_off.worked()
         self._due_ns = None
         self._epoch, self._heard, self._heard_at_ns = reply.epoch, reply.now, sent_at_ns
         self._taken, self._members_seen = reply.taken, max(1, reply.members)
@@ -227,8 +228,7 @@ class RedisLease(Limit):
         self._is_away = True
         self.undecided = False
         self._sent = 0
-        self._due_ns = now_ns + self._retry_ns
-        self._retry_ns = min(_RETRY_MAX_NS, 2 * self._retry_ns)
+        self._due_ns = self._back_off.failed(now_ns)
 
     # -- inside ------------------------------------------------------------------------------------------
 

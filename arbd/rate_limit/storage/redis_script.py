@@ -165,8 +165,7 @@ class LeaseRequest(NamedTuple):
     heard_at_ns: int
 
     def arguments(self, now_ns: int) -> list[str | int]:
-        """The arguments of the script at ``now_ns``; ages are rounded down and times up, because late dates are
-        safe."""
+        """The arguments of the script at ``now_ns``; ages are rounded down and times up, as late dates are safe."""
         listed: list[str | int] = [
             *(self.limit, -(-self.window_ns // _US), LEASE_NS // _US, self.member, self.session),
             *(self.granted, self.started, self.returned, self.want),

@@ -65,7 +65,7 @@ class FileSource:
     def __init__(self, directory: Path, spec: LimitSpec, provider: str) -> None:
         self._log = get_logger("arbd.limits")
         self._calls = spec.rates.max_requests or 1
-        self._member = Member(provider, round((spec.rates.window_size or 1.0) * 1e9))
+        self._member = Member(provider, spec.rates.window_ns)
         self._key = secrets.token_hex(8)
         self._known: bytes | None = None  # the state as this daemon saw it last
         self._says_unreadable = False
@@ -182,10 +182,8 @@ class FileSource:
 
 
 class _Files:
-    """The lock and the state of one limit, as this daemon has them open.
-
-    ``lost``: states whose names lead elsewhere by now, and whose content the present one may lack.
-    """
+    """The lock and the state of one limit, as this daemon has them open. ``lost``: states whose names lead elsewhere by
+    now, and whose content the present one may lack."""
 
     def __init__(self, directory: Path, stem: Path) -> None:
         self._directory = directory
@@ -202,10 +200,8 @@ class _Files:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Take the lock for the block; yields whether it could be had within ``_LOCK_TIMEOUT_S``. Raises ``OSError``.
-
-        A daemon that is stopped may hold it for long, and must not stop this one as well: only exchanges depend on it.
-        """
+        """Take the lock for the block; yields whether it could be had within ``_LOCK_TIMEOUT_S``. Raises ``OSError``. A
+        daemon that is stopped may hold it for long, and must not stop this one as well: only exchanges depend on it."""
         locked = self._enter(time.monotonic() + _LOCK_TIMEOUT_S)
         try:
             yield locked
@@ -214,8 +210,7 @@ class _Files:
                 self._leave()
 
     def leave_lost(self, mark: bytes) -> None:
-        """Mark the lost states as taken over, and close them. One that cannot be marked is merged again by the next
-        daemon."""
+        """Mark the lost states as taken over, and close them. The next daemon merges one that cannot be marked."""
         while self.lost:
             lost = self.lost.pop()
             with suppress(OSError):

@@ -40,10 +40,8 @@ from arbd.supervisor.limits.put_off import PutOff
 
 
 class WorkerLedger:
-    """The limits of one worker: its ledger, its accounts by the number of their seat, and its live limits.
-
-    ``bell`` wakes it when it has asked, ``wake`` when it sleeps because it has no task.
-    """
+    """The limits of one worker: its ledger, its accounts by the number of their seat, and its live limits. ``bell``
+    wakes it when it has asked, ``wake`` when it sleeps because it has no task."""
 
     def __init__(
         self, words: memoryview, bell: int, wake: int | None, description: Description, live: LiveLimits

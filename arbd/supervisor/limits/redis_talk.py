@@ -22,10 +22,8 @@ _CLOSE_TIMEOUT_S: Final = 0.25  # so is closing the connection in good order
 
 
 class RedisTalk:
-    """The calls for one limit. ``look`` has its account look at the workers, and answer them.
-
-    Raises ``ConfigError`` if the library is not installed.
-    """
+    """The calls for one limit. ``look`` has its account look at the workers, and answer them. Raises ``ConfigError`` if
+    the library is not installed."""
 
     def __init__(self, spec: LimitSpec, look: Callable[[], None]) -> None:
         self._name = spec.name

@@ -43,10 +43,8 @@ _reply: Final = msgspec.msgpack.Decoder(MonitorReply)
 
 
 class MonitorClient:
-    """A worker's connection to the monitors' process; threads take turns.
-
-    A task's deadline may be raised while it waits.
-    """
+    """A worker's connection to the monitors' process; threads take turns. A task's deadline may be raised while it
+    waits."""
 
     def __init__(self, address: bytes) -> None:
         self._address = address
