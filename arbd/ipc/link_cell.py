@@ -2,8 +2,8 @@
 
 Not an owner of the memory, and no doorbell: as with ``arbd.ipc.cell`` both belong to others.
 
-Who rings whom follows from one word of each side, which counts how often it *went to sleep*. Whoever has published
-something rings only if the other has gone to sleep since it was rung last:
+Each side has one word that counts how often it *went to sleep*. A side that has published something rings only if the
+other has gone to sleep since it was rung last:
 
     publisher: store ─> fence ─> sleeps != rung_for? ─> rung_for = sleeps, ring
     sleeper:   look until there is nothing ─> sleeps + 1 ─> fence ─> look once more ─> event loop

@@ -155,7 +155,7 @@ def message_of(exc: BaseException) -> str:
     """The message of an exception as text that can be sent; its type where it has none."""
     try:
         text = str(exc)
-    except Exception:  # the author's own __str__ may be broken, and the failure must be told all the same
+    except Exception:  # the author's own __str__ may be broken, and the failure must be reported all the same
         text = ""
     # Text with lone surrogates (file names, for example) is no UTF-8, so it could not be sent.
     return text.encode("utf-8", "backslashreplace").decode() or type(exc).__name__

@@ -132,7 +132,7 @@ class LimitMonitor(RateLimitMonitor):
     async def _request_async(
         self, request_func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        from asyncio import sleep  # not at import: nobody pays for it who does not use it
+        from asyncio import sleep  # not at import: only async code pays for it
 
         while (wait_ns := self.gate.take()) > 0:
             if self.spec.on_limit == "reject":
@@ -192,7 +192,7 @@ def _warn_late(monitor: LimitMonitor) -> None:
 
 def log_crossing(spec: LimitSpec, figures: Figures) -> None:
     """Log that a limit's usage has entered or left a threshold."""
-    from arbd.logs import get_logger  # where the lines go is the process's business
+    from arbd.logs import get_logger
 
     log = get_logger("arbd.limits")
     say = (log.info, log.warning, log.error)[figures.level]

@@ -52,10 +52,10 @@ class _Step(msgspec.Struct, frozen=True):
     """Everything that running one action needs, looked up once."""
 
     decode_payload: Callable[[bytes], Any]
-    decode_account: Callable[[bytes], Any] | None  # None: nobody looks at the account
+    decode_account: Callable[[bytes], Any] | None  # None: the account is not used
     call: Call
     admit: Admit | None  # None: nothing limits it
-    measure: LimitMonitor | None  # what wants to know what a call took
+    measure: LimitMonitor | None  # the monitor that measures calls
     action: Action
 
 
@@ -203,7 +203,7 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
 
 def _log_failure(logger: Any, exc: BaseException) -> None:
     try:
-        if isinstance(exc, ProviderError):  # told on purpose: the message says it all
+        if isinstance(exc, ProviderError):  # raised on purpose: the message says it all
             logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
         else:
             logger.error("action failed", exc_info=exc)

@@ -155,7 +155,7 @@ def leave(status: int) -> NoReturn:
     forked worker would run what the zygote has planned for its own end."""
     try:
         logs.finish()
-    finally:  # whatever happened there must not send this process back to where it came from
+    finally:  # an exception there must not return into the caller
         os._exit(status)
 
 

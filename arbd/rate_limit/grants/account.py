@@ -30,7 +30,7 @@ from arbd.rate_limit.usage import Figures, Thresholds, UsageMeter
 _KEPT_PART: Final = 1000  # all idle workers together may keep a thousandth of a limit
 _STOCK_PART: Final = 64
 _REFUSALS_KEPT: Final = 5
-LOOK_AGAIN_NS: Final = 2_000_000  # while somebody waits for a start that another worker holds
+LOOK_AGAIN_NS: Final = 2_000_000  # while a worker waits for a start that another holds
 
 
 class Refusal(NamedTuple):
@@ -72,7 +72,7 @@ class Account:
         """Replace the limit. The new one starts with nothing used but what is outstanding. Raises what the old limit's
         ``close`` raises, after everything else is done."""
         self.observe()
-        for seen in self._deltas:  # what has been started by now was the business of the limit before
+        for seen in self._deltas:  # what has started by now counted for the limit before
             self.outstanding -= seen.spent + seen.returned
         self._deltas.clear()
         before, self.limit = self.limit, build(spec) if limit is None else limit
@@ -84,7 +84,7 @@ class Account:
             seat.begin_measuring()
         before.close()
 
-    # -- who takes part ----------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------------
 
     def attach(self, worker_id: int, seat: SupervisorSeat) -> None:
         """Add a worker that is about to start, with its zeroed seat."""
@@ -169,7 +169,7 @@ class Account:
         deltas, self._deltas = sorted(self._deltas, key=lambda seen: seen.last_start_ns), []
         for seen in deltas:
             if seen.spent:
-                at_ns = min(now_ns, seen.last_start_ns)  # a date to come would be a broken worker's
+                at_ns = min(now_ns, seen.last_start_ns)  # a future date comes from a broken worker
                 limit.spend(at_ns, seen.spent)
                 meter.add(now_ns, seen.spent, 0, 0)
             self.outstanding -= seen.spent + seen.returned

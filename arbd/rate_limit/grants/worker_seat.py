@@ -43,7 +43,7 @@ class SeatRuntime(Protocol):
 class WorkerSeat:
     """The worker's side of one seat; threads may share it."""
 
-    __slots__ = ("_ask_lock", "_clock", "_dry_at_ns", "_lock", "_need", "_returned", "_runtime", "_words")
+    __slots__ = ("_ask_lock", "_clock", "_last_ask_ns", "_lock", "_need", "_returned", "_runtime", "_words")
 
     def __init__(self, words: memoryview, runtime: SeatRuntime) -> None:
         self._words = words
@@ -53,7 +53,7 @@ class WorkerSeat:
         self._ask_lock = runtime.new_lock()  # one request at a time
         self._returned = 0
         self._need = 1
-        self._dry_at_ns = 0
+        self._last_ask_ns = 0
 
     @uninterruptible
     def take(self, until_ns: int = 0) -> int:
@@ -117,7 +117,7 @@ class WorkerSeat:
                 return False
             self._returned += left
             words[layout.RETURNED] = self._returned
-        self._dry_at_ns = 0  # the next request asks for one start again
+        self._last_ask_ns = 0  # the next request asks for one start again
         return True
 
     def _grant_wait_ns(self) -> int:
@@ -165,9 +165,9 @@ class WorkerSeat:
         next_at_ns = words[layout.NEXT_AT_NS]
         if now_ns < next_at_ns and until_ns < next_at_ns:
             return int(next_at_ns) - now_ns
-        eager = now_ns - self._dry_at_ns < _EAGER_NS
+        eager = now_ns - self._last_ask_ns < _EAGER_NS
         self._need = min(_MOST_NEEDED, self._need * 2) if eager else max(1, words[layout.KEEP])
-        self._dry_at_ns = now_ns
+        self._last_ask_ns = now_ns
         words[layout.UNTIL_NS] = until_ns
         give_up_ns = max(until_ns, now_ns + ANSWER_TIMEOUT_NS)
         try:

@@ -3,8 +3,8 @@
     Account ─ refill ──> LeasedLimit ── exchange(spent, returned, want) ──> Source      a few tokens at a time
             ─ settle ──>                <── granted, next_at, count ──────              and back what is not needed
 
-What was leased and not reported as spent or returned counts for everybody as if it could start at any moment: the rule
-of ``arbd.rate_limit.algorithms.base`` once more, one level up. ``SharedWindow`` is the state of a limit that the
+What was leased and not reported as spent or returned counts for all daemons as if it could start at any moment: the
+rule of ``arbd.rate_limit.algorithms.base`` once more, one level up. ``SharedWindow`` is the state of a limit that the
 daemons of one host share; who keeps it, and under which lock, is ``arbd.supervisor.limits.host_file``.
 
 A source that fails (``OSError``: a full disk, no descriptor left) is ordinary: nothing was done, so what was leased
@@ -23,13 +23,13 @@ from arbd.rate_limit.algorithms.window import SlidingWindow
 from arbd.rate_limit.backoff import BackOff
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
-#: While anything of ours still counts there, and nothing else is to be told, we show that often that we are here.
+#: An exchange is made at least that often while anything of this daemon counts at the source: it shows that it lives.
 PRESENCE_NS: Final = 1_000_000_000
 #: A daemon whose files were lost counts as living for so long, until it comes by itself: longer than ``PRESENCE_NS``,
 #: and than it may be put off.
 MOVING_NS: Final = 10_000_000_000
 LEASE_NS: Final = 5_000_000  # at least so much of the limit's rate is leased at a time
-_KNOWN: Final = 64  # so many states that were lost before are remembered: nobody is that far behind
+_KNOWN: Final = 64  # lost states that are remembered: no daemon is further behind
 _MERGE: Final = 512  # starts closer than this part of the window become one, dated at the later
 
 
@@ -55,7 +55,7 @@ class Source(Protocol):
 
 
 class LeasedLimit(Limit):
-    """At most ``calls`` starts in any ``window_ns``, over everybody who draws on ``source``."""
+    """At most ``calls`` starts in any ``window_ns``, over all daemons that draw on ``source``."""
 
     def __init__(self, source: Source, calls: int, window_ns: int) -> None:
         self._source = source
@@ -102,7 +102,7 @@ class LeasedLimit(Limit):
     def startable(self, now_ns: int, outstanding: int) -> int:
         if self._leased > outstanding or now_ns < self._last.next_at_ns:
             return max(self._leased, outstanding)
-        return outstanding + self.max_batch  # not known before somebody asks; so let somebody
+        return outstanding + self.max_batch  # not known before a worker asks, so let one
 
     def usage(self, now_ns: int) -> float:
         return self._last.count / self._calls

@@ -102,7 +102,7 @@ class RedisGate:
         sent_at_ns = self._timing.clock()
         try:
             reply = call(self._ask, (request, self._timing.clock))
-        except BaseException:  # the task's deadline: whether Redis heard it is not known
+        except BaseException:  # the task's deadline: whether Redis got it is not known
             lease.fail(self._timing.clock())
             raise
         now_ns = self._timing.clock()

@@ -50,7 +50,7 @@ from arbd.logs import get_logger
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.storage.host_lease import Lease, Member, SharedWindow
 
-_DYING_NS: Final = 1_000_000_000  # workers outlive their supervisor by some milliseconds, and may start what they hold
+_DYING_NS: Final = 1_000_000_000  # workers outlive their supervisor by some ms, and may start what they hold
 _LOCK_TIMEOUT_S: Final = 0.005
 _LOCK_PAUSE_S: Final = 0.0001
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -133,7 +133,7 @@ class FileSource:
     def _present(self, now_ns: int) -> SharedWindow:
         """The state that the name leads to, with the content of lost ones; this daemon is a member."""
         state = self._read(self._files.state)
-        if state.moved_to:  # it has been moved away and back; who moved on without it comes back, too
+        if state.moved_to:  # moved away and back; daemons that moved on without it come back, too
             state = self._new()
         # With what it has leased, should the state have been lost. A copy: if the state cannot be written, nothing has
         # changed.
@@ -192,7 +192,7 @@ class _Files:
         self.lost: list[RecordFile] = []
         self._lock = self._open_lock()
         try:
-            # Now, and not when it is needed first: only who has it open knows it when it is lost.
+            # Now, not on first use: only a daemon that has it open can read it when it is lost.
             self.state = RecordFile(_open(self._state_path))
         except OSError:
             os.close(self._lock)

@@ -285,7 +285,7 @@ class DaemonLimits:
 
     def _refuse_until(self, account: Account, until_ns: int) -> None:
         account.put_off(time.monotonic_ns(), until_ns)
-        for worker_id in account.seats:  # all: who was answered before it failed is not known
+        for worker_id in account.seats:  # all: which were answered before it failed is not known
             doorbell.ring(self._workers[worker_id].bell)
 
 

@@ -32,7 +32,7 @@ class MonitorProcess:
     def __init__(self, provider: Provider, *, threads: Sequence[str]) -> None:
         self._monitors = find(provider)
         self._listener = listen() if self._monitors else None
-        self._start_at: float | None = None  # None: it runs, or nobody wants it
+        self._start_at: float | None = None  # None: it runs, or is not wanted
         self._pause_s = _RESTART_PAUSE_S
         self._pid = 0
         self.pidfd = -1
