@@ -34,6 +34,13 @@ EXIT_USAGE: Final = 2  # the command line itself is wrong (click's code)
 EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG: settings or target are wrong; restarting cannot help
 EXIT_ZYGOTE: Final = 70  # sysexits.h EX_SOFTWARE: the author's module broke, or workers cannot boot
 EXIT_UNEXPECTED: Final = 71  # sysexits.h EX_OSERR: a bug of arbd's, or the machine had nothing left; restarting helps
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C; the same for SIGTERM
+
+
+def os_reason(error: OSError) -> str:
+    """Why a call of the kernel failed, with the file it was about; for one that arbd raised, what it said."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 class ArbdError(Exception):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import backoff
+from arbd.core.backoff import Backoff
 
 MAX_CODE_FAILURES: Final = 5  # in a row: 1.5 s of pauses
 MAX_MACHINE_FAILURES: Final = 7  # 6.3 s of pauses
@@ -26,13 +26,13 @@ class Restarts:
 
     def __init__(self, max_code_failures: int = MAX_CODE_FAILURES) -> None:
         self._max_code_failures = max_code_failures
-        self.succeeded()
+        self._failures = 0
+        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, jitter=float)
 
     def succeeded(self) -> None:
         """Record a successful start: the row has ended."""
         self._failures = 0
-        self._pauses = backoff.expo(factor=FIRST_PAUSE_S, max_value=LONGEST_PAUSE_S)
-        next(self._pauses)  # its first value is for starting the generator
+        self._backoff.reset()
 
     def failed(self, *, by_machine: bool, others_serve: bool) -> float | None:
         """Record a failed start: seconds to wait before the next one, or ``None`` to give up. ``by_machine``: there was
@@ -41,4 +41,4 @@ class Restarts:
         most = MAX_MACHINE_FAILURES if by_machine else self._max_code_failures
         if self._failures >= most:
             return None
-        return float(next(self._pauses))
+        return self._backoff.next_s()

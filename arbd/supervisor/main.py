@@ -371,7 +371,7 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
 
 
 def _require_files(settings: Settings, workers: int) -> None:
-    links = settings.hub_links if isinstance(settings.hub_links, int) else 0
+    links = settings.hub_links
     needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 

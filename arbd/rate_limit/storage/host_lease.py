@@ -18,9 +18,10 @@ from typing import Final, Protocol
 
 import msgspec
 
+from arbd.core.backoff import Retry
+from arbd.errors import os_reason
 from arbd.rate_limit.algorithms.base import BATCH_NS, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
-from arbd.rate_limit.backoff import BackOff
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
 #: An exchange is made at least that often while anything of this daemon counts at the source: it shows that it lives.
@@ -66,7 +67,7 @@ class LeasedLimit(Limit):
         self._last = Lease(0, 0, 0, [])
         self._last_at_ns = 0
         self._counts_until_ns = 0  # until then the last start of ours lies in the window
-        self._put_off = BackOff()
+        self._put_off = Retry()
         self._batch = max(1, min(LEASE_NS * calls // window_ns, calls // 8))
         self.max_batch = max(1, min(BATCH_NS * calls // window_ns, calls // 4))
 
@@ -120,7 +121,7 @@ class LeasedLimit(Limit):
         try:
             lease = self._source.exchange(now_ns, self._spent, returned, want)
         except OSError as error:
-            self.trouble = _in_words(error)
+            self.trouble = os_reason(error)
             self._refuse_until(self._put_off.failed(now_ns))
             return
         self.trouble = None
@@ -137,11 +138,6 @@ class LeasedLimit(Limit):
     def _refuse_until(self, at_ns: int) -> None:
         """Note that nothing was exchanged: what was to be reported counts as leased until a later exchange."""
         self._last = Lease(0, at_ns, self._last.count, self._last.members)
-
-
-def _in_words(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 class Member(msgspec.Struct):

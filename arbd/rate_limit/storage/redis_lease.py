@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from arbd.core.backoff import Retry
 from arbd.model.limit_spec import OnBackendError
 from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
-from arbd.rate_limit.backoff import BackOff
 from arbd.rate_limit.storage.redis_script import GROUPS, LEASE_NS, MARGIN_NS, LeaseReply, LeaseRequest
 
 _BATCHES: Final = 200  # a batch is at most this part of the limit, so that members hold next to nothing unused
@@ -34,8 +34,8 @@ _LENT_NS: Final = 10_000_000  # others hold all that is free: ask again after th
 _ANSWER_NS: Final = 100_000_000  # a worker waits for an answer that long
 _REPORT_MIN_NS: Final = 5_000_000
 _REPORT_MAX_NS: Final = LEASE_NS // 4
-_RETRY_NS: Final = 100_000_000
-_RETRY_MAX_NS: Final = 2_000_000_000
+_RETRY_MIN_S: Final = 0.1
+_RETRY_MAX_S: Final = 2.0
 _US: Final = 1000
 
 
@@ -78,7 +78,7 @@ class RedisLease(Limit):
         self._settled_at_ns = 0
         # Failures.
         self._is_away = False
-        self._back_off = BackOff(_RETRY_NS, _RETRY_MAX_NS)
+        self._retry = Retry(_RETRY_MIN_S, _RETRY_MAX_S)
         self._due_ns: int | None = 0  # asked for once at the start, so that trouble shows at once
         # Demand.
         self._asked = self._asking = 0
@@ -201,7 +201,7 @@ class RedisLease(Limit):
     def receive(self, reply: LeaseReply, sent_at_ns: int, now_ns: int) -> None:
         """Process the reply to the request that was sent at ``sent_at_ns``."""
         self._is_away = False
-        self._back_off.worked()
+        self._retry.worked()
         self._due_ns = None
         self._epoch, self._heard, self._heard_at_ns = reply.epoch, reply.now, sent_at_ns
         self._taken, self._members_seen = reply.taken, max(1, reply.members)
@@ -228,7 +228,7 @@ class RedisLease(Limit):
         self._is_away = True
         self.undecided = False
         self._sent = 0
-        self._due_ns = self._back_off.failed(now_ns)
+        self._due_ns = self._retry.failed(now_ns)
 
     # -- inside ------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from arbd.errors import ConfigError
+from arbd.errors import ConfigError, os_reason
 from arbd.host import runtime_dir
 from arbd.host.record import RecordFile
 from arbd.logs import get_logger
@@ -80,8 +80,9 @@ class FileSource:
                 fcntl.flock(self._alive, fcntl.LOCK_EX)
                 opened.pop_all()
         except OSError as error:
-            reason = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
-            raise ConfigError([f"rate limit {spec.name!r} is shared with other daemons, but {reason}"]) from error
+            raise ConfigError(
+                [f"rate limit {spec.name!r} is shared with other daemons, but {os_reason(error)}"]
+            ) from error
 
     def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
         """Exchange starts under the lock; ``None`` if the lock cannot be had within a moment. Raises ``OSError``."""

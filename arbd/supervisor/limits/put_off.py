@@ -6,8 +6,8 @@ Two places notice that: the limit itself, whose exchange with its storage fails 
 
 from __future__ import annotations
 
+from arbd.core.backoff import Retry
 from arbd.logs import get_logger
-from arbd.rate_limit.backoff import BackOff
 from arbd.rate_limit.grants.account import Account
 
 
@@ -16,7 +16,7 @@ class PutOff:
 
     def __init__(self) -> None:
         self._log = get_logger("arbd.limits")
-        self._pauses: dict[Account, BackOff] = {}
+        self._pauses: dict[Account, Retry] = {}
         #: Of accounts that are put off, or whose limits report trouble.
         self.reasons: dict[Account, str] = {}
 
@@ -28,7 +28,7 @@ class PutOff:
     def failed(self, account: Account, error: Exception, now_ns: int) -> None:
         """Record that looking into an account failed."""
         self._note(account, f"{type(error).__name__}: {error}")
-        self._pauses.setdefault(account, BackOff()).failed(now_ns)
+        self._pauses.setdefault(account, Retry()).failed(now_ns)
 
     def worked(self, account: Account) -> None:
         """Record that looking into an account worked; its limit may report trouble of its own."""
