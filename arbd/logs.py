@@ -59,7 +59,7 @@ REDACTED: Final = "[redacted]"
 _PATIENCE_S: Final = {"worker": 0.05}  # what an action logs is in its own time
 _FINISH_S: Final = 0.1  # for what is owed at the end of a process
 
-Event = MutableMapping[str, Any]
+EventDict = MutableMapping[str, Any]
 
 
 class Logger(structlog.typing.FilteringBoundLogger if TYPE_CHECKING else object):  # type: ignore[misc] # two bases
@@ -310,7 +310,7 @@ def leave_task() -> None:
     _task = None
 
 
-def _assemble(sink: _Sink, level: str, fields: Event) -> Event:
+def _assemble(sink: _Sink, level: str, fields: EventDict) -> EventDict:
     """The line's fields in their fixed order: when, what, who, which task, and then the caller's."""
     event = _head(sink.name, level, fields.pop("event", ""))
     if _task is not None:
@@ -320,12 +320,12 @@ def _assemble(sink: _Sink, level: str, fields: Event) -> Event:
     return event
 
 
-def _head(name: str, level: str, what: Any) -> Event:
+def _head(name: str, level: str, what: Any) -> EventDict:
     now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
     return {"timestamp": now, "level": level, "event": what, "logger": name, **_constants}
 
 
-def _redact(sink: _Sink, level: str, event: Event) -> Event:
+def _redact(sink: _Sink, level: str, event: EventDict) -> EventDict:
     if not _secrets:
         return event
     return {_without_secrets(key): _without_secrets(_plain(value)) for key, value in event.items()}
@@ -352,7 +352,7 @@ def _without_secrets(value: Any) -> Any:
     return text
 
 
-def _render(sink: _Sink, level: str, event: Event) -> bytes:
+def _render(sink: _Sink, level: str, event: EventDict) -> bytes:
     if _console is None:
         return _json(event)
     # Control characters would let a task's id or an author's value write to the operator's terminal.
@@ -361,7 +361,7 @@ def _render(sink: _Sink, level: str, event: Event) -> bytes:
     return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _json(event: Event) -> bytes:
+def _json(event: EventDict) -> bytes:
     try:
         return msgspec.json.encode(event, enc_hook=_text) + b"\n"
     except _UNENCODABLE:
@@ -369,7 +369,7 @@ def _json(event: Event) -> bytes:
         return json.dumps(plain).encode() + b"\n"
 
 
-def _percent(formatter: logging.Formatter, event: Event) -> str:
+def _percent(formatter: logging.Formatter, event: EventDict) -> str:
     """A line in an author's %-format, and what that format has no place for behind it."""
     level = event["level"]
     record = {

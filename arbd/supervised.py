@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from arbd.logs import get_logger
 
 T = TypeVar("T")
-Context = dict[str, Any]  # of asyncio's exception handlers
+HandlerContext = dict[str, Any]  # of asyncio's exception handlers
 
 _MOST_LOGGED: Final = 20
 
@@ -54,7 +54,7 @@ def install(loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException
     log = get_logger("arbd.supervised")
     left = iter(range(_MOST_LOGGED - 1, -1, -1))
 
-    def handle(_loop: asyncio.AbstractEventLoop, context: Context) -> None:
+    def handle(_loop: asyncio.AbstractEventLoop, context: HandlerContext) -> None:
         error = context.get("exception")
         if error is None or _is_of_grpc(context, error):
             log.warning("event_loop_warning", message=context.get("message", ""), exc_info=error)
@@ -81,14 +81,14 @@ def _report(task: asyncio.Task[Any]) -> None:
         task.get_loop().call_exception_handler(context)
 
 
-def _where(context: Context) -> str:
+def _where(context: HandlerContext) -> str:
     """What raised, in words: the task's name, or the callback."""
     message = str(context.get("message", ""))
     handle = context.get("handle")
     return f"{message} {handle!r}" if handle is not None and "callback" not in message else message
 
 
-def _is_of_grpc(context: Context, error: BaseException) -> bool:
+def _is_of_grpc(context: HandlerContext, error: BaseException) -> bool:
     """Whether it happened in gRPC's own machinery, which tells the calls concerned by their status as well.
 
     Its poller reads a socket that several loops share, and finds it empty now and then: grpc/grpc#25364. Its own tasks

@@ -49,7 +49,7 @@ parent_option: Final = click.option(
 )
 
 
-class Given(msgspec.Struct, frozen=True):
+class CommandSettings(msgspec.Struct, frozen=True):
     """What the command line said about settings: values by setting name, and ``--config``."""
 
     flags: dict[str, Any]
@@ -99,7 +99,9 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*, config_file: str | None, **params: Any) -> None:
         flags = {setting.name: params.pop(setting.attribute) for setting in FLAGGED}
-        function(given=Given({name: raw for name, raw in flags.items() if raw is not None}, config_file), **params)
+        function(
+            given=CommandSettings({name: raw for name, raw in flags.items() if raw is not None}, config_file), **params
+        )
 
     help_text = f"Settings file.  [default: {CONFIG_FILE} here, if there is one]"
     decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)

@@ -25,7 +25,7 @@ from arbd.settings.table import Settings
 
 ASK_TIMEOUT_S: Final = 5.0  # a daemon answers in a millisecond
 _CHUNK: Final = 64 * 1024
-_R = TypeVar("_R", bound=protocol.Reply)
+_R = TypeVar("_R", bound=protocol.ControlReply)
 
 
 class Found(NamedTuple):
@@ -57,7 +57,7 @@ def find(daemon: str | None, settings: Settings) -> Path:
     raise ControlError(_none(daemon, running, directories, closed))
 
 
-def ask(path: Path, request: protocol.Request, expected: type[_R], timeout_s: float = ASK_TIMEOUT_S) -> _R:
+def ask(path: Path, request: protocol.ControlRequest, expected: type[_R], timeout_s: float = ASK_TIMEOUT_S) -> _R:
     """Send a request, wait for its reply. Raises ``ControlError``."""
     deadline = time.monotonic() + timeout_s
     try:

@@ -12,11 +12,11 @@ who asks is ``arbd.control.client``. Any number of requests on one connection, a
 A message is one line of JSON: its ``type``, the ``version`` of the protocol it is written in, and its fields. A line
 is bounded in either direction, so nobody can make the other side keep more than that.
 
-A new command adds its request to ``Request``, its reply to ``Reply``, and its handler to ``supervisor.main``. That
-needs no new version: a daemon that does not know the message says so, and which ones it knows. Nor does a new field of
-a reply, if it has a default. A new field of a request is refused by older daemons, because to ignore it could mean to
-do something else than was asked. The version is for a change of what a message of today means. ``Failure`` is the one
-message that never changes: it has to be understood across all versions.
+A new command adds its request to ``ControlRequest``, its reply to ``ControlReply``, and its handler to
+``supervisor.main``. That needs no new version: a daemon that does not know the message says so, and which ones it
+knows. Nor does a new field of a reply, if it has a default. A new field of a request is refused by older daemons,
+because to ignore it could mean to do something else than was asked. The version is for a change of what a message of
+today means. ``Failure`` is the one message that never changes: it has to be understood across all versions.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class GetStatus(_Message, frozen=True, tag="get_status", forbid_unknown_fields=True):
-    """How the daemon is; answered by ``Status``."""
+    """How the daemon is; answered by ``StatusReply``."""
 
 
 class GetLimits(_Message, frozen=True, tag="get_limits", forbid_unknown_fields=True):
-    """Its rate limits; answered by ``Limits``."""
+    """Its rate limits; answered by ``LimitsReply``."""
 
 
-Request = GetStatus | GetLimits
+ControlRequest = GetStatus | GetLimits
 
 
 # -- replies ---------------------------------------------------------------------------------------------------------
 
 
-class Status(_Message, frozen=True, kw_only=True, tag="status"):
+class StatusReply(_Message, frozen=True, kw_only=True, tag="status"):
     """The answer to ``GetStatus``."""
 
     report: StatusReport
 
 
-class Limits(_Message, frozen=True, kw_only=True, tag="limits"):
+class LimitsReply(_Message, frozen=True, kw_only=True, tag="limits"):
     """The answer to ``GetLimits``; no limits is an answer too."""
 
     provider: str
@@ -76,7 +76,7 @@ class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
     message: str
 
 
-Reply = Status | Limits | Failure
+ControlReply = StatusReply | LimitsReply | Failure
 
 
 # -- both ways -------------------------------------------------------------------------------------------------------
@@ -103,8 +103,8 @@ class _Head(msgspec.Struct):
 
 
 _head: Final = msgspec.json.Decoder(_Head)
-_request: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
-_reply: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
+_request: Final[msgspec.json.Decoder[ControlRequest]] = msgspec.json.Decoder(ControlRequest)
+_reply: Final[msgspec.json.Decoder[ControlReply]] = msgspec.json.Decoder(ControlReply)
 _encode: Final = msgspec.json.Encoder().encode
 # Beside what msgspec raises for wrong data: text that is not UTF-8, and nesting beyond all measure.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -114,16 +114,16 @@ def _tags(union: Any) -> frozenset[str]:
     return frozenset(str(member.__struct_config__.tag) for member in get_args(union))
 
 
-REQUESTS: Final = _tags(Request)
-REPLIES: Final = _tags(Reply)
+REQUESTS: Final = _tags(ControlRequest)
+REPLIES: Final = _tags(ControlReply)
 
 
-def encode(message: Request | Reply) -> bytes:
+def encode(message: ControlRequest | ControlReply) -> bytes:
     """A message as a line."""
     return _encode(message) + b"\n"
 
 
-def decode_request(line: bytes) -> Request:
+def decode_request(line: bytes) -> ControlRequest:
     """What a command asks. Raises ``ControlProtocolError`` with the reply for it."""
     head = _decode_head(line)
     if head.version != VERSION:
@@ -142,7 +142,7 @@ def decode_request(line: bytes) -> Request:
     return _decode(_request, line)
 
 
-def decode_reply(line: bytes) -> Reply:
+def decode_reply(line: bytes) -> ControlReply:
     """What a daemon answers. Raises ``ControlProtocolError`` if that cannot be understood."""
     head = _decode_head(line)
     if head.version != VERSION and head.type != "failure":

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 DaemonState = Literal["starting", "serving", "draining"]
-Scope = Literal["provider", "action", "by hand"]
+LimitScope = Literal["provider", "action", "by hand"]
 
 
 class RunningTask(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ class LimitReport(msgspec.Struct, frozen=True):
     ``trouble``: why nothing more is let through by it for now; ``None``: nothing stands in the way."""
 
     name: str
-    scope: Scope
+    scope: LimitScope
     rule: str
     rate: float | None
     usage: float

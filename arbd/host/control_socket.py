@@ -32,7 +32,7 @@ _UCRED: Final = struct.Struct("3i")
 _TIMEVAL: Final = struct.Struct("ll")
 
 
-class Peer(NamedTuple):
+class PeerCredentials(NamedTuple):
     """The process at the other end, as it was when it connected."""
 
     pid: int
@@ -90,9 +90,9 @@ def is_listening(path: Path) -> bool:
         return _answers(at, path.name)
 
 
-def peer_of(connection: socket.socket) -> Peer:
+def peer_of(connection: socket.socket) -> PeerCredentials:
     """Who is at the other end. The kernel says so, the other end has no part in it."""
-    return Peer(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+    return PeerCredentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 @contextmanager

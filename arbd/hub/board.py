@@ -56,7 +56,7 @@ class NewTask(msgspec.Struct, frozen=True, gc=False):
     traceparent: str = ""
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class TaskEvent(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened to a task, ``at`` seconds of the board's clock.
 
     ``kind`` is one of: submitted, handed_out, renewed, given_back, expired, cancelled, result, result_late (its lease
@@ -116,7 +116,7 @@ class _Record(msgspec.Struct, gc=True):
     number: int
     batch: _Batch
     submitted_at: float
-    events: list[Event]
+    events: list[TaskEvent]
     state: _State = _State.QUEUED
     attempts: int = 0
     holder: str = ""  # who had it last
@@ -193,7 +193,7 @@ class TaskBoard:
         for task_id, new in named:
             deadline = now + new.timeout if new.timeout > 0 else math.inf
             task = Task(task_id, new.action, new.payload, new.account, 1, deadline, new.traceparent, new.priority)
-            record = _Record(task, new.provider, next(self._numbers), group, now, [Event(now, "submitted")])
+            record = _Record(task, new.provider, next(self._numbers), group, now, [TaskEvent(now, "submitted")])
             self._records[task_id] = record
             self._queues.push(record)
             if deadline is not math.inf:
@@ -214,7 +214,7 @@ class TaskBoard:
         attempts = record.attempts = record.attempts + 1
         record.holder = provider
         record.session = session
-        record.events.append(Event(now, "handed_out", provider, attempts))
+        record.events.append(TaskEvent(now, "handed_out", provider, attempts))
         self._leases.begin(record, now)
         self.queued -= 1
         if attempts > 1:
@@ -226,7 +226,7 @@ class TaskBoard:
         record = self._records.get(task_id)
         if record is None or record.state is not _State.LEASED or record.session != session:
             return False
-        record.events.append(Event(now, "renewed", record.holder, record.attempts))
+        record.events.append(TaskEvent(now, "renewed", record.holder, record.attempts))
         self._leases.begin(record, now)
         return True
 
@@ -237,7 +237,7 @@ class TaskBoard:
             return False
         if record.holder != provider or record.session != session:
             return False
-        record.events.append(Event(now, "given_back", provider, record.attempts))
+        record.events.append(TaskEvent(now, "given_back", provider, record.attempts))
         self._release(record, now, first=True)
         return True
 
@@ -250,7 +250,7 @@ class TaskBoard:
         if record.state is _State.FINISHED:
             return False
         record.cancelled = True
-        record.events.append(Event(now, "cancelled", "", record.attempts))
+        record.events.append(TaskEvent(now, "cancelled", "", record.attempts))
         if record.state is _State.QUEUED:
             self._give_up(record, now, "CANCELLED", "Task was cancelled before it began")
         return True
@@ -263,10 +263,10 @@ class TaskBoard:
         if status not in STATUSES:
             return Receipt.INVALID
         if record.state is _State.FINISHED:
-            record.events.append(Event(now, "result_duplicate", provider, record.attempts, status))
+            record.events.append(TaskEvent(now, "result_duplicate", provider, record.attempts, status))
             return Receipt.DUPLICATE
         kind = "result" if record.state is _State.LEASED else "result_late"
-        self._finish(record, Event(now, kind, provider, record.attempts, status), result)
+        self._finish(record, TaskEvent(now, kind, provider, record.attempts, status), result)
         return Receipt.ACCEPTED
 
     def next_expiry(self) -> float | None:
@@ -287,13 +287,13 @@ class TaskBoard:
             self._give_up(record, now, "EXPIRED", "Task was not finished within its time")
             finished.append(record.task.id)
         while (ended := self._leases.pop_ended(now)) is not None:
-            ended.events.append(Event(now, "expired", ended.holder, ended.attempts))
+            ended.events.append(TaskEvent(now, "expired", ended.holder, ended.attempts))
             self._release(ended, now, first=False)
             if ended.state is _State.FINISHED:
                 finished.append(ended.task.id)
         return finished
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """Everything that happened to a task, oldest first. Raises ``ForgottenError`` for an id never seen or gone."""
         return list(self._record(task_id).events)
 
@@ -369,10 +369,10 @@ class TaskBoard:
 
     def _give_up(self, record: _Record, now: float, code: str, message: str) -> None:
         response = {"status": "error", "message": message, "data": {"error_code": code}}
-        event = Event(now, "gave_up", "", record.attempts, "error")
+        event = TaskEvent(now, "gave_up", "", record.attempts, "error")
         self._finish(record, event, msgspec.json.encode(response))
 
-    def _finish(self, record: _Record, event: Event, result: bytes) -> None:
+    def _finish(self, record: _Record, event: TaskEvent, result: bytes) -> None:
         if record.state is _State.QUEUED:
             self.queued -= 1
         self._leases.end(record)

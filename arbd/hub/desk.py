@@ -31,7 +31,7 @@ _REASONS: Final = {
 }
 
 
-class Peer(msgspec.Struct, eq=False):
+class StreamPeer(msgspec.Struct, eq=False):
     """One stream and, after its hello, the provider process behind it. ``given``: ids of tasks it was sent and has not
     answered. ``is_connected`` is false once its stream has ended or was replaced by another."""
 
@@ -49,7 +49,7 @@ class Effects(NamedTuple):
 
     finished: list[str]
     requeued: bool = False
-    replaced: Peer | None = None
+    replaced: StreamPeer | None = None
 
 
 class Desk:
@@ -58,18 +58,18 @@ class Desk:
     def __init__(self, board: TaskBoard, *, max_frame: int) -> None:
         self._board = board
         self._max_frame = max_frame
-        self._peers: dict[str, Peer] = {}  # by session
+        self._peers: dict[str, StreamPeer] = {}  # by session
 
     @property
-    def peers(self) -> list[Peer]:
+    def peers(self) -> list[StreamPeer]:
         """Provider processes with a stream, and those without one that still have tasks."""
         return list(self._peers.values())
 
-    def open(self) -> Peer:
+    def open(self) -> StreamPeer:
         """A new stream."""
-        return Peer(HubSession(lease_s=self._board.lease_s, max_frame=self._max_frame))
+        return StreamPeer(HubSession(lease_s=self._board.lease_s, max_frame=self._max_frame))
 
-    def close(self, peer: Peer) -> None:
+    def close(self, peer: StreamPeer) -> None:
         """A stream has ended. What was given stays leased: the provider may come back."""
         peer.is_connected = False
         if not peer.given and self._peers.get(peer.key) is peer:
@@ -77,7 +77,7 @@ class Desk:
 
     # -- frames in -----------------------------------------------------------------------------------------
 
-    def settle(self, peer: Peer, frame: ProviderFrame, now: float) -> Effects:
+    def settle(self, peer: StreamPeer, frame: ProviderFrame, now: float) -> Effects:
         """Do what a frame of ``peer.session.receive`` says. The caller has checked the token in its hello."""
         effects = Effects([])
         if frame.hello is not None:
@@ -89,7 +89,7 @@ class Desk:
             self._board.renew(task_id, peer.key, now)
         return effects
 
-    def _greet(self, peer: Peer, hello: Hello, now: float) -> Effects:
+    def _greet(self, peer: StreamPeer, hello: Hello, now: float) -> Effects:
         peer.name, peer.key = hello.provider, hello.session
         before = self._peers.get(hello.session)
         self._peers[hello.session] = peer
@@ -106,7 +106,7 @@ class Desk:
                 peer.session.cancel(task_id)
         return Effects([], requeued, before)
 
-    def _record(self, peer: Peer, frame: ProviderFrame, now: float) -> list[str]:
+    def _record(self, peer: StreamPeer, frame: ProviderFrame, now: float) -> list[str]:
         finished = []
         record, given = self._board.record_result, peer.given
         for verdict in frame.results:
@@ -121,11 +121,11 @@ class Desk:
 
     # -- frames out ----------------------------------------------------------------------------------------
 
-    def next_frame(self, peer: Peer, now: float) -> bytes | None:
+    def next_frame(self, peer: StreamPeer, now: float) -> bytes | None:
         """What is to be sent to this provider now, with as many tasks as it may have; ``None``: nothing."""
         return peer.session.data_to_send(now, self._tasks_for(peer, now))
 
-    def _tasks_for(self, peer: Peer, now: float) -> list[Task]:
+    def _tasks_for(self, peer: StreamPeer, now: float) -> list[Task]:
         room = peer.session.room
         if room <= 0 or not peer.key or not peer.is_connected or not self._board.queued:
             return []
@@ -140,7 +140,7 @@ class Desk:
 
     # -- what else happens ---------------------------------------------------------------------------------
 
-    def cancel(self, task_id: str) -> Peer | None:
+    def cancel(self, task_id: str) -> StreamPeer | None:
         """Nobody wants this task any more: the peer that has it now, to be sent a frame; ``None`` if none has."""
         peer = self._peers.get(self._board.session_of(task_id))
         if peer is None or not peer.is_connected or task_id not in peer.given:
@@ -156,7 +156,7 @@ class Desk:
                 if not peer.given:
                     del self._peers[key]
 
-    def go_away(self, go_away: GoAway) -> list[Peer]:
+    def go_away(self, go_away: GoAway) -> list[StreamPeer]:
         """Have every provider leave; those that must be sent a frame for it."""
         connected = [peer for peer in self._peers.values() if peer.is_connected]
         for peer in connected:

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from arbd.errors import InvariantError
-from arbd.hub.board import Event, NewTask, Result, TaskBoard
+from arbd.hub.board import NewTask, Result, TaskBoard, TaskEvent
 from arbd.links.base import HubPort
 from arbd.links.stats import LinkStats
 from arbd.model.task import Outcome, Task
@@ -80,7 +80,7 @@ class MemoryHub:
         self._publish()
         return cancelled
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task. Raises ``ForgottenError`` for an id that was never submitted."""
         with self._lock:
             return self._board.history(task_id)

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import ForgottenError, NewTask, Result, SubmitError
-from arbd.hub.state import Context, HubState, guarded
+from arbd.hub.state import CallContext, HubState, guarded
 from arbd.wire.pb import arbd_client_pb2 as client_pb
 
 _RESULTS_PER_MESSAGE: Final = 256
@@ -38,8 +38,8 @@ class ClientService:
         }
         return grpc.method_handlers_generic_handler("arbd.client.v1.Client", handlers)
 
-    def _checked(self, handle: Callable[[bytes], bytes]) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def handler(data: bytes, context: Context) -> bytes:
+    def _checked(self, handle: Callable[[bytes], bytes]) -> Callable[[bytes, CallContext], Awaitable[bytes]]:
+        async def handler(data: bytes, context: CallContext) -> bytes:
             await self._state.check_bearer(context)
             try:
                 return handle(data)
@@ -77,7 +77,7 @@ class ClientService:
     def _stats(self, _: bytes) -> bytes:
         return client_pb.StatsReply(counters={**self._state.calls, **self._counters()}).SerializeToString()
 
-    async def _await(self, data: bytes, context: Context) -> None:
+    async def _await(self, data: bytes, context: CallContext) -> None:
         await self._state.check_bearer(context)
         request = client_pb.AwaitRequest.FromString(data)
         sent = request.skip
@@ -129,6 +129,6 @@ def _encode_results(results: list[Result]) -> bytes:
     ).SerializeToString()
 
 
-async def _abort_for(error: SubmitError | ForgottenError, context: Context) -> NoReturn:
+async def _abort_for(error: SubmitError | ForgottenError, context: CallContext) -> NoReturn:
     code = grpc.StatusCode.ALREADY_EXISTS if isinstance(error, SubmitError) else grpc.StatusCode.NOT_FOUND
     await context.abort(code, str(error))

@@ -27,20 +27,20 @@ from arbd.supervised import report
 DEFAULT_MAX_MESSAGE: Final = 4 * 1024 * 1024
 """gRPC's own default limit for a received message, which most hubs have."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
+CallContext = grpc.aio.ServicerContext[Any, Any]
 
 
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
+RequestT = TypeVar("RequestT")
+ReplyT = TypeVar("ReplyT")
 
 
 def guarded(
-    handler: Callable[[Request, Context], Awaitable[Reply]],
-) -> Callable[[Request, Context], Awaitable[Reply]]:
+    handler: Callable[[RequestT, CallContext], Awaitable[ReplyT]],
+) -> Callable[[RequestT, CallContext], Awaitable[ReplyT]]:
     """A handler of calls whose bugs are seen: gRPC itself would answer UNKNOWN, and go on. A request that is no
     message is its sender's fault, and told so."""
 
-    async def handle(request: Request, context: Context) -> Reply:
+    async def handle(request: RequestT, context: CallContext) -> ReplyT:
         try:
             return await handler(request, context)
         except DecodeError:
@@ -100,13 +100,13 @@ class HubState:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    async def check_token(self, token: str, context: Context) -> None:
+    async def check_token(self, token: str, context: CallContext) -> None:
         """End the call with UNAUTHENTICATED if this token may not call."""
         if self._tokens and token not in self._tokens:
             self.calls["refused"] += 1
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not known here")
 
-    async def check_bearer(self, context: Context) -> None:
+    async def check_bearer(self, context: CallContext) -> None:
         """The same for callers that carry their token in the metadata."""
         if self._tokens:
             given = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]

@@ -379,8 +379,8 @@ def _require_files(settings: Settings, workers: int) -> None:
 def _handlers(reporter: Reporter) -> server.Handlers:
     """What can be asked on the control socket. A new command adds its line."""
     return {
-        GetStatus: lambda _: protocol.Status(report=reporter.status()),
-        GetLimits: lambda _: protocol.Limits(provider=reporter.provider, limits=reporter.limits()),
+        GetStatus: lambda _: protocol.StatusReply(report=reporter.status()),
+        GetLimits: lambda _: protocol.LimitsReply(provider=reporter.provider, limits=reporter.limits()),
     }
 
 

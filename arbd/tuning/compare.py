@@ -30,7 +30,7 @@ from arbd.tuning.record import Machine, Measurement, Point, Record, Sample
 FALSE_DISCOVERIES: Final = 0.05
 LEAST_EFFECT: Final = 0.02
 
-Kind = Literal["more", "less", "noise"]
+ChangeKind = Literal["more", "less", "noise"]
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True):
 
     ratio: float
     p: float
-    kind: Kind
+    kind: ChangeKind
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -140,7 +140,7 @@ def values(measurement: Measurement, quantity: Quantity) -> list[float]:
 
 
 def _row(point: Point, quantity: Quantity, old: Measurement, new: Measurement, change: Change) -> Row:
-    worse: Kind = "less" if quantity.more_is_better else "more"
+    worse: ChangeKind = "less" if quantity.more_is_better else "more"
     return Row(
         point=point,
         quantity=quantity.name,

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from arbd.control.client import ask
-from arbd.control.protocol import GetStatus, Status
+from arbd.control.protocol import GetStatus, StatusReply
 from arbd.control.reports import StatusReport
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import Batch, HubClient
@@ -205,7 +205,7 @@ class _Run:
         return stats["queued"] + stats["leased"]
 
     def _status(self) -> StatusReport:
-        return ask(self._socket, GetStatus(), Status).report
+        return ask(self._socket, GetStatus(), StatusReply).report
 
     async def _loaded_latencies(self) -> list[float]:
         """Of tasks from the middle of the run, ascending."""
