@@ -1,4 +1,4 @@
-"""Asks a running daemon: finds its control socket, sends one request, gives back the reply.
+"""The asking end of the control socket: finds a daemon's socket, sends one request, returns the reply.
 
     which daemon?   a path is its socket; a name is a provider's; nothing: the one daemon there is
     ask             connect ─> is it a daemon of this user, or root's? ─> request ─> reply, all within a timeout
@@ -123,7 +123,8 @@ def _none(daemon: str | None, running: Sequence[Found], directories: Sequence[Pa
 
 
 def _trust(path: Path, connection: socket.socket) -> None:
-    """In a directory that others can write to, anybody could pretend to be the daemon."""
+    """Raise ``ControlError`` unless whoever listens is this user or root: in a directory that others can write to,
+    anybody could pretend to be the daemon."""
     own, peer = os.geteuid(), control_socket.peer_of(connection)
     if own != 0 and peer.uid not in (own, 0):
         raise ControlError(f"{path}: it belongs to user {peer.uid}, who could be anybody; ask as that user or as root")

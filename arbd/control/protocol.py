@@ -43,11 +43,11 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class GetStatus(_Message, frozen=True, tag="get_status", forbid_unknown_fields=True):
-    """How the daemon is; answered by ``StatusReply``."""
+    """A request for the daemon's status; answered by ``StatusReply``."""
 
 
 class GetLimits(_Message, frozen=True, tag="get_limits", forbid_unknown_fields=True):
-    """Its rate limits; answered by ``LimitsReply``."""
+    """A request for the daemon's rate limits; answered by ``LimitsReply``."""
 
 
 ControlRequest = GetStatus | GetLimits
@@ -57,20 +57,20 @@ ControlRequest = GetStatus | GetLimits
 
 
 class StatusReply(_Message, frozen=True, kw_only=True, tag="status"):
-    """The answer to ``GetStatus``."""
+    """The reply to ``GetStatus``."""
 
     report: StatusReport
 
 
 class LimitsReply(_Message, frozen=True, kw_only=True, tag="limits"):
-    """The answer to ``GetLimits``; no limits is an answer too."""
+    """The reply to ``GetLimits``, also where there are none."""
 
     provider: str
     limits: list[LimitReport]
 
 
 class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
-    """The answer to a request that was not served: ``code`` for programs, ``message`` for people."""
+    """The reply to a request that was not served: ``code`` for programs, ``message`` for people."""
 
     code: str  # a `FailureCode`, or one that only a later version knows
     message: str
@@ -83,7 +83,7 @@ ControlReply = StatusReply | LimitsReply | Failure
 
 
 class ControlProtocolError(ValueError):
-    """What came is no message of this protocol; ``failure`` is what to answer."""
+    """Bytes that are no message of this protocol; ``failure`` is the reply to them."""
 
     def __init__(self, code: FailureCode, message: str) -> None:
         super().__init__(message)
@@ -96,7 +96,7 @@ def too_long(limit: int) -> ControlProtocolError:
 
 
 class _Head(msgspec.Struct):
-    """What every message of every version begins with."""
+    """The fields that every message of every version has."""
 
     type: str
     version: int
@@ -119,12 +119,12 @@ REPLIES: Final = _tags(ControlReply)
 
 
 def encode(message: ControlRequest | ControlReply) -> bytes:
-    """A message as a line."""
+    """A message as one line of JSON."""
     return _encode(message) + b"\n"
 
 
 def decode_request(line: bytes) -> ControlRequest:
-    """What a command asks. Raises ``ControlProtocolError`` with the reply for it."""
+    """The request in a line. Raises ``ControlProtocolError`` with the reply for it."""
     head = _decode_head(line)
     if head.version != VERSION:
         raise ControlProtocolError(
@@ -143,7 +143,7 @@ def decode_request(line: bytes) -> ControlRequest:
 
 
 def decode_reply(line: bytes) -> ControlReply:
-    """What a daemon answers. Raises ``ControlProtocolError`` if that cannot be understood."""
+    """The reply in a line. Raises ``ControlProtocolError`` if that cannot be understood."""
     head = _decode_head(line)
     if head.version != VERSION and head.type != "failure":
         raise ControlProtocolError(

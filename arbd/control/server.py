@@ -1,4 +1,4 @@
-"""Answers on the control socket. What can be asked is the table of handlers it is given; see ``supervisor.main``.
+"""The answering end of the control socket. What can be asked is the table of handlers that it is given.
 
     accept ─> may this process ask? ──no──> "denied"
            ─> line ─> decode ─> handler ─> line ─> the next, until the other side has no more to ask
@@ -81,7 +81,8 @@ def _listen(settings: Settings) -> ControlSocket | None:
 
 
 def same_user_or_root(peer: PeerCredentials) -> bool:
-    """Who may ask: the mode of the socket says the same, but a mode can be changed."""
+    """Whether the process that asks runs as this user or as root. The mode of the socket says so, but can be
+    changed."""
     return peer.uid in (os.geteuid(), 0)
 
 

@@ -1,4 +1,4 @@
-"""Unix stream sockets with names: who listens, who connects, who is at the other end.
+"""Named Unix stream sockets: listening, connecting, and the credentials of the other end.
 
 Invariants:
 
@@ -91,7 +91,7 @@ def is_listening(path: Path) -> bool:
 
 
 def peer_of(connection: socket.socket) -> PeerCredentials:
-    """Who is at the other end. The kernel says so, the other end has no part in it."""
+    """The credentials of the process at the other end, as the kernel gives them."""
     return PeerCredentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
@@ -106,7 +106,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 @contextmanager
 def _locked(at: int, directory: Path) -> Iterator[None]:
-    """Alone among those who look for a name in this directory. The lock ends with the descriptor."""
+    """Hold the lock of this directory, so that one process at a time looks for a name. It ends with the descriptor."""
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:

@@ -56,7 +56,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse_url(url: str, tls: bool | None = None) -> Target:
-    """Where ``url`` points. ``tls``: ``None`` = what the URL says. Raises ``ConfigError`` for what gRPC cannot use."""
+    """The target that ``url`` names. ``tls``: ``None`` = what the URL says. Raises ``ConfigError`` for what gRPC cannot
+    use."""
     scheme, sep, rest = url.partition(":")
     if sep and scheme in _PASSED_ON and rest:
         return Target(url, bool(tls))
