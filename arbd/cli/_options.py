@@ -69,7 +69,7 @@ class CommandSettings(msgspec.Struct, frozen=True):
         return target or self.resolve().settings.target
 
     def required_target(self, target: str | None) -> str:
-        """The same, but without a target the command line is wrong."""
+        """TARGET of the command line or of the settings. Raises ``click.UsageError`` if neither has it."""
         found = self.target(target)
         if not found:
             raise click.UsageError(f"Missing argument 'TARGET' (or set `target` in {CONFIG_FILE}).")
@@ -127,7 +127,7 @@ def json_text(option: str, text: str) -> bytes:
 
 
 def checked_json(option: str, data: bytes) -> bytes:
-    """The same bytes, if they are JSON."""
+    """These bytes, if they are JSON. Raises ``click.BadParameter``."""
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

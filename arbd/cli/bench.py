@@ -154,7 +154,7 @@ def _payload(text: str) -> bytes:
 
 
 def _checked(options: BenchOptions) -> Record | None:
-    """Everything that would be a pity to find out after minutes of measuring; the record to compare with."""
+    """Check files and extras before minutes are spent on measuring; returns the record to compare with."""
     for option, place in (("--out", options.out), ("--plot", options.plot)):
         if place is not None and not os.access(Path(place).absolute().parent, os.W_OK):
             raise click.BadParameter(f"cannot write into {Path(place).absolute().parent}", param_hint=option)

@@ -1,4 +1,4 @@
-"""``arbd check``: would ``arbd run`` work, and what would it run?"""
+"""``arbd check``: loads a provider as ``arbd run`` would, and prints its actions and what is wrong with it."""
 
 from __future__ import annotations
 

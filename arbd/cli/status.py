@@ -1,4 +1,4 @@
-"""``arbd status``: how a running daemon is."""
+"""``arbd status``: the state of a running daemon."""
 
 from __future__ import annotations
 

@@ -144,10 +144,10 @@ class _Batch(msgspec.Struct, gc=True):
 class TaskBoard:
     """All tasks of one embedded hub.
 
-    ``lease_s``: how long a provider has a task for itself. ``max_attempts``: by action name, how often a task is
-    handed out before the board itself reports an error; actions not named are handed out for ever.
-    ``run`` becomes part of the ids it makes: give each start of a hub its own, because a provider may still send
-    a result for a task of the last run.
+    ``lease_s``: how long a provider has a task before it goes to another. ``max_attempts``: by action name, how often a
+    task is handed out before the board itself reports an error; actions not named are handed out for ever. ``run``
+    becomes part of the ids it makes: give each start of a hub its own, because a provider may still send a result for a
+    task of the last run.
     """
 
     def __init__(
@@ -173,12 +173,12 @@ class TaskBoard:
 
     @property
     def leased(self) -> int:
-        """Tasks that somebody has for himself now."""
+        """How many tasks are leased now."""
         return len(self._leases)
 
     @property
     def lease_s(self) -> float:
-        """How long a lease is."""
+        """How long a lease lasts, in seconds."""
         return self._leases.length_s
 
     def submit(self, tasks: Iterable[NewTask], now: float, batch: str = "") -> tuple[str, list[str]]:
@@ -222,7 +222,7 @@ class TaskBoard:
         return record.task
 
     def renew(self, task_id: str, session: str, now: float) -> bool:
-        """Begin the lease anew; ``False`` if this session does not have it any more."""
+        """Begin a task's lease anew; ``False`` if this session does not have it any more."""
         record = self._records.get(task_id)
         if record is None or record.state is not _State.LEASED or record.session != session:
             return False
@@ -231,7 +231,8 @@ class TaskBoard:
         return True
 
     def give_back(self, task_id: str, provider: str, now: float, session: str = "") -> bool:
-        """The task did not reach the provider: queue it again, before all others. Whether it was there to be queued."""
+        """Queue again, before all others, a task that did not reach its provider; ``False`` if that does not have
+        it."""
         record = self._records.get(task_id)
         if record is None or record.state is not _State.LEASED:
             return False
@@ -242,9 +243,9 @@ class TaskBoard:
         return True
 
     def cancel(self, task_id: str, now: float) -> bool:
-        """Nobody wants the result any more; ``False``: it is finished already. Raises ``ForgottenError``.
+        """Cancel a task; ``False``: it is finished already. Raises ``ForgottenError``.
 
-        Whoever has the task must be told by the caller: see ``session_of``.
+        Whoever has it must be told by the caller: see ``session_of``.
         """
         record = self._record(task_id)
         if record.state is _State.FINISHED:
@@ -256,7 +257,7 @@ class TaskBoard:
         return True
 
     def record_result(self, task_id: str, provider: str, status: str, result: bytes, now: float) -> Receipt:
-        """A provider's verdict. The first one wins."""
+        """Record a provider's verdict. The first one wins."""
         record = self._records.get(task_id)
         if record is None or record.attempts == 0:
             return Receipt.UNKNOWN
@@ -320,7 +321,7 @@ class TaskBoard:
         return self._records[task_id].session
 
     def is_leased_to(self, task_id: str, session: str) -> bool:
-        """Whether this stream session has the task for itself now."""
+        """Whether the task is leased to this stream session now."""
         record = self._records.get(task_id)
         return record is not None and record.state is _State.LEASED and record.session == session
 
@@ -354,7 +355,7 @@ class TaskBoard:
         return group
 
     def _release(self, record: _Record, now: float, *, first: bool) -> None:
-        """Nobody has this task any more: queue it again, unless there is a reason not to."""
+        """Queue a task again that nobody has any more, or give it up if it was cancelled or handed out too often."""
         limit = self._max_attempts.get(record.task.action)
         if record.cancelled:
             self._give_up(record, now, "CANCELLED", "Task was cancelled, and never answered")

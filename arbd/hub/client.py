@@ -85,7 +85,7 @@ class HubClient:
             raise _hub_error(error) from error
 
     async def cancel(self, task_id: str) -> bool:
-        """Have a task not started, or stopped where it runs; ``False``: it had its verdict already."""
+        """Cancel a task, waiting or running; ``False``: it had its verdict already."""
         data = await self._call("Cancel", client_pb.CancelRequest(id=task_id))
         return not client_pb.CancelReply.FromString(data).finished
 
@@ -107,7 +107,7 @@ class HubClient:
         return dict(client_pb.StatsReply.FromString(data).counters)
 
     async def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         await self._channel.close(None)
 
     async def __aenter__(self) -> HubClient:

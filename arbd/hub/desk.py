@@ -1,4 +1,4 @@
-"""What streams mean for the tasks of an embedded hub: hellos, results, renewals and cancels, settled on the board.
+"""The tasks of an embedded hub's streams: hellos, results, renewals and cancels, settled on the board.
 
     frame ──HubSession──> Desk.settle ──> TaskBoard: record_result, renew, give_back
     frame <──HubSession── Desk.next_frame <── TaskBoard: hand_out, up to the credit
@@ -66,11 +66,11 @@ class Desk:
         return list(self._peers.values())
 
     def open(self) -> StreamPeer:
-        """A new stream."""
+        """The peer of a new stream."""
         return StreamPeer(HubSession(lease_s=self._board.lease_s, max_frame=self._max_frame))
 
     def close(self, peer: StreamPeer) -> None:
-        """A stream has ended. What was given stays leased: the provider may come back."""
+        """Note that a stream has ended. What was given stays leased: the provider may come back."""
         peer.is_connected = False
         if not peer.given and self._peers.get(peer.key) is peer:
             del self._peers[peer.key]
@@ -78,7 +78,7 @@ class Desk:
     # -- frames in -----------------------------------------------------------------------------------------
 
     def settle(self, peer: StreamPeer, frame: ProviderFrame, now: float) -> Effects:
-        """Do what a frame of ``peer.session.receive`` says. The caller has checked the token in its hello."""
+        """Settle a frame of ``peer.session.receive`` on the board. The caller has checked the token in its hello."""
         effects = Effects([])
         if frame.hello is not None:
             effects = self._greet(peer, frame.hello, now)
@@ -141,7 +141,7 @@ class Desk:
     # -- what else happens ---------------------------------------------------------------------------------
 
     def cancel(self, task_id: str) -> StreamPeer | None:
-        """Nobody wants this task any more: the peer that has it now, to be sent a frame; ``None`` if none has."""
+        """Cancel a task at the peer that has it now: that peer, which must be sent a frame; ``None`` if none has it."""
         peer = self._peers.get(self._board.session_of(task_id))
         if peer is None or not peer.is_connected or task_id not in peer.given:
             return None
@@ -157,7 +157,7 @@ class Desk:
                     del self._peers[key]
 
     def go_away(self, go_away: GoAway) -> list[StreamPeer]:
-        """Have every provider leave; those that must be sent a frame for it."""
+        """Have every provider leave: the peers that must be sent a frame for it."""
         connected = [peer for peer in self._peers.values() if peer.is_connected]
         for peer in connected:
             peer.session.go_away(go_away)

@@ -20,7 +20,7 @@ _RESULTS_PER_MESSAGE: Final = 256
 
 
 class ClientService:
-    """See the module. ``counters``: what Stats tells beside the calls."""
+    """The client service over one board. ``counters``: what Stats tells beside the calls."""
 
     def __init__(self, state: HubState, counters: Callable[[], dict[str, int]]) -> None:
         self._state = state
@@ -28,7 +28,7 @@ class ClientService:
         self._counters = counters
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """To be added to a server."""
+        """The service as gRPC takes it, to be added to a server."""
         handlers = {
             "Submit": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._submit))),
             "Await": grpc.unary_stream_rpc_method_handler(guarded(self._await)),

@@ -41,7 +41,7 @@ class _Line:
 
 
 class StreamService:
-    """Connect over one board."""
+    """The stream service (Connect) over one board."""
 
     def __init__(self, state: HubState) -> None:
         self._state = state
@@ -51,14 +51,14 @@ class StreamService:
         state.on_cancel(self._cancel)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """To be added to a server."""
+        """The service as gRPC takes it, to be added to a server."""
         return grpc.method_handlers_generic_handler(
             _SERVICE, {_METHOD: grpc.stream_stream_rpc_method_handler(guarded(self._connect))}
         )
 
     @property
     def streams(self) -> int:
-        """Streams that are there now."""
+        """How many streams are open."""
         return len(self._lines)
 
     async def stop(self) -> None:

@@ -31,7 +31,7 @@ _NO_TASK: Final = b""  # an empty Task on the wire
 
 
 class UnaryService:
-    """GetTask and SubmitTaskResult over one board."""
+    """The Hub service (GetTask and SubmitTaskResult) over one board."""
 
     def __init__(self, state: HubState) -> None:
         self._state = state
@@ -40,7 +40,7 @@ class UnaryService:
         state.on_tasks_waiting(self.feed_polls)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """To be added to a server."""
+        """The service as gRPC takes it, to be added to a server."""
         handlers = {
             "GetTask": grpc.unary_unary_rpc_method_handler(guarded(self._get_task)),
             "SubmitTaskResult": grpc.unary_unary_rpc_method_handler(guarded(self._submit_result)),
@@ -49,7 +49,7 @@ class UnaryService:
 
     @property
     def held(self) -> int:
-        """Polls that wait for a task."""
+        """How many polls wait for a task."""
         return sum(1 for _, poll in self._polls if not poll.done())
 
     def stop(self) -> None:

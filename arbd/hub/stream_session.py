@@ -21,7 +21,7 @@ from arbd.wire.stream_frames import GoAway, ProviderFrame, StreamError, Welcome
 
 
 class HubPhase(enum.Enum):
-    """Where a session stands."""
+    """The phase of a stream, as the hub sees it."""
 
     EXPECTING = "expecting"
     OPEN = "open"
@@ -29,7 +29,7 @@ class HubPhase(enum.Enum):
 
 
 class HubSession:
-    """One stream of one provider. ``lease_s`` and ``max_frame`` are told in the welcome."""
+    """The hub's side of one stream of one provider. ``lease_s`` and ``max_frame`` are told in the welcome."""
 
     def __init__(self, *, lease_s: float, max_frame: int) -> None:
         self.phase = HubPhase.EXPECTING

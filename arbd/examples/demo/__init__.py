@@ -74,7 +74,7 @@ def _run(tasks: int, workers: str) -> Report:
 
 
 def _call_here(job: DemoJob, on_done: Callable[[], None]) -> SampledCall:
-    """The bare function: no hub, no schema, no limit on its time."""
+    """Run a job in this process: the bare function, without hub, schema and time limit."""
     from arbd.examples import fx_risk
     from arbd.examples.demo.report import SampledCall
 

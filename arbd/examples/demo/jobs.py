@@ -1,4 +1,4 @@
-"""What the demo asks for: portfolios of real currencies, each judged by both methods. Pure.
+"""The jobs of the demo: portfolios of real currencies, each judged by both methods. Pure.
 
 The same count gives the same jobs on every machine that has the same rates: weights come from a fixed seed,
 currencies are those with enough history.
@@ -23,7 +23,8 @@ _SEED: Final = 1999
 
 
 class Portfolio(msgspec.Struct, frozen=True):
-    """``shares`` are parts of the net value by currency, the largest first; a debt is negative."""
+    """A portfolio of currencies. ``shares`` are parts of the net value by currency, the largest first; a debt is
+    negative."""
 
     base: str
     shares: list[tuple[str, float]]

@@ -1,4 +1,4 @@
-"""What the demo found, as values: from jobs, answers and measurements to one ``Report``. Pure.
+"""The report of the demo, as values: from jobs, answers and measurements to one ``Report``. Pure.
 
 ``arbd demo --json`` prints the Report as it is; ``screen.py`` draws it.
 """
@@ -16,7 +16,7 @@ from arbd.tuning.meter import Load, percentile
 
 
 class JobResult(msgspec.Struct, frozen=True):
-    """What came back for one job. ``latency_s``: from the hub's hand-out to its acceptance of the result."""
+    """The result of one job. ``latency_s``: from the hub's hand-out to its acceptance of the result."""
 
     job: DemoJob
     response: dict[str, Any]
@@ -24,7 +24,7 @@ class JobResult(msgspec.Struct, frozen=True):
 
 
 class SampledCall(msgspec.Struct, frozen=True):
-    """The same function called here, without hub or daemon: its result and how long it took."""
+    """A job run in this process, without hub or daemon: its result and how long it took."""
 
     job: DemoJob
     data: dict[str, Any]
@@ -40,7 +40,7 @@ class Assessment(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The whole outcome. Times in seconds unless the name says otherwise.
+    """The outcome of a demo. Times in seconds unless the name says otherwise.
 
     ``one_process_s`` is the time one process would need for the same jobs, scaled from ``sampled`` calls;
     ``sample_mismatches`` counts sampled calls whose result differs from the daemon's in any digit.
@@ -71,7 +71,7 @@ def make_report(
     elapsed_s: float,
     load: Load,
 ) -> Report:
-    """Put everything together. ``answers`` has one entry per job, in any order; ``samples`` covers every action."""
+    """The report on these results. ``answers`` has one entry per job, in any order; ``samples`` covers every action."""
     good = {
         (answer.job.portfolio, answer.job.action): answer.response["data"]
         for answer in answers

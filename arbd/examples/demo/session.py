@@ -39,7 +39,8 @@ _SETTINGS_PREFIXES: Final = ("ARBD_", "PROVIDER_", "HUB_GRPC_", "TASK_EXECUTION_
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What a run gave. ``ready_s``: from the child's start to its first answer; ``elapsed_s``: first to last job."""
+    """The results of one run. ``ready_s``: from the child's start to its first answer; ``elapsed_s``: first to last
+    job."""
 
     answers: list[JobResult]
     ready_s: float

@@ -51,7 +51,7 @@ class DataNotInstalledError(RatesError, ModuleNotFoundError):
 
 
 class ExchangeRates:
-    """Reference rates by currency and business day. See the module for the invariants."""
+    """Reference rates by currency and business day: ``per_euro[currency][row]`` units for one euro on ``days[row]``."""
 
     def __init__(self, days: Sequence[date], per_euro: dict[str, array[float]]) -> None:
         self.days = days
