@@ -128,8 +128,7 @@ def current_point(settings: Settings, cpus: int) -> Point:
         pin=settings.pin,
         prefetch=settings.prefetch,
         protocol="unary" if settings.hub_protocol == "unary" else "stream",
-        # auto begins with none, and takes longer to add one than a run lasts.
-        links=0 if settings.hub_links == "auto" else settings.hub_links,
+        links=settings.hub_links,
     )
 
 

@@ -45,7 +45,7 @@ from arbd.links.options import LinkOptions
 from arbd.links.pace import Pace, TokenGate
 from arbd.links.stats import LinkStats
 from arbd.links.unary.connection import Connection
-from arbd.links.unary.messages import Form, SeenIds, decode_task, encode_request, encode_result
+from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.links.unary.policy import Method, Verdict, verdict
 from arbd.links.unary.sending import Parcel, SendQueue
 from arbd.model.task import Outcome, Task
@@ -78,9 +78,8 @@ class _Sent(NamedTuple):
 class GrpcUnaryLink:
     """A ``HubLink`` over grpc.aio. Counters and the state of the connection are in ``stats``.
 
-    ``gate``: one in which others have a say. Raises ``ConfigError`` for a URL that cannot be used. With ``piggyback`` a
-    task may also come after ``stop_taking``, with the answer to a result: the hub has handed it out, so it is taken
-    over all the same.
+    ``gate``: one in which others have a say. Raises ``ConfigError`` for a URL that cannot be used. The answer to a
+    result is not looked at: some hubs echo the task in it.
     """
 
     def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:
@@ -105,7 +104,6 @@ class GrpcUnaryLink:
         self._poll_timer: asyncio.TimerHandle | None = None
         self._submit_timer: asyncio.TimerHandle | None = None
         self._crew: list[asyncio.Task[None]] = []
-        self._seen = SeenIds() if options.piggyback else None
         self._stopping = False
         self._closing = False
         self._poll_ended = asyncio.Event()
@@ -302,8 +300,6 @@ class GrpcUnaryLink:
 
     def _take(self, task: Task) -> None:
         self.stats.tasks += 1
-        if self._seen is not None:
-            self._seen.add(task.id)
         if self._submits.under_way < _BUSY_SUBMITS and not self._arrived:
             self._port.on_task(task)
         else:
@@ -365,15 +361,14 @@ class GrpcUnaryLink:
                 raise
             try:
                 await self._deliver(*sent)
-            except Exception as error:  # the result is settled; what came with the answer to it, or after, was not
+            except Exception as error:  # the result is settled; what came after was not
                 report(error, "the answer to a result")
 
     async def _deliver(self, parcel: Parcel, call: Awaitable[bytes], started_at: float) -> None:
         """Wait for one call, then settle what becomes of its result: exactly one thing, whatever raises."""
-        reply = b""
         try:
             try:
-                reply = await call
+                await call
             except _ORDINARY as error:
                 result = self._failed(Method.SUBMIT, self._submits, error, started_at)
                 self._settle(parcel, result, error)
@@ -399,8 +394,6 @@ class GrpcUnaryLink:
             self._outbox_empty.set()
         if result in _GONE and not self._polls.under_way:
             self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
-        if self._seen is not None and reply:
-            self._take_piggyback(reply, parcel.outcome.task.id, self._seen)
 
     def _settle(self, parcel: Parcel, result: Verdict, error: Exception | None = None) -> None:
         outbox, outcome = self._port.outbox, parcel.outcome
@@ -440,15 +433,6 @@ class GrpcUnaryLink:
         code, details = _status(error)
         words = {"task_id": outcome.task.id, "action": outcome.task.action, "status": outcome.status}
         self._log.error("result_refused_for_good", code=code, details=self._clean(details), **words)
-
-    def _take_piggyback(self, reply: bytes, submitted_id: str, seen: SeenIds) -> None:
-        try:
-            task = decode_task(reply)
-        except DecodeError as error:
-            self._log.warning("answer_is_no_task", error=type(error).__name__)
-            return
-        if task is not None and task.id != submitted_id and task.id not in seen:
-            self._take(task)
 
     # -- timers ----------------------------------------------------------------------------------------------
 
