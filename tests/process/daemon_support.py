@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 import psutil
 
 from arbd.core.lifecycle import State
-from arbd.hub.board import Event, NewTask, Result
+from arbd.hub.board import NewTask, Result, TaskEvent
 from arbd.hub.memory import Handle
 from arbd.hub.process import HubProcess
 from arbd.supervisor.flow import Flow
@@ -266,9 +266,9 @@ class Hub:
         cancelled: bool = self._call(self._client.cancel(task_id))
         return cancelled
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task."""
-        events: list[Event] = self._call(self._client.history(task_id))
+        events: list[TaskEvent] = self._call(self._client.history(task_id))
         return events
 
     def kinds(self, task_id: str) -> list[str]:
