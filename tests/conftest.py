@@ -22,6 +22,7 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from thoroughness import examples
 
 from arbd.core import dispatch
 
@@ -33,16 +34,22 @@ _KEPT_BY_GRPC = {"anon_inode:[eventpoll]", "anon_inode:[eventfd]", "socket", "pi
 
 
 # The same examples every time, and no time limit for one of them: a busy machine must not fail a test.
-hypothesis.settings.register_profile("arbd", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("arbd", max_examples=examples(100), deadline=None, derandomize=True)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("arbd")
+    _keep_bytecode(config)
     # A shell starts background jobs with SIGINT ignored, and what tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[_MARK] = _RUN
     # Where daemons put their control sockets: not among those of the machine.
     os.environ["RUNTIME_DIRECTORY"] = tempfile.mkdtemp(prefix="arbd-test-")
+
+
+def pytest_collection_finish() -> None:
+    # What is there now stays: the collection after each module need not go through it.
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
@@ -70,6 +77,15 @@ def deep_rings(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many tasks may wait in a ring as ``prefetch`` says, however long they are thought to take."""
     monkeypatch.setattr(dispatch, "COVER_NS", 1 << 60)
     monkeypatch.setattr(dispatch, "RING_NS", 1 << 59)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Where none is to be written beside the sources: keep it elsewhere, or each process started compiles all anew."""
+    if sys.dont_write_bytecode:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(config.rootpath / ".pytest_cache" / "bytecode")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def _wait_for_the_end() -> list[psutil.Process]:
