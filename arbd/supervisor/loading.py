@@ -72,6 +72,8 @@ def warn(description: Description, resolved: Resolved) -> None:
             hint="workers are started by exec instead of fork, which takes longer; numpy and the like start none "
             "with OPENBLAS_NUM_THREADS=1 or OMP_NUM_THREADS=1",
         )
+    for warning in resolved.warnings:
+        log.warning("setting_retired", warning=warning)
     for problem in description.problems:
         log.warning("provider_problem", problem=problem)
 

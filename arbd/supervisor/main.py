@@ -45,7 +45,7 @@ from arbd.supervisor.drain import Drain
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.intake import Intake
 from arbd.supervisor.limits.hold import Hold
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
@@ -272,7 +272,7 @@ class Daemon:
         dispatcher = Dispatcher(settings.prefetch)
         verdicts = Verdicts(outbox, encoder, link)
         started.callback(lambda: self._log.info("stopped", **verdicts.counts))
-        limits = Limits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
+        limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         pool = self.pool = Pool(pinned, settings.ring_size, bell, limits)
@@ -371,7 +371,7 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
 
 
 def _require_files(settings: Settings, workers: int) -> None:
-    links = settings.hub_links if isinstance(settings.hub_links, int) else 0
+    links = settings.hub_links
     needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 

@@ -27,7 +27,7 @@ from contextlib import ExitStack
 from typing import Final, Protocol
 
 from arbd.core.dispatch import Assignment
-from arbd.core.lifecycle import Event, State
+from arbd.core.lifecycle import State, WorkerEvent
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
 from arbd.host import doorbell, memory, procs
@@ -35,7 +35,7 @@ from arbd.host.fence import make_fence
 from arbd.ipc import layout
 from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
@@ -67,7 +67,7 @@ class PoolEvents(Protocol):
 class Pool:
     """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, limits: Limits) -> None:
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, limits: DaemonLimits) -> None:
         self._cpus = cpus
         self._limits = limits
         self._ring_bytes = ring_bytes
@@ -202,7 +202,7 @@ class Pool:
             if worker.zygote is newest:
                 continue
             if worker.state is State.SERVING:
-                worker.step(Event.RETIRE)
+                worker.step(WorkerEvent.RETIRE)
                 self._events.on_worker_retiring(worker)
                 worker.cell.condemn(layout.LEAVE)
                 doorbell.ring(worker.bell)
@@ -222,7 +222,7 @@ class Pool:
 
     def kill(self, worker: Worker) -> None:
         """End a worker now."""
-        worker.step(Event.KILL)
+        worker.step(WorkerEvent.KILL)
         if worker.pid:  # else it is killed when it is there, or given up if that is never said
             worker.stop_boot_timer()
         worker.kill()
@@ -276,7 +276,7 @@ class Pool:
 
     def on_ready(self, worker: Worker) -> None:
         """Its first record has come."""
-        worker.step(Event.READY)
+        worker.step(WorkerEvent.READY)
         worker.stop_boot_timer()
         if worker.state is State.SERVING:
             worker.booted = True
@@ -319,7 +319,7 @@ class Pool:
         try:
             self._events.on_worker_gone(worker, status)
         finally:
-            worker.step(Event.EXITED)
+            worker.step(WorkerEvent.EXITED)
             del self.workers[worker.id]
             self._of_slot[worker.slot].remove(worker)
             self._unborn.discard(worker.id)

@@ -26,7 +26,7 @@ from arbd.core.lifecycle import State
 from arbd.core.outbox import Outbox
 from arbd.links.base import HubLink
 from arbd.settings.table import Settings
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.verdicts import Verdicts
 from arbd.supervisor.worker import Worker
@@ -44,7 +44,7 @@ class Reporter:
         verdicts: Verdicts,
         outbox: Outbox,
         link: HubLink,
-        limits: Limits,
+        limits: DaemonLimits,
         is_draining: Callable[[], bool],
     ) -> None:
         self.provider = settings.name

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from arbd.core.dispatch import Assignment
-from arbd.core.lifecycle import Event, State, step
+from arbd.core.lifecycle import State, WorkerEvent, step
 from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import SupervisorCell
@@ -87,7 +87,7 @@ class Worker:
             self.end_timer.cancel()
             self.end_timer = None
 
-    def step(self, event: Event) -> None:
+    def step(self, event: WorkerEvent) -> None:
         """Move on in life; see ``arbd.core.lifecycle``."""
         self.state = step(self.state, event)
 

@@ -7,8 +7,8 @@
 Which links there are is the ``roster``'s business. Invariants:
 
 * an outcome taken from the outbox is in ``unacked`` of exactly one link, until that one acknowledges it or ends;
-* who has ended, or is about to leave, is out of ``callers`` before anything else happens: whatever the port is told may
-  bring a result at once, which goes to one of those;
+* who has ended is out of ``callers`` before anything else happens: whatever the port is told may bring a result at
+  once, which goes to one of those;
 * a link may ask for what was taken from it plus its share of the free slots, so a task counts once, also in its ring;
 * a link whose memory holds what cannot be is killed, and then it is one that has ended;
 * a link is rung once for all that is published until it comes round to look;
@@ -32,7 +32,7 @@ from arbd.links.base import PATIENCE_S, HubPort
 from arbd.links.ending import until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.processes import boot
-from arbd.links.processes.callers import TRIAL, Callers, split, split_anew
+from arbd.links.processes.callers import PROBE, Callers, split, split_anew
 from arbd.links.processes.handle import UNREADABLE, Given, LinkHandle
 from arbd.links.processes.patience import Patience
 from arbd.links.processes.roster import Roster
@@ -53,17 +53,16 @@ _MOST_LATER: Final = 8  # results in a row that are put off: making a memfd for 
 
 
 class LinkGroup:
-    """``count`` link processes, to begin with. ``taken``: tasks so far. ``program``: the module that they run."""
+    """``count`` link processes. ``program``: the module that they run."""
 
     def __init__(
         self, settings: Settings, options: LinkOptions, count: int, *, program: str = boot.PROGRAM, logger: Any = None
     ) -> None:
-        self.taken = 0
-        self.callers = Callers(options.refused_interval_s)
+        self._callers = Callers(options.refused_interval_s)
         self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
         self._roster = Roster(settings, options.tls_options, program, self._log, self)
         self._links = self._roster.links
-        self._first_count = count
+        self._count = count
         self._enough_polls = min(options.max_polls, _ENOUGH_POLLS)
         self._most_unacked = _QUEUE * options.max_submits
         self._next_result = 1
@@ -102,8 +101,8 @@ class LinkGroup:
         except OSError:
             os.close(self._bell)
             raise
-        self._roster.open(self._bell)
-        self.set_count(self._first_count)
+        self._roster.start(self._bell, self._count)
+        self._news()
 
     def slots_changed(self) -> None:
         if self._is_closing or not self._links:
@@ -157,14 +156,9 @@ class LinkGroup:
     # -- links come and go -----------------------------------------------------------------------------------
 
     @property
-    def active(self) -> list[LinkHandle]:
-        """Those there are, without those that are about to leave."""
-        return self._roster.active
-
-    def set_count(self, count: int) -> None:
-        """Have so many link processes from now on."""
-        self._roster.set_count(count)
-        self._news()
+    def links(self) -> list[LinkHandle]:
+        """Those there are."""
+        return list(self._links.values())
 
     def on_link_started(self, link: LinkHandle) -> None:
         link.hold(True)
@@ -173,18 +167,10 @@ class LinkGroup:
         if self._is_flushing:
             link.flush()
 
-    def on_link_leaving(self, link: LinkHandle) -> None:
-        """Its polls are answered first, and its results sent."""
-        if link.has_booted:
-            self.callers.gone(link.number, time.monotonic())
-        link.allow(0)
-        link.stop()
-        link.flush()
-
     def on_link_ended(self, link: LinkHandle) -> None:
         self._hear_of(link)  # for the last time
-        if link.has_booted and not link.is_leaving:
-            self.callers.gone(link.number, time.monotonic())
+        if link.has_booted:
+            self._callers.gone(link.number, time.monotonic())
         while self._take_from([link]):
             pass
         for outcome in reversed(link.unacked.values()):
@@ -194,9 +180,9 @@ class LinkGroup:
     def on_tick(self) -> None:
         """A leader's pause may be over; and a link that makes no use of its slots must not keep them from another."""
         # Fewer than none: it brought what it had asked for before it was told to ask for less.
-        slots = [max(0, link.slots) for link in self.active if not link.cell.is_held]
+        slots = [max(0, link.slots) for link in self._links.values() if not link.cell.is_held]
         if slots and min(slots) == 0 and max(slots) > 1:
-            self._allow(split_anew(sum(slots), self.callers.callers(time.monotonic())))
+            self._allow(split_anew(sum(slots), self._callers.callers(time.monotonic())))
         self._news()
 
     # -- up: tasks and acknowledgements --------------------------------------------------------------------------
@@ -278,7 +264,6 @@ class LinkGroup:
         for outcome in acked:
             self._ack(outcome)
         if tasks:
-            self.taken += len(tasks)
             self._hand_over(tasks)
         if records:
             self._progress.set()
@@ -332,16 +317,16 @@ class LinkGroup:
         link.kill()
 
     def _hear_of(self, link: LinkHandle) -> None:
-        if link.is_leaving or link.is_damaged:
+        if link.is_damaged:
             return
         if not link.has_booted and link.cell.sleeps():
             link.has_booted = True
-            self.callers.came(link.number)
+            self._callers.came(link.number)
         accepted, refused = link.news_of_token()
         if refused:
-            self.callers.refused(link.number)
+            self._callers.refused(link.number)
         if accepted:
-            self.callers.accepted(link.number)
+            self._callers.accepted(link.number)
 
     def _news(self) -> None:
         """Something has changed: who may call, how many slots are free, what waits for room."""
@@ -352,34 +337,28 @@ class LinkGroup:
         except Exception as error:
             self._look_again(error)
         self._progress.set()
-        for link in self._links.values():
-            if link.is_leaving and link.has_stopped and not link.unacked:
-                link.end()
 
     # -- down: results, and how much to ask for ------------------------------------------------------------------
 
     def _share(self) -> None:
-        callers = self.callers.callers(time.monotonic())
+        callers = self._callers.callers(time.monotonic())
         free = self._port.free_slots()
-        if not self.callers.are_trusted:
-            free = min(free, TRIAL)
+        if not self._callers.token_is_accepted:
+            free = min(free, PROBE)
         self._have_slots = free >= len(callers) * self._enough_polls
         self._allow(split(free, {number: self._links[number].slots for number in callers}))
 
     def _allow(self, shares: Mapping[int, int]) -> None:
         for number, link in self._links.items():
-            if link.is_leaving:
-                link.hold(not self.callers.are_trusted)
-            else:
-                link.hold(number not in shares)
-                link.allow(shares.get(number, 0))
+            link.hold(number not in shares)
+            link.allow(shares.get(number, 0))
 
     def _hand_out(self) -> None:
         """Give results to who has the fewest. One for which there is no descriptor lets the others go first."""
         later = 0
-        numbers = self.callers.callers(time.monotonic())
+        numbers = self._callers.callers(time.monotonic())
         links = [link for number in numbers if not (link := self._links[number]).is_damaged]
-        most = self._most_unacked if self.callers.are_trusted else TRIAL
+        most = self._most_unacked if self._callers.token_is_accepted else PROBE
         while links:
             link = min(links, key=lambda link: len(link.unacked))
             room = most - len(link.unacked)

@@ -1,4 +1,4 @@
-"""Has a worker's soft timer strike at the instructions of what runs, one after the other."""
+"""A soft timer that interrupts a test's code at one instruction after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _is_elsewhere = False
 LATE = 0.0  # a deadline that has passed
 
 
-class Strikes:
+class Interruptions:
     """A soft timer whose signals come when the test says. The alarm it sets is none: nothing depends on the clock."""
 
     def __init__(self) -> None:
@@ -36,23 +36,23 @@ class Strikes:
         self.renew()
 
     def renew(self) -> None:
-        """A timer that remembers nothing: every run takes the same way until its strike."""
+        """A timer that remembers nothing: every run takes the same way until it is interrupted."""
         self.cancelled.clear()
         self.timer = SoftTimer(self.cancelled.__contains__)
 
     def everywhere(
         self, make: Callable[[], T], act: Callable[[T], object], check: Callable[[T], None], *, cancel: int = 0
     ) -> int:
-        """``act`` on a new thing, with a strike at its first instruction, then on another, at a later one, and so on;
-        ``check`` each. How often it was struck. ``cancel``: strike by cancelling the task of this number.
+        """``act`` on a new thing, interrupted at its first instruction, then on another, at a later one, and so on;
+        ``check`` each. How often that was. ``cancel``: by cancelling the task of this number.
 
-        A thorough run strikes at every instruction; else it is every third of each function that is called."""
+        A thorough run does so at every instruction; else it is every third of each function that is called."""
         count = 0
         for frame in itertools.count():
             for instruction in itertools.count(step=1 if IS_THOROUGH else 3):
                 self.renew()
                 thing = make()
-                at = _Strike(frame, instruction, (lambda: self.cancelled.add(cancel)) if cancel else None)
+                at = _Interruption(frame, instruction, (lambda: self.cancelled.add(cancel)) if cancel else None)
                 try:
                     with at.traced():
                         act(thing)
@@ -69,7 +69,7 @@ class Strikes:
         raise AssertionError("never reached: the count has no end")
 
     def under_deadline(self, function: Callable[[], object]) -> object:
-        """Call it as the worker's loop calls an action: the deadline may strike from here on, and not after."""
+        """Call it as the worker's loop calls an action: the deadline may be raised from here on, and not after."""
         try:
             self.timer.arm(LATE)
             return function()
@@ -78,7 +78,7 @@ class Strikes:
 
 
 def elsewhere(function: F) -> F:
-    """What is in another process, in truth: nothing strikes there."""
+    """Mark what is in another process, in truth: nothing interrupts it."""
 
     @wraps(function)
     def untraced(*args: Any, **kwargs: Any) -> Any:
@@ -92,9 +92,9 @@ def elsewhere(function: F) -> F:
     return cast(F, uninterruptible(untraced))
 
 
-class _Strike:
-    """One strike, at an instruction of the frame that is entered as this one. From there on the signal comes at each
-    instruction, as the timer comes again, until it has struck. Only that frame is traced until then, and not all that
+class _Interruption:
+    """One interruption, at an instruction of the frame that is entered as this one. From there on the signal comes at
+    each instruction, as the timer comes again, until it raises. Only that frame is traced until then, and not all that
     are entered before it: tracing every instruction on the way to each is nearly all the time that it takes."""
 
     def __init__(self, frame: int, instruction: int, cancel: Callable[[], object] | None) -> None:
@@ -148,7 +148,7 @@ class _Strike:
 
 
 def _callers(frame: FrameType) -> Iterator[FrameType]:
-    """The frames above this one that a strike may come to: those of what acts."""
+    """The frames above this one that may be interrupted: those of what acts."""
     caller = frame.f_back
     while caller is not None and caller.f_code is not _EVERYWHERE:
         if caller.f_code.co_filename not in _OURS:
@@ -156,14 +156,14 @@ def _callers(frame: FrameType) -> Iterator[FrameType]:
         caller = caller.f_back
 
 
-_EVERYWHERE = Strikes.everywhere.__code__
+_EVERYWHERE = Interruptions.everywhere.__code__
 _OURS = (__file__, contextmanager.__code__.co_filename)
 
 
 @pytest.fixture
-def strikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Strikes]:
+def interruptions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interruptions]:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
     monkeypatch.setattr(signal, "setitimer", lambda which, seconds: (0.0, 0.0))
-    yield Strikes()
+    yield Interruptions()
     for signum, handler in before.items():
         signal.signal(signum, handler)
