@@ -77,6 +77,8 @@ def nothing_survives() -> Iterator[None]:
     """Fail a module that leaves processes or descriptors behind."""
     open_before = _descriptors()
     yield
+    if (support := sys.modules.get("daemon_support")) is not None:
+        support.stop_idle_hubs()
     left = _wait_for_the_end()
     for process in left:
         process.kill()
