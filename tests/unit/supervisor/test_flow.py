@@ -177,6 +177,37 @@ def test_a_reload_tells_those_that_wait_for_an_action_that_is_gone(rig: Rig) -> 
     assert "not found" in rig.results()["a"]
 
 
+def test_a_reload_in_which_something_fails_leaves_none_of_those_that_wait_without_a_place(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room(rig)
+    rig.flow.take(tasks("a", "b", "c", "d"))
+    for each in rig.flow.dispatcher._backlog:
+        each.cancelled = each.task.id in "ab"
+    monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), Boom(), Boom(), then=rig.flow.outbox.append))
+    with pytest.raises(Boom):
+        rig.set_actions("other")
+    assert [type(each) for each in rig.loop.reported] == [Boom, Boom]
+    assert rig.flow.verdicts.save_kept()
+    assert set(rig.results()) == {"a", "b", "c", "d"}
+
+
+def test_a_round_of_sending_that_fails_is_made_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No result might come that would have the others sent."""
+    no_room(rig)
+    rig.flow.take([Task("a", "act", deadline=100.1), *tasks("b")])
+    for worker in rig.workers:
+        worker.has_room = True
+    rig.loop.now += 1.0
+    monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), then=rig.flow.outbox.append))
+    with pytest.raises(Boom):
+        rig.flow.pump()
+    assert rig.sent == []
+    rig.loop.time_passes()
+    assert rig.sent == ["b"]
+    assert "EXPIRED" in rig.results()["a"]
+
+
 # -- collect ---------------------------------------------------------------------------------------------------------
 
 
