@@ -230,14 +230,14 @@ class FakePool:
         self.is_replacing = False
 
     def serves(self) -> bool:
-        return True
+        return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
 
 class Rig:
-    """The flow, and all around it."""
+    """The flow, and all around it. ``loop``: in place of one that is worked off by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, workers: int = 3) -> None:
-        self.loop = HandLoop()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, workers: int = 3, loop: Any = None) -> None:
+        self.loop = HandLoop() if loop is None else loop
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: self.loop)
         monkeypatch.setattr(time, "monotonic", lambda: self.loop.now)
         monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.loop.now * 1e9))
