@@ -48,9 +48,15 @@ class Judged(Rig):
         worker: Any = self.worker
         halt.take_back(self.flow, worker)
 
-    def in_that_moment(self, happens: Callable[[], object]) -> None:
+    def in_that_moment(self, *happens: Callable[[], object]) -> None:
         """Between the mark and the look at the page."""
-        self.pool.on_fence.append(lambda: (self.pool.on_fence.clear(), happens()) and None)
+
+        def once() -> None:
+            self.pool.on_fence.clear()
+            for each in happens:
+                each()
+
+        self.pool.on_fence.append(once)
 
     def answers_without_a_body(self) -> None:
         """The worker has answered the first task by reference, and there is no descriptor for the body."""
@@ -92,7 +98,7 @@ def test_a_worker_that_finishes_in_the_very_moment_is_not_killed(judged: Judged)
 
 
 def test_nor_is_one_that_has_just_begun_the_next_task(judged: Judged) -> None:
-    judged.in_that_moment(lambda: (judged.worker.answer("a"), judged.worker.begin("b")))
+    judged.in_that_moment(lambda: judged.worker.answer("a"), lambda: judged.worker.begin("b"))
     assert judged.kill()
     assert judged.pool.killed == []
     assert judged.outstanding == ["b", "c"]
@@ -199,7 +205,7 @@ def test_all_but_the_task_that_runs_go_back_in_line_in_their_order(judged: Judge
 
 
 def test_what_the_worker_has_announced_last_stays_with_it(judged: Judged) -> None:
-    judged.in_that_moment(lambda: (judged.worker.answer("a"), judged.worker.begin("b")))
+    judged.in_that_moment(lambda: judged.worker.answer("a"), lambda: judged.worker.begin("b"))
     judged.take_back()
     assert judged.outstanding == ["b"]
     assert judged.results() == {"a": '{"n":1}'}
