@@ -81,7 +81,7 @@ class ZygoteLink:
             process.wait()
             raise
         try:
-            channel.send(control, message, logs.losses_for_children())
+            link._send(message, logs.losses_for_children())
             link.description = await link._first
         except BaseException:
             link.close()
