@@ -6,6 +6,7 @@
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
 #   make libraries   numpy, lightgbm, scikit-learn in workers beside bare processes; and torch, where it is installed
+#   make picture  docs/demo.svg: what `make demo` prints, recorded from a run
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
@@ -27,13 +28,16 @@ LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
 
-.PHONY: demo test test-fast test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
+.PHONY: demo picture test test-fast test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(call STAMP,$(RUN_EXTRAS))
 	$(BIN)/arbd demo
+
+picture: $(call STAMP,$(RUN_EXTRAS))
+	$(BIN)/python docs/record.py docs/demo.svg arbd demo
 
 test: $(call STAMP,$(TEST_EXTRAS))
 	$(BIN)/python -m pytest $(ARGS)

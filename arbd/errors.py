@@ -1,4 +1,4 @@
-"""Every exception arbd raises, in one tree; the branch says who is at fault.
+"""The tree of all exceptions arbd raises; the branch says who is at fault.
 
     ArbdError
     ├── ConfigError                  the operator: wrong settings; ``problems`` lists all of them
@@ -34,6 +34,13 @@ EXIT_USAGE: Final = 2  # the command line itself is wrong (click's code)
 EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG: settings or target are wrong; restarting cannot help
 EXIT_ZYGOTE: Final = 70  # sysexits.h EX_SOFTWARE: the author's module broke, or workers cannot boot
 EXIT_UNEXPECTED: Final = 71  # sysexits.h EX_OSERR: a bug of arbd's, or the machine had nothing left; restarting helps
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C; the same for SIGTERM
+
+
+def os_reason(error: OSError) -> str:
+    """Why a call of the kernel failed, with the file it was about; for one that arbd raised, what it said."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 class ArbdError(Exception):
@@ -41,7 +48,7 @@ class ArbdError(Exception):
 
 
 class ConfigError(ArbdError):
-    """Settings that cannot work. ``problems`` holds one sentence for each of them."""
+    """Settings cannot work. ``problems`` holds one sentence for each of them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -64,7 +71,7 @@ class ProviderError(ArbdError):
 
 
 class RegistrationError(ProviderError):
-    """An action that can never work was refused at registration."""
+    """An action that can never work, or a limit or monitor that cannot, was refused at registration."""
 
 
 class DuplicateActionError(RegistrationError):
@@ -72,7 +79,7 @@ class DuplicateActionError(RegistrationError):
 
 
 class BindingError(RegistrationError):
-    """A handler has a required parameter that nothing can fill."""
+    """A required parameter of a handler can be filled by nothing."""
 
 
 class SchemaError(RegistrationError):
@@ -113,15 +120,15 @@ class ZygoteError(ArbdError):
 
 
 class InvariantError(ArbdError):
-    """A state that cannot occur did occur: a bug in arbd."""
+    """An impossible state occurred: a bug in arbd."""
 
 
 class TaskTimeout(BaseException):
-    """The soft deadline of the running task, raised inside the action.
+    """The soft deadline of the running task has passed; raised inside the action.
 
     A ``BaseException`` so that ``except Exception`` in an action does not swallow it.
     """
 
 
 class TaskCancelled(TaskTimeout):
-    """Nobody wants the result of the running task any more. Passes through an action like the soft deadline."""
+    """The hub has cancelled the running task. Passes through an action like the soft deadline."""

@@ -1,18 +1,18 @@
-"""Where in the code an exception that comes from outside may strike: a task's soft deadline, or its cancel.
+"""Marks for code that a task's soft deadline or cancel, an asynchronous exception, may or may not interrupt.
 
 Python runs a signal's handler between any two instructions. One that raises there would tear what belongs together: a
-call that was counted and never ends, a question to the supervisor that nobody waits for, an event loop with a task
-that nobody awaits. So functions say which they are, and whoever raises looks at the frames first:
+call that was counted and never ends, a request to the supervisor that nobody waits for, an event loop with a task that
+nobody awaits. So functions are marked, and a handler looks at the frames before it raises:
 
     @uninterruptible    the limits' counting, the worker's own steps      ─┐  the innermost of them on the stack
-    @interruptible      the author's code, and waits inside the others    ─┴─ decides; with neither, it may strike
+    @interruptible      the author's code, and waits inside the others    ─┴─ decides; without a mark it may be raised
 
-Nothing is paid for that where nothing strikes: no flag is set and none can be left set, and other threads of the
-process, which no signal ever interrupts, do not count. The price is that whoever may not strike must come again a
-moment later (``arbd.worker.soft_timer``).
+This costs nothing where nothing is raised: no flag is set and none can be left set, and other threads of the process,
+which no signal ever interrupts, do not count. The price is that a handler that may not raise must come again a moment
+later (``arbd.worker.soft_timer``).
 
-A mark is the function's own: what it calls inherits it. A function that is uninterruptible must not wait, except in
-one that is interruptible, inside ``try``.
+A mark is the function's own: what it calls inherits it. A function that is uninterruptible must not wait, except in one
+that is interruptible, inside ``try``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NO_KWARGS: Final[Mapping[str, Any]] = MappingProxyType({})
 _TURN_S: Final = 0.02
-_BREATH_NS: Final = 500_000  # longer than a deadline that may not strike takes to come again
+_PAUSE_NS: Final = 500_000  # longer than a deadline that may not be raised takes to come again
 #: By identity, because code objects compare by value; the code is kept, so that no other gets its identity.
 _MARKS: Final[dict[int, tuple[CodeType, bool]]] = {}
 
@@ -40,7 +40,7 @@ def _mark(function: F, *, may_be: bool) -> F:
 
 
 def uninterruptible(function: F) -> F:
-    """Mark a function as one that is not to be torn."""
+    """Mark a function as one that an asynchronous exception must not interrupt."""
     return _mark(function, may_be=False)
 
 
@@ -50,7 +50,7 @@ def interruptible(function: F) -> F:
 
 
 def may_interrupt(frame: FrameType | None) -> bool:
-    """Whether an exception may be raised at this place of the stack."""
+    """Whether an exception may be raised in this frame."""
     while frame is not None:
         mark = _MARKS.get(id(frame.f_code))
         if mark is not None:
@@ -60,16 +60,16 @@ def may_interrupt(frame: FrameType | None) -> bool:
 
 
 def take_turn(lock: Lock, sleep: Callable[[int], None]) -> None:
-    """Take a lock that another thread may have while it waits for something.
+    """Take a lock that another thread may hold while it waits; interruptible in between.
 
-    In the waiting ``acquire`` an exception could strike when the lock has just been taken, and it would stay taken; so
-    it waits for a moment at a time, and what is to strike strikes in between, in ``sleep`` (nanoseconds).
+    In a waiting ``acquire`` an exception could be raised when the lock has just been taken, and it would stay taken; so
+    this waits for a moment at a time, and the exception may be raised in between, in ``sleep`` (nanoseconds).
     """
     while not lock.acquire(timeout=_TURN_S):
-        sleep(_BREATH_NS)
+        sleep(_PAUSE_NS)
 
 
 @interruptible
 def call(function: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NO_KWARGS) -> Any:
-    """Call what is not ours out of a function that is uninterruptible. Not with stars: packing twice takes 100 ns."""
+    """Call an author's function from uninterruptible code. Arguments without stars: packing twice takes 100 ns."""
     return function(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What an author tests with.
+"""Test helpers for authors: an action run in this process, and a provider run in real workers.
 
 In this process, without a daemon: validation, the handler, and the response as the hub would get it::
 
@@ -56,7 +56,7 @@ _BY_ATTRIBUTE: Final = {setting.attribute: setting.name for setting in TABLE}
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A response as the hub would get it, decoded."""
+    """A decoded response, as the hub would get it."""
 
     status: Status
     message: str | None = None
@@ -95,7 +95,7 @@ def _json(value: Any) -> bytes:
 
 
 class RunningProvider:
-    """A daemon in a thread of this process, its workers, and the hub they take tasks from."""
+    """A running daemon in a thread of this process, with its workers, and the hub they take tasks from."""
 
     def __init__(self, hub: MemoryHub, daemon: Daemon, loop: asyncio.AbstractEventLoop) -> None:
         self.hub = hub
@@ -103,28 +103,28 @@ class RunningProvider:
         self._loop = loop
 
     def submit(self, action: str, payload: Any = None, account: Any = None) -> Handle:
-        """Send a task; its ``Handle`` has the result once it is there."""
+        """Send a task; the ``Handle`` gets its result."""
         return self.hub.submit(action, _json(payload), _json(account))
 
     def run(self, action: str, payload: Any = None, account: Any = None, *, timeout: float = 10.0) -> Response:
-        """Send a task and wait for its response; ``TimeoutError`` after ``timeout`` seconds."""
+        """Send a task and wait for its response. Raises ``TimeoutError`` after ``timeout`` seconds."""
         return self.response(self.submit(action, payload, account), timeout=timeout)
 
     def response(self, handle: Handle, *, timeout: float = 10.0) -> Response:
-        """Wait for the response to a task that was submitted."""
+        """Wait for the response to a submitted task. Raises ``TimeoutError`` after ``timeout`` seconds."""
         return msgspec.json.decode(handle.result(timeout).result, type=Response)
 
     def stop(self) -> None:
-        """Ask the daemon to drain and stop, as SIGTERM would; a second time: at once."""
+        """Ask the daemon to drain and stop, as SIGTERM would; the second time it stops at once."""
         self._loop.call_soon_threadsafe(self.daemon.request_stop)
 
     def reload(self) -> None:
-        """Ask it to load the provider's code again, as SIGHUP would."""
+        """Ask the daemon to load the provider's code again, as SIGHUP would."""
         self._loop.call_soon_threadsafe(self.daemon.request_reload)
 
     @property
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers, by slot."""
+        """The process ids of the workers, by slot."""
         workers = sorted(self.daemon.pool.workers.values(), key=lambda worker: worker.slot)
         return [worker.pid for worker in workers]
 
@@ -175,13 +175,13 @@ def _place(target: str | Path | Provider | type[Provider]) -> str:
 
 
 def _place_of_module(module: ModuleType) -> str:
-    """Its file where that is enough, because workers do not share this process's search path."""
+    """The module's file where that is enough, because workers do not share this process's search path."""
     file = getattr(module, "__file__", None)
     return file if file and not module.__package__ else module.__name__
 
 
 class _Host:
-    """The thread a test daemon lives in."""
+    """The thread that a test daemon runs in."""
 
     def __init__(self, request: RunRequest) -> None:
         self._request = request

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 @cache
 def zone(name: str) -> tzinfo:
-    """The zone of that IANA name, such as ``Europe/Moscow``. ``ValueError`` if there is none."""
+    """The zone of an IANA name such as ``Europe/Moscow``. Raises ``ValueError`` if there is none."""
     if name == "UTC":
         return UTC
     try:

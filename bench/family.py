@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 import psutil
 
-_SCHED_CLOCK: Final = 2  # CPUCLOCK_SCHED of the kernel: what the scheduler has counted, in nanoseconds
+from arbd.host.cpu_clock import used_ns
+
 _PREFIX: Final = "arbd:"
 
 
@@ -28,11 +29,6 @@ class Memory(msgspec.Struct, frozen=True):
     pss: int
     uss: int
     anonymous: int
-
-
-def cpu_ns(pid: int) -> int:
-    """CPU time of a process, all its threads together. Raises ``OSError`` if it is gone."""
-    return time.clock_gettime_ns((~pid << 3) | _SCHED_CLOCK)  # the clock id of clock_getcpuclockid(3)
 
 
 def wakeups(pid: int) -> int:
@@ -93,7 +89,7 @@ class Use(msgspec.Struct, frozen=True):
         """Now."""
         return cls(
             time.monotonic(),
-            {name: cpu_ns(pid) for name, pid in family},
+            {name: used_ns(pid) for name, pid in family},
             {name: wakeups(pid) for name, pid in family},
         )
 

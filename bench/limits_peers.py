@@ -32,8 +32,7 @@ from arbd.author.provider import Provider
 from arbd.host import memory
 from arbd.model.limit_spec import Rates
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.worker.limits.seats import Bells
-from arbd.worker.limits.seats import Limits as WorkerLimits
+from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.numbers import Numbers
 from bench.limits_rig import Place, Plan, Rig
 from bench.redis_server import redis_server

@@ -33,9 +33,8 @@ from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
 from arbd.rate_limit import CustomRateLimitMonitor
 from arbd.rate_limit.algorithms.build import burst_of
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.supervisor.limits.limits import Limits
-from arbd.worker.limits.seats import Bells
-from arbd.worker.limits.seats import Limits as WorkerLimits
+from arbd.supervisor.limits.limits import DaemonLimits
+from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.numbers import Numbers
 
 _RING: Final = layout.MIN_RING_BYTES
@@ -110,7 +109,7 @@ class Rig:
         self.monitor: LimitMonitor = CustomRateLimitMonitor()
         backend = RedisBackend(plan.redis_url, "rig", "closed", 1.0) if plan.redis_url else None
         self.monitor.spec = LimitSpec("limit", "custom", plan.rates, shared=plan.shared, redis=backend)
-        self.limits = Limits(f"rig-{os.getpid()}", Path(plan.directory))
+        self.limits = DaemonLimits(f"rig-{os.getpid()}", Path(plan.directory))
         self.description = Description(given={}, actions=[], limits=[self.monitor.spec])
         self.random = random.Random(plan.seed)
         self.places: list[Place] = []

@@ -19,7 +19,6 @@ from arbd.wire.grpc_channel import Tls
 
 def make_link(settings: Settings, encoder: Encoder) -> LinkGroup:
     """A group of sources."""
-    assert isinstance(settings.hub_links, int)
     options = link_options(settings, encoder, Tls())
     return LinkGroup(settings, options, settings.hub_links, program="bench.link_source")
 

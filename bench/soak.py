@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from bench.family import Family, Memory, cpu_ns, memory
+from arbd.host.cpu_clock import used_ns
+from bench.family import Family, Memory, memory
 from bench.harness import Stage
 
 GOAL_BYTES: Final = 1 << 20  # over the run, whatever its length: it was asked for over 5 million tasks
@@ -125,7 +126,7 @@ class _Feed:
 
 
 def _cpu(family: Family) -> dict[str, int]:
-    return {name: cpu_ns(pid) for name, pid in family}
+    return {name: used_ns(pid) for name, pid in family}
 
 
 def _growth(samples: list[Sample], name: str, cpu_us: float, tasks: int) -> Growth:

@@ -17,7 +17,8 @@ from arbd.host import memory
 from arbd.ipc import layout
 from arbd.model.limit_spec import Rates
 from arbd.rate_limit import NoRateLimitMonitor
-from arbd.rate_limit.grants.seat import SupervisorSeat, WorkerSeat
+from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
+from arbd.rate_limit.grants.worker_seat import WorkerSeat
 from arbd.worker.limits.seats import Bells
 from bench.harness import SMOKE, Figure, alternate, conclude, rounds
 from bench.limits_campaign import BUCKET, SHORT_WINDOW, WINDOW, run
@@ -29,7 +30,7 @@ _SECONDS = 1.0 if SMOKE else 4.0
 
 def test_a_check_that_passes(benchmark: BenchmarkFixture) -> None:
     words = memory.words_of(mmap.mmap(-1, layout.SEAT_WORDS * 8))
-    seat = WorkerSeat(words, _no_bells(), measured=False)
+    seat = WorkerSeat(words, _no_bells())
     SupervisorSeat(words).grant(1 << 60)
     _cost(benchmark, "check that passes", seat.take, goal_us=1.0)
 

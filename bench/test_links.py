@@ -18,7 +18,7 @@ from arbd.control.client import ask
 from arbd.control.protocol import GetStatus, Status
 from arbd.control.reports import StatusReport
 from arbd.errors import ControlError
-from arbd.host.procs import cpu_s
+from arbd.host.cpu_clock import used_s
 from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, rounds
 
 _TASKS = 600 if SMOKE else 6_000
@@ -43,9 +43,9 @@ def test_links_supervisor_cpu(benchmark: BenchmarkFixture) -> None:
 
         def rate(links: str) -> float:
             pid = daemons[links].pid
-            before = cpu_s(pid)
+            before = used_s(pid)
             tasks_per_s = stage.rate(f"links-{links}", "nothing", _TASKS)
-            cpu_us[links].append((cpu_s(pid) - before) / _TASKS * 1e6)
+            cpu_us[links].append((used_s(pid) - before) / _TASKS * 1e6)
             return tasks_per_s
 
         for links in cpu_us:
@@ -96,9 +96,9 @@ class _Fed:
     def measure(self) -> tuple[float, float]:
         """CPU of the supervisor per task in µs, and tasks per second, once all runs evenly."""
         time.sleep(_WARM_UP_S)
-        begin, before, used = time.monotonic(), self._accepted(), cpu_s(self._process.pid)
+        begin, before, used = time.monotonic(), self._accepted(), used_s(self._process.pid)
         time.sleep(_MEASURE_S)
-        used = cpu_s(self._process.pid) - used
+        used = used_s(self._process.pid) - used
         tasks, seconds = self._accepted() - before, time.monotonic() - begin
         return used / tasks * 1e6, tasks / seconds
 

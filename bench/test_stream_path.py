@@ -14,6 +14,7 @@ import psutil
 import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from arbd.host.cpu_clock import used_s
 from arbd.hub.board import NewTask
 from arbd.hub.server import EmbeddedHub
 from bench.harness import SMOKE, Figure, Stage, alternate, conclude, rounds
@@ -31,14 +32,9 @@ class _Use:
         self.queued = stage.stats()["queued"]
         family = psutil.Process(daemon.pid).children(recursive=True)
         workers = [process for process in family if process.name().startswith("arbd:worker")]
-        self.workers = sum(_cpu_s(process) for process in workers)
-        self.supervisor = _cpu_s(psutil.Process(daemon.pid))
-        self.hub = _cpu_s(psutil.Process(stage.hub.process.pid))
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+        self.workers = sum(used_s(process.pid) for process in workers)
+        self.supervisor = used_s(daemon.pid)
+        self.hub = used_s(stage.hub.process.pid)
 
 
 def _wait_below(stage: Stage, queued: int) -> None:

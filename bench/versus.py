@@ -19,7 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from arbd.host.procs import cpu_s
+from arbd.host.cpu_clock import used_s
 from bench.family import Family, Spent, Use
 from bench.harness import ROOT, Stage, rounds_of_burn
 
@@ -62,9 +62,9 @@ def _full_unary_hub(sides: Sides, rounds: int, what: str, links: str) -> Iterato
         daemons = _start(stage, sides, "unary", hub_links=links)
 
         def sample(side: str) -> Sample:
-            before = cpu_s(daemons[side].pid)
+            before = used_s(daemons[side].pid)
             rate = stage.rate(side, "nothing", _UNARY_TASKS)
-            used_us = (cpu_s(daemons[side].pid) - before) / _UNARY_TASKS * 1e6
+            used_us = (used_s(daemons[side].pid) - before) / _UNARY_TASKS * 1e6
             return {f"{what}: tasks/s": rate, f"{what}: supervisor, µs/task": used_us}
 
         yield from _by_turns(sides, rounds, sample)

@@ -1,4 +1,4 @@
-"""The actions of a provider: what an author registers, checked and compiled at registration.
+"""The actions of a provider, checked and compiled at registration.
 
     @provider.actions.register(name="ping")     a function, at once
     @action(name="ping")                        a method of a Provider subclass, when the provider is constructed
@@ -28,7 +28,7 @@ _MARK: Final = "__arbd_action__"
 
 
 class ActionOptions(msgspec.Struct, frozen=True):
-    """What an author says about an action. ``timeout`` is in seconds.
+    """The options that an author gives for an action. ``timeout`` is in seconds.
 
     Defaults: the handler's name; the first line of its docstring; any JSON object; no look at the account; the
     provider's ``execution_timeout`` and monitor.
@@ -61,7 +61,7 @@ class Action(msgspec.Struct, frozen=True):
 
     @property
     def signature(self) -> str:
-        """The handler's parameters as Python writes them, after the action's name."""
+        """The action's name, followed by the handler's parameters as Python writes them."""
         return f"{self.name}{self.binding.signature}"
 
     @property
@@ -72,12 +72,12 @@ class Action(msgspec.Struct, frozen=True):
 
     @property
     def notes(self) -> list[str]:
-        """What ``arbd check`` tells the author about this action: not wrong, but easily overlooked."""
+        """Remarks of ``arbd check`` about this action: not wrong, but easily overlooked."""
         return self.binding.notes
 
 
 class Actions(Mapping[str, Action]):
-    """The registry of one provider: a mapping from names to actions, in order of registration."""
+    """The actions of one provider: a mapping from names, in order of registration."""
 
     def __init__(self) -> None:
         self._actions: dict[str, Action] = {}
@@ -95,7 +95,7 @@ class Actions(Mapping[str, Action]):
         timeout: float | None = None,
         rate_limit_monitor: RateLimitMonitor | None = None,
     ) -> Callable[[H], H]:
-        """A decorator that registers a handler and returns it unchanged. :class:`ActionOptions` has the defaults.
+        """Decorate a handler to register it; it is returned unchanged. :class:`ActionOptions` has the defaults.
 
         The decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses.
         """
@@ -108,7 +108,7 @@ class Actions(Mapping[str, Action]):
         return decorate
 
     def add(self, handler: Handler, options: ActionOptions) -> Action:
-        """Compile and register ``handler``; what ``register`` does, without the decorator."""
+        """Compile and register ``handler``, as ``register`` does. Raises ``RegistrationError`` or a subclass."""
         action = _compile(handler, options)
         if action.name in self._actions:
             raise DuplicateActionError(f"action '{action.name}' is registered twice; give one of them another name")
@@ -116,18 +116,18 @@ class Actions(Mapping[str, Action]):
         return action
 
     def set_default_rate_limit(self, min_delay: float = 1.0) -> None:
-        """At least ``min_delay`` seconds between the starts of all actions without a limit of their own, together."""
+        """Allow one start per ``min_delay`` seconds of all actions without a limit of their own, together."""
         monitor = TimeBasedRateLimitMonitor(min_delay=min_delay)
         if self.tell_workers is not None:
             self.tell_workers(None, monitor)
         self.default_monitor = monitor
 
     def set_rate_limit(self, action_name: str, min_delay: float = 1.0) -> None:
-        """At least ``min_delay`` seconds between two starts of this action."""
+        """Allow one start of this action per ``min_delay`` seconds."""
         self.set_custom_rate_limit(action_name, TimeBasedRateLimitMonitor(min_delay=min_delay))
 
     def set_custom_rate_limit(self, action_name: str, monitor: RateLimitMonitor) -> None:
-        """Ask this monitor before each start of this action, in place of its own or the provider's.
+        """Have this monitor limit an action, in place of its own or the provider's.
 
         Inside a running daemon this holds for all workers, from their next task on, until the code is loaded again;
         only a built-in monitor can be set there. Raises :class:`~arbd.errors.ActionNotFoundError`, and
@@ -233,12 +233,12 @@ NOT_A_MONITOR: Final = "rate_limit_monitor needs a method check_rate_limits(); g
 
 
 def is_monitor(value: object) -> bool:
-    """Whether it can be asked. Any object with the method will do."""
+    """Whether a value can be used as a monitor: any object with the method can."""
     return callable(getattr(value, "check_rate_limits", None))
 
 
 def is_timeout(value: object) -> bool:
-    """A finite number above zero. ``True`` is no number of seconds."""
+    """Whether a value is a timeout: a finite number of seconds above zero, and not ``True``."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and value > 0
 
 

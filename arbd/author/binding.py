@@ -1,4 +1,4 @@
-"""How a handler's parameters are filled: worked out once at registration, a plain closure afterwards.
+"""Binding of a handler's parameters: worked out once at registration, a plain closure afterwards.
 
     registration   bind(handler, schema)      -> Binding    refuses a parameter that nothing can fill
     worker start   binding.prepare(settings)  -> call       picks the shortest closure that does the job
@@ -40,15 +40,15 @@ Call = Callable[[Any, Any, Task, float], Any]
 
 
 class MissingParametersError(InvalidPayloadError):
-    """The payload fits its schema but lacks keys that the handler cannot do without."""
+    """The payload fits its schema but lacks keys that the handler requires: ``names``."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(f"Missing required parameters: {', '.join(names)}")
         self.names = names
 
 
-class Surroundings(msgspec.Struct, frozen=True):
-    """What handlers may ask for that is the same for every task. ``timezone`` is an IANA name."""
+class BindingContext(msgspec.Struct, frozen=True):
+    """The values handlers may ask for that are the same for every task. ``timezone`` is an IANA name."""
 
     provider: str
     timezone: str
@@ -56,8 +56,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     utc_now: Callable[[], datetime]
 
 
-class Frame(msgspec.Struct, gc=False):
-    """One call's values, for the readers of the general closure."""
+class CallValues(msgspec.Struct, gc=False):
+    """The values of one call, from which the parameters are read."""
 
     payload: Any
     fields: dict[str, Any]
@@ -67,11 +67,11 @@ class Frame(msgspec.Struct, gc=False):
     now_utc: datetime | None
 
 
-Reader = Callable[[Frame], Any]
+Reader = Callable[[CallValues], Any]
 
 
 class Binding:
-    """The call plan of one handler. Made by :func:`bind`; never changes."""
+    """The call plan of one handler, made by :func:`bind`; it never changes."""
 
     __slots__ = (
         *("handler", "signature", "positional", "keyword", "takes_rest"),
@@ -117,42 +117,42 @@ class Binding:
             if name not in schema.required:
                 yield f"parameter '{name}' has no default and payload_schema does not require it: tasks without it fail"
 
-    def prepare(self, around: Surroundings) -> Call:
-        """The closure that fills the parameters and calls the handler.
+    def prepare(self, context: BindingContext) -> Call:
+        """The function that fills the parameters and calls the handler.
 
         It raises :class:`MissingParametersError` before the handler starts, and otherwise what the handler raises.
         """
         handler = self.handler
         names = [p.name for p in self.positional]
         if self.keyword or self.takes_rest:
-            return self._general(around)
+            return self._general(context)
         if not names:
             return lambda payload, account, task, deadline: handler()
         if names == ["payload"]:
             return lambda payload, account, task, deadline: handler(payload)
-        general = self._general(around)
+        general = self._general(context)
         return _from_keys(handler, names, general) if self.promised else general
 
-    def _general(self, around: Surroundings) -> Call:
+    def _general(self, context: BindingContext) -> Call:
         handler, needed = self.handler, self.needed
-        reserved = _reserved_readers(around)
+        reserved = _reserved_readers(context)
         positional = [_reader(p, reserved) for p in self.positional]
         keyword = [(p.name, _reader(p, reserved)) for p in self.keyword]
         named = {p.name for p in (*self.positional, *self.keyword)}
         taken = named.union(RESERVED, self.fixed)
         rest = [(name, reserved[name]) for name in RESERVED if name not in named | self.fixed]
         takes_rest = self.takes_rest
-        utc_now = around.utc_now if self.wanted & {"now", "now_utc"} else _no_time
+        utc_now = context.utc_now if self.wanted & {"now", "now_utc"} else _no_time
 
         def call(payload: Any, account: Any, task: Task, deadline: float) -> Any:
             keys = fields_of(payload)
             if missing := [name for name in needed if name not in keys]:
                 raise MissingParametersError(missing)
-            frame = Frame(payload, keys, account, task, deadline, utc_now())
-            args = [read(frame) for read in positional]
-            kwargs = {name: read(frame) for name, read in keyword}
+            values = CallValues(payload, keys, account, task, deadline, utc_now())
+            args = [read(values) for read in positional]
+            kwargs = {name: read(values) for name, read in keyword}
             if takes_rest:
-                kwargs.update((name, read(frame)) for name, read in rest)
+                kwargs.update((name, read(values)) for name, read in rest)
                 kwargs.update((key, value) for key, value in keys.items() if key not in taken)
             return handler(*args, **kwargs)
 
@@ -160,10 +160,10 @@ class Binding:
 
 
 def bind(handler: Handler, schema: Schema, *, where: str) -> Binding:
-    """Work out how ``handler`` is called. ``where`` names the action in messages.
+    """The binding of ``handler``. ``where`` names the action in messages.
 
-    Raises :class:`~arbd.errors.BindingError` for a signature that cannot be read, or a required parameter that
-    nothing can ever fill.
+    Raises :class:`~arbd.errors.BindingError` for a signature that cannot be read, or a required parameter that nothing
+    can ever fill.
     """
     if not callable(handler):
         raise BindingError(f"{where}: the handler is {handler!r}, which cannot be called")
@@ -175,7 +175,7 @@ def bind(handler: Handler, schema: Schema, *, where: str) -> Binding:
 
 
 def fields_of(payload: Any) -> dict[str, Any]:
-    """The top-level keys of a decoded payload, whatever the schema decodes it to."""
+    """The top-level keys and values of a decoded payload, whatever the schema decodes it to."""
     if isinstance(payload, dict):
         return payload
     if isinstance(payload, msgspec.Struct):
@@ -201,7 +201,7 @@ def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str
 
 
 def _from_keys(handler: Handler, names: list[str], otherwise: Call) -> Call:
-    """The closure for keys that every valid payload has: one C-level look-up for all of them.
+    """The function for keys that every valid payload has: one C-level look-up for all of them.
 
     A payload that is an object instead of a dict goes the general way, because a field may be ``UNSET``.
     """
@@ -229,23 +229,23 @@ def _reader(parameter: inspect.Parameter, reserved: dict[str, Reader]) -> Reader
     if name in reserved:
         return reserved[name]
     # A key without a default is known to be there by now, so `.get` never hands out inspect's "empty" marker.
-    return lambda frame: frame.fields.get(name, default)
+    return lambda values: values.fields.get(name, default)
 
 
-def _reserved_readers(around: Surroundings) -> dict[str, Reader]:
-    provider, timezone, logger = around.provider, around.timezone, around.logger
+def _reserved_readers(context: BindingContext) -> dict[str, Reader]:
+    provider, timezone, logger = context.provider, context.timezone, context.logger
     local = zone(timezone)
     return {
         "payload": attrgetter("payload"),
         "account": attrgetter("account"),
-        "logger": lambda frame: logger,
-        "provider": lambda frame: {"name": provider},  # a new dict each time: a handler may change its own
-        "timezone": lambda frame: timezone,
-        "now": lambda frame: frame.now_utc.astimezone(local) if frame.now_utc else None,
+        "logger": lambda values: logger,
+        "provider": lambda values: {"name": provider},  # a new dict each time: a handler may change its own
+        "timezone": lambda values: timezone,
+        "now": lambda values: values.now_utc.astimezone(local) if values.now_utc else None,
         "now_utc": attrgetter("now_utc"),
-        "task": lambda frame: TaskInfo(frame.task.id, frame.task.action, frame.deadline, frame.task.traceparent),
+        "task": lambda values: TaskInfo(values.task.id, values.task.action, values.deadline, values.task.traceparent),
     }
 
 
 def _no_time() -> None:
-    """The clock of a handler that did not ask for the time."""
+    """The clock for a handler that did not ask for the time: it returns ``None``."""

@@ -1,7 +1,7 @@
-"""``Provider``: what an author subclasses or instantiates, and registers actions on.
+"""``Provider``: the class that an author subclasses or instantiates, and registers actions on.
 
-It holds settings and actions. It runs nothing: ``start()`` hands it to the daemon, which reads it in a process of
-its own and runs its actions in workers.
+It holds settings and actions. It runs nothing: ``start()`` hands it to the daemon, which reads it in a process of its
+own and runs its actions in workers.
 """
 
 from __future__ import annotations
@@ -90,13 +90,16 @@ class Provider:
         return {key: value for key, value in current.items() if key in self._explicit or value != DEFAULTS[key]}
 
     def redact(self) -> None:
-        """Put a stand-in in place of the token, before workers share this memory."""
+        """Replace the token by a placeholder, before workers share this memory."""
         if self.auth_token:
             self.auth_token = placeholder(self.auth_token)
         self._explicit.pop("auth_token", None)
 
     def start(self) -> None:
-        """Run this provider: a script's last line. The process becomes ``arbd run`` and does not return from here."""
+        """Run this provider; the last line of a script. The process becomes ``arbd run``, so this never returns.
+
+        Raises ``ConfigError`` where there is no script to run, as in an interactive session.
+        """
         from arbd.author.start import start
 
         start(self)
@@ -111,10 +114,10 @@ def describe(
     sources: Iterable[str] = (),
     limits: Iterable[LimitSpec] = (),
 ) -> Description:
-    """What the supervisor is told about ``provider``; ``threads`` its module started, ``sources`` its files, the
-    ``limits`` of the monitors that exist.
+    """The description of a provider for the supervisor.
 
-    Comes before ``redact``: a token in the author's own code reaches the supervisor in this way only.
+    ``threads`` were started by its module, ``sources`` are its files, ``limits`` those of the monitors that exist.
+    Called before ``redact``: a token in the author's own code reaches the supervisor in this way only.
     """
     setting_of = {setting.argument: setting.name for setting in TABLE if setting.argument}
     return Description(
@@ -140,7 +143,7 @@ def _describe_action(action: Action) -> ActionInfo:
 
 
 def _problems(given: Mapping[str, Any]) -> Iterable[str]:
-    """One sentence for every argument that cannot work. The token's value is never shown."""
+    """One sentence for every argument that cannot work; the token's value is never shown."""
     name = given.get("name")
     if not isinstance(name, str) or not name.strip():
         yield f"name: needs a text that is not empty; got {name!r}"

@@ -1,7 +1,7 @@
-"""``provider.start()``: the last line of a script, in the two places where it is reached.
+"""The implementation of ``provider.start()``, the last line of a script, which is reached in two processes.
 
-in the user's own process ──> exec: python -m arbd run --script FILE     the same process, with a clean memory
-in a zygote, which runs the script again ──> StartReached: here is the provider
+in the user's own process ──> exec: python -m arbd run --script FILE     the same process, with a clean memory in a
+zygote, which runs the script again ──> StartReached: here is the provider
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StartReached(BaseException):
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """In this block ``start`` raises ``StartReached``."""
+    """Have ``start`` raise ``StartReached`` inside this block."""
     global _loading
     _loading = True
     try:
@@ -41,7 +41,10 @@ def loading() -> Iterator[None]:
 
 
 def start(provider: Provider) -> NoReturn:
-    """Replace this process by ``arbd run`` of the script it is running; see ``Provider.start``."""
+    """Replace this process by ``arbd run`` of the script it is running.
+
+    Raises ``StartReached`` inside ``loading``, and ``ConfigError`` where there is no script.
+    """
     if _loading:
         raise StartReached(provider)
     main = sys.modules["__main__"]

@@ -32,6 +32,23 @@ hub_option: Final = click.option(
 )
 
 
+def _die_with(_ctx: click.Context, _param: click.Parameter, parent: int | None) -> None:
+    if parent is not None:
+        from arbd.host.procs import die_with_parent
+
+        die_with_parent(parent)
+
+
+parent_option: Final = click.option(
+    "--parent",
+    type=int,
+    hidden=True,
+    expose_value=False,
+    callback=_die_with,
+    help="End when this process ends.",
+)
+
+
 class Given(msgspec.Struct, frozen=True):
     """What the command line said about settings: values by setting name, and ``--config``."""
 

@@ -12,7 +12,7 @@ from arbd.settings.kinds import show_size
 from arbd.settings.table import Setting
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Column, Table
 
 _WIDTH_WITHOUT_TERMINAL: Final = 120
@@ -23,17 +23,18 @@ def json_document(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def table(columns: Sequence[str | Column], rows: Iterable[Sequence[str]], **look: Any) -> None:
     """Print a table; as wide as the terminal, or 120 columns where there is none."""
-    console().print(drawn(columns, rows))
+    console().print(drawn(columns, rows, **look))
 
 
-def drawn(columns: Sequence[str | Column], rows: Iterable[Sequence[str]]) -> Table:
-    """A table, not yet printed."""
+def drawn(columns: Sequence[str | Column], rows: Iterable[Iterable[RenderableType]], **look: Any) -> Table:
+    """A table, not yet printed. ``look``: what ``rich.table.Table`` takes, where it is to look otherwise than ours."""
     from rich import box
     from rich.table import Table
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    ours: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
+    table = Table(*columns, **ours | look)
     for row in rows:
         table.add_row(*row)
     return table

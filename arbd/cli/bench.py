@@ -18,7 +18,7 @@ import msgspec
 from arbd.cli import _show
 from arbd.cli._daemon import count, duration
 from arbd.cli._options import Given, KindType, checked_json, json_text
-from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError
+from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
 from arbd.settings.kinds import Kind, choice, seconds, switch, whole
 from arbd.settings.table import BY_NAME, Resolved
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from arbd.tuning.report import Recommendation
 
 EXIT_SLOWER: Final = 3  # --fail-on-regression: something got slower by more than noise
-EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C
 _QUICK: Final = {"duration_s": 0.2, "repeats": 1}
 
 
@@ -185,12 +184,10 @@ def _request(
     target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: Options
 ) -> BenchRequest:
     from arbd.tuning.bench import BenchRequest
+    from arbd.tuning.own import Workload
 
     return BenchRequest(
-        target=target,
-        action=info.name,
-        payload=texts[0],
-        account=texts[1],
+        workload=Workload(target, info.name, *texts),
         timeout_s=resolved.settings.execution_timeout if info.timeout is None else info.timeout,
         resolved=resolved,
         asked=options.asked,
@@ -203,7 +200,8 @@ def _request(
 
 def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
     """Measure, with progress on stderr; what ended it too early. Raises ``ActionError``: then there is nothing."""
-    from arbd.tuning.screen import ProgressBar
+    from arbd.cli._progress import ProgressLine
+    from arbd.tuning.report import show_point
 
     try:
         bench.measure_own()
@@ -211,8 +209,8 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
         return interrupt
     runs = count(bench.most_runs, "run")
     click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
-    with ProgressBar(bench.most_runs) as bar:
-        return bench.sweep(bar.before)
+    with ProgressLine(bench.most_runs) as line:
+        return bench.sweep(lambda point: line.begin(show_point(point)))
 
 
 def _conclude(
@@ -294,6 +292,4 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     names = [
         Column(name, overflow="fold", justify="left" if number < 2 else "right") for number, name in enumerate(columns)
     ]
-    table = _show.drawn(names, rows)
-    table.padding = 0
-    _show.console().print(table)
+    _show.table(names, rows, padding=0)

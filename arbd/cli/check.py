@@ -37,7 +37,14 @@ def command(ctx: click.Context, target: str | None, as_json: bool, given: Given)
     resolved = given.resolve(description)
     problems = _problems(description)
     if as_json:
-        _show.json_document({"good": not problems, "name": resolved.settings.name, "provider": description})
+        _show.json_document(
+            {
+                "good": not problems,
+                "name": resolved.settings.name,
+                "warnings": resolved.warnings,
+                "provider": description,
+            }
+        )
     else:
         _print(found, description, resolved, problems)
     ctx.exit(EXIT_CONFIG if problems else EXIT_OK)
@@ -58,6 +65,8 @@ def _print(target: str, description: Description, resolved: Resolved, problems: 
     if description.threads:
         names = ", ".join(description.threads)
         click.echo(f"note: importing it left threads running ({names}): workers start by exec, not by fork")
+    for warning in resolved.warnings:
+        click.echo(f"warning: {warning}")
     for problem in problems:
         click.echo(f"problem: {problem}")
     count = len(problems)

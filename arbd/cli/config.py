@@ -29,7 +29,8 @@ Later wins: defaults, arbd.toml, environment, constructor, flags.""",
 def command(target: str | None, as_json: bool, given: Given) -> None:
     """Print each setting with its value and where that came from.
 
-    Secrets are not shown. Every wrong setting is reported, and the exit code is 78.
+    Secrets are not shown. Every wrong setting is reported, and the exit code is 78. What only earlier versions had is a
+    warning.
     """
     found = given.target(target)
     description = None
@@ -38,6 +39,8 @@ def command(target: str | None, as_json: bool, given: Given) -> None:
 
         description = describe(found, [], dict(os.environ))
     resolved = given.resolve(description)
+    for warning in resolved.warnings:
+        click.echo(f"arbd: warning: {warning}", err=True)
     if as_json:
         _show.json_document(_document(resolved))
         return

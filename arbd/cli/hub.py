@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from arbd.cli._options import LOCAL_HUB, KindType
+from arbd.cli._options import LOCAL_HUB, KindType, parent_option
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
@@ -37,16 +37,12 @@ Tasks and results are kept in memory: they end with this process.""",
     help="How long a provider may take to answer before its task is given to another.",
 )
 @click.option("--token", "tokens", multiple=True, help="Accept this token. May be repeated; without any, all may call.")
-@click.option("--parent", type=int, hidden=True, help="End when this parent process ends.")
+@parent_option
 @click.pass_context
-def command(ctx: click.Context, listen: str, lease: float, tokens: tuple[str, ...], parent: int | None) -> None:
+def command(ctx: click.Context, listen: str, lease: float, tokens: tuple[str, ...]) -> None:
     """Serve the Hub protocol, for development, tests and load; `arbd submit` gives it tasks."""
     from arbd.hub.server import HubOptions
 
-    if parent is not None:
-        from arbd.host.procs import die_with_parent
-
-        die_with_parent(parent)
     ctx.exit(asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=tokens))))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from arbd.cli._options import Given, settings_options
+from arbd.cli._options import Given, parent_option, settings_options
 
 
 @click.command(
@@ -23,21 +23,15 @@ The token comes from PROVIDER_AUTH_TOKEN or from the file that hub.auth_token_fi
 @click.argument("target", required=False)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--script", is_flag=True, hidden=True, help="TARGET is a script that calls provider.start().")
-@click.option("--parent", type=int, hidden=True, help="End at once when this parent process ends.")
+@parent_option
 @settings_options
 @click.pass_context
-def command(
-    ctx: click.Context, target: str | None, argv: tuple[str, ...], script: bool, parent: int | None, given: Given
-) -> None:
+def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], script: bool, given: Given) -> None:
     """Take tasks from the hub, run them, and send the results back.
 
     TARGET is module, module:attribute or path/file.py[:attribute]; the attribute is a Provider, a subclass of it, or a
     function that returns one.
     """
-    if parent is not None:
-        from arbd.host.procs import die_with_parent
-
-        die_with_parent(parent)
     found = given.required_target(target)
     from arbd.supervisor.main import run
     from arbd.supervisor.request import RunRequest

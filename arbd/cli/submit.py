@@ -11,8 +11,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -133,17 +133,19 @@ async def _send(job: Job) -> int:
 
 async def _print_results(results: AsyncIterator[Result], job: Job) -> Counter[str]:
     """Print every result and count by status. Where a bar is drawn, lines wait until it is gone."""
+    from arbd.cli._progress import ProgressLine
+
     counts: Counter[str] = Counter()
     kept: list[Result] = []
     has_bar = len(job.tasks) >= _MANY and sys.stderr.isatty()
-    with _bar(len(job.tasks), has_bar) as advance:
+    with ProgressLine(len(job.tasks), "results") if has_bar else nullcontext() as line:
         async for result in results:
             counts[result.status] += 1
-            advance()
-            if has_bar:
-                kept.append(result)
-            else:
+            if line is None:
                 _print_result(result, job)
+            else:
+                line.advance()
+                kept.append(result)
     for result in kept:
         _print_result(result, job)
     return counts
@@ -173,17 +175,3 @@ def _print_summary(counts: Counter[str], elapsed_s: float) -> None:
     total = sum(counts.values())
     by_status = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     click.echo(f"{total} tasks in {elapsed_s:.2f} s ({total / elapsed_s:.0f}/s): {by_status}", err=True)
-
-
-@contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("results", total=total)
-        yield lambda: progress.advance(bar)

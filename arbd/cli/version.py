@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import click
 
 from arbd.cli import _show
+from arbd.tuning.machine import version_of
 
 _PACKAGES: Final = ("grpcio", "msgspec", "protobuf", "psutil", "structlog", "uvloop", "click", "rich", "watchfiles")
 
@@ -17,17 +17,10 @@ _PACKAGES: Final = ("grpcio", "msgspec", "protobuf", "psutil", "structlog", "uvl
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """Print the versions of arbd, Python and the packages it stands on."""
-    versions = {"arbd": _version("arbd"), "python": platform.python_version(), "platform": platform.platform()}
-    versions |= {package: _version(package) for package in _PACKAGES}
+    versions = {"arbd": version_of("arbd"), "python": platform.python_version(), "platform": platform.platform()}
+    versions |= {package: version_of(package) for package in _PACKAGES}
     if as_json:
         _show.json_document(versions)
     else:
         for name, found in versions.items():
             click.echo(f"{name:<11} {found}")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from arbd.control import protocol
 from arbd.control.names import SocketName, matches, matches_number, parse
-from arbd.control.protocol import ControlProtocolError, Failure, Lines
+from arbd.control.protocol import ControlProtocolError, Failure
 from arbd.errors import ControlError
 from arbd.host import control_socket, runtime_dir
 from arbd.settings.table import Settings
@@ -137,8 +137,8 @@ def _send(connection: socket.socket, line: bytes) -> None:
 
 
 def _receive_line(connection: socket.socket, deadline: float) -> bytes:
-    lines = Lines(protocol.MAX_REPLY)
-    while (line := lines.next()) is None:
+    received = bytearray()
+    while True:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
@@ -146,8 +146,11 @@ def _receive_line(connection: socket.socket, deadline: float) -> bytes:
         data = connection.recv(_CHUNK)
         if not data:
             raise ConnectionResetError
-        lines.feed(data)
-    return line
+        received += data
+        if b"\n" in data:
+            return bytes(received).partition(b"\n")[0]
+        if len(received) > protocol.MAX_REPLY:
+            raise protocol.too_long(protocol.MAX_REPLY)
 
 
 def _unreachable(path: Path, error: OSError, timeout_s: float) -> str:
@@ -160,5 +163,5 @@ def _unreachable(path: Path, error: OSError, timeout_s: float) -> str:
     if isinstance(error, TimeoutError | BlockingIOError):
         return f"{path}: the daemon did not answer within {timeout_s:g} s; it is stopped or overloaded"
     if isinstance(error, ConnectionError):
-        return f"{path}: the daemon hung up without an answer; it may be stopping"
+        return f"{path}: the daemon hung up without an answer; it may be stopping, or have no descriptor left"
     return f"{path}: {error.strerror or error}"

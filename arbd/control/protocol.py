@@ -90,6 +90,11 @@ class ControlProtocolError(ValueError):
         self.failure = Failure(code=code, message=message)
 
 
+def too_long(limit: int) -> ControlProtocolError:
+    """The error for a line of more than ``limit`` bytes, the end of line not counted."""
+    return ControlProtocolError("too_long", f"a message of more than {limit} bytes")
+
+
 class _Head(msgspec.Struct):
     """What every message of every version begins with."""
 
@@ -170,29 +175,3 @@ def _decode(decoder: msgspec.json.Decoder[_M], line: bytes) -> _M:
 
 def _shortened(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:40] + "...")
-
-
-class Lines:
-    """Cuts a stream of bytes into lines of at most ``limit`` bytes, the end of line not counted."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._buffer = bytearray()
-        self._searched = 0  # bytes known to hold no end of line, so that a slow sender costs no second look
-
-    def feed(self, data: bytes) -> None:
-        """Add what was received."""
-        self._buffer += data
-
-    def next(self) -> bytes | None:
-        """The next whole line; ``None`` if it is not there yet. Raises ``ControlProtocolError`` if it is too long."""
-        end = self._buffer.find(b"\n", self._searched)
-        self._searched = len(self._buffer)
-        if (self._searched if end < 0 else end) > self._limit:
-            raise ControlProtocolError("too_long", f"a message of more than {self._limit} bytes")
-        if end < 0:
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._searched = 0
-        return line

@@ -16,14 +16,14 @@ import functools
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 from arbd.control import protocol
 from arbd.control.names import names_for
-from arbd.control.protocol import ControlProtocolError, Failure, Lines
-from arbd.errors import ConfigError
+from arbd.control.protocol import ControlProtocolError, Failure
+from arbd.errors import ConfigError, os_reason
 from arbd.host import control_socket, runtime_dir
 from arbd.host.control_socket import ControlSocket, Peer
 from arbd.logs import get_logger
@@ -32,8 +32,6 @@ from arbd.supervised import supervised
 
 MAX_CLIENTS: Final = 32
 REQUEST_TIMEOUT_S: Final = 10.0  # until a whole request is there, and until a reply is taken
-_ACCEPT_PAUSE_S: Final = 1.0  # after a failed accept: no descriptors are left, and more of them come with time
-_CHUNK: Final = 16 * 1024
 
 Handlers = Mapping[type[Any], Callable[[Any], protocol.Reply]]
 
@@ -55,14 +53,8 @@ def opened(settings: Settings) -> Iterator[ControlSocket | None]:
 @asynccontextmanager
 async def serving(control: ControlSocket | None, handlers: Handlers) -> AsyncIterator[None]:
     """Answer on this socket, if there is one."""
-    if control is None:
+    async with ControlServer(handlers).serving(control.listener) if control else nullcontext():
         yield
-        return
-    admin = Admin(control, handlers)
-    try:
-        yield
-    finally:
-        await admin.close()
 
 
 def _listen(settings: Settings) -> ControlSocket | None:
@@ -78,20 +70,14 @@ def _listen(settings: Settings) -> ControlSocket | None:
         return control_socket.listen(place, (name.file for name in names_for(settings.name)))
     except OSError as error:
         if where != "auto":
-            raise ConfigError([f"control.socket {where}: {_reason(error)}"]) from error
+            raise ConfigError([f"control.socket {where}: {os_reason(error)}"]) from error
         get_logger("arbd.admin").warning(
             "no_control_socket",
-            reason=_reason(error),
+            reason=os_reason(error),
             hint="arbd status and arbd limits cannot ask this daemon; set runtime_dir to a directory of its user, or "
             "control.socket to off",
         )
         return None
-
-
-def _reason(error: OSError) -> str:
-    if error.strerror is None:  # raised by ourselves, in words
-        return str(error)
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def same_user_or_root(peer: Peer) -> bool:
@@ -99,57 +85,56 @@ def same_user_or_root(peer: Peer) -> bool:
     return peer.uid in (os.geteuid(), 0)
 
 
-class Admin:
-    """Serves one control socket on the running event loop."""
+class ControlServer:
+    """The server of one control socket, on the running event loop."""
 
     def __init__(
         self,
-        control: ControlSocket,
         handlers: Handlers,
         *,
         may_ask: Callable[[Peer], bool] = same_user_or_root,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
-        self._control = control
         self._handlers = handlers
         self._may_ask = may_ask
         self._request_timeout_s = request_timeout_s
-        self._loop = asyncio.get_running_loop()
         self._log = get_logger("arbd.admin")
         self._clients: set[asyncio.Task[None]] = set()
-        self._accepting = supervised(self._accept(), "control socket")
 
-    async def close(self) -> None:
-        """Hang up on everybody. The socket itself is closed by its owner."""
-        ending = [self._accepting, *self._clients]
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+    @asynccontextmanager
+    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Answer on this socket for the length of the block; then it is closed, and so is every connection.
 
-    async def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = await self._loop.sock_accept(self._control.listener)
-            except OSError as error:
-                self._log.warning("control_accept_failed", reason=_reason(error))
-                await asyncio.sleep(_ACCEPT_PAUSE_S)
-                continue
-            client = supervised(self._serve(connection), "control client")
-            self._clients.add(client)
-            client.add_done_callback(functools.partial(self._hang_up, connection))
+        Where no descriptor is left for a connection, libuv accepts it by one that it keeps for that, and closes it:
+        whoever asks is told at once, and the daemon goes on.
+        """
+        server = await asyncio.start_unix_server(self._connected, sock=listener, limit=protocol.MAX_REQUEST)
+        try:
+            yield
+        finally:
+            server.close()
+            for client in self._clients:
+                client.cancel()
+            await asyncio.gather(*self._clients, return_exceptions=True)
 
-    def _hang_up(self, connection: socket.socket, client: asyncio.Task[None]) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(0)  # so that ``drain`` waits until all of a reply has been taken
+        client = supervised(self._serve(reader, writer), "control client")
+        self._clients.add(client)
+        client.add_done_callback(functools.partial(self._hang_up, writer.transport))
+
+    def _hang_up(self, connection: asyncio.WriteTransport, client: asyncio.Task[None]) -> None:
         # Not in the task itself: one that is cancelled before its first step never gets to its `finally`.
         self._clients.discard(client)
-        connection.close()
+        connection.abort()
 
-    async def _serve(self, connection: socket.socket) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            refusal = self._refusal(connection)
+            refusal = self._refusal(writer.get_extra_info("socket"))
             if refusal is not None:
-                await self._send(connection, refusal)
+                await self._send(writer, refusal)
             else:
-                await self._converse(connection)
+                await self._converse(reader, writer)
         except OSError:  # TimeoutError is one
             pass  # it went away, or it stalls: nobody is there to be told
 
@@ -162,34 +147,26 @@ class Admin:
             return Failure(code="busy", message=f"{MAX_CLIENTS} others are asking this daemon; try again")
         return None
 
-    async def _converse(self, connection: socket.socket) -> None:
-        lines = Lines(protocol.MAX_REQUEST)
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             try:
-                line = await self._next_line(connection, lines)
-            except ControlProtocolError as error:
-                await self._send(connection, error.failure)
+                async with asyncio.timeout(self._request_timeout_s):
+                    line = await reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError:
+                return  # it has no more to ask
+            except asyncio.LimitOverrunError:
+                await self._send(writer, protocol.too_long(protocol.MAX_REQUEST).failure)
                 return
-            if line is None:
-                return
-            await self._send(connection, self._answer(line))
-            await asyncio.sleep(0)  # sending and receiving may go through without a pause: one client, one turn
+            await self._send(writer, self._answer(line))
+            await asyncio.sleep(0)  # reading and writing may go through without a pause: one client, one turn
 
-    async def _next_line(self, connection: socket.socket, lines: Lines) -> bytes | None:
-        async with asyncio.timeout(self._request_timeout_s):
-            while (line := lines.next()) is None:
-                data = await self._loop.sock_recv(connection, _CHUNK)
-                if not data:
-                    return None
-                lines.feed(data)
-            return line
-
-    async def _send(self, connection: socket.socket, reply: protocol.Reply) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, reply: protocol.Reply) -> None:
         line = protocol.encode(reply)
         if len(line) > protocol.MAX_REPLY:
             line = protocol.encode(Failure(code="failed", message=f"the answer would have {len(line)} bytes"))
         async with asyncio.timeout(self._request_timeout_s):
-            await self._loop.sock_sendall(connection, line)
+            writer.write(line)
+            await writer.drain()
 
     def _answer(self, line: bytes) -> protocol.Reply:
         try:

@@ -1,4 +1,4 @@
-"""Decisions, without the machine: time is an argument, and nothing here waits, sends or forks.
+"""Decisions without input or output: time is an argument, and nothing here waits, sends or forks.
 
 task ─> dispatch.py (which worker) ─> lines.py (what waits, in turn)
 deadlines.py  when a task has taken too long        outbox.py     results until the hub has them

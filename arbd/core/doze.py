@@ -36,7 +36,7 @@ LONGEST_S: Final = 0.016
 
 
 class Load(Protocol):
-    """What there is to do, as far as it matters here."""
+    """The load of the supervisor, as far as it matters for how long to rest."""
 
     def hub_is_busy(self) -> bool:
         """Whether results of short tasks pile up before a hub that takes them one by one."""
@@ -66,12 +66,12 @@ class Doze:
         self._since = -math.inf
 
     def found(self) -> None:
-        """A look found something."""
+        """Note that a look found something."""
         self._empty_looks = 0
 
     def brought(self, count: int, now: float) -> None:
-        """Link processes brought so many tasks and acknowledgements. Looks that come sooner than planned count towards
-        the next one."""
+        """Note how many tasks and acknowledgements link processes brought. Looks that come sooner than planned count
+        towards the next one."""
         self._brought += count
         waited_s = now - self._since
         if waited_s < self.rest_s:
@@ -84,7 +84,7 @@ class Doze:
         self._since = now
 
     def after_nothing(self, load: Load) -> float:
-        """A look found nothing: how long to rest; 0: sleep until rung."""
+        """Decide, after a look that found nothing, how many seconds to rest; 0: sleep until rung."""
         self._empty_looks += 1
         if self._empty_looks <= MOST_EMPTY_LOOKS:
             if load.hub_is_busy():

@@ -1,4 +1,4 @@
-"""The life of a worker, as a table.
+"""The life cycle of a worker, as a table of states and events.
 
     STARTING ──ready──> SERVING ──retire──> RETIRING
         │                  │                   │
@@ -19,7 +19,7 @@ from arbd.errors import InvariantError
 
 
 class State(Enum):
-    """Where a worker stands."""
+    """A state of a worker."""
 
     STARTING = "starting"  # forked, not yet heard of
     SERVING = "serving"  # takes tasks
@@ -28,8 +28,8 @@ class State(Enum):
     GONE = "gone"
 
 
-class Event(Enum):
-    """What can happen to a worker."""
+class WorkerEvent(Enum):
+    """An event in the life of a worker."""
 
     READY = "ready"
     RETIRE = "retire"
@@ -37,22 +37,22 @@ class Event(Enum):
     EXITED = "exited"
 
 
-_TABLE: Final[dict[tuple[State, Event], State]] = {
-    (State.STARTING, Event.READY): State.SERVING,
-    (State.STARTING, Event.KILL): State.CONDEMNED,
-    (State.STARTING, Event.EXITED): State.GONE,
-    (State.SERVING, Event.RETIRE): State.RETIRING,
-    (State.SERVING, Event.KILL): State.CONDEMNED,
-    (State.SERVING, Event.EXITED): State.GONE,
-    (State.RETIRING, Event.KILL): State.CONDEMNED,
-    (State.RETIRING, Event.EXITED): State.GONE,
-    (State.CONDEMNED, Event.READY): State.CONDEMNED,  # it had said so before the signal struck
-    (State.CONDEMNED, Event.EXITED): State.GONE,
+_TABLE: Final[dict[tuple[State, WorkerEvent], State]] = {
+    (State.STARTING, WorkerEvent.READY): State.SERVING,
+    (State.STARTING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.STARTING, WorkerEvent.EXITED): State.GONE,
+    (State.SERVING, WorkerEvent.RETIRE): State.RETIRING,
+    (State.SERVING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.SERVING, WorkerEvent.EXITED): State.GONE,
+    (State.RETIRING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.RETIRING, WorkerEvent.EXITED): State.GONE,
+    (State.CONDEMNED, WorkerEvent.READY): State.CONDEMNED,  # it was ready before the signal arrived
+    (State.CONDEMNED, WorkerEvent.EXITED): State.GONE,
 }
 
 
-def step(state: State, event: Event) -> State:
-    """The state after an event; raises ``InvariantError`` for a pair the table does not have."""
+def step(state: State, event: WorkerEvent) -> State:
+    """The state after an event. Raises ``InvariantError`` for a pair that the table does not have."""
     after = _TABLE.get((state, event))
     if after is None:
         raise InvariantError(f"a worker that is {state.value} cannot have the event {event.value}")

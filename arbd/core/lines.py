@@ -1,4 +1,4 @@
-"""A queue with priorities: the higher one first; within one, first come, first served.
+"""A priority queue: the higher priority first; within one, first come, first served.
 
     priority 5   | urgent | urgent |                 one line for each priority in use
     priority 0   | usual | usual | usual | usual |   what goes back to the front goes to the front of its own line
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Lines(Generic[T]):
-    """See the module. ``len`` counts all; iteration goes in the order in which they would be taken."""
+    """A priority queue. ``len`` counts all items; iteration goes in the order in which they would be taken."""
 
     __slots__ = ("_first", "_lines", "_order")
 
@@ -31,22 +31,22 @@ class Lines(Generic[T]):
         self._lines = {0: self._first}
 
     def append(self, item: T, priority: int) -> None:
-        """Behind all of its priority."""
+        """Add an item behind all of its priority; a higher number is taken first."""
         line = self._lines.get(priority)
         (self._new_line(priority) if line is None else line).append(item)
 
     def appendleft(self, item: T, priority: int) -> None:
-        """Before all of its priority."""
+        """Add an item before all of its priority."""
         line = self._lines.get(priority)
         (self._new_line(priority) if line is None else line).appendleft(item)
 
     def head(self) -> T | None:
-        """The next one, which stays; ``None`` if there is none."""
+        """The next item, which stays in the queue; ``None`` if there is none."""
         first = self._first
         return first[0] if first else None
 
     def popleft(self) -> T:
-        """Take the next one. Raises ``IndexError`` if there is none."""
+        """Take the next item. Raises ``IndexError`` if there is none."""
         item = self._first.popleft()
         if not self._first and len(self._order) > 1:
             del self._lines[-self._order.pop(0)]
@@ -54,7 +54,7 @@ class Lines(Generic[T]):
         return item
 
     def take_out(self, unwanted: Callable[[T], bool]) -> list[T]:
-        """Take all that are unwanted, wherever they stand, in order; those that stay keep theirs."""
+        """Take all items for which ``unwanted`` is true, in order; the others keep theirs."""
         found = [item for item in self if unwanted(item)]
         if found:
             stay = [(item, priority) for priority, line in self._lines.items() for item in line if not unwanted(item)]
@@ -64,7 +64,7 @@ class Lines(Generic[T]):
         return found
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all items."""
         self._first.clear()
         self._order = [0]
         self._lines = {0: self._first}

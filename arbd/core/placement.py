@@ -1,4 +1,4 @@
-"""Which CPU each worker is pinned to, and where the supervisor runs.
+"""Placement: which CPU each worker is pinned to, and where the supervisor runs.
 
 usable      = min(CPUs in the affinity mask, ceil(cgroup quota))
 order       = one CPU of every physical core first, then their second threads, by number
@@ -23,13 +23,13 @@ class Placement(NamedTuple):
 
 
 def usable_cpus(allowed: Collection[int], quota: float | None) -> int:
-    """How many workers ``auto`` means. ``quota`` is in CPUs, such as 1.5; ``None``: no quota."""
+    """The number of workers for ``auto``. ``quota`` is in CPUs, such as 1.5; ``None``: no quota."""
     count = len(allowed)
     return max(1, count if quota is None else min(count, math.ceil(quota)))
 
 
 def cpu_order(allowed: Collection[int], cores: Mapping[int, Core]) -> list[int]:
-    """Allowed CPUs, physical cores first. A CPU whose core is not known counts as a core of its own."""
+    """Allowed CPUs, one of each physical core first. A CPU whose core is not known counts as a core of its own."""
     threads_seen: dict[Core, int] = {}
     ranked: list[tuple[int, int]] = []
     for cpu in sorted(allowed):
@@ -40,7 +40,7 @@ def cpu_order(allowed: Collection[int], cores: Mapping[int, Core]) -> list[int]:
 
 
 def place(workers: int, allowed: Collection[int], cores: Mapping[int, Core]) -> Placement:
-    """Pin ``workers`` workers within ``allowed``."""
+    """The placement of ``workers`` workers on the CPUs ``allowed``."""
     order = cpu_order(allowed, cores)
     pinned = [order[i % len(order)] for i in range(workers)]
     elsewhere = frozenset(allowed) - frozenset(pinned)

@@ -6,7 +6,6 @@ import ctypes
 import os
 import select
 import signal
-import time
 import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
@@ -49,17 +48,6 @@ def outlive_parent() -> None:
 def set_name(name: str) -> None:
     """The name that ``ps`` and ``top`` show: at most 15 bytes."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds a process has used so far, all its threads together; 0 if it has ended and been reaped."""
-    clock = ctypes.c_int()
-    if _libc.clock_getcpuclockid(pid, ctypes.byref(clock)) != 0:
-        return 0.0
-    try:
-        return time.clock_gettime(clock.value)
-    except OSError:
-        return 0.0
 
 
 CANCEL_SIGNAL: Final = signal.SIGRTMIN + 1

@@ -129,15 +129,9 @@ class UnaryService:
         return self._submit_answer(message)
 
     def _submit_answer(self, message: pb.TaskResult) -> bytes:
-        submit_reply = self._state.options.submit_reply
-        if submit_reply == "echo":
+        if self._state.options.submit_reply == "echo":
             payload, account = message.payload.encode(), message.account.encode()
             return _encode_task(Task(message.id, message.action, payload, account))
-        if submit_reply == "next":
-            task = self._board.hand_out(message.provider, time.monotonic())
-            if task is not None:
-                self._state.arm_timer()
-                return _encode_task(task)
         return _NO_TASK
 
 

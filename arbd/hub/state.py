@@ -61,9 +61,9 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``address``: host:port (port 0: any free one) or unix:path. ``tokens``: empty = everybody may call.
     ``lease_s``: until a task that is not answered goes to somebody else. ``hold_s``: how long a GetTask that finds no
     task is held; 0 = "nothing" at once. ``no_task``: how "nothing" is said, ``empty`` (a Task without id) or
-    ``not_found``. ``submit_reply``: what SubmitTaskResult answers: ``empty``, ``echo`` (the task just finished, as some
-    hubs do) or ``next`` (the next task, for providers with piggyback on). ``max_message``: largest message in bytes.
-    ``stream``: whether it speaks the stream protocol too. ``tls_cert`` and ``tls_key``: PEM; both = TLS.
+    ``not_found``. ``submit_reply``: what SubmitTaskResult answers: ``empty``, or ``echo`` (the task just finished, as
+    some hubs do). ``max_message``: largest message in bytes. ``stream``: whether it speaks the stream protocol too.
+    ``tls_cert`` and ``tls_key``: PEM; both = TLS.
     """
 
     address: str = "127.0.0.1:0"

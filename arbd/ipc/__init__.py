@@ -1,4 +1,4 @@
-"""Bytes that two processes of one daemon agree on. Pure: shared memory is a ``memoryview``, messages are ``bytes``.
+"""Formats of the bytes that two processes of one daemon share. Pure: shared memory is a ``memoryview``.
 
 supervisor ──task ring──> worker       ring.py    single producer, single consumer, no lock
 supervisor <──result ring── worker     frame.py   a task, a result: fixed-size heads over raw bytes

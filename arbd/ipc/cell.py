@@ -1,7 +1,7 @@
-"""One worker's shared memory, seen from either side: its control words and its two rings.
+"""A cell: the memory shared by the supervisor and one worker, with control words and two rings.
 
-Not an owner: who makes, maps and closes the memory is ``arbd.host.memory``. A cell is built over any store of
-bytes of ``cell_bytes(ring_size)``, so tests build it over a ``bytearray``.
+Not an owner: who makes, maps and closes the memory is ``arbd.host.memory``. A cell is built over any store of bytes of
+``cell_bytes(ring_size)``, so tests build it over a ``bytearray``.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from arbd.ipc.ring import ByteStore, Consumer, Producer
 
 
 class Running(NamedTuple):
-    """The task a worker began last. ``seq`` is 0 before its first; ``since_ns`` is 0 when that task is finished and its
-    answer only waits for room in the result ring."""
+    """The task that a worker began last.
+
+    ``seq`` is 0 before its first; ``since_ns`` is 0 when that task is finished and its answer only waits for room in
+    the result ring.
+    """
 
     seq: int
     since_ns: int
 
     def is_for(self, seq: int) -> bool:
-        """Whether it is this task, and not finished."""
+        """Whether this task is running: begun last, and not finished."""
         return self.seq == seq and self.since_ns != 0
 
 
 class SupervisorCell:
-    """The supervisor's side: pushes tasks, pops results, condemns."""
+    """The supervisor's side of a cell: pushes tasks, pops results, condemns."""
 
     __slots__ = ("_words", "results", "tasks")
 
@@ -42,7 +45,7 @@ class SupervisorCell:
         )
 
     def worker_sleeps(self) -> bool:
-        """Whether the worker must be rung. Load it only after a fence: see ``arbd.host.fence``."""
+        """Whether the worker must be rung. Load it only after a fence (``arbd.host.fence``)."""
         return bool(self._words[layout.WORKER_SLEEPING])
 
     def condemn(self, mark: int) -> None:
@@ -50,30 +53,33 @@ class SupervisorCell:
         self._words[layout.CONDEMNED] = mark
 
     def take_back(self) -> None:
-        """Have the worker skip what was sent so far, but for what it has begun. A fence must follow."""
+        """Have the worker skip all tasks sent so far that it has not begun. A fence must follow."""
         self._words[layout.TAKEN_BACK] = self.tasks.place
 
     def cancel(self, seq: int) -> None:
-        """Tell the worker that nobody wants this task any more: the number first, then the count that announces it."""
+        """Tell the worker that a task is cancelled: its number first, then the count that announces it."""
         words = self._words
         total = int(words[layout.CANCELS])
         words[layout.CANCELLED + total % layout.CANCELLED_WORDS] = seq
         words[layout.CANCELS] = total + 1
 
     def running(self) -> Running:
-        """The task begun last. A worker stores the time first and the number after it, so a time read here is
-        never older than its number: a deadline computed from the pair may be late, never early."""
+        """The task that the worker began last.
+
+        A worker stores the time first and the number after it, so a time read here is never older than its number: a
+        deadline computed from the pair may be late, never early.
+        """
         words = self._words
         return Running(int(words[layout.RUNNING_SEQ]), int(words[layout.RUNNING_SINCE_NS]))
 
     def totals(self) -> tuple[int, int, int]:
-        """Tasks done, nanoseconds busy, nanoseconds of CPU since the worker started."""
+        """Tasks done, nanoseconds busy, and nanoseconds of CPU since the worker started."""
         words = self._words
         return int(words[layout.TASKS_DONE]), int(words[layout.BUSY_NS]), int(words[layout.CPU_NS])
 
 
 class WorkerCell:
-    """The worker's side: pops tasks, pushes results, says what it is doing."""
+    """The worker's side of a cell: pops tasks, pushes results, publishes what it does."""
 
     __slots__ = ("_cancelled", "_cancels_seen", "results", "tasks", "words")
 
@@ -91,13 +97,12 @@ class WorkerCell:
         )
 
     def is_taken_back(self) -> bool:
-        """Whether the task popped last has been taken back."""
+        """Whether the task popped last was taken back."""
         place = self.words[layout.TAKEN_BACK]
         return place > 0 and self.tasks.place <= place
 
     def is_cancelled(self, seq: int) -> bool:
-        """Whether the supervisor has said that nobody wants this task any more. Numbers are never used twice, so old
-        ones in the table do no harm."""
+        """Whether a task is cancelled. Numbers are never used twice, so old ones in the table do no harm."""
         total = self.words[layout.CANCELS]
         if total != self._cancels_seen:
             table = self.words[layout.CANCELLED : layout.CANCELLED + layout.CANCELLED_WORDS]

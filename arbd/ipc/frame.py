@@ -1,4 +1,4 @@
-"""The records inside the rings: how a task goes to a worker and how its answer comes back.
+"""The records in a worker's rings: a task on its way to the worker, and its answer on the way back.
 
     task     | seq u64 | timeout f64 s | action u32 | flags u32 | id u32 | payload u32 | id payload account |
                                                                                           └ with TRACED: id NUL trace
@@ -39,8 +39,11 @@ _unpack_result = _RESULT.unpack_from
 
 
 class TaskFrame(msgspec.Struct, gc=False):
-    """A decoded task record. ``body`` is payload and account, empty if it comes by reference; ``trace`` is its W3C
-    trace context, empty if it has none."""
+    """A decoded task record.
+
+    ``timeout`` is in seconds. ``body`` is payload and account, empty if it comes by reference; ``trace`` is its W3C
+    trace context, empty if it has none.
+    """
 
     seq: int
     timeout: float
@@ -66,7 +69,7 @@ class ResultFrame(msgspec.Struct, gc=False):
 def encode_task(
     seq: int, timeout: float, action: int, task_id: bytes, payload: bytes, account: bytes, trace: bytes = b""
 ) -> bytes:
-    """A task whose body travels inside the record. ``trace`` is free of NUL."""
+    """The record of a task with its body. ``trace`` is free of NUL."""
     if trace:
         task_id = b"\0".join((task_id, trace))
         head = _pack_task(seq, timeout, action, TRACED, len(task_id), len(payload))
@@ -78,7 +81,7 @@ def encode_task(
 def encode_task_reference(
     seq: int, timeout: float, action: int, task_id: bytes, payload_length: int, trace: bytes = b""
 ) -> bytes:
-    """A task whose body (payload, then account) goes through a memfd."""
+    """The record of a task whose body (payload, then account) goes through a memfd."""
     flags = BY_REFERENCE
     if trace:
         task_id = b"\0".join((task_id, trace))
@@ -87,7 +90,7 @@ def encode_task_reference(
 
 
 def decode_task(record: bytes) -> TaskFrame:
-    """The task in a record; raises ``struct.error`` or ``UnicodeDecodeError`` if it is none."""
+    """The task in a record. Raises ``struct.error`` or ``UnicodeDecodeError`` if there is none."""
     seq, timeout, action, flags, id_length, payload_length = _unpack_task(record)
     body_at = TASK_HEADER + id_length
     task_id = record[TASK_HEADER:body_at].decode("utf-8", "surrogatepass")
@@ -100,17 +103,17 @@ def decode_task(record: bytes) -> TaskFrame:
 
 
 def encode_result(seq: int, run_ns: int, status: Status, body: bytes) -> bytes:
-    """A result whose response travels inside the record."""
+    """The record of a result with its response."""
     return _pack_result(seq, run_ns, _STATUS_CODE[status], 0) + body
 
 
 def encode_result_reference(seq: int, run_ns: int, status: Status) -> bytes:
-    """A result whose response goes through a memfd."""
+    """The record of a result whose response goes through a memfd."""
     return _pack_result(seq, run_ns, _STATUS_CODE[status], BY_REFERENCE)
 
 
 def encode_skipped(seq: int) -> bytes:
-    """A task that was not begun."""
+    """The record of a task that was not begun."""
     return _pack_result(seq, 0, 0, SKIPPED)
 
 
@@ -118,7 +121,7 @@ READY: Final = _pack_result(READY_SEQ, 0, 0, 0)
 
 
 def decode_result(record: bytes) -> ResultFrame:
-    """The result in a record; raises ``struct.error`` or ``IndexError`` if it is none."""
+    """The result in a record. Raises ``struct.error`` or ``IndexError`` if there is none."""
     seq, run_ns, status, flags = _unpack_result(record)
     by_reference, skipped = flags & BY_REFERENCE != 0, flags & SKIPPED != 0
     return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped)

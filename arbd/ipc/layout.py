@@ -1,4 +1,4 @@
-"""Every shared-memory offset and constant that two processes must agree on. Nowhere else.
+"""The layout of shared memory: every offset and constant that two processes must agree on.
 
 Each worker has one memory of its own, a *cell*: a control page, then its task ring, then its result ring::
 
@@ -36,7 +36,7 @@ Behind the rings of a cell lies the worker's *ledger*: for each rate limit of th
     line  word              writer      meaning
     0     GRANTED           supervisor  starts this worker was ever allowed
           NOT_BEFORE_NS     supervisor  the one grant that is left may be used from this moment on
-          ANSWERED          supervisor  the last question it has answered
+          ANSWERED          supervisor  the last request it has answered
           NEXT_AT_NS        supervisor  before this moment asking is of no use; 0: ask
           NOT_AFTER_NS      supervisor  from this moment on the grants that are left are void
           KEEP              supervisor  so many grants it need not give back when it has nothing to do
@@ -46,19 +46,20 @@ Behind the rings of a cell lies the worker's *ledger*: for each rate limit of th
           LAST_START_NS     worker      when the last of them was
           ENDED, WALL_NS, SEAT_CPU_NS   worker: calls that ended, and what they took; only where it is measured
           FAILED            worker      those of them that failed
-    3     ASKED, NEED, UNTIL_NS         worker: its last question: how many, and how long it can wait for them
+    3     ASKED, NEED, UNTIL_NS         worker: its last request: how many, and how long it can wait for them
           REFUSED           worker      calls it turned away
     4-7   MEMBERS           supervisor  who else draws on the limit: the length in bytes, then names, one per line
 
 Behind the seats of the limits come as many as there are actions, and one more, for limits that are set while the daemon
-runs, and then two pages for telling each other about them (``arbd.rate_limit.grants.live``)::
+runs, and then two pages by which they are requested and published (``arbd.rate_limit.grants.live``)::
 
     page  word              writer      meaning
     0     CHANGES           supervisor  twice the versions of the table so far; odd while it is written
-          TABLE_LENGTH, WISHES_SEEN, WISH_REFUSED   supervisor: bytes of it; the last wish answered, and refused
+          TABLE_LENGTH      supervisor  bytes of it
+          REQUESTS_SEEN, REQUEST_REFUSED   supervisor: the last request answered, and the last refused
           (from line 1)     supervisor  the table
-    1     WISHES, WISH_LENGTH           worker: how often it wished something, and bytes of the last wish
-          (from line 1)     worker      the last wish
+    1     REQUESTS, REQUEST_LENGTH         worker: how many it has made, and bytes of the last
+          (from line 1)     worker      the last request
 
 Each link process has one memory of its own, too: a control page, then a ring of tasks and acknowledgements *up* to the
 supervisor, then a ring of results *down* to the link::
@@ -156,10 +157,10 @@ MEMBERS_BYTES: Final = (4 * LINE - 1) * 8
 # The pages for limits that are set while the daemon runs.
 CHANGES: Final = 0
 TABLE_LENGTH: Final = 1
-WISHES_SEEN: Final = 2
-WISH_REFUSED: Final = 3
-WISHES: Final = PAGE_WORDS
-WISH_LENGTH: Final = PAGE_WORDS + 1
+REQUESTS_SEEN: Final = 2
+REQUEST_REFUSED: Final = 3
+REQUESTS: Final = PAGE_WORDS
+REQUEST_LENGTH: Final = PAGE_WORDS + 1
 LIVE_WORDS: Final = 2 * PAGE_WORDS
 
 # Control page of a link.
@@ -190,30 +191,30 @@ MAX_RECORD_FRACTION: Final = 4  # a longer record than ring/4 goes by reference,
 
 
 def cell_bytes(ring_bytes: int) -> int:
-    """Size of a cell whose rings hold ``ring_bytes`` each, without a ledger."""
+    """The size in bytes of a cell whose rings hold ``ring_bytes`` each, without a ledger."""
     return PAGE_BYTES + 2 * ring_bytes
 
 
 def board_bytes(slots: int) -> int:
-    """Size of the board of a daemon with so many workers."""
+    """The size in bytes of the board for this many worker slots."""
     return (NEWS + slots * LINE) * 8
 
 
 def news_at(slot: int) -> int:
-    """Where a slot's news is, as an index into the board's words."""
+    """The index of a slot's news among the board's words."""
     return NEWS + slot * LINE
 
 
 def ledger_bytes(limits: int, actions: int) -> int:
-    """Size of the ledger of a worker that has that many rate limits and actions."""
+    """The size in bytes of the ledger of a worker that has this many rate limits and actions."""
     return ((limits + actions + 1) * SEAT_WORDS + LIVE_WORDS) * 8
 
 
 def seat_at(ring_bytes: int, number: int) -> int:
-    """Where the seat of a limit begins, as an index into the cell's words."""
+    """The index of a limit's seat among the cell's words."""
     return (PAGE_BYTES + 2 * ring_bytes) // 8 + number * SEAT_WORDS
 
 
 def largest_record(ring_bytes: int) -> int:
-    """The longest record that travels inside a ring of that size."""
+    """The length in bytes of the longest record that travels inside a ring of that size."""
     return ring_bytes // MAX_RECORD_FRACTION - RECORD_HEADER

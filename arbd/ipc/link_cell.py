@@ -1,15 +1,15 @@
-"""The shared memory of one link process, seen from either side: control words, a ring up, a ring down.
+"""A link cell: the memory shared by the supervisor and one link process, with control words, a ring up and a ring down.
 
-Not an owner of the memory, and no doorbell: as with ``arbd.ipc.cell`` both are the business of others.
+Not an owner of the memory, and no doorbell: as with ``arbd.ipc.cell`` both belong to others.
 
 Who rings whom follows from one word of each side, which counts how often it *went to sleep*. Whoever has published
-something rings only if the other has gone to sleep since it was rung last::
+something rings only if the other has gone to sleep since it was rung last:
 
     publisher: store ─> fence ─> sleeps != rung_for? ─> rung_for = sleeps, ring
     sleeper:   look until there is nothing ─> sleeps + 1 ─> fence ─> look once more ─> event loop
 
-Either the publisher sees the new count, or the sleeper's last look sees what was published. Against a flag that says
-"asleep" this saves the rings for a side that was rung and has not come round to look, which is what a busy one is.
+Either the publisher sees the new count, or the sleeper's last look sees what was published. Compared with a flag
+"asleep" this saves the rings for a side that was rung and has not looked yet, as a busy side often has not.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ NEVER: Final = (1 << 64) - 1
 
 
 class SupervisorEnd:
-    """The supervisor's side: pops what comes up, pushes results down, says how much a link may ask for.
+    """The supervisor's side of a link cell: pops tasks, pushes results, and sets how many tasks the link may ask for.
 
-    It never reads a word of its own back: a link that has gone mad may have written there.
+    It never reads a word of its own back: a link that has gone wrong may have written there.
     """
 
     __slots__ = ("_allowed", "_rung_for", "_sleeps", "_words", "down", "is_held", "up")
@@ -46,30 +46,30 @@ class SupervisorEnd:
         self.sleep()
 
     def allow(self, tasks: int) -> None:
-        """How many tasks the link may have pushed in all."""
+        """Set how many tasks the link may have pushed in all."""
         self._allowed = tasks
         self._words[layout.ALLOWED] = tasks
 
     def hold(self, held: bool) -> None:
-        """Whether it may make no calls."""
+        """Set whether the link may make no calls."""
         self.is_held = held
         self._words[layout.HELD] = held
 
     def stop(self) -> None:
-        """It is to poll no more."""
+        """Tell the link to poll no more."""
         self._words[layout.STOPPING] = 1
 
     def flush(self) -> None:
-        """It is to send at once what it has put aside."""
+        """Tell the link to send at once what it has put aside."""
         self._words[layout.FLUSHING] = 1
 
     def sleep(self) -> None:
-        """About to sleep: a fence and one more look at ``up`` must follow."""
+        """Announce sleep: a fence and one more look at ``up`` must follow."""
         self._sleeps += 1
         self._words[layout.SUPERVISOR_SLEEPS] = self._sleeps
 
     def must_ring(self, pushed: bool) -> bool:
-        """Whether the link must be rung now, and then counts it as rung. Call it only after a fence.
+        """Whether the link must be rung now; it then counts as rung. Call it only after a fence.
 
         ``pushed``: there is something for it, other than that it may ask for more.
         """
@@ -80,15 +80,18 @@ class SupervisorEnd:
         return True
 
     def sleeps(self) -> int:
-        """How often it went to sleep; none: it has not looked around yet."""
+        """How often the link went to sleep; 0: it has not looked around yet."""
         return int(self._words[layout.LINK_SLEEPS])
 
     def is_awake(self) -> bool:
-        """It was rung, and has not slept since: it is about to look, or dozes, or hangs."""
+        """Whether the link has not slept since it was rung: it is about to look, or waits for a moment, or hangs."""
         return bool(self._words[layout.LINK_SLEEPS] == self._rung_for)
 
     def token_calls(self) -> tuple[int, int]:
-        """How often the token was found accepted, after it was not known or refused; and how often it was refused."""
+        """How often the hub was found to accept the token, and how often it refused it.
+
+        Accepted counts once each time after it was not known or refused.
+        """
         return int(self._words[layout.TOKEN_ACCEPTED]), int(self._words[layout.TOKEN_REFUSED])
 
     def figures(self) -> tuple[int, list[int]]:
@@ -98,7 +101,7 @@ class SupervisorEnd:
 
 
 class LinkEnd:
-    """The link's side. ``longest``: bytes of a record that still travels in a ring."""
+    """The link's side of a link cell. ``longest``: bytes of the longest record that travels in a ring."""
 
     __slots__ = ("_rung_for", "_words", "down", "longest", "up")
 
@@ -115,22 +118,22 @@ class LinkEnd:
 
     @property
     def allowed(self) -> int:
-        """How many tasks it may have pushed in all, at this moment."""
+        """How many tasks the link may have pushed in all, at this moment."""
         return int(self._words[layout.ALLOWED])
 
     @property
     def is_held(self) -> bool:
-        """It may make no call."""
+        """Whether the link may make no calls."""
         return bool(self._words[layout.HELD])
 
     @property
     def is_stopping(self) -> bool:
-        """It is to poll no more."""
+        """Whether the link is to poll no more."""
         return bool(self._words[layout.STOPPING])
 
     @property
     def is_flushing(self) -> bool:
-        """It is to send at once what it has put aside."""
+        """Whether the link is to send at once what it has put aside."""
         return bool(self._words[layout.FLUSHING])
 
     def ring_above(self, tasks: int) -> None:
@@ -138,11 +141,11 @@ class LinkEnd:
         self._words[layout.RING_ABOVE] = tasks
 
     def sleep(self) -> None:
-        """About to sleep: a fence and one more look at ``down`` must follow."""
+        """Announce sleep: a fence and one more look at ``down`` must follow."""
         self._words[layout.LINK_SLEEPS] += 1
 
     def must_ring(self) -> bool:
-        """Whether the supervisor must be rung now, and then counts it as rung. Call it only after a fence."""
+        """Whether the supervisor must be rung now; it then counts as rung. Call it only after a fence."""
         sleeps = self._words[layout.SUPERVISOR_SLEEPS]
         if sleeps == self._rung_for:
             return False
@@ -150,12 +153,12 @@ class LinkEnd:
         return True
 
     def report_token(self, accepted: int, refused: int) -> None:
-        """How often the token was found accepted, after it was not known or refused; and how often it was refused."""
+        """Publish how often the hub was found to accept the token, and how often it refused it."""
         self._words[layout.TOKEN_ACCEPTED] = accepted
         self._words[layout.TOKEN_REFUSED] = refused
 
     def report(self, state: int, counters: list[int]) -> None:
-        """The number of the connection's state, and the counters."""
+        """Publish the number of the connection's state, and the counters."""
         words = self._words
         words[layout.LINK_STATE] = state
         for number, counter in enumerate(counters):

@@ -1,4 +1,4 @@
-"""The records between the supervisor and a link process.
+"""The records in the rings between the supervisor and a link process.
 
     up    TASK      | kind u32 | flags u32 | id u32 | action u32 | payload u32 | 0 u32 | id action payload account |
           ACKS      | kind u32 | 0 u32     | number u64 ...                                                        |
@@ -55,14 +55,14 @@ class NumberedOutcome(Outcome, frozen=True, gc=False):
 
 
 class Encoded(NamedTuple):
-    """A record; ``parcel`` is what goes beside it as a memfd, if it is too long for the ring."""
+    """An encoded record. ``parcel`` goes beside it as a memfd, if it is too long for the ring."""
 
     record: bytes
     parcel: tuple[bytes, ...] | None
 
 
 def encode_task(task: Task, longest: int) -> Encoded:
-    """A task on its way up; ``longest``: bytes of a record that still travels in the ring."""
+    """The record of a task on its way up. ``longest``: bytes of the longest record that travels in the ring."""
     task_id, action = _text(task.id), _text(task.action)
     body = (task_id, action, task.payload, task.account)
     lengths = (len(task_id), len(action), len(task.payload), 0)
@@ -72,7 +72,7 @@ def encode_task(task: Task, longest: int) -> Encoded:
 
 
 def kind_of(record: bytes) -> int:
-    """What a record that came up is: ``TASK``, ``ACKS``, ``STOPPED`` or ``FAILURES``."""
+    """The kind of a record that came up: ``TASK``, ``ACKS``, ``STOPPED`` or ``FAILURES``."""
     try:
         kind: int = _KIND.unpack_from(record)[0]
     except StructError as error:
@@ -81,7 +81,7 @@ def kind_of(record: bytes) -> int:
 
 
 def decode_task(record: bytes, take_parcel: Callable[[], bytes]) -> Task:
-    """The task in a record; ``take_parcel`` gets what came beside it."""
+    """The task in a record. ``take_parcel`` returns what came beside it."""
     try:
         _, flags, id_length, action_length, payload_length, _ = _unpack_task(record)
         at, body = (0, take_parcel()) if flags & _BY_REFERENCE else (_TASK.size, record)
@@ -101,17 +101,17 @@ def decode_task(record: bytes, take_parcel: Callable[[], bytes]) -> Task:
 
 
 def encode_acks(numbers: Sequence[int]) -> bytes:
-    """These results need not be kept any longer."""
+    """The record that acknowledges these results."""
     return _KIND.pack(ACKS, 0) + Struct(f"<{len(numbers)}Q").pack(*numbers)
 
 
 def most_acks(longest: int) -> int:
-    """How many numbers one record holds."""
+    """How many acknowledgements one record holds."""
     return (longest - _KIND.size) // _ACK_BYTES
 
 
 def decode_acks(record: bytes) -> tuple[int, ...]:
-    """The numbers in a record."""
+    """The numbers of the acknowledged results in a record."""
     count, rest = divmod(len(record) - _KIND.size, _ACK_BYTES)
     if rest or not count:
         raise LinkRecordError(f"a record of {len(record)} bytes holds no whole numbers")
@@ -122,12 +122,12 @@ STOPPED_RECORD: Final = _KIND.pack(STOPPED, 0)
 
 
 def encode_failures(failures: dict[str, int]) -> bytes:
-    """Counts of failed calls, by method and status."""
+    """The record of the counts of failed calls, by method and status."""
     return _KIND.pack(FAILURES, 0) + msgspec.msgpack.encode(failures)
 
 
 def decode_failures(record: bytes) -> dict[str, int]:
-    """The counts in a record."""
+    """The counts of failed calls in a record."""
     try:
         return _failures.decode(record[_KIND.size :])
     except msgspec.MsgspecError as error:
@@ -135,7 +135,7 @@ def decode_failures(record: bytes) -> dict[str, int]:
 
 
 def encode_result(outcome: Outcome, number: int, longest: int) -> Encoded:
-    """A result on its way down; ``longest`` as in ``encode_task``."""
+    """The record of a result on its way down. ``longest`` as in ``encode_task``."""
     task, result = outcome.task, outcome.result
     task_id, action = _text(task.id), _text(task.action)
     body = (task_id, action, task.payload, task.account, result)

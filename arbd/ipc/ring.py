@@ -1,4 +1,4 @@
-"""A queue of byte records between exactly one producer and one consumer, over shared memory, without a lock.
+"""A lock-free queue of byte records between one producer and one consumer, over shared memory.
 
 Not a wake-up: who sleeps and who rings is the doorbell's business (``arbd.host.doorbell``).
 
@@ -28,7 +28,7 @@ from arbd.ipc.layout import MIN_RING_BYTES, RECORD_ALIGN, RECORD_HEADER, WRAP, l
 
 
 class RingCorruptError(ArbdError):
-    """The other side of a ring wrote something that cannot be; nothing more can be read from it."""
+    """The other side of a ring wrote impossible values; nothing more can be read from it."""
 
 
 class ByteStore(Protocol):
@@ -39,13 +39,13 @@ class ByteStore(Protocol):
 
 
 def check_ring_size(size: int) -> None:
-    """Refuse a size that is no power of two or too small to be useful."""
+    """Check that a size in bytes is a power of two and not too small. Raises ``InvariantError``."""
     if size < MIN_RING_BYTES or size & (size - 1):
         raise InvariantError(f"ring size must be a power of two of at least {MIN_RING_BYTES}, not {size}")
 
 
 class _End:
-    """What both sides know: where the ring lies, in bytes, and which control words are its own.
+    """The common part of both sides: where the ring lies, in bytes, and the indices of its control words.
 
     ``words`` are all of the shared memory as 64-bit words; lengths of records are stored through them.
     """
@@ -66,7 +66,7 @@ class _End:
 
 
 class Producer(_End):
-    """The pushing side."""
+    """The pushing side of a ring."""
 
     __slots__ = ("_limit", "_tail")
 
@@ -104,11 +104,11 @@ class Producer(_End):
 
     @property
     def place(self) -> int:
-        """Bytes ever pushed: where the last record ends."""
+        """The number of bytes ever pushed: where the last record ends."""
         return self._tail
 
     def has_room(self, length: int) -> bool:
-        """Whether a record of that length would be taken now."""
+        """Whether a record of that length could be pushed now."""
         need = (length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN
         at = self._tail & (self._size - 1)
         skip = self._size - at if at + need > self._size else 0
@@ -125,7 +125,7 @@ class Producer(_End):
 
 
 class Consumer(_End):
-    """The popping side."""
+    """The popping side of a ring."""
 
     __slots__ = ("_head",)
 
@@ -137,7 +137,7 @@ class Consumer(_End):
 
     @property
     def place(self) -> int:
-        """Bytes ever popped: where the last record ended."""
+        """The number of bytes ever popped: where the last record ended."""
         return self._head
 
     def is_empty(self) -> bool:
@@ -150,7 +150,7 @@ class Consumer(_End):
         return records[0] if records else None
 
     def pop_many(self, limit: int) -> list[bytes]:
-        """Up to ``limit`` records, oldest first. Their room is given back at once. Raises ``RingCorruptError``."""
+        """Up to ``limit`` records, oldest first; their room is free at once. Raises ``RingCorruptError``."""
         tail = self._words[self._tail_word]
         head = self._head
         if tail == head:

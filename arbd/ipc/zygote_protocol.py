@@ -1,4 +1,4 @@
-"""The messages between supervisor and zygote, and what a worker is told.
+"""The messages between supervisor and zygote, and the parameters of a worker.
 
     supervisor                                      zygote
       Boot (+ 1 descriptor)  ────────────────────>  imports the target
@@ -22,7 +22,7 @@ import msgspec
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """How a process logs; see ``arbd.logs.configure``."""
+    """The log settings of a process, as ``arbd.logs.configure`` takes them."""
 
     level: str
     format: str
@@ -30,8 +30,11 @@ class LogSettings(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, frozen=True, tag=True):
-    """Load this target. ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft
-    descriptor limit for whatever runs the author's actions, as the operator has set it; 0: the one there is."""
+    """Tells a new zygote to load this target.
+
+    ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft descriptor limit for
+    what runs the author's actions, as the operator has set it; 0: unchanged.
+    """
 
     target: str
     argv: list[str]
@@ -41,7 +44,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
-    """The settings in force, where a worker needs them."""
+    """Tells the zygote the settings in force, as far as workers need them."""
 
     name: str
     hub_url: str
@@ -53,7 +56,7 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
 
 
 class Spawn(msgspec.Struct, frozen=True, tag=True):
-    """Start worker ``worker_id`` in slot ``slot``, pinned to ``cpu`` (``None``: not pinned)."""
+    """Tells the zygote to start worker ``worker_id`` in slot ``slot``, pinned to ``cpu`` (``None``: not pinned)."""
 
     worker_id: int
     slot: int
@@ -61,11 +64,11 @@ class Spawn(msgspec.Struct, frozen=True, tag=True):
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):
-    """The target is loaded; the description is in the parcel that comes with this message."""
+    """Reports that the target is loaded; its description is in the parcel that comes with this message."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The target cannot be loaded. ``target_error``: TARGET leads nowhere, rather than code that broke."""
+    """Reports that the target cannot be loaded. ``target_error``: TARGET leads nowhere, rather than code that broke."""
 
     target_error: bool
     problems: list[str]
@@ -73,16 +76,17 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Spawned(msgspec.Struct, frozen=True, tag=True):
-    """A worker process exists; its pidfd comes with this message."""
+    """Reports a new worker process; its pidfd comes with this message."""
 
     worker_id: int
     pid: int
 
 
 class Exited(msgspec.Struct, frozen=True, tag=True):
-    """A worker ended: ``status`` is its exit code, or minus the signal that killed it.
+    """Reports that a worker ended: ``status`` is its exit code, or minus the signal that killed it.
 
-    With a ``reason`` it never was: there was no process to be had, and ``status`` says nothing."""
+    With a ``reason`` it never started: no process could be had, and ``status`` means nothing.
+    """
 
     worker_id: int
     status: int
@@ -98,10 +102,10 @@ _from_zygote: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(From
 
 
 def decode_to_zygote(message: bytes) -> ToZygote:
-    """A message of the supervisor."""
+    """Decode a message of the supervisor."""
     return _to_zygote.decode(message)
 
 
 def decode_from_zygote(message: bytes) -> FromZygote:
-    """A message of the zygote."""
+    """Decode a message of the zygote."""
     return _from_zygote.decode(message)

@@ -7,12 +7,14 @@ results go (the outbox).
         hub ─cancel─> link ──── cancel(ids) ──> supervisor          only where the protocol has it
         hub <─result─ link <── outbox.take() ── supervisor          ``results_ready()`` says there is one
 
-All methods are called on the supervisor's event loop; callbacks are plain functions and must not block.
+    made ── start(port) ──> takes and sends ── stop_taking() ──> sends ── flush() ──> close() ──> ended
+
+Everything happens on the event loop that ``start`` ran on. What is not a coroutine neither blocks nor waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from arbd.core.outbox import Outbox
@@ -40,7 +42,7 @@ class HubPort(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """The results that wait for the hub."""
+        """Results for the hub. Each one taken is acknowledged or put back, whatever becomes of it."""
 
     @property
     def actions(self) -> Sequence[ActionInfo]:
@@ -51,7 +53,7 @@ class HubPort(Protocol):
         over."""
 
     def take(self, tasks: Sequence[Task]) -> None:
-        """Take these tasks over, in their order. Never fails, never blocks; each gets exactly one outcome."""
+        """Take tasks over, in their order. Each gets exactly one outcome, also if this raises."""
 
     def cancel(self, task_ids: Sequence[str]) -> None:
         """Nobody wants these results any more. Each task still gets its outcome; an id that is not known is ignored."""
@@ -105,6 +107,3 @@ class HubLink(Protocol):
     async def close(self) -> None:
         """Let the connection go, in bounded time. Results still in the outbox stay there; what a link is told after
         that has no effect."""
-
-
-LinkFactory = Callable[[], HubLink]

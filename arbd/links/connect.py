@@ -4,7 +4,6 @@ hub.protocol   hub.links   link
 stream         (ignored)   GrpcStreamLink
 unary          0           GrpcUnaryLink in this process
                N           LinkGroup: N link processes
-               auto        ScaledLink: in this process, or in as many processes as the load wants
 auto           as unary    AutoLink: the stream, or one of the above at a hub that does not know it
 """
 
@@ -16,9 +15,7 @@ from functools import partial
 from arbd.links.auto import AutoLink
 from arbd.links.base import HubLink
 from arbd.links.options import LinkOptions, link_options, read_tls
-from arbd.links.processes.autoscale import Autoscale
 from arbd.links.processes.group import LinkGroup
-from arbd.links.processes.scaled import ScaledLink, most_links
 from arbd.links.stream.link import GrpcStreamLink
 from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.encoding import Encoder
@@ -39,11 +36,6 @@ def make_link(settings: Settings, encoder: Encoder) -> HubLink:
 
 
 def _unary_maker(settings: Settings, options: LinkOptions) -> Callable[[], HubLink]:
-    own = partial(GrpcUnaryLink, options)
     if settings.hub_links == 0:
-        return own
-    group = partial(LinkGroup, settings, options)
-    if settings.hub_links == "auto":
-        most = most_links()
-        return (lambda: ScaledLink(own(), group(0), Autoscale(most))) if most else own
-    return partial(group, settings.hub_links)
+        return partial(GrpcUnaryLink, options)
+    return partial(LinkGroup, settings, options, settings.hub_links)

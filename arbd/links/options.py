@@ -31,10 +31,9 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     never meets a reply. ``ask_hold_s``: how long it is asked to hold one.
     ``max_polls``, ``max_submits``: calls under way at most. ``idle_min_s``, ``idle_max_s``: first and longest back-off
     at a hub that answers "nothing" at once. ``refused_interval_s``: between two calls with a token the hub refuses.
-    ``piggyback``: a task in the answer to SubmitTaskResult is the next task, if its id is new. ``tls``: ``None`` = as
-    the URL says. ``max_message``: larger results are replaced before they are sent. ``max_receive``: a larger task
-    cannot be received at all, nor answered. ``too_large_result``: makes the response that stands for a result that
-    is too large, from its task, its size and the limit (0 = unknown).
+    ``tls``: ``None`` = as the URL says. ``max_message``: larger results are replaced before they are sent.
+    ``max_receive``: a larger task cannot be received at all, nor answered. ``too_large_result``: makes the response
+    that stands for a result that is too large, from its task, its size and the limit (0 = unknown).
     """
 
     url: str
@@ -49,7 +48,6 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     idle_min_s: float = 0.01
     idle_max_s: float = 1.0
     refused_interval_s: float = REFUSED_INTERVAL_S
-    piggyback: bool = False
     tls: bool | None = None
     tls_options: Tls = Tls()
     max_message: int = 4 * 1024 * 1024
@@ -82,7 +80,6 @@ def link_options(settings: Settings, encoder: Encoder, tls: Tls) -> LinkOptions:
         max_submits=settings.hub_max_submits,
         idle_min_s=settings.hub_idle_min,
         idle_max_s=settings.hub_idle_max,
-        piggyback=settings.hub_piggyback,
         tls=settings.hub_uses_tls,
         tls_options=tls,
         # A task above max_payload must still arrive, to be refused with a clear result.

@@ -1,6 +1,6 @@
 """How many calls of one method may be under way, and when the next may start.
 
-Pure: the time (seconds of a monotonic clock) and the randomness are arguments. Not a queue and not a timer: the
+Pure: the time (seconds of a monotonic clock) is an argument. Not a queue and not a timer: the
 link asks ``start_at`` before each call and tells what came of it.
 
     answer                  window (calls under way at most)   next call
@@ -18,42 +18,12 @@ it neither lengthens the pause nor counts as another step of the back-off (32 ca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Final
+
+from arbd.core.backoff import Backoff
 
 REFUSED_INTERVAL_S: Final = 31.0
 """Seconds between two calls while the token is refused. With 30 three calls could fall on one minute's two ends."""
-
-_MAX_STEPS: Final = 60  # 2.0 ** 60 times any first step is beyond any ceiling, and far from overflow
-
-
-class Backoff:
-    """Exponential back-off with full jitter: a random share of ``min(max_s, min_s * 2 ** n)`` seconds.
-
-    Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    ``rand`` returns floats in [0, 1).
-    """
-
-    def __init__(self, min_s: float, max_s: float, rand: Callable[[], float]) -> None:
-        self.min_s = min_s
-        self.max_s = max_s
-        self._rand = rand
-        self._steps = 0
-
-    def next_s(self) -> float:
-        """The next pause, in seconds."""
-        pause_s = self.at_step(self._steps)
-        self._steps = min(self._steps + 1, _MAX_STEPS)
-        return pause_s
-
-    def at_step(self, step: int) -> float:
-        """A pause for the given step (0 is the first), for callers that count by themselves."""
-        ceiling_s: float = min(self.max_s, self.min_s * 2.0 ** min(step, _MAX_STEPS))
-        return self._rand() * ceiling_s
-
-    def reset(self) -> None:
-        """Begin again at ``min_s``."""
-        self._steps = 0
 
 
 class Pace:

@@ -1,4 +1,4 @@
-"""The values that travel: what the other packages give each other. No behaviour but checks and encodings.
+"""The values that travel between the other packages. No behaviour but checks and encodings.
 
 task.py      a task, its outcome, and what an action is told about it      trace.py        trace context
 response.py  what is answered for it                                       encoding.py     to bytes

@@ -1,4 +1,4 @@
-"""What a zygote tells the supervisor about the author's provider: values only, no code.
+"""The description of the author's provider that a zygote sends to the supervisor: values only, no code.
 
 The supervisor knows actions by the numbers of this list: number ``i`` in a task record is ``actions[i]``.
 """
@@ -13,7 +13,7 @@ from arbd.model.limit_spec import LimitSpec
 
 
 class ActionInfo(msgspec.Struct, frozen=True):
-    """One registered action. ``timeout`` is in seconds; ``None``: the provider's ``execution_timeout``."""
+    """The description of one action. ``timeout`` is in seconds; ``None``: the provider's ``execution_timeout``."""
 
     name: str
     description: str
@@ -26,7 +26,7 @@ class ActionInfo(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """A loaded provider.
+    """The description of a loaded provider.
 
     ``given`` holds the settings the author wrote into the constructor, by setting name (``hub.url``); a token among
     them is the author's own. ``limits`` are in the order of their seats. ``threads`` names the threads that importing

@@ -1,11 +1,11 @@
-"""Responses as JSON text: one msgspec pass, and only if that fails a walk that finds the culprit.
+"""Encoding of responses as JSON text: one msgspec pass, and only if that fails a search for the value at fault.
 
 Beyond what msgspec encodes by itself: subclasses of str, int and float, mappings, pydantic models, and arbd's logger
-(as a short string, because ``**kwargs`` of a handler contains it). NaN and the infinities become ``null``, which is
-the only word JSON has for them.
+(as a short string, because ``**kwargs`` of a handler contains it). NaN and the infinities become ``null``, because JSON
+has no other form for them.
 
-With the ``metadata`` envelope the data of every response, whatever its status, is wrapped:
-``{"provider", "action", "timezone", "now", "now_utc", "response": <the plain data>}``.
+With the ``metadata`` envelope the data of every response, whatever its status, is wrapped: ``{"provider", "action",
+"timezone", "now", "now_utc", "response": <the plain data>}``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_PATH: Final = 500
 
 
 class Metadata(msgspec.Struct):
-    """What the ``metadata`` envelope puts around the plain data."""
+    """The ``metadata`` envelope around the plain data."""
 
     provider: str
     action: str
@@ -41,10 +41,10 @@ class Metadata(msgspec.Struct):
 
 
 class Encoder:
-    """Encodes the responses of one provider.
+    """The encoder of one provider's responses.
 
-    ``max_result`` is the largest JSON text in bytes, ``None`` for no limit. ``logger`` is the object handlers are
-    given as ``logger``.
+    ``max_result`` is the largest JSON text in bytes, ``None`` for no limit. ``logger`` is the object handlers are given
+    as ``logger``.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Encoder:
         return text
 
     def encode_any_size(self, action: str, response: ProviderResponse) -> bytes:
-        """The same, without a look at ``max_result``."""
+        """The JSON text of ``response``, whatever its length. Raises :class:`~arbd.errors.ResultError`."""
         try:
             return self._encode(self._wrap(action, response) if self._wraps else response)
         except Exception as exc:
@@ -116,7 +116,7 @@ class Encoder:
 
 
 class _Key(msgspec.Struct):
-    """Stands for a dict's key in the walk: it encodes if and only if the key does."""
+    """A dict's key in the search: this encodes if and only if the key does."""
 
     entry: dict[Any, None]
 
@@ -151,7 +151,7 @@ def _kind(value: Any) -> str:
 
 
 def _hook(provider: str, logger: object) -> Callable[[Any], Any]:
-    """What msgspec calls for an object it does not know."""
+    """The function that msgspec calls for an object of a type it does not know."""
     # `logger.bind(...)` gives another object of the same class.
     logger_class = () if logger is None else type(logger)
 

@@ -1,7 +1,7 @@
-"""A limit as plain data: what a monitor was asked for, checked, and able to travel to the supervisor.
+"""A rate limit as plain data, checked, which can be sent to the supervisor.
 
 monitor ──> LimitSpec ──(description)──> supervisor ──build──> the one real ``Limit`` of the daemon
-               └───────────────── build ──> a ``Limit`` of its own, where there is no daemon
+              └───────────────── build ──> a ``Limit`` of its own, where there is no daemon
 
 The checks of an author's arguments are ``arbd.rate_limit.checks``.
 """
@@ -21,7 +21,7 @@ ON_BACKEND_ERROR: Final[tuple[OnBackendError, ...]] = ("open", "closed", "local"
 
 
 class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How much is allowed; ``None`` where nothing is said. Seconds, calls, and seconds of cost per second."""
+    """The rates of a limit, in seconds, calls, and seconds of cost per second; ``None``: no limit of that kind."""
 
     min_delay: float | None = None
     max_calls_per_second: float | None = None
@@ -36,7 +36,10 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """Business hours, and what holds outside them; ``None``: nothing may start then."""
+    """Business hours, and the rates outside them; ``outside=None``: nothing may start then.
+
+    ``hours`` are minutes since midnight, from and to; ``days`` are weekdays, 0 is Monday.
+    """
 
     hours: list[tuple[int, int]]
     days: list[int]
@@ -45,7 +48,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class RedisBackend(msgspec.Struct, frozen=True):
-    """``timeout``: seconds that Redis may take to answer before it counts as away."""
+    """The Redis server that keeps a limit. ``timeout``: seconds it may take to answer before it counts as away."""
 
     url: str
     key_prefix: str
@@ -56,19 +59,25 @@ class RedisBackend(msgspec.Struct, frozen=True):
         return f"<RedisBackend key_prefix={self.key_prefix!r}>"
 
     def without_url(self) -> RedisBackend:
-        """The same for eyes that need not see the password."""
+        """The same without the URL, which may hold a password."""
         return msgspec.structs.replace(self, url="")
 
     def key(self, window_ns: int) -> str:
-        """The key of a limit's state. Members that disagree about ``max_requests`` share it, each with its own figure;
-        windows of other lengths are other limits."""
+        """The key of the limit's state in Redis.
+
+        Members that disagree about ``max_requests`` share it, each with its own figure; windows of other lengths are
+        other limits.
+        """
         return f"{self.key_prefix}:{window_ns // 1_000_000 or 1}"
 
 
 class LimitSpec(msgspec.Struct, frozen=True):
-    """One limit of a provider. ``name`` tells its limits apart and keeps its state over a reload; ``actions`` are those
-    it was put on, where its scope is "action". ``shared``: what it is called among the daemons that share it,
-    ``redis``: where it is kept for those of other hosts."""
+    """The specification of one limit of a provider.
+
+    ``name`` tells its limits apart and keeps its state over a reload; ``actions`` are those it was put on, where its
+    scope is "action". ``shared`` is its name among the daemons of a host that share it, ``redis`` where it is kept for
+    many hosts. ``metered``: what its calls take is measured.
+    """
 
     name: str
     kind: Kind

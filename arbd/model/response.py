@@ -1,9 +1,9 @@
-"""The answer to a task: ``{"status", "message", "data"}``, and a builder for every shape it can take.
+"""Responses to tasks, ``{"status", "message", "data"}``: a builder for every shape.
 
     1 success()      2 error()            3, 8, 9, 10 limited(), rate_limited()   4 invalid()
     5 authentication_failed()             6 connection_failed()                   7 action_not_found()
     verdicts of the supervisor: timed_out(), worker_lost(), aborted(), payload_too_large()
-    of a worker that has nothing left: worker_exhausted()
+    of a worker without descriptors or memory: worker_exhausted()
 
 ``message`` and ``data`` are absent from the JSON text when they are ``None``. How a response becomes JSON is
 ``arbd.model.encoding``.
@@ -34,7 +34,7 @@ _SHORTEST_WAIT_S: Final = 0.001
 
 
 class ProviderResponse(msgspec.Struct, omit_defaults=True):
-    """One response. ``status`` is ``success``, ``error`` or ``limit``."""
+    """A response to a task. ``status`` is ``success``, ``error`` or ``limit``."""
 
     status: Status
     message: str | None = None
@@ -42,11 +42,10 @@ class ProviderResponse(msgspec.Struct, omit_defaults=True):
 
 
 def normalise(value: Any) -> ProviderResponse:
-    """The response that a handler's return value stands for (the table above).
+    """The response for a handler's return value, by the table above.
 
-    To send data that has a ``status`` key of its own with one of the three words, return
-    ``ProviderResponse("success", data=...)``. Raises :class:`~arbd.errors.ResultError` for a ``ProviderResponse``
-    with an unknown status.
+    To send data that has a ``status`` key of its own with one of the three words, return ``ProviderResponse("success",
+    data=...)``. Raises :class:`~arbd.errors.ResultError` for a ``ProviderResponse`` with an unknown status.
     """
     if isinstance(value, dict):
         status = value.get("status")
@@ -74,7 +73,7 @@ def _from_dict(status: Status, value: dict[Any, Any]) -> ProviderResponse:
 
 
 def _text(message: Any) -> str | None:
-    """A message is text on the wire; authors also pass the exception itself."""
+    """The message as text: authors also pass the exception itself."""
     return message if message is None or type(message) is str else str(message)
 
 
@@ -82,17 +81,18 @@ def _text(message: Any) -> str | None:
 
 
 def success(data: Any = None, message: str | None = None) -> ProviderResponse:
-    """Shape 1."""
+    """A successful response (shape 1)."""
     return ProviderResponse("success", message, data)
 
 
 def error(message: str, data: Any = None) -> ProviderResponse:
-    """Shape 2."""
+    """A failed response (shape 2)."""
     return ProviderResponse("error", message, data)
 
 
 def limited(wait_time: float, message: str | None = None, **fields: Any) -> ProviderResponse:
-    """Shape 3, and with the fields of a monitor shapes 8 to 10. ``wait_time`` is in seconds and above zero."""
+    """A refusal by a rate limit (shape 3, with the fields of a monitor shapes 8 to 10). ``wait_time``: seconds, above
+    0."""
     if not isfinite(wait_time) or wait_time <= 0:
         wait_time = _SHORTEST_WAIT_S
     text = message or f"Rate limit exceeded. Please wait {wait_time:g} seconds"
@@ -100,9 +100,9 @@ def limited(wait_time: float, message: str | None = None, **fields: Any) -> Prov
 
 
 def rate_limited(limits: Mapping[str, Any]) -> ProviderResponse:
-    """What a monitor answered, as a response: its own fields go along.
+    """The response for a monitor's refusal, with its own fields.
 
-    ``retry_after`` is taken for ``wait_time`` where only that is given: the older word for it.
+    ``retry_after``, the older name, is taken for ``wait_time`` where only that is given.
     """
     fields = {key: value for key, value in limits.items() if key not in ("rate_limited", "wait_time")}
     wait_time = limits.get("wait_time", limits.get("retry_after", _DEFAULT_WAIT_S))
@@ -113,7 +113,7 @@ def rate_limited(limits: Mapping[str, Any]) -> ProviderResponse:
 def invalid(
     subject: Literal["payload", "account"], errors: Sequence[str], *, missing: Sequence[str], schema: Any
 ) -> ProviderResponse:
-    """Shape 4 if every error is a missing top-level parameter, the nested form otherwise.
+    """The response for invalid data: shape 4 if every error is a missing top-level key, the nested form otherwise.
 
     ``errors`` are all errors in words, ``missing`` the names of absent top-level keys among them, ``schema`` the
     schema's summary.
@@ -127,18 +127,19 @@ def invalid(
 
 
 def authentication_failed(reason: str, details: str) -> ProviderResponse:
-    """Shape 5."""
+    """The response for a refused token (shape 5)."""
     return error(f"Authentication failed: {reason}", {"error_code": "AUTH_ERROR", "details": details})
 
 
 def connection_failed(reason: str, *, retry_count: int, next_retry: str) -> ProviderResponse:
-    """Shape 6. ``next_retry`` is an ISO 8601 time."""
+    """The response for a hub that cannot be reached (shape 6). ``next_retry`` is an ISO 8601 time."""
     data = {"error_code": "CONNECTION_ERROR", "retry_count": retry_count, "next_retry": next_retry}
     return error(f"Failed to connect to hub: {reason}", data)
 
 
 def action_not_found(action: str, available: Sequence[str]) -> ProviderResponse:
-    """Shape 7. An empty name has its own message: the task names no action at all."""
+    """The response for an unknown action (shape 7). An empty name has its own message: the task names no action at
+    all."""
     message = f"Action '{action}' not found" if action else "The task names no action"
     return error(message, {"available_actions": list(available)})
 
@@ -147,7 +148,7 @@ def action_not_found(action: str, available: Sequence[str]) -> ProviderResponse:
 
 
 def from_exception(exc: BaseException) -> ProviderResponse:
-    """An exception that left the action. A :class:`~arbd.errors.ProviderError` brings its ``data`` along."""
+    """The response for an exception that left the action. A :class:`~arbd.errors.ProviderError` adds its ``data``."""
     data: dict[str, Any] = {"error_type": type(exc).__name__}
     if isinstance(exc, ProviderError) and exc.data:
         data.update(exc.data)
@@ -155,7 +156,7 @@ def from_exception(exc: BaseException) -> ProviderResponse:
 
 
 def message_of(exc: BaseException) -> str:
-    """What an exception says, as text that can be sent; its type where it says nothing."""
+    """The message of an exception as text that can be sent; its type where it has none."""
     try:
         text = str(exc)
     except Exception:  # the author's own __str__ may be broken, and the failure must be told all the same
@@ -165,7 +166,7 @@ def message_of(exc: BaseException) -> str:
 
 
 def timed_out(action: str, timeout_s: float) -> ProviderResponse:
-    """The action ran longer than its timeout, in seconds."""
+    """The response for an action that ran longer than its timeout, in seconds."""
     return error(
         f"Action '{action}' timed out after {timeout_s:g} seconds",
         {"error_code": "TIMEOUT", "timeout": timeout_s},
@@ -173,8 +174,10 @@ def timed_out(action: str, timeout_s: float) -> ProviderResponse:
 
 
 def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None = None) -> ProviderResponse:
-    """The worker process died under the action: killed by ``signal`` (its name), or gone with ``exit_code``; without
-    either nobody can tell."""
+    """The response for an action whose worker process died.
+
+    It was killed by ``signal`` (its name), or ended with ``exit_code``; without either that is not known.
+    """
     ended: dict[str, str | int]
     if signal:
         how, ended = f"was killed by {signal}", {"signal": signal}
@@ -186,8 +189,10 @@ def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None
 
 
 def worker_exhausted(action: str, what: Literal["payload", "result"], reason: str) -> ProviderResponse:
-    """The worker process could not receive the payload, so the action was not started, or could not hand over the
-    result; ``reason`` is what it lacks, such as descriptors or memory."""
+    """The response for a worker process that lacks descriptors or memory: ``reason``.
+
+    It could not receive the payload, so the action was not started, or it could not hand over the result.
+    """
     how = "could not receive its payload" if what == "payload" else "could not hand over its result"
     return error(
         f"The worker running action '{action}' {how}: {reason}", {"error_code": "WORKER_EXHAUSTED", "reason": reason}
@@ -195,27 +200,27 @@ def worker_exhausted(action: str, what: Literal["payload", "result"], reason: st
 
 
 def cancelled(action: str) -> ProviderResponse:
-    """The hub took the task back before the action had finished."""
+    """The response for a task that the hub took back before the action had finished."""
     return error(f"Action '{action}' was cancelled", {"error_code": "CANCELLED"})
 
 
 def expired(action: str) -> ProviderResponse:
-    """The time in which the result was wanted had passed before the action began."""
+    """The response for a task whose deadline had passed before the action began."""
     return error(f"Action '{action}' was not started: its deadline had passed", {"error_code": "EXPIRED"})
 
 
 def aborted(action: str) -> ProviderResponse:
-    """The daemon shut down before the action had finished."""
+    """The response for an action that the daemon's shutdown ended."""
     return error(f"Action '{action}' was stopped: the provider is shutting down", {"error_code": "ABORTED"})
 
 
 def no_resources(action: str, reason: str) -> ProviderResponse:
-    """The machine had no memory or descriptor to hand the task to a worker, for too long."""
+    """The response for a task for which the machine had no memory or descriptor for too long."""
     return error(f"Action '{action}' could not be started: {reason}", {"error_code": "NO_RESOURCES"})
 
 
 def payload_too_large(size: int, limit: int, subject: Literal["payload", "account"] = "payload") -> ProviderResponse:
-    """A payload or account above the size this provider takes; both numbers in bytes."""
+    """The response for a payload or account above the size this provider takes; both numbers in bytes."""
     return error(
         f"The {subject} has {size} bytes; this provider takes at most {limit}",
         {"error_code": "PAYLOAD_TOO_LARGE", "size": size, "limit": limit},
@@ -223,7 +228,7 @@ def payload_too_large(size: int, limit: int, subject: Literal["payload", "accoun
 
 
 def result_too_large(size: int, limit: int) -> ProviderResponse:
-    """A result above the size the hub takes; both numbers in bytes, ``limit`` 0 if the hub has not said."""
+    """The response for a result above the size the hub takes, in bytes; ``limit`` 0 if the hub has not said."""
     than = f"the {limit} bytes the hub takes" if limit else "the hub takes"
     data = {"error_code": "RESULT_TOO_LARGE", "size": size, **({"limit": limit} if limit else {})}
     return error(f"Result of {size} bytes is larger than {than}", data)

@@ -1,4 +1,4 @@
-"""The values that travel the path: a task on its way in, an outcome on its way out."""
+"""Tasks on their way in, and outcomes on their way out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATUSES: Final[tuple[Status, ...]] = ("success", "error", "limit")
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
-    """One task as the hub handed it out. The bytes are opaque here: only a worker decodes them.
+    """A task as the hub handed it out. The bytes are opaque here: only a worker decodes them.
 
     ``attempt``: 1 for the first time it is handed out. ``deadline``: when its result is worth nothing any more, in
     seconds of the local monotonic clock. ``traceparent``: W3C trace context, empty if there is none. ``priority``: the
@@ -44,10 +44,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
-    """What a handler that asks for ``task`` is given.
+    """The value of the reserved parameter ``task`` of a handler.
 
-    ``deadline`` is the moment the soft timeout strikes, in seconds of ``time.monotonic()``. ``traceparent`` is the W3C
-    trace context the hub sent with the task, empty if it sent none: the header of that name for requests to others.
+    ``deadline`` is the moment of the soft timeout, in seconds of ``time.monotonic()``. ``traceparent`` is the W3C trace
+    context the hub sent with the task, empty if it sent none: the header of that name for requests to others.
     """
 
     id: str

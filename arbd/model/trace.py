@@ -1,4 +1,4 @@
-"""W3C trace context: what is one, and which trace it names. https://www.w3.org/TR/trace-context/
+"""W3C trace context: validation of a ``traceparent`` and its trace id. Source: https://www.w3.org/TR/trace-context/
 
 00 - 4bf92f3577b34da6a3ce929d0e0e4736 - 00f067aa0ba902b7 - 01        versions after 00 may add "-" and more
 version          trace id                   parent id      flags     ff is no version, and no id is all zeros
@@ -17,7 +17,7 @@ _FORM: Final = re.compile(
 
 
 def trace_id(traceparent: str) -> str:
-    """The trace that a ``traceparent`` names; empty if it is none, so that it is not passed on."""
+    """The trace id in a ``traceparent``; empty if it is not valid, so that it is not passed on."""
     found = _FORM.fullmatch(traceparent)
     if found is None or (found["more"] is not None and found["version"] == "00"):
         return ""

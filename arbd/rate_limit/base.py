@@ -1,4 +1,4 @@
-"""``RateLimitMonitor``: what an author subclasses, and ``NoRateLimitMonitor``."""
+"""The base class of every rate limit monitor, and the monitor that limits nothing."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class RateLimitMonitor(ABC):
 
     @abstractmethod
     def check_rate_limits(self) -> dict[str, Any] | None:
-        """``None`` to let the call through, or what stands in its way.
+        """Whether a call may start: ``None``, or a dict that says why not.
 
         A refusal has ``rate_limited: True``, ``wait_time`` in seconds, and any figures of its own.
         """
 
     def handle_throttling(self, wait_time: float = 60) -> None:
-        """Wait ``wait_time`` seconds, inside an action that decided to wait. The action's deadline still holds."""
+        """Wait ``wait_time`` seconds inside an action. The action's deadline still holds."""
         # The one place of this package where waiting *is* the feature; every decision gets its time from elsewhere.
         from time import sleep
 
         sleep(wait_time)
 
     def make_safe_request(self, request_func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``request_func``, after the wait the monitor asks for, if it asks for one."""
+        """Call ``request_func`` with the other arguments, after the wait the monitor asks for, if it asks for one."""
         limits = self.check_rate_limits()
         if limits and limits.get("rate_limited"):
             self.handle_throttling(limits["wait_time"])
@@ -40,7 +40,7 @@ class RateLimitMonitor(ABC):
 
 
 class NoRateLimitMonitor(RateLimitMonitor):
-    """Lets everything through."""
+    """A monitor that lets every call through."""
 
     def check_rate_limits(self) -> None:
         return None

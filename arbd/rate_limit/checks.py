@@ -1,4 +1,4 @@
-"""Checks of an author's arguments for a limit: an author is told at once, in words."""
+"""Checks of an author's arguments for a limit, made when the monitor is constructed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_CALLS: Final = 1_000_000_000
 
 
 def same_limit(one: LimitSpec, other: LimitSpec) -> bool:
-    """Whether they allow the same, wherever they are put."""
+    """Whether two specifications allow the same, whatever they are put on."""
     return _what(one) == _what(other)
 
 
@@ -28,7 +28,7 @@ def _what(spec: LimitSpec) -> tuple[object, ...]:
 
 
 def refuse(where: str, reason: str) -> RegistrationError:
-    """What is raised for a limit that cannot be."""
+    """The ``RegistrationError`` for a limit that cannot work."""
     return RegistrationError(f"{where}: {reason}")
 
 
@@ -49,7 +49,7 @@ def checked_rates(where: str, given: dict[str, Any]) -> Rates:
 
 
 def number(where: str, name: str, value: object, low: float, high: float, unit: str) -> float:
-    """A finite number within bounds."""
+    """A finite number from ``low`` to ``high``, as a float. Raises ``RegistrationError``."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
@@ -61,7 +61,7 @@ def number(where: str, name: str, value: object, low: float, high: float, unit: 
 
 
 def whole(where: str, name: str, value: object, unit: str) -> int:
-    """A whole number of at least one. ``10.0`` is one too."""
+    """A whole number of at least one; ``10.0`` is one too. Raises ``RegistrationError``."""
     got = number(where, name, value, 1, MOST_CALLS, unit)
     if got != int(got):
         raise refuse(where, f"{name} is a whole number of {unit}; got {value!r}")
@@ -101,7 +101,7 @@ _CHECKS: Final[dict[str, Callable[[str, str, object], float]]] = {
 def checked_schedule(
     where: str, business_hours: str | None, days: Any, timezone: object, outside: Any
 ) -> Schedule | None:
-    """The calendar among an author's arguments; ``None`` without one. Raises ``RegistrationError``."""
+    """The business hours among an author's arguments; ``None`` without any. Raises ``RegistrationError``."""
     try:
         if not isinstance(timezone, str):
             raise ValueError(f"timezone is a name such as 'Europe/Moscow'; got {timezone!r}")
@@ -133,7 +133,7 @@ def _outside(where: str, outside: Any) -> Rates | None:
 
 
 def checked_thresholds(where: str, warning: object, critical: object) -> tuple[float, float]:
-    """Warning and critical thresholds as parts of the limit. Raises ``RegistrationError``."""
+    """The warning and critical thresholds, as parts of the limit (0.01 to 1). Raises ``RegistrationError``."""
     low = number(where, "warning_threshold", warning, 0.01, 1.0, "parts of the limit")
     high = number(where, "critical_threshold", critical, 0.01, 1.0, "parts of the limit")
     if low > high:
@@ -142,7 +142,7 @@ def checked_thresholds(where: str, warning: object, critical: object) -> tuple[f
 
 
 def checked_on_limit(where: str, on_limit: object) -> OnLimit:
-    """What happens at the limit. Raises ``RegistrationError``."""
+    """What a call does at the limit: one of ``ON_LIMIT``. Raises ``RegistrationError``."""
     for known in ON_LIMIT:
         if on_limit == known:
             return known

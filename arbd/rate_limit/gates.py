@@ -1,7 +1,7 @@
-"""What a monitor asks before a call: a gate.
+"""The gate that a monitor asks before each call, and the gate of a limit that holds for one process alone.
 
-In a daemon's worker it is a seat of the daemon's ledger (``arbd.rate_limit.grants.seat.WorkerSeat``); anywhere else a
-``LocalGate``, the same algorithms for this process alone.
+In a daemon's worker the gate is a seat of the daemon's ledger (``arbd.rate_limit.grants.worker_seat``); anywhere else a
+``LocalGate``, which runs the same algorithms in this process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from arbd.interrupts import uninterruptible
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.algorithms.base import SECOND_NS, Limit
 from arbd.rate_limit.algorithms.build import build
-from arbd.rate_limit.usage import Figures, Meter, Thresholds
+from arbd.rate_limit.usage import Figures, Thresholds, UsageMeter
 
 if TYPE_CHECKING:
     from threading import Lock
@@ -22,29 +22,32 @@ METER_NS = 60 * SECOND_NS
 
 
 class Gate(Protocol):
-    """Lets calls through, one by one."""
+    """Decides whether a call may start now."""
 
     def take(self, until_ns: int = 0) -> int:
-        """0: a call may start now, and counts. Otherwise how many nanoseconds to wait before it is worth trying.
+        """Count a call and return 0 if it may start now; otherwise the nanoseconds after which to try again.
 
-        With ``until_ns`` it waits for its turn until that moment, if it can come by then.
+        With ``until_ns`` (monotonic clock) it waits for its turn, if that comes before this moment.
         """
 
     def peek(self) -> int:
-        """As ``take`` without waiting, but nothing counts."""
+        """The same answer as ``take`` without waiting and without counting."""
 
     def begin(self) -> tuple[int, int]:
-        """A call that is measured starts; give the result to ``end``."""
+        """Note that a measured call starts; ``end`` needs the result."""
 
     def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
-        """It has ended; whether it failed matters to limits that learn."""
+        """Note that the call has ended, and whether it failed, which limits that learn want to know."""
 
     def figures(self) -> Figures:
         """How much of the limit is used."""
 
 
 class Timing(Protocol):
-    """Clocks, locks and sleep of a process; see ``arbd.host.timing``. ``sleep`` is interruptible."""
+    """The clocks (nanoseconds), locks and sleep of a process, as ``arbd.host.timing`` has them.
+
+    ``sleep`` is interruptible.
+    """
 
     def clock(self) -> int: ...
     def cpu_clock(self) -> int: ...
@@ -54,9 +57,10 @@ class Timing(Protocol):
 
 
 class LocalGate:
-    """A limit of this process alone. Threads may share it. ``on_crossing`` hears of a new threshold level.
+    """A limit that holds for this process alone; threads may share it.
 
-    Its counting is not torn by a task's deadline, which may strike while it sleeps.
+    ``on_crossing`` is called when usage enters or leaves a threshold. A task's deadline never interrupts the counting;
+    it may interrupt the sleep.
     """
 
     def __init__(self, spec: LimitSpec, timing: Timing, on_crossing: Callable[[LimitSpec, Figures], None]) -> None:
@@ -64,7 +68,7 @@ class LocalGate:
         self._timing = timing
         self._on_crossing = on_crossing
         self._limit = build(spec)
-        self._meter = Meter(meter_window_ns(spec))
+        self._meter = UsageMeter(meter_window_ns(spec))
         self._thresholds = Thresholds(spec.warning_threshold, spec.critical_threshold)
         self._warns = warns(spec, self._limit)
         self._lock = timing.new_lock()
@@ -130,17 +134,17 @@ class LocalGate:
 
 
 def warns(spec: LimitSpec, limit: Limit) -> bool:
-    """Whether crossings of its thresholds are worth a line in the log."""
+    """Whether crossings of the limit's thresholds are logged."""
     return spec.kind == "advanced" and limit.graded
 
 
 def meter_window_ns(spec: LimitSpec) -> int:
-    """Over what time a limit's calls are added up for responses: its own window, or a minute."""
+    """The window over which responses total a limit's calls: the limit's own, or a minute; in nanoseconds."""
     return round(spec.rates.window_size * SECOND_NS) if spec.rates.window_size else METER_NS
 
 
-def figures_of(spec: LimitSpec, meter: Meter, usage: float, level: int, now_ns: int) -> Figures:
-    """The figures of a limit. Its CPU usage is the part of its CPU budget, or of one CPU where it has none."""
+def figures_of(spec: LimitSpec, meter: UsageMeter, usage: float, level: int, now_ns: int) -> Figures:
+    """The figures of a limit. CPU usage is relative to its CPU budget, or to one CPU where it has none."""
     totals = meter.totals(now_ns)
     budget = spec.rates.max_cpu_per_second or 1.0
     cpu_usage = totals.cpu_ns / (max(1, min(meter.window_ns, now_ns)) * budget)

@@ -1,7 +1,7 @@
-"""``LimitMonitor``: what the built-in monitors have in common, from the check to the response.
+"""The common part of the built-in monitors, from the check of a call to the response.
 
-spec   what holds: plain data, checked (``arbd.rate_limit.checks``)
-gate   whether it does now: the daemon's, once a worker has attached it, or one of this process
+spec   what holds: plain data, checked (``arbd.rate_limit.checks``) gate   whether it does now: the daemon's, once a
+worker has attached it, or one of this process
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TO_ANSWER_NS: Final = 5_000_000
 
 
 class LimitMonitor(RateLimitMonitor):
-    """What the built-in monitors have in common. ``spec`` says what holds; the gate knows whether it does now."""
+    """The base class of the built-in monitors. ``spec`` says what the limit is; ``gate`` decides about each call."""
 
     kind: ClassVar[Kind]
 
@@ -66,7 +66,7 @@ class LimitMonitor(RateLimitMonitor):
 
     @staticmethod
     def of(spec: LimitSpec) -> LimitMonitor:
-        """The monitor that a limit came from, or one just like it. For a worker that is told of a limit."""
+        """A monitor for a specification, made in a worker for a limit that was set while the daemon runs."""
         cls = next(cls for cls in LimitMonitor.__subclasses__() if cls.kind == spec.kind)
         monitor = cls.__new__(cls)
         monitor.spec = spec
@@ -74,15 +74,15 @@ class LimitMonitor(RateLimitMonitor):
         return monitor
 
     def attach(self, gate: Gate) -> None:
-        """From now on this gate decides. For a worker's start."""
+        """Use this gate from now on; called when a worker starts."""
         self._gate = gate
 
     def redact(self) -> None:
-        """Let go of what workers need not know, before they share this memory."""
+        """Drop secrets that workers need not know; called before the process forks."""
 
     @property
     def gate(self) -> Gate:
-        """What decides; a gate of this process, unless a worker has attached the daemon's."""
+        """The gate that decides: one of this process, unless a worker has attached the daemon's."""
         if self._gate is None:
             from arbd.host.timing import ProcessTiming  # not at import: this package is pure, this gate is not
 
@@ -92,23 +92,26 @@ class LimitMonitor(RateLimitMonitor):
         return self._gate
 
     def check_rate_limits(self) -> dict[str, Any] | None:
-        """``None`` if a call could start now; otherwise when, and how much of the limit is used. Nothing counts."""
+        """``None`` if a call could start now; otherwise when, and how much of the limit is used. Nothing is counted."""
         wait_ns = self.gate.peek()
         return self._told(wait_ns) if wait_ns else None
 
     def admit(self, deadline: float) -> dict[str, Any] | None:
-        """Count one call: ``None`` if it may start, else the refusal. ``deadline`` in seconds of the monotonic clock:
-        until shortly before it a monitor that waits will wait."""
+        """Count one call: ``None`` if it may start, otherwise the refusal.
+
+        A monitor that waits does so until shortly before ``deadline`` (seconds of the monotonic clock).
+        """
         until_ns = 0 if self.spec.on_limit == "reject" else round(deadline * SECOND_NS) - _TO_ANSWER_NS
         wait_ns = self.gate.take(until_ns)
         return self._refusal(wait_ns) if wait_ns else None
 
     @uninterruptible
     def make_safe_request(self, request_func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call ``request_func`` if the limit allows it, and count that. At the limit: a dict with ``error``,
-        ``retry_after`` and the monitor's figures, or, with ``on_limit="wait"``, the call after the wait.
+        """Call ``request_func`` if the limit allows it, and count the call.
 
-        With an ``async`` function it gives an awaitable of the same.
+        At the limit it returns a dict with ``error``, ``retry_after`` and the monitor's figures; with
+        ``on_limit="wait"`` it makes the call after the wait. With an ``async`` function it returns an awaitable of the
+        same.
         """
         if iscoroutinefunction(request_func):
             return self._request_async(request_func, args, kwargs)
@@ -118,7 +121,7 @@ class LimitMonitor(RateLimitMonitor):
             call(self.handle_throttling, (_seconds(wait_ns),))
         if not self.spec.metered:
             return call(request_func, args, kwargs)
-        begun = self.gate.begin()  # nothing strikes between the counting and the `try`, whose end is counted, too
+        begun = self.gate.begin()  # no deadline is raised between the counting and the `try`, whose end is counted, too
         failed = True
         try:
             value = call(request_func, args, kwargs)
@@ -147,7 +150,7 @@ class LimitMonitor(RateLimitMonitor):
             self.gate.end(begun, failed=failed)
 
     def _told(self, wait_ns: int) -> dict[str, Any]:
-        """The refusal for authors: with the words of the spec's "Response Format" beside the figures."""
+        """The refusal as authors see it: the keys of the spec's "Response Format" beside the figures."""
         refusal = self._refusal(wait_ns)
         return {
             "error": ERROR,
@@ -166,7 +169,7 @@ class LimitMonitor(RateLimitMonitor):
 
 @interruptible
 async def _awaited(function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``call`` for what is awaited."""
+    """``arbd.interrupts.call`` for an async function."""
     return await function(*args, **kwargs)
 
 
@@ -182,7 +185,7 @@ def _warn_late(monitor: LimitMonitor) -> None:
 
 
 def log_crossing(spec: LimitSpec, figures: Figures) -> None:
-    """One line when a limit's usage enters or leaves a threshold."""
+    """Log that a limit's usage has entered or left a threshold."""
     from arbd.logs import get_logger  # where the lines go is the process's business
 
     log = get_logger("arbd.limits")
@@ -192,14 +195,16 @@ def log_crossing(spec: LimitSpec, figures: Figures) -> None:
 
 
 def plain(number: float | None) -> float | None:
-    """60 rather than 60.0: as an author writes it."""
+    """A number as an author writes it: 60 rather than 60.0."""
     return int(number) if number is not None and number == int(number) else number
 
 
 def usage_of(figures: Figures) -> float:
+    """The used part of the limit, rounded for responses and logs."""
     return round(figures.call_usage, 4)
 
 
 def _seconds(wait_ns: int) -> float:
-    """Rounded up to a microsecond, so that who waits that long does not come too early."""
+    """Nanoseconds as seconds, rounded up to a microsecond, so that a caller that waits that long does not come too
+    early."""
     return -(-wait_ns // 1000) / 1e6

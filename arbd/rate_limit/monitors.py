@@ -1,4 +1,4 @@
-"""The built-in monitors. In a daemon each of them holds for all its workers together; elsewhere for its process.
+"""The built-in monitors: in a daemon each limits all workers together, elsewhere its own process.
 
     check_rate_limits()        looks only: nothing counts
     make_safe_request(f)       counts, and calls ``f`` if it may; from threads, and awaited with an ``async`` ``f``
@@ -50,11 +50,11 @@ class TimeBasedRateLimitMonitor(LimitMonitor):
 
 
 class AdvancedRateLimitMonitor(LimitMonitor):
-    """Spacing and calls per second, or a token bucket (``requests_per_minute`` with at most ``burst_size`` at once),
-    or budgets of CPU and run time (seconds of it per second); any of them together.
+    """Limits on rates and costs: spacing, calls per second, a token bucket, and budgets of CPU and run time.
 
-    Usage above the thresholds (parts of the limit) is logged once per crossing and told in responses. What calls
-    take is measured.
+    ``requests_per_minute`` with at most ``burst_size`` at once is the token bucket; budgets are in seconds of CPU or
+    run time per second. Any of them may be combined. Usage above the thresholds (parts of the limit) is logged once per
+    crossing and reported in responses. What calls take is measured.
     """
 
     kind = "advanced"
@@ -148,10 +148,10 @@ class CustomRateLimitMonitor(LimitMonitor):
 
 
 class AdaptiveRateLimitMonitor(LimitMonitor):
-    """So many calls at once as what they call can take: between ``min_concurrency`` and ``max_concurrency``, learnt
-    from how long calls take and how often they fail (``arbd.rate_limit.algorithms.adaptive`` says how).
+    """A limit on concurrent calls that adapts between ``min_concurrency`` and ``max_concurrency``.
 
-    Nothing uses it unless it is put somewhere.
+    It is learnt from how long calls take and how often they fail, by a gradient algorithm (source and formula:
+    ``arbd.rate_limit.algorithms.adaptive``).
     """
 
     kind = "adaptive"
@@ -217,6 +217,6 @@ class SharedRateLimitMonitor(LimitMonitor):
 
 
 def _place_in_source() -> str:
-    """File and line of whoever makes a monitor."""
+    """File and line of the code that constructs a monitor."""
     frame = sys._getframe(2)
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

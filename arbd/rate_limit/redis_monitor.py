@@ -1,4 +1,4 @@
-"""``RedisRateLimitMonitor``: a limit for many hosts, kept in Redis."""
+"""``RedisRateLimitMonitor``: a limit that many hosts share, kept in Redis."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from arbd.rate_limit.usage import Figures
 
 
 class RedisRateLimitMonitor(LimitMonitor):
-    """At most ``max_requests`` starts in any ``window_size`` seconds, exactly, over all who use the same Redis,
-    ``key_prefix`` and ``window_size``.
+    """At most ``max_requests`` starts in any ``window_size`` seconds, exactly, over many hosts.
 
-    A daemon leases starts from Redis a few at a time, so that a call that passes costs no round trip.
-    ``on_backend_error`` says what holds while Redis is away: ``"local"`` (default) this daemon's fair share, the limit
-    over the number of those that used it when Redis was last there; ``"closed"`` nothing starts; ``"open"`` nothing
-    is limited. Redis counts as away after ``timeout`` seconds without an answer; it is tried again by itself.
+    It holds over all who use the same Redis, ``key_prefix`` and ``window_size``. A daemon leases starts from Redis a
+    few at a time, so that a call that passes costs no round trip. ``on_backend_error`` says what holds while Redis is
+    away: ``"local"`` (default) this daemon's fair share, the limit over the number of those that used it when Redis was
+    last there; ``"closed"`` nothing starts; ``"open"`` nothing is limited. Redis counts as away after ``timeout``
+    seconds without an answer; it is tried again by itself.
 
-    ``redis_url`` may hold a password. Workers never connect: they are forked after the monitor has let go of it. It
-    stays in their memory, though, where the author's code keeps it, too: as a literal or a module variable.
+    ``redis_url`` may hold a password. Workers never connect: they are forked after the monitor has dropped it. It stays
+    in their memory, though, where the author's code keeps it, too: as a literal or a module variable.
     """
 
     kind = "redis"

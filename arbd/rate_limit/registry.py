@@ -1,8 +1,7 @@
-"""Every built-in monitor that exists, in the order of construction: so a limit is found wherever its author keeps it.
+"""The registry of all built-in monitors that exist, in order of construction, wherever their authors keep them.
 
-import of the author's module   monitors register themselves
-zygote: collect(provider)       from now on their number is their place in the ledger; later ones are local
-worker: the same numbers        by fork, or by the same import again
+import of the author's module   monitors register themselves zygote: collect(provider)       from now on their number is
+their place in the ledger; later ones are local worker: the same numbers        by fork, or by the same import again
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ _sealed = False
 
 
 def add(monitor: LimitMonitor) -> None:
-    """A monitor was made. It is forgotten with its last user."""
+    """Register a monitor, by a weak reference."""
     _monitors.append(ref(monitor))
 
 
 def seal() -> None:
-    """In a worker: a monitor that is made from now on has no place in the ledger."""
+    """Declare this process a worker: a monitor that is made from now on has no place in the ledger."""
     global _sealed
     _sealed = True
 
 
 def is_sealed() -> bool:
-    """Whether this is a worker of a daemon."""
+    """Whether this process is a worker of a daemon."""
     return _sealed
 
 
 def collect(provider: Any) -> list[LimitMonitor]:
-    """The monitors that exist now, each with a name that no other has; the caller keeps them alive."""
+    """The monitors that exist now, each with a unique name; the caller keeps them alive."""
     living = [monitor for reference in _monitors if (monitor := reference()) is not None]
     _monitors[:] = [ref(monitor) for monitor in living]
     actions_of: dict[int, list[str]] = {}
@@ -57,8 +56,10 @@ def collect(provider: Any) -> list[LimitMonitor]:
 def _place(
     monitor: LimitMonitor, provider: Any, actions_of: Mapping[int, list[str]]
 ) -> tuple[Scope, str | None, list[str]]:
-    """Where a monitor sits: its scope, a name for the place, and the actions it was put on, which ``actions_of`` has by
-    the ``id`` of their monitor."""
+    """The scope of a monitor, a name for the place it was put, and the actions it was put on.
+
+    ``actions_of`` has these by the ``id`` of their monitor.
+    """
     if provider.rate_limit_monitor is monitor:
         return "provider", "provider", []
     if actions := actions_of.get(id(monitor)):

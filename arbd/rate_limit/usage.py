@@ -1,4 +1,4 @@
-"""What a limit's calls took over a sliding window, and when that crosses a threshold.
+"""Usage of a limit over a sliding window, and its warning and critical thresholds.
 
 Not a limit: it stops nobody. The window is kept in slices, so it is exact to one slice and small however many calls.
 """
@@ -17,7 +17,7 @@ CRITICAL: Final = 2
 
 
 class Totals(NamedTuple):
-    """Calls that began, and what the calls that ended took."""
+    """How many calls began, and the wall and CPU time of the calls that ended."""
 
     calls: int
     wall_ns: int
@@ -25,8 +25,11 @@ class Totals(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a response tells about a limit. Usages are parts of the limit; ``level`` is one of the three words above;
-    ``members`` are the providers that share the limit."""
+    """The figures of a limit that responses report.
+
+    Usages are parts of the limit; ``level`` is ``NORMAL``, ``WARNING`` or ``CRITICAL``; ``members`` are the providers
+    that share the limit.
+    """
 
     totals: Totals
     call_usage: float
@@ -35,8 +38,8 @@ class Figures(NamedTuple):
     members: tuple[str, ...] = ()
 
 
-class Meter:
-    """Totals over the last ``window_ns``."""
+class UsageMeter:
+    """Totals of calls over the last ``window_ns`` nanoseconds."""
 
     def __init__(self, window_ns: int) -> None:
         self.window_ns = window_ns
@@ -44,7 +47,7 @@ class Meter:
         self._slices: deque[tuple[int, list[int]]] = deque()
 
     def add(self, at_ns: int, calls: int, wall_ns: int, cpu_ns: int) -> None:
-        """``calls`` began, or ended after having taken this."""
+        """Add ``calls`` that began, and the times that calls which ended took."""
         number = at_ns // self._slice_ns
         if not self._slices or self._slices[-1][0] < number:
             self._slices.append((number, [0, 0, 0]))
@@ -54,7 +57,7 @@ class Meter:
         values[2] += cpu_ns
 
     def totals(self, now_ns: int) -> Totals:
-        """What falls into the window that ends now."""
+        """The totals of the window that ends at ``now_ns``."""
         oldest = (now_ns - self.window_ns) // self._slice_ns
         while self._slices and self._slices[0][0] <= oldest:
             self._slices.popleft()
@@ -67,14 +70,14 @@ class Meter:
 
 
 class Thresholds:
-    """Where a usage stands against two thresholds, with hysteresis."""
+    """The level of a usage against a warning and a critical threshold, with hysteresis."""
 
     def __init__(self, warning: float, critical: float) -> None:
         self._bounds = (0.0, warning, critical)
         self.level = NORMAL
 
     def update(self, usage: float) -> bool:
-        """Take the usage of this moment; whether ``level`` has changed."""
+        """Set the level for this usage; returns whether it has changed."""
         before = self.level
         reached = sum(usage >= bound for bound in self._bounds[1:])
         if reached > before:

@@ -1,4 +1,4 @@
-"""What a limit allows, in words and in one figure."""
+"""Descriptions of a limit for people: its rules in words, and its rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from arbd.rate_limit.algorithms.build import burst_of
 
 
 def in_words(spec: LimitSpec) -> str:
-    """What a limit allows."""
+    """What a limit allows, as a phrase."""
     inside = _rates_in_words(spec.rates)
     if spec.shared is not None:
         inside += f", over all daemons of this host that share {spec.shared!r}"
@@ -39,7 +39,7 @@ def _rates_in_words(rates: Rates) -> str:
 
 
 def calls_per_second(rates: Rates) -> float | None:
-    """What the rates allow over time; ``None`` where they do not count calls."""
+    """The sustained rate in calls per second; ``None`` where the rates do not count calls."""
     found = []
     if rates.min_delay is not None:
         found.append(1 / rates.min_delay)

@@ -1,4 +1,4 @@
-"""A schema ready for use: what an author wrote, compiled once into one decoder.
+"""Compiled schemas: what an author wrote, compiled once into one decoder.
 
     registration   compile_schema(spec)  -> Schema      refuses what can never work
     every task     schema.decode(bytes)  -> the value   parsing, checking and dropping unknown keys in one msgspec pass
@@ -59,7 +59,7 @@ class Schema:
             raise Invalid(explain(data, error, self._plan)) from error
 
     def json_schema(self) -> dict[str, Any]:
-        """JSON Schema (2020-12) of the data that is accepted."""
+        """The JSON Schema (2020-12) of accepted data."""
         return json_schema(self._hint)
 
 
@@ -86,7 +86,8 @@ _NO_KEYS: frozenset[str] = frozenset()
 
 
 def _top_level(plan: Plan, where: str) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """``keys`` and ``required`` of a schema; only an object can be one, because that is what hubs send."""
+    """``keys`` and ``required`` of a schema. Raises ``SchemaError`` if it is no object, because hubs send only
+    objects."""
     match plan:
         case Mapping():
             return None, _NO_KEYS

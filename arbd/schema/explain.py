@@ -1,4 +1,4 @@
-"""Why data was refused: every problem in it, found by a second, slow look.
+"""Explanations of refused data: every problem in it, found by a second, slower pass.
 
     decode failed -> not UTF-8, not JSON, too deep?  -> that one problem
                   -> larger than MAX_WALKED_BYTES?   -> what msgspec said
@@ -49,7 +49,7 @@ Step = tuple[Plan, Any, Path]
 
 
 def explain(data: bytes, error: Exception, plan: Plan) -> list[Problem]:
-    """What is wrong with ``data``, which the decoder refused with ``error``. Never empty, never raises."""
+    """The problems of ``data``, which the decoder refused with ``error``. Never empty, never raises."""
     malformed = _malformed(data, error)
     if malformed:
         return [malformed]
@@ -66,7 +66,7 @@ def explain(data: bytes, error: Exception, plan: Plan) -> list[Problem]:
 
 
 def _malformed(data: bytes, error: Exception) -> Problem | None:
-    """The problem, if the bytes as such are at fault."""
+    """The problem of data that is not UTF-8 or not JSON; ``None`` if it is both."""
     if data.startswith(_UTF8_BOM):
         return not_json("Not JSON: starts with a byte order mark (byte 0)")
     try:
@@ -98,7 +98,7 @@ def _capped(problems: Iterator[Problem]) -> list[Problem]:
 
 
 class _Visit(msgspec.Struct):
-    """An object or array under way: what is left of it, and how many problems there were before it."""
+    """An object or array that is being walked: its remaining steps, and the number of problems found before it."""
 
     steps: Iterator[Problem | Step]
     plan: Plan | None
@@ -108,7 +108,7 @@ class _Visit(msgspec.Struct):
 
 
 def walk(value: Any, plan: Plan) -> Iterator[Problem]:
-    """Every problem of decoded, untyped ``value``, in the order of the schema."""
+    """Every problem of a decoded, untyped ``value``, in the order of the schema."""
     found = 0
     stack = [_Visit(iter([(plan, value, ())]), None, None, (), 0)]
     while stack:
@@ -136,7 +136,7 @@ def walk(value: Any, plan: Plan) -> Iterator[Problem]:
 
 
 def _steps(plan: Plan, value: Any, path: Path) -> Iterator[Problem | Step]:
-    """One level: its own problems, and the parts to look into."""
+    """The steps of one level: its own problems, and the parts to look into."""
     match plan:
         case Object():
             return _object(plan, value, path)
@@ -195,7 +195,7 @@ def _array(plan: Array, value: Any, path: Path) -> Iterator[Problem | Step]:
 
 
 def _choice(plan: Choice, value: Any, path: Path) -> Iterator[Problem | Step]:
-    """The one member of the union that this kind of JSON value can be."""
+    """The step into the one member of the union that this kind of JSON value can be."""
     if value is None and plan.nullable:
         return
     member: Plan | None = plan.other
@@ -240,7 +240,8 @@ def _whole(visit: _Visit) -> Iterator[Problem]:
 
 
 def _refused(value: Any, hint: Any) -> Exception | None:
-    """What msgspec has against ``value``, by the rules of decoding: strict, and JSON keys are strings."""
+    """msgspec's error for ``value``, by the rules of decoding: strict, and JSON keys are strings; ``None`` if it
+    fits."""
     try:
         msgspec.convert(value, hint, str_keys=True, dec_hook=pydantic_bridge.decode_hook)
     except RecursionError:
@@ -256,7 +257,7 @@ _JSON_WORDS: Final = {"array": "list", "object": "dict", "null": "None", "durati
 
 
 def _from_msgspec(error: Exception, base: Path = ()) -> Problem:
-    """msgspec's message in our words. It never quotes the value: that may be a secret."""
+    """The problem in msgspec's message, in our words. It never quotes the value, which may be a secret."""
     text = str(error) if isinstance(error, msgspec.ValidationError) else f"{type(error).__name__}: {error}"
     match = _MESSAGE.fullmatch(text)
     reason, inner = (match[1], match[2] or "") if match else (text, "")

@@ -1,8 +1,8 @@
-"""A schema as others read it: JSON Schema for programs, a summary in the author's words for error results.
+"""Exports of a schema: JSON Schema for programs, and a summary in the author's words for error results.
 
 msgspec makes the JSON Schema; three things are put right here: dict schemas stand inline instead of as ``$ref`` to
-classes nobody wrote, a Decimal may also be a JSON number, and definitions that pydantic
-models bring along are moved to the top, where their ``$ref`` points.
+classes nobody wrote, a Decimal may also be a JSON number, and definitions that pydantic models bring along are moved to
+the top, where their ``$ref`` points.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REF: Final = "#/$defs/"
 
 
 def json_schema(hint: Any) -> dict[str, Any]:
-    """JSON Schema 2020-12 of what ``hint`` decodes."""
+    """The JSON Schema (2020-12) of what ``hint`` decodes."""
     (schema,), parts = msgspec.json.schema_components((hint,), schema_hook=_custom)
     defs: dict[str, Any] = {}
     out = _tidy(schema, parts, defs)
@@ -57,12 +57,13 @@ def _tidy(node: Any, parts: dict[str, Any], defs: dict[str, Any]) -> Any:
 
 
 def summary(plan: Plan) -> Any:
-    """The schema as JSON: objects and lists as they are nested, everything else as the name of its type."""
+    """The summary of a schema as JSON: nested objects and lists, with the name of the type of everything else."""
     return _summary(plan, ())
 
 
 def _summary(plan: Plan, inside: tuple[Plan, ...]) -> Any:
-    """``inside`` holds the plans around this one: a class that contains itself is only named the second time."""
+    """The summary of one node. ``inside`` holds the plans around it: a class that contains itself is named the second
+    time."""
     match plan:
         case Object():
             if plan in inside:

@@ -1,9 +1,9 @@
-"""A schema as a tree that can be walked: what explains problems, and what describes the schema to people.
+"""Plans: a schema as a tree that can be walked, to explain problems and to describe the schema to people.
 
     author's spec --spec.py--> type hint --msgspec.inspect--> type tree --here--> plan
 
-The tree of ``msgspec.inspect`` has every alias, generic and annotation resolved the way the decoder resolves it, so
-the plan cannot disagree with the decoder about what a hint means. A plan node keeps what the walk needs and no more.
+The tree of ``msgspec.inspect`` has every alias, generic and annotation resolved the way the decoder resolves it, so the
+plan cannot disagree with the decoder about what a hint means. A plan node keeps what the walk needs and no more.
 Classes that refer to themselves give a plan with cycles; ``words`` never follows one.
 """
 
@@ -23,7 +23,7 @@ from arbd.schema import pydantic_bridge
 
 
 class Leaf(msgspec.Struct, frozen=True):
-    """A value checked as a whole by ``msgspec.convert``.
+    """A value that ``msgspec.convert`` checks as a whole.
 
     ``reasons`` has every type of JSON value it can be, and what is wrong with a value of that type that is refused: in
     our words, because msgspec's are not the same in all its releases.
@@ -35,7 +35,7 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class Anything(msgspec.Struct, frozen=True):
-    """Every JSON value."""
+    """Any JSON value."""
 
     words: str = "Any"
 
@@ -48,7 +48,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """One key of an object: ``name`` in JSON, ``attribute`` in the decoded value.
+    """A key of an object: ``name`` in JSON, ``attribute`` in the decoded value.
 
     ``required``: data without it is refused; ``present``: the decoded value has it, from the data or by default.
     """
@@ -77,7 +77,7 @@ class Object(msgspec.Struct, eq=False):
 
 
 class Mapping(msgspec.Struct, eq=False):
-    """``dict[K, V]``. ``key`` is ``None`` where every string is a key; ``whole`` checks how many: ``rule``."""
+    """A ``dict[K, V]``. ``key`` is ``None`` where every string is a key; ``whole`` checks how many: ``rule``."""
 
     value: Plan
     key: Any = None
@@ -287,7 +287,7 @@ def _members(info: mi.Type) -> Iterator[mi.Type]:
 
 
 def _in_the_authors_order(info: Any) -> list[mi.Field]:
-    """``msgspec.inspect`` sorts the keys of a TypedDict; messages follow the order the author wrote them in."""
+    """The fields of a class in the author's order: ``msgspec.inspect`` sorts the keys of a TypedDict."""
     if not isinstance(info, mi.TypedDictType):
         return list(info.fields)
     order = {name: place for place, name in enumerate(getattr(info.cls, "__annotations__", ()))}
@@ -335,7 +335,7 @@ def _constrained(hint: Any, info: mi.Type) -> Any:
 
 
 def _rule(words: str, info: mi.Type) -> str:
-    """What ``info`` asks for beyond the type: ``int >= 1, <= 5``; no words where it asks for nothing."""
+    """The constraints of ``info`` beyond its type, as in ``int >= 1, <= 5``; empty where there are none."""
     limits = _limits(info)
     if (has_zone := limits.pop("tz", None)) is not None:
         words += " with a timezone component" if has_zone else " with no timezone component"
@@ -346,7 +346,7 @@ def _rule(words: str, info: mi.Type) -> str:
 
 
 def _reasons(info: mi.Type) -> dict[type, str]:
-    """The types of JSON values that ``info`` accepts, and what is wrong with one that it refuses all the same."""
+    """The types of JSON values that ``info`` accepts, each with what is wrong with a value of it that is refused."""
     if isinstance(info, mi.LiteralType):
         types = tuple(map(type, info.values))
     elif isinstance(info, mi.EnumType):
@@ -360,7 +360,7 @@ def _reasons(info: mi.Type) -> dict[type, str]:
 
 
 def scalar_words(info: mi.Type) -> str:
-    """A scalar as an author would name it: ``int``, ``datetime``, ``'a' | 'b'``."""
+    """The name of a scalar type as an author would write it: ``int``, ``datetime``, ``'a' | 'b'``."""
     if isinstance(info, mi.LiteralType):
         return " | ".join(repr(value) for value in info.values)
     if isinstance(info, mi.EnumType):

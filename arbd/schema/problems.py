@@ -1,4 +1,4 @@
-"""What is wrong with a payload, as values: one :class:`Problem` for each fault, all of them in :class:`Invalid`.
+"""Problems of invalid data, as values: one :class:`Problem` for each, all of them in :class:`Invalid`.
 
 Texts name where and what, never the value itself: an account holds secrets, and texts end up in logs.
 
@@ -31,7 +31,7 @@ _TYPE_NAMES: Final = {"NoneType": "None"}
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One fault. ``path`` leads from the top level to it, ``text`` is the line for the caller.
+    """A problem of the data. ``path`` leads from the top level to it, ``text`` is the line for the caller.
 
     ``kind``: ``missing`` key, wrong ``type``, ``value`` of the right type that is not allowed, ``unknown`` key,
     ``json`` (the bytes are no JSON document), ``more`` (stands for the problems beyond the first hundred).
@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Invalid(Exception):
-    """Data that does not fit its schema. ``problems`` lists everything that is wrong with it, never empty.
+    """The data does not fit its schema. ``problems`` lists everything that is wrong with it, never empty.
 
     Not in the tree of ``arbd.errors``: it never leaves a worker; whoever decodes turns it into a response.
     """
@@ -54,50 +54,50 @@ class Invalid(Exception):
 
     @property
     def texts(self) -> list[str]:
-        """One line for each problem."""
+        """The texts of all problems."""
         return [problem.text for problem in self.problems]
 
     @property
     def missing_params(self) -> list[str]:
-        """The missing top-level keys, if they are all that is wrong (response shape 4); else empty."""
+        """The missing top-level keys, if they are all that is wrong (response shape 4); otherwise empty."""
         names = [p.path[0] for p in self.problems if p.kind == "missing" and len(p.path) == 1]
         return [str(name) for name in names] if len(names) == len(self.problems) else []
 
 
 def missing(path: Path) -> Problem:
-    """A required key that is not there."""
+    """The problem that a required key is missing."""
     return Problem("missing", path, f"Missing key: {dotted(path)}")
 
 
 def wrong_type(path: Path, expected: str, received: object) -> Problem:
-    """``received`` is the value itself; only its type is told."""
+    """The problem that a value has the wrong type. ``received`` is the value itself; only its type is told."""
     name = type(received).__name__
     return wrong_type_named(path, expected, _TYPE_NAMES.get(name, name))
 
 
 def wrong_type_named(path: Path, expected: str, received: str) -> Problem:
-    """The same, where only the name of the received type is known."""
+    """The problem that a value has the wrong type, of which only the name is known."""
     place = dotted(path) or "top level"
     return Problem("type", path, f"Wrong type at {place}: expected {expected}, got {received}")
 
 
 def invalid_value(path: Path, reason: str) -> Problem:
-    """The type is right, the value is not allowed."""
+    """The problem that a value of the right type is not allowed."""
     return Problem("value", path, f"Invalid value at {dotted(path) or 'top level'}: {reason}")
 
 
 def unknown(path: Path) -> Problem:
-    """A key that a class with ``forbid_unknown_fields`` does not have."""
+    """The problem that a class with ``forbid_unknown_fields`` does not have this key."""
     return Problem("unknown", path, f"Unknown key: {dotted(path)}")
 
 
 def not_json(text: str) -> Problem:
-    """The bytes are no JSON document that can be read."""
+    """The problem that the bytes are no JSON document."""
     return Problem("json", (), text)
 
 
 def dotted(path: Path) -> str:
-    """``items[2].price``. A key that would make the path ambiguous is quoted: ``headers["x.y"]``."""
+    """A path as text: ``items[2].price``. A key that would make it ambiguous is quoted: ``headers["x.y"]``."""
     out = ""
     for step in path:
         if isinstance(step, int):

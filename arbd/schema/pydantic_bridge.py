@@ -1,4 +1,4 @@
-"""Pydantic models as schemas, without importing pydantic: a model brings everything along that is needed.
+"""Support for pydantic models as schemas, without importing pydantic: a model has all the methods that are needed.
 
 msgspec parses the JSON, so that NaN, nesting and UTF-8 are judged as everywhere else; the model gets the parsed part.
 It validates strictly, in pydantic's JSON mode: ``"1"`` and ``true`` are no int, an int is a float, a string can be a
@@ -37,7 +37,7 @@ def is_model(cls: Any) -> bool:
 
 
 def is_root_model(cls: Any) -> bool:
-    """Whether the model stands for one value instead of an object."""
+    """Whether the model is for one value instead of an object."""
     return bool(getattr(cls, "__pydantic_root_model__", False))
 
 
@@ -50,7 +50,7 @@ def decode_hook(cls: Any, value: Any) -> Any:
 
 
 def problems_of(cls: Any, value: Any, path: Path) -> Iterator[Problem]:
-    """Everything pydantic finds wrong with ``value``, in our words."""
+    """Every problem that pydantic finds in ``value``, in our words."""
     try:
         decode_hook(cls, value)
     except Exception as error:  # validators are author's code
@@ -62,7 +62,7 @@ def problems_of(cls: Any, value: Any, path: Path) -> Iterator[Problem]:
 
 
 def keys_of(cls: Any) -> dict[str, str]:
-    """The model's attributes, with the name of each type."""
+    """The model's attributes, each with the name of its type."""
     return {name: _words(field.annotation) for name, field in cls.model_fields.items()}
 
 
@@ -87,7 +87,7 @@ def _problem(fault: dict[str, Any], value: Any, base: Path) -> Problem:
 
 
 def _path(loc: tuple[str | int, ...], value: Any) -> Path:
-    """``loc`` without the steps that name a union's member or a validator: those lead nowhere in the data."""
+    """``loc`` without the steps that name a union's member or a validator, which are not in the data."""
     path: list[str | int] = []
     for place, step in enumerate(loc):
         if isinstance(value, dict) and (step in value or place == len(loc) - 1):

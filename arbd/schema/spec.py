@@ -1,4 +1,4 @@
-"""From what an author writes to a type that msgspec can decode.
+"""Translation of what an author writes as a schema into a type that msgspec can decode.
 
 Not a check of data: this runs once, at registration. Invariants:
 
@@ -56,7 +56,7 @@ def to_hint(spec: object, where: str) -> Any:
 
 
 class _SpecReader:
-    """Reads one spec. Numbers the dicts it meets, because each needs a class name of its own."""
+    """The translator of one spec. It numbers the dicts it meets, because each needs a class name of its own."""
 
     def __init__(self) -> None:
         self._dicts = 0
@@ -91,7 +91,7 @@ class _SpecReader:
         return TypedDict(name, fields)  # type: ignore[operator]  # the functional form, with names known at run time
 
     def _value(self, spec: Any, at: str, depth: int) -> Any:
-        """The type of one key, which says for itself whether the key may be absent."""
+        """The type of one key, which includes whether the key may be absent."""
         origin = get_origin(spec)
         if origin in (Required, NotRequired):
             return origin[self.read(get_args(spec)[0], at, depth)]
@@ -127,7 +127,7 @@ class _SpecReader:
 
 
 def checked(hint: Any, at: str) -> Any:
-    """``hint``, if msgspec can build a decoder for it."""
+    """``hint``, if msgspec can build a decoder for it. Raises ``SchemaError`` otherwise."""
     try:
         msgspec.json.Decoder(hint)
     except Exception as error:  # a TypeError for what it cannot check, but hints run author's code: NameError, ...

@@ -9,6 +9,7 @@ Invariants:
 
 * every problem of every layer is reported at once, in one ``ConfigError``, with where it came from and what
   is allowed; a wrong value that a later layer overrides is no problem, an unknown name always is one;
+* what only earlier versions had is a warning, and no problem (``arbd.settings.retired``);
 * a secret never appears in a problem, in ``repr`` or in ``Resolved.shown``;
 * ``Resolved.origin`` has an entry for every setting.
 """
@@ -22,6 +23,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.errors import ConfigError
+from arbd.settings import retired
 from arbd.settings.kinds import (
     Kind,
     auto_or,
@@ -106,14 +108,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_tls_cert: str | None
     hub_tls_key: str | None
     hub_protocol: Literal["auto", "stream", "unary"]
-    hub_links: int | Literal["auto"]
+    hub_links: int
     hub_max_polls: int
     hub_max_submits: int
     hub_long_poll: float
     hub_submit_timeout: float
     hub_idle_min: float
     hub_idle_max: float
-    hub_piggyback: bool
     response_envelope: Literal["plain", "metadata"]
     log_level: Literal["debug", "info", "warning", "error", "critical"]
     log_format: Literal["auto", "json", "console"]
@@ -183,9 +184,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="PEM file of the private key of hub.tls_cert."),
     Setting("hub.protocol", choice("auto", "stream", "unary"), "auto",
             doc="auto: one stream if the hub has it, two calls per task if not."),
-    Setting("hub.links", auto_or(whole(0, 64, "processes")), "auto",
-            doc="Processes that make the calls of the unary protocol; 0: the supervisor makes them; auto: as many as "
-            "keep the workers busy, none while the supervisor alone does. A stream ignores it."),
+    Setting("hub.links", whole(0, 64, "processes"), 0,
+            doc="Processes that make the calls of the unary protocol; 0: the supervisor. A stream needs none."),
     Setting("hub.max_polls", whole(1, 1024, "calls"), 32,
             doc="The most GetTask calls in flight, in each process of hub.links."),
     Setting("hub.max_submits", whole(1, 1024, "calls"), 32,
@@ -198,8 +198,6 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="The first pause after a poll that brought no task."),
     Setting("hub.idle_max", seconds(0.001, 3600), 1.0,
             doc="The longest pause between polls while there is nothing to do."),
-    Setting("hub.piggyback", switch(), False,
-            doc="Take the Task in the answer to SubmitTaskResult as the next task, if its id is new."),
     Setting("response.envelope", choice("plain", "metadata"), "plain",
             doc="metadata: wrap the data of every result with provider, action and times."),
     Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
@@ -214,6 +212,7 @@ TABLE: Final[tuple[Setting, ...]] = (
 
 BY_NAME: Final = {setting.name: setting for setting in TABLE}
 BY_VARIABLE: Final = {setting.variable: setting for setting in TABLE}
+_NAME_OF_VARIABLE: Final = {setting.variable: setting.name for setting in TABLE} | retired.NAME_OF_VARIABLE
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -227,17 +226,20 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """What one source gives: raw values by setting name, and what was wrong with the source itself."""
+    """What one source gives: raw values by setting name, those of retired settings among them, and what was wrong with
+    the source itself."""
 
     values: dict[str, Given]
     problems: Sequence[str] = ()
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """The effective settings, and for every setting name where its value came from."""
+    """The effective settings, and for every setting name where its value came from. ``warnings``: what was given that
+    only earlier versions had."""
 
     settings: Settings
     origin: dict[str, str]
+    warnings: list[str] = []
 
     def shown(self) -> Iterator[tuple[Setting, Any, str]]:
         """Every setting with its value, fit to be printed (secrets redacted), and its origin."""
@@ -250,7 +252,7 @@ def from_toml(document: Mapping[str, Any], file: str = CONFIG_FILE) -> Layer:
     """The layer of a parsed TOML file; its tables are the parts of dotted names."""
     values, problems = {}, []
     for name, raw in _leaves(document):
-        if name in BY_NAME:
+        if name in BY_NAME or name in retired.NAMES:
             values[name] = Given(raw, file)
         else:
             problems.append(f"{file}: there is no setting {name}{_did_you_mean(name, list(BY_NAME))}")
@@ -261,10 +263,10 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     """The layer of the environment. An empty variable counts as not set: compose files pass those on."""
     values, problems = {}, []
     for variable, raw in environ.items():
-        setting = BY_VARIABLE.get(variable)
-        if setting is not None:
+        name = _NAME_OF_VARIABLE.get(variable)
+        if name is not None:
             if raw.strip():
-                values[setting.name] = Given(raw, f"environment {variable}")
+                values[name] = Given(raw, f"environment {variable}")
         elif variable.startswith("ARBD_"):
             problems.append(f"environment {variable}: no such setting{_did_you_mean_variable(variable)}")
     return Layer(values, problems)
@@ -278,13 +280,13 @@ def from_constructor(given: Mapping[str, Any]) -> Layer:
 def from_flags(flags: Mapping[str, Any]) -> Layer:
     """The layer of the command line: values by setting name; ``None`` counts as not given."""
     given = {name: raw for name, raw in flags.items() if raw is not None}
-    return Layer({name: Given(raw, _flag_written(BY_NAME[name].flag, raw)) for name, raw in given.items()})
+    return Layer({name: Given(raw, _flag_written(name, raw)) for name, raw in given.items()})
 
 
 def secrets_in(layers: Iterable[Layer]) -> list[str]:
     """Every secret the operator's layers hold."""
     given = (item for layer in layers for item in layer.values.items())
-    return [str(value.raw) for name, value in given if BY_NAME[name].secret]
+    return [str(value.raw) for name, value in given if name in BY_NAME and BY_NAME[name].secret]
 
 
 def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
@@ -295,6 +297,7 @@ def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
     layers = list(layers)
     problems = [problem for layer in layers for problem in layer.problems]
     given = _one_token(layers, problems)
+    warnings = _take_retired(given)
     secrets = [str(g.raw) for name, g in given.items() if BY_NAME[name].secret]
     values: dict[str, Any] = {}
     for setting in TABLE:
@@ -312,7 +315,7 @@ def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
     if problems:
         raise ConfigError(problems)
     settings = Settings(**{BY_NAME[name].attribute: value for name, value in values.items()})
-    return Resolved(settings, {s.name: given[s.name].origin if s.name in given else "default" for s in TABLE})
+    return Resolved(settings, {s.name: given[s.name].origin if s.name in given else "default" for s in TABLE}, warnings)
 
 
 def _one_token(layers: Sequence[Layer], problems: list[str]) -> dict[str, Given]:
@@ -328,6 +331,12 @@ def _one_token(layers: Sequence[Layer], problems: list[str]) -> dict[str, Given]
             merged.pop(token, None)
         merged.update(layer.values)
     return merged
+
+
+def _take_retired(given: dict[str, Given]) -> list[str]:
+    """Remove what is retired, so that defaults count; the warnings about it."""
+    found = [(name, row) for name, value in given.items() if (row := retired.find(name, value.raw)) is not None]
+    return [row.warning(given.pop(name).origin) for name, row in found]
 
 
 def _contradictions(values: Mapping[str, Any], given: Mapping[str, Given]) -> Iterator[str]:
@@ -361,7 +370,7 @@ def _missing(setting: Setting) -> str:
 def _leaves(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
         name = prefix + key
-        if isinstance(value, Mapping) and name not in BY_NAME:
+        if isinstance(value, Mapping) and name not in BY_NAME and name not in retired.NAMES:
             yield from _leaves(value, name + ".")
         else:
             yield name, value
@@ -385,10 +394,11 @@ def _did_you_mean_variable(variable: str) -> str:
     return f"; did you mean {matching[0]}?" if matching else ""
 
 
-def _flag_written(flag: str, raw: Any) -> str:
+def _flag_written(name: str, raw: Any) -> str:
     """Which half of ``--pin/--no-pin`` was on the command line."""
+    flag = BY_NAME[name].flag if name in BY_NAME else ""
     on, _, off = flag.partition("/")
-    return off if off and raw is False else on
+    return off if off and raw is False else on or f"flag {name}"
 
 
 def _hide(setting: Setting, value: Any) -> Any:

@@ -73,7 +73,7 @@ _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OS
 
 
 class WorkerEnd(TypedDict, total=False):
-    """How a worker ended: by ``signal`` or with ``exit_code``; neither where nobody can tell."""
+    """The way a worker ended: by ``signal`` or with ``exit_code``; neither where nobody can tell."""
 
     signal: str
     exit_code: int
@@ -111,7 +111,7 @@ class Flow:
         self._log = get_logger("arbd.flow")
 
     def close(self) -> None:
-        """Do nothing more by itself."""
+        """Cancel every timer."""
         self._hold.close()
         for timer in (self._retry, self._late_collect, self._late_announce):
             if timer is not None:
@@ -186,7 +186,7 @@ class Flow:
         return min(timeout, left) if left > 0 else expired(task.action)
 
     def refuse_all(self) -> None:
-        """At the end of a drain: what may still come is told that it will not be run."""
+        """Abort every task that comes from now on: the drain is over."""
         self._closed = True
 
     # -- pump: to the workers ------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class Flow:
         return None
 
     def _send(self, worker_id: int, assignment: Assignment) -> bool:
-        """Whether it is in the worker's ring, so that ``_wake`` must follow; if not, it waits again."""
+        """Put a task into its worker's ring; ``_wake`` must follow. ``False``: it waits again, or has its verdict."""
         worker = self.pool.workers[worker_id]
         try:
             if worker.push(assignment):
@@ -281,7 +281,7 @@ class Flow:
     # -- collect: from the workers ----------------------------------------------------------------------------
 
     def collect(self) -> int:
-        """One turn of every worker that has answered something: at most ``_BATCH`` records each; how many in all."""
+        """Take what workers have answered, at most ``_BATCH`` records of each; how many in all."""
         workers: Iterable[Worker] = self.pool.with_news()
         if self._unfinished:
             workers = dict.fromkeys([*self._unfinished, *workers])
@@ -404,7 +404,7 @@ class Flow:
     # -- give: verdicts ------------------------------------------------------------------------------------------
 
     def pass_on(self, task: Task, status: Status, result: bytes) -> None:
-        """A worker's answer, as it came. The caller announces it, once for many."""
+        """Give a task its worker's answer, as it came. The caller announces it, once for many."""
         try:
             self.verdicts.add(Outcome(task, status, result))
         except BaseException as exc:
@@ -414,7 +414,7 @@ class Flow:
             self._log.warning("result_put_off", task_id=task.id, reason=str(exc))
 
     def decide(self, task: Task, response: ProviderResponse) -> None:
-        """A verdict of the supervisor's own, in the form of a worker's answer. The caller announces it."""
+        """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it."""
         try:
             result = self._encode(task.action, response)
         except BaseException:  # a bug in there must not cost the task its verdict
@@ -423,7 +423,7 @@ class Flow:
         self.pass_on(task, response.status, result)
 
     def give(self, task: Task, response: ProviderResponse) -> None:
-        """A verdict of the supervisor's own, and the link is told."""
+        """Give a task a verdict of the supervisor's own, and tell the link."""
         self.decide(task, response)
         self.announce()
 
@@ -452,7 +452,8 @@ class Flow:
     # -- lose, settle: what ends without an answer ------------------------------------------------------------------
 
     def lose(self, worker: Worker, assignment: Assignment) -> None:
-        """The worker has just been killed because of this task: it was late, or cancelled and did not end."""
+        """Give a task its verdict for which its worker has just been killed: it was late, or cancelled and did not
+        end."""
         task = assignment.task
         self.dispatcher.close_worker(worker.id)
         ran_ns = None if assignment.cancelled else round(assignment.timeout * 1e9)
@@ -461,8 +462,9 @@ class Flow:
         self.give(task, late)
 
     def settle(self, worker: Worker, status: int | None) -> None:
-        """A worker has ended, with this exit code, or minus a signal number; ``None``: nobody can tell. Its memory can
-        still be read.
+        """Give every task of a worker that has ended its verdict, or put it back in line.
+
+        ``status``: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be read.
 
             its results                              are taken first
             killed for a task that was late          that one has its verdict; the others had not begun: back in line
@@ -501,7 +503,7 @@ class Flow:
     # -- workers, actions and link processes come and go ------------------------------------------------------------
 
     def set_actions(self, description: Description) -> None:
-        """What can be run from now on. Tasks that wait for an action that is gone are told so."""
+        """Set which actions can be run from now on. Tasks that wait for one that is gone are told so."""
         default = self._settings.execution_timeout
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
@@ -511,7 +513,7 @@ class Flow:
         self.take([each.task for each in waited if not each.cancelled])
 
     def add(self, worker: Worker) -> None:
-        """A worker takes tasks from now on."""
+        """Give this worker tasks from now on."""
         self.dispatcher.add_worker(worker.id)
         self.pump()
         self.link.slots_changed()
@@ -522,11 +524,11 @@ class Flow:
         return self.pool.bell
 
     def leave(self, processes: LinkProcesses) -> None:
-        """The opposite of ``join``."""
+        """Look at these no more."""
         self.link_processes.remove(processes)
 
     def cancel(self, task_ids: Sequence[str]) -> None:
-        """The hub does not want these results any more; ids that are not known are ignored."""
+        """Cancel these tasks: the hub does not want their results any more. Ids that are not known are ignored."""
         halt.cancel(self, frozenset(task_ids), self._settings.kill_grace)
 
 

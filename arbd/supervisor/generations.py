@@ -38,7 +38,7 @@ _ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first)
 
 
 class Owner(Protocol):
-    """The daemon, as far as it is told."""
+    """What the generations tell the daemon."""
 
     def on_serving(self) -> None:
         """Every slot has a worker that serves; told each time that this is so again."""
@@ -76,8 +76,8 @@ class Generations:
         return self._loader is not None
 
     def adopt(self, loaded: Loaded) -> None:
-        """From now on workers come from this generation. Raises ``ConfigError`` or ``OSError``; then nothing has
-        changed, and it is the caller's."""
+        """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
+        nothing has changed, and it is the caller's."""
         self._first_load_s = self._first_load_s or loaded.took_s
         loaded.zygote.configure(loading.configure_message(self._settings), self)
         self._pool.move_to(loaded.zygote)
@@ -180,7 +180,7 @@ class Generations:
         self._pool.on_exited(worker_id, status, reason)
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
-        """It died, and its workers with it; another one takes its place."""
+        """A zygote died, and its workers with it: another one takes its place."""
         self._log.error("zygote_lost")
         if zygote in self._zygotes:
             self._zygotes.remove(zygote)
@@ -191,7 +191,7 @@ class Generations:
                 self._replace(zygote)
 
     def on_zygote_silent(self, zygote: ZygoteLink) -> None:
-        """It is stopped, or hangs: its workers serve on, and those of another one take their places."""
+        """A zygote is stopped, or hangs: its workers serve on, and those of another one take their places."""
         if zygote.silent:
             return
         zygote.silent = True

@@ -39,8 +39,8 @@ _KILLED_S: Final = 1.0  # for all workers together: SIGKILL takes well under a m
 
 
 def _halt(flow: Flow, worker: Worker, mark: Callable[[], None]) -> Running | None:
-    """The ritual, as far as the collecting: what the worker ran after the mark; ``None``: its ring could not be read,
-    and it has been killed for that."""
+    """Mark, fence, read, collect; what the worker ran after the mark. ``None``: its ring could not be read, and it has
+    been killed for that."""
     before = worker.state
     mark()
     flow.pool.fence()
@@ -86,7 +86,7 @@ def _go_on(worker: Worker) -> None:
 
 
 def take_back(flow: Flow, worker: Worker) -> None:
-    """Have everything that this worker has not begun wait again; the caller pumps."""
+    """Put everything that this worker has not begun back in line; the caller pumps."""
     running = _halt(flow, worker, worker.cell.take_back)
     if running is None:
         return
@@ -131,7 +131,7 @@ def _end_grace(flow: Flow, worker: Worker, seq: int) -> None:
 
 
 def abort(flow: Flow) -> None:
-    """The daemon ends: kill every worker that has tasks, and give each of these, and those that wait, its verdict.
+    """End every task, because the daemon ends: kill each worker that has one, and give all of them their verdicts.
 
     A result that was published before the kill is a result. What fails at one of them is reported, and keeps none of
     the others from its verdict.

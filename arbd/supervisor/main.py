@@ -41,7 +41,7 @@ from arbd.supervisor import loading
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.reporter import Reporter
@@ -161,12 +161,12 @@ class Daemon:
     # -- what ends it, other than a signal -----------------------------------------------------------------
 
     def _on_unexpected(self, error: BaseException) -> None:
-        """It has been logged. The first one is enough."""
+        """End the daemon because of something unexpected, which has been logged."""
         if self._exit_code != EXIT_UNEXPECTED:
             self._end(EXIT_UNEXPECTED, "ending", reason="something unexpected happened", error=type(error).__name__)
 
     def give_up(self, exit_code: int, event: str, hint: str) -> None:
-        """Nothing can be run any more: stop, and say so by the exit code."""
+        """Stop with this exit code, because nothing can be run any more."""
         self._end(exit_code, event, hint=hint)
 
     def _end(self, exit_code: int, event: str, **words: Any) -> None:
@@ -208,7 +208,7 @@ class Daemon:
         return await load
 
     async def _start(self, loaded: Loaded, started: AsyncExitStack) -> Drain:
-        """Everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
+        """Start everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
         settings = self.settings = loaded.resolved.settings
         description = loaded.zygote.description
         if self._owns_process:
@@ -251,9 +251,9 @@ class Daemon:
     def _assemble(
         self, loaded: Loaded, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> Flow:
-        """The parts of the straight path."""
+        """Make the parts of the straight path."""
         settings = loaded.resolved.settings
-        limits = Limits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
+        limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote)
@@ -275,7 +275,7 @@ class Daemon:
         )
 
     def _place(self, settings: Settings) -> list[int | None]:
-        """The CPU of each worker; puts the supervisor beside them."""
+        """Choose the CPU of each worker, and move the supervisor beside them."""
         allowed = cpus.allowed()
         workers = usable_cpus(allowed, cpus.quota()) if settings.workers == "auto" else settings.workers
         if not settings.pin:
@@ -312,13 +312,13 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
 
 
 def _require_files(settings: Settings, workers: int) -> None:
-    links = settings.hub_links if isinstance(settings.hub_links, int) else 0
+    links = settings.hub_links
     needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 
 
 def _handlers(reporter: Reporter) -> server.Handlers:
-    """What can be asked on the control socket. A new command adds its line."""
+    """The commands of the control socket, with what answers them."""
     return {
         GetStatus: lambda _: protocol.Status(report=reporter.status()),
         GetLimits: lambda _: protocol.Limits(provider=reporter.provider, limits=reporter.limits()),

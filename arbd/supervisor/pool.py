@@ -1,4 +1,4 @@
-"""The worker processes: their memory, their life, and the way tasks get to them.
+"""The worker processes: their memory, and their life from spawn to replacement.
 
 Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``; and not their tasks, which are
 ``arbd.supervisor.flow``'s. The pool keeps as many workers as there are
@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final, Protocol
 
-from arbd.core.lifecycle import Event, State
+from arbd.core.lifecycle import State, WorkerEvent
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
 from arbd.host import doorbell, memory, procs
@@ -35,7 +35,7 @@ from arbd.host.fence import make_fence
 from arbd.ipc import layout
 from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
@@ -48,24 +48,25 @@ class PoolEvents(Protocol):
     """What the pool tells its owner."""
 
     def on_worker_ready(self, worker: Worker) -> None:
-        """It takes tasks now."""
+        """A worker takes tasks now."""
 
     def on_worker_retiring(self, worker: Worker) -> None:
-        """It gets no more tasks: a newer one is there, or it is dying."""
+        """A worker gets no more tasks: a newer one is there, or it is dying."""
 
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
-        """It ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be read."""
+        """A worker ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be
+        read."""
 
     def on_cannot_boot(self, by_machine: bool) -> None:
         """Workers end before they are ready, every time, and none serves: the daemon must stop. ``by_machine``: there
         was no process, descriptor or memory to be had."""
 
     def on_zygote_silent(self, zygote: ZygoteLink) -> None:
-        """It is stopped, or hangs: it neither starts workers nor says who ended."""
+        """A zygote is stopped, or hangs: it neither starts workers nor says who ended."""
 
 
 class _Nobody:
-    """Hears nothing: the owner of a pool before there is one, and before there are workers."""
+    """The owner of a pool that has none yet, and no workers: hears nothing."""
 
     def on_worker_ready(self, worker: Worker) -> None:
         pass
@@ -87,7 +88,7 @@ class Pool:
     """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned. ``zygote``: the one
     that the first workers will come from."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: Limits, zygote: ZygoteLink) -> None:
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink) -> None:
         self._cpus = cpus
         self.limits = limits
         self._ring_bytes = ring_bytes
@@ -118,7 +119,7 @@ class Pool:
         self._events = events
 
     def cpu_of(self, worker: Worker) -> int | None:
-        """The CPU it is pinned to; ``None``: it is not."""
+        """The CPU that a worker is pinned to; ``None``: it is not."""
         return self._cpus[worker.slot]
 
     def serves(self) -> bool:
@@ -222,7 +223,7 @@ class Pool:
             if worker.zygote is newest:
                 continue
             if worker.state is State.SERVING:
-                worker.step(Event.RETIRE)
+                worker.step(WorkerEvent.RETIRE)
                 self._events.on_worker_retiring(worker)
                 worker.cell.condemn(layout.LEAVE)
                 doorbell.ring(worker.bell)
@@ -230,7 +231,7 @@ class Pool:
                 self.kill(worker)
 
     def move_back(self, zygote: ZygoteLink) -> None:
-        """The workers of the newest generation cannot boot: the one before goes on."""
+        """Go back to the generation before, because workers of the newest cannot boot."""
         self.zygote = zygote
         self._wanted.clear()
         self._restarts.succeeded()  # the failures were the other one's
@@ -241,14 +242,14 @@ class Pool:
             self._want(slot)
 
     def kill(self, worker: Worker) -> None:
-        """End a worker now."""
-        worker.step(Event.KILL)
+        """Kill a worker now."""
+        worker.step(WorkerEvent.KILL)
         if worker.pid:  # else it is killed when it is there, or given up if that is never said
             worker.stop_boot_timer()
         worker.kill()
 
     def give_up(self, worker: Worker, event: str, reason: str) -> None:
-        """Its memory holds what cannot be: end it, and nobody can tell any more which of its tasks had run."""
+        """Kill a worker whose memory holds what cannot be: nobody can tell any more which of its tasks had run."""
         self._log.error(event, worker=worker.slot, pid=worker.pid, reason=reason)
         worker.damaged = True
         if worker.state in (State.STARTING, State.SERVING, State.RETIRING):
@@ -257,7 +258,7 @@ class Pool:
     # -- what the zygote and the rings say -------------------------------------------------------------
 
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
-        """The zygote has forked it."""
+        """The zygote has forked a worker."""
         worker = self.workers.get(worker_id)
         if worker is None:  # given up because nobody said so in time
             procs.kill(pidfd)
@@ -278,7 +279,7 @@ class Pool:
         self._spawn_wanted()
 
     def _on_ended(self, worker: Worker) -> None:
-        """Its process has ended; its zygote is about to say so."""
+        """A worker's process has ended; its zygote is about to say so."""
         self._loop.remove_reader(worker.pidfd)
         self._wait_for_report(worker, time.monotonic_ns())
 
@@ -295,8 +296,8 @@ class Pool:
         self._spawn_wanted()
 
     def on_ready(self, worker: Worker) -> None:
-        """Its first record has come."""
-        worker.step(Event.READY)
+        """A worker's first record has come: it can take tasks."""
+        worker.step(WorkerEvent.READY)
         worker.stop_boot_timer()
         if worker.state is State.SERVING:
             worker.booted = True
@@ -306,7 +307,8 @@ class Pool:
             self._events.on_worker_ready(worker)
 
     def on_exited(self, worker_id: int, status: int, reason: str = "") -> None:
-        """The zygote has reaped it: let its owner settle, then replace it. ``reason``: it could not be started."""
+        """The zygote has reaped a worker: its tasks are settled, and it is replaced. ``reason``: it could not be
+        started."""
         worker = self.workers.get(worker_id)
         if worker is None:
             return
@@ -320,7 +322,7 @@ class Pool:
         self._spawn_wanted()
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
-        """All its workers are dying with it, and nobody reports their ends any more.
+        """A zygote has died: all its workers die with it, and nobody reports their ends any more.
 
         First all of them are stopped, then their tasks are settled: a task that comes back from one must not be given
         to another that is about to die.
@@ -335,11 +337,12 @@ class Pool:
         self._spawn_wanted()
 
     def _remove(self, worker: Worker, status: int | None) -> None:
-        """It is gone: have what it had settled, whatever is raised there, and give everything back."""
+        """Remove a worker that is gone: its tasks are settled, and everything is given back whatever is raised
+        there."""
         try:
             self._events.on_worker_gone(worker, status)
         finally:
-            worker.step(Event.EXITED)
+            worker.step(WorkerEvent.EXITED)
             del self.workers[worker.id]
             self._of_slot[worker.slot].remove(worker)
             self._unborn.discard(worker.id)
@@ -405,7 +408,7 @@ class Pool:
     # -- the end ---------------------------------------------------------------------------------------
 
     def stop_replacing(self) -> None:
-        """From now on a worker that ends stays away."""
+        """Replace no worker any more."""
         self._closing = True
 
     def close(self) -> None:

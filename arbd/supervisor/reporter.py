@@ -1,4 +1,4 @@
-"""What the daemon tells about itself: reads everybody's figures, changes nothing.
+"""The daemon's reports about itself: it reads everybody's figures, and changes nothing.
 
 Called on the event loop, where nothing moves while it looks; what the workers write meanwhile is one word at a time.
 """
@@ -40,7 +40,7 @@ class Reporter:
         self._version = version("arbd")
 
     def status(self) -> StatusReport:
-        """How the daemon is at this moment."""
+        """The state of the daemon at this moment."""
         now_ns = time.monotonic_ns()
         workers = sorted(self._pool.workers.values(), key=lambda worker: (worker.slot, worker.id))
         return StatusReport(
@@ -61,7 +61,7 @@ class Reporter:
         )
 
     def limits(self) -> list[LimitReport]:
-        """The rate limits, as they are used at this moment."""
+        """The rate limits, and how much of each is used at this moment."""
         return self._pool.limits.report({worker.id: worker.slot for worker in self._pool.workers.values()})
 
     def _state(self, workers: list[Worker]) -> DaemonState:
@@ -86,7 +86,7 @@ class Reporter:
         )
 
     def _tasks(self, worker: Worker, now_ns: int) -> tuple[RunningTask | None, int]:
-        """The task it runs, and how many more it has."""
+        """The task that a worker runs, and how many more it has."""
         if not self._flow.dispatcher.has_worker(worker.id):
             return None, 0
         has = self._flow.dispatcher.outstanding(worker.id)

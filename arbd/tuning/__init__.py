@@ -8,7 +8,7 @@
     compare    is a difference more than noise?                                 -> Change
     choose     the point to choose                                              -> Point
     report     what it says: table, recommended settings, what changed          -> text
-    record     everything as a file; plot: as a picture; screen: on a terminal
+    record     everything as a file; plot: as a picture
 
 ``plan``, ``compare``, ``choose``, ``report`` and ``record`` are pure.
 """

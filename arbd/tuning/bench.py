@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,8 +16,10 @@ from arbd.errors import ArbdError
 from arbd.settings.table import Resolved, Settings
 from arbd.supervisor.request import zygote_environment
 from arbd.tuning import own, plan
+from arbd.tuning.daemon_process import interruptible
 from arbd.tuning.machine import facts
-from arbd.tuning.measure import OWN_HUB, Job, daemon_environment, measure
+from arbd.tuning.measure import OWN_HUB, LoadSpec, daemon_environment, measure
+from arbd.tuning.own import Workload
 from arbd.tuning.record import OwnTime, Point, Record, Setup
 from arbd.tuning.sweep import Sweep
 
@@ -29,10 +30,7 @@ class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure. ``asked``: values by dimension, where the usual ones shall not be tried; ``only_protocols``:
     in all other dimensions, only the current value."""
 
-    target: str
-    action: str
-    payload: bytes
-    account: bytes
+    workload: Workload
     timeout_s: float
     resolved: Resolved
     asked: Mapping[str, Sequence[Any]]
@@ -74,29 +72,13 @@ class Bench:
     def measure_own(self) -> None:
         """The action by itself. Raises ``ActionError``: it fails, and to measure it more would be no use."""
         request = self._request
-        call = own.Request(
-            target=request.target,
-            action=request.action,
-            payload=request.payload,
-            account=request.account,
-            duration_s=request.duration_s * _OWN_SHARE,
-            timeout_s=request.timeout_s,
-            parent=os.getpid(),
-        )
+        call = own.OwnTimeRequest(request.workload, request.duration_s * _OWN_SHARE, request.timeout_s, os.getpid())
         self._own = own.measure(call, zygote_environment(self._environment, ()))
 
     def sweep(self, before: Callable[[Point], None]) -> ArbdError | KeyboardInterrupt | None:
         """Measure all points; ``before`` is told of each. What ended it too early, after every process was stopped."""
         request = self._request
-        job = Job(
-            target=request.target,
-            action=request.action,
-            payload=request.payload,
-            account=request.account,
-            duration_s=request.duration_s,
-            own_s=self._own.median_s,
-            environment=self._environment,
-        )
+        spec = LoadSpec(request.workload, request.duration_s, self._own.median_s, self._environment)
         self._sweep = Sweep(
             self._space,
             self._own,
@@ -107,7 +89,7 @@ class Bench:
         )
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_interruptible(self._sweep, job))
+                runner.run(interruptible(self._sweep.run(lambda point, rate: measure(spec, point, rate))))
         except ArbdError as error:
             return error
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -117,15 +99,15 @@ class Bench:
 
     def record(self) -> Record:
         """Everything that was measured."""
-        request = self._request
+        request, workload = self._request, self._request.workload
         return Record(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=self._machine,
             setup=Setup(
-                target=request.target,
-                action=request.action,
-                payload_bytes=len(request.payload),
-                payload_sha256=hashlib.sha256(request.payload + b"\0" + request.account).hexdigest(),
+                target=workload.target,
+                action=workload.action,
+                payload_bytes=len(workload.payload),
+                payload_sha256=hashlib.sha256(workload.payload + b"\0" + workload.account).hexdigest(),
                 duration_s=request.duration_s,
                 repeats=request.repeats,
                 settings=_operators_own(request.resolved),
@@ -146,8 +128,7 @@ def current_point(settings: Settings, cpus: int) -> Point:
         pin=settings.pin,
         prefetch=settings.prefetch,
         protocol="unary" if settings.hub_protocol == "unary" else "stream",
-        # auto begins with none, and takes longer to add one than a run lasts.
-        links=0 if settings.hub_links == "auto" else settings.hub_links,
+        links=settings.hub_links,
     )
 
 
@@ -159,14 +140,3 @@ def _operators_own(resolved: Resolved) -> dict[str, Any]:
         for setting, value, origin in resolved.shown()
         if origin != "default" and setting.name not in left_out
     }
-
-
-async def _interruptible(sweep: Sweep, job: Job) -> None:
-    """SIGTERM ends it as the runner makes Ctrl-C do: by a cancellation, so that every process is stopped."""
-    running = asyncio.create_task(sweep.run(lambda point, rate: measure(job, point, rate)))
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, running.cancel)
-    try:
-        await running
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)

@@ -11,6 +11,7 @@ Not the daemon (``arbd.supervisor``). Its output goes to a file that has no name
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -41,7 +42,8 @@ class DaemonProcess:
         try:
             return await self._unless_it_ends(run, timeout)
         except DaemonError as error:
-            raise DaemonError(f"{error}{self._log_tail()}") from None
+            last_lines = tail(self._log, "The daemon's last log lines:")
+            raise DaemonError(f"{error}{last_lines}") from None
 
     def kill(self) -> None:
         """End it at once: nobody wants to hear of it any more. Its workers end with it."""
@@ -78,10 +80,23 @@ class DaemonProcess:
             ended.cancel()
             await asyncio.gather(running, ended, return_exceptions=True)
 
-    def _log_tail(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().splitlines()[-_LOG_TAIL_LINES:]
-        return "".join(f"\n  {line}" for line in ["The daemon's last log lines:", *lines]) if lines else ""
+
+def tail(log: IO[str], *headings: str) -> str:
+    """The last lines of a log, below the headings, for the end of a message; empty if it has none."""
+    log.seek(0)
+    lines = log.read().splitlines()[-_LOG_TAIL_LINES:]
+    return "".join(f"\n  {line}" for line in (*headings, *lines)) if lines else ""
+
+
+async def interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The outcome of a coroutine that SIGTERM cancels, as Ctrl-C does by itself: so that every process is stopped."""
+    running = asyncio.create_task(coroutine)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        return await running
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @asynccontextmanager

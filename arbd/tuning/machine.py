@@ -24,7 +24,7 @@ def facts() -> Machine:
         usable_cpus=usable_cpus(cpus.allowed(), cpus.quota()),
         kernel=platform.release(),
         python=platform.python_version(),
-        packages={package: _version(package) for package in _PACKAGES},
+        packages={package: version_of(package) for package in _PACKAGES},
     )
 
 
@@ -34,7 +34,8 @@ def _cpu_model() -> str:
     return models[0] if models else platform.machine()
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The version of an installed package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

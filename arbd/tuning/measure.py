@@ -33,7 +33,7 @@ from arbd.settings.table import BY_NAME, TABLE, Resolved
 from arbd.tuning import plan
 from arbd.tuning.daemon_process import DaemonError, DaemonProcess, daemon_process
 from arbd.tuning.meter import Meter, percentile
-from arbd.tuning.own import told
+from arbd.tuning.own import Workload, told
 from arbd.tuning.record import Point, Sample
 
 _LEASE_S: Final = 7 * 86_400.0  # the hub hands out no task twice
@@ -54,13 +54,11 @@ OWN_HUB: Final = frozenset(
 )
 
 
-class Job(msgspec.Struct, frozen=True):
-    """What to run at every point. ``environment`` is the daemon's, without what the point says."""
+class LoadSpec(msgspec.Struct, frozen=True):
+    """What to run at every point, for about ``duration_s``. ``own_s``: what a call takes by itself; ``environment``:
+    the daemon's, without what the point says."""
 
-    target: str
-    action: str
-    payload: bytes
-    account: bytes
+    workload: Workload
     duration_s: float
     own_s: float
     environment: dict[str, str]
@@ -68,7 +66,7 @@ class Job(msgspec.Struct, frozen=True):
     @property
     def task(self) -> NewTask:
         """One task."""
-        return NewTask(self.action, self.payload, self.account)
+        return NewTask(self.workload.action, self.workload.payload, self.workload.account)
 
 
 def daemon_environment(resolved: Resolved, environ: Mapping[str, str]) -> dict[str, str]:
@@ -96,35 +94,35 @@ def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-async def measure(job: Job, point: Point, rate: float) -> Sample:
+async def measure(spec: LoadSpec, point: Point, rate: float) -> Sample:
     """One sample; ``rate`` is what to expect, in tasks/s. Raises ``DaemonError``.
 
     If so few tasks were sent that the window was much too short, the sample is taken once more with more of them.
     """
-    sample = await _run(job, point, plan.task_count(rate, point.workers, job.duration_s, len(job.payload)))
-    if sample.window_s < job.duration_s * _TOO_SHORT and not sample.failed:
-        count = plan.task_count(sample.tasks_per_s, point.workers, job.duration_s, len(job.payload))
+    sample = await _run(spec, point, plan.task_count(rate, point.workers, spec.duration_s, len(spec.workload.payload)))
+    if sample.window_s < spec.duration_s * _TOO_SHORT and not sample.failed:
+        count = plan.task_count(sample.tasks_per_s, point.workers, spec.duration_s, len(spec.workload.payload))
         if count > 2 * sample.tasks / plan.WINDOW:
-            return await _run(job, point, count)
+            return await _run(spec, point, count)
     return sample
 
 
-async def _run(job: Job, point: Point, count: int) -> Sample:
+async def _run(spec: LoadSpec, point: Point, count: int) -> Sample:
     with (
         tempfile.TemporaryDirectory(prefix="arbd-bench-") as place,
         HubProcess(
-            lease_s=_LEASE_S, keep_finished=count + plan.MAX_TASKS, max_message=_max_message(job.payload)
+            lease_s=_LEASE_S, keep_finished=count + plan.MAX_TASKS, max_message=_max_message(spec.workload.payload)
         ) as hub,
     ):
         socket = Path(place) / "s"
-        environment = {**job.environment, **point_environment(point), "ARBD_CONTROL_SOCKET": str(socket)}
+        environment = {**spec.environment, **point_environment(point), "ARBD_CONTROL_SOCKET": str(socket)}
         async with HubClient(hub.address, timeout_s=_START_TIMEOUT_S) as client:
-            batch = await client.submit([job.task] * count)
-            async with daemon_process(_command(job.target, hub.address), environment) as daemon:
-                run = _Run(job, client, daemon, socket, batch)
+            batch = await client.submit([spec.task] * count)
+            async with daemon_process(_command(spec.workload.target, hub.address), environment) as daemon:
+                run = _Run(spec, client, daemon, socket, batch)
                 # Each task may take five times as long as by itself before something must be wrong.
-                patience_s = _START_TIMEOUT_S + 5 * (job.duration_s + count * job.own_s)
-                sample = await daemon.during(run.sample(), patience_s)
+                timeout_s = _START_TIMEOUT_S + 5 * (spec.duration_s + count * spec.own_s)
+                sample = await daemon.during(run.sample(), timeout_s)
                 daemon.kill()
     return sample
 
@@ -142,8 +140,8 @@ def _command(target: str, address: str) -> list[str]:
 class _Run:
     """One hub that is full, and one daemon that has just been started."""
 
-    def __init__(self, job: Job, client: HubClient, daemon: DaemonProcess, socket: Path, batch: Batch) -> None:
-        self._job = job
+    def __init__(self, spec: LoadSpec, client: HubClient, daemon: DaemonProcess, socket: Path, batch: Batch) -> None:
+        self._spec = spec
         self._client = client
         self._daemon = daemon
         self._socket = socket
@@ -187,10 +185,10 @@ class _Run:
         Slow actions that began together end together; a mark amid them would count some and not the others. So it is
         set when no more come, if that is soon.
         """
-        pause_s = min(max(self._job.duration_s / _LOOKS, 0.002), 0.05)
+        pause_s = min(max(self._spec.duration_s / _LOOKS, 0.002), 0.05)
         while (mark := await self._look()).done < max(least, 1):  # noqa: ASYNC110 - the hub can only be asked
             await asyncio.sleep(pause_s)
-        for _ in range(_BURST_LOOKS if self._job.own_s > _BURST_LOOKS * pause_s else 0):
+        for _ in range(_BURST_LOOKS if self._spec.own_s > _BURST_LOOKS * pause_s else 0):
             await asyncio.sleep(pause_s)
             later = await self._look()
             if later.done == mark.done:
@@ -217,13 +215,13 @@ class _Run:
 
     async def _idle_latencies(self) -> list[float]:
         """Of single tasks, each sent when the one before was answered, ascending."""
-        job, name = self._job, f"{self._batch.name}-idle"
-        end_at = time.monotonic() + plan.idle_tasks_s(job.own_s, job.duration_s)
+        spec, name = self._spec, f"{self._batch.name}-idle"
+        end_at = time.monotonic() + plan.idle_tasks_s(spec.own_s, spec.duration_s)
         sent = 0
         while sent < plan.FEWEST_IDLE or (sent < _IDLE_TASKS and time.monotonic() < end_at):
-            await self._client.submit([job.task], batch=name)
+            await self._client.submit([spec.task], batch=name)
             sent += 1
-            await asyncio.sleep(job.own_s)
+            await asyncio.sleep(spec.own_s)
             while True:
                 await asyncio.sleep(_AFTER_ACTION_S)
                 if not await self._open_tasks():

@@ -8,16 +8,16 @@ processes, and psutil tells a reused pid from the old process.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import psutil
 
+from arbd.host import cpu_clock
+
 _WORKER_PREFIX: Final = "arbd:worker"
 _LINK_PREFIX: Final = "arbd:link"
-_CPUCLOCK_SCHED: Final = 2  # Linux: time spent running, as the scheduler counts it
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:
@@ -134,12 +134,8 @@ class Meter:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of a process and all threads it ever had, to the nanosecond; /proc counts in steps of 10 ms.
-
-    The number of that clock is made as clock_getcpuclockid(3) of the C library makes it; Python has no such function.
-    """
     try:
-        return time.clock_gettime((~process.pid << 3) | _CPUCLOCK_SCHED)
+        return cpu_clock.used_ns(process.pid) / 1e9
     except OSError:
         raise psutil.NoSuchProcess(process.pid) from None
 

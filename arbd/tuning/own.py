@@ -1,7 +1,7 @@
 """The action by itself: no hub, no rings, no timer; how long the handler takes, and whether it works at all.
 
-    arbd bench ──stdin: Request──> python -m arbd.tuning.own   loads TARGET as a worker would, calls the action again
-               <─stdout: Answer──                              and again, and times what is inside the handler
+    arbd bench ──stdin: OwnTimeRequest──> python -m arbd.tuning.own   loads TARGET as a worker would, calls the action
+               <─stdout: OwnTimeReply───                              again and again, times what is inside the handler
 
 A process of its own, because the author's code must neither see the operator's secrets nor share an interpreter with
 what measures. Its environment has been scrubbed. What the author's code prints goes to stderr.
@@ -25,32 +25,38 @@ import msgspec
 
 from arbd.errors import ArbdError
 from arbd.host import process_state, procs
+from arbd.tuning.daemon_process import tail
 from arbd.tuning.meter import percentile
 from arbd.tuning.record import OwnTime
 
 _MOST_CALLS: Final = 2000
 _FEWEST_CALLS: Final = 3
 _START_TIMEOUT_S: Final = 60.0
-_TAIL_LINES: Final = 12
 
 
 class ActionError(ArbdError):
     """The action does not succeed with this payload."""
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What to call, for about ``duration_s``. ``timeout_s`` is the action's own; ``parent`` the process that asks."""
+class Workload(msgspec.Struct, frozen=True):
+    """The action that is measured, and what it is called with."""
 
     target: str
     action: str
     payload: bytes
     account: bytes
+
+
+class OwnTimeRequest(msgspec.Struct, frozen=True):
+    """What to call, for about ``duration_s``. ``timeout_s`` is the action's own; ``parent`` the process that asks."""
+
+    workload: Workload
     duration_s: float
     timeout_s: float
     parent: int
 
 
-class Answer(msgspec.Struct, frozen=True):
+class OwnTimeReply(msgspec.Struct, frozen=True):
     """Seconds of wall clock for each call, of CPU for all; or the response of the call that failed, after so many
     that ``succeeded``."""
 
@@ -60,9 +66,10 @@ class Answer(msgspec.Struct, frozen=True):
     succeeded: int = 0
 
 
-def measure(request: Request, environment: Mapping[str, str]) -> OwnTime:
+def measure(request: OwnTimeRequest, environment: Mapping[str, str]) -> OwnTime:
     """Call the action in a process of its own. Raises ``ActionError`` if it fails or takes longer than it may."""
-    patience_s = _START_TIMEOUT_S + request.duration_s + 2 * _FEWEST_CALLS * request.timeout_s
+    action = request.workload.action
+    timeout_s = _START_TIMEOUT_S + request.duration_s + 2 * _FEWEST_CALLS * request.timeout_s
     with tempfile.TemporaryFile("w+") as log:
         try:
             done = subprocess.run(
@@ -71,16 +78,14 @@ def measure(request: Request, environment: Mapping[str, str]) -> OwnTime:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
-                timeout=patience_s,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ActionError(f"action {request.action!r} did not return within {patience_s:.0f} s") from None
+            raise ActionError(f"action {action!r} did not return within {timeout_s:.0f} s") from None
         if done.returncode != 0:
-            log.seek(0)
-            tail = "".join(f"\n  {line}" for line in log.read().splitlines()[-_TAIL_LINES:])
-            raise ActionError(f"action {request.action!r} ended its process (exit code {done.returncode}){tail}")
-    return _judge(request, msgspec.json.decode(done.stdout, type=Answer))
+            raise ActionError(f"action {action!r} ended its process (exit code {done.returncode}){tail(log)}")
+    return _own_time(request, msgspec.json.decode(done.stdout, type=OwnTimeReply))
 
 
 def told(response: Mapping[str, Any]) -> str:
@@ -91,20 +96,21 @@ def told(response: Mapping[str, Any]) -> str:
     return f"{response.get('status')}: {response.get('message') or 'without a message'}{reasons}"
 
 
-def _judge(request: Request, answer: Answer) -> OwnTime:
-    if answer.failure is not None:
-        after = f", after {answer.succeeded} calls that succeeded" if answer.succeeded else ""
-        raise ActionError(f"action {request.action!r} fails with this payload{after}: {told(answer.failure)}")
-    ascending = sorted(answer.wall_s)
+def _own_time(request: OwnTimeRequest, reply: OwnTimeReply) -> OwnTime:
+    action = request.workload.action
+    if reply.failure is not None:
+        after = f", after {reply.succeeded} calls that succeeded" if reply.succeeded else ""
+        raise ActionError(f"action {action!r} fails with this payload{after}: {told(reply.failure)}")
+    ascending = sorted(reply.wall_s)
     own = OwnTime(
         calls=len(ascending),
         median_s=percentile(ascending, 0.5),
         p99_s=percentile(ascending, 0.99),
-        cpu_s=answer.cpu_s / len(ascending),
+        cpu_s=reply.cpu_s / len(ascending),
     )
     if own.median_s > request.timeout_s:
         raise ActionError(
-            f"action {request.action!r} takes {own.median_s:.3g} s, longer than its timeout of {request.timeout_s:g} s"
+            f"action {action!r} takes {own.median_s:.3g} s, longer than its timeout of {request.timeout_s:g} s"
         )
     return own
 
@@ -140,29 +146,30 @@ async def _awaited(value: Awaitable[Any]) -> Any:
     return await value
 
 
-def _answer(request: Request) -> Answer:
+def _reply(request: OwnTimeRequest) -> OwnTimeReply:
     from arbd.model.task import Task
     from arbd.rate_limit import NoRateLimitMonitor
     from arbd.worker import target
     from arbd.worker.execute import Context, execute
 
-    provider = target.load(request.target, [])
+    workload = request.workload
+    provider = target.load(workload.target, [])
     context = Context(provider, utc_now=lambda: datetime.now(UTC), run_async=lambda awaitable, _: awaitable)
-    context.change_limits({request.action: NoRateLimitMonitor()})
-    step = context.steps[request.action]
+    context.change_limits({workload.action: NoRateLimitMonitor()})
+    step = context.steps[workload.action]
     watch = _Stopwatch(step.call)
-    context.steps[request.action] = msgspec.structs.replace(step, call=watch)
-    task = Task("bench", request.action, request.payload, request.account)
+    context.steps[workload.action] = msgspec.structs.replace(step, call=watch)
+    task = Task("bench", workload.action, workload.payload, workload.account)
     end_at = None
     while end_at is None or _goes_on(len(watch.wall_s), end_at):
         status, response = execute(context, task, time.monotonic() + request.timeout_s)
         if status != "success":
             succeeded = 0 if end_at is None else len(watch.wall_s) + 1  # and the one to warm up
-            return Answer(failure=msgspec.json.decode(response), succeeded=succeeded)
+            return OwnTimeReply(failure=msgspec.json.decode(response), succeeded=succeeded)
         if end_at is None:
             watch.forget()
             end_at = time.monotonic() + request.duration_s
-    return Answer(watch.wall_s, watch.cpu_s)
+    return OwnTimeReply(watch.wall_s, watch.cpu_s)
 
 
 def _goes_on(calls: int, end_at: float) -> bool:
@@ -172,13 +179,13 @@ def _goes_on(calls: int, end_at: float) -> bool:
 def main() -> None:
     """Answer the request on stdin."""
     process_state.establish()
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=OwnTimeRequest)
     procs.die_with_parent(request.parent)
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what the author's code prints is not the answer
-    answer = _answer(request)
-    with open(answers, "wb") as stream:
-        stream.write(msgspec.json.encode(answer))
+    replies = os.dup(1)
+    os.dup2(2, 1)  # what the author's code prints is not the reply
+    reply = _reply(request)
+    with open(replies, "wb") as stream:
+        stream.write(msgspec.json.encode(reply))
 
 
 if __name__ == "__main__":

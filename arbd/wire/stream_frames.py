@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -110,6 +110,19 @@ _STATUS_NUMBER: Final[dict[Status, pb.Status]] = {
 _STATUS_NAME: Final[dict[int, Status]] = {int(number): name for name, number in _STATUS_NUMBER.items()}
 
 
+F = TypeVar("F", pb.ProviderFrame, pb.HubFrame)
+
+
+def _parse(kind: type[F], data: bytes, sender: str) -> F:
+    try:
+        frame = kind.FromString(data)
+    except DecodeError as exc:
+        raise StreamError(f"{len(data)} bytes that are no frame of {sender}") from exc
+    if frame.seq == 0:
+        raise StreamError(f"a frame of {len(data)} bytes without a sequence number")
+    return frame
+
+
 # -- provider -> hub ---------------------------------------------------------------------------------------------
 
 
@@ -165,12 +178,7 @@ def _encode_actions(actions: Sequence[ActionInfo]) -> Iterable[pb.Action]:
 
 def decode_provider_frame(data: bytes) -> ProviderFrame:
     """The frame in ``data``. Raises ``StreamError``."""
-    try:
-        frame = pb.ProviderFrame.FromString(data)
-    except DecodeError as exc:
-        raise StreamError(f"{len(data)} bytes that are no frame of a provider") from exc
-    if frame.seq == 0:
-        raise StreamError(f"a frame of {len(data)} bytes without a sequence number")
+    frame = _parse(pb.ProviderFrame, data, "a provider")
     return ProviderFrame(
         frame.seq,
         frame.acked,
@@ -250,12 +258,7 @@ def _whole(number: float) -> int:
 
 def decode_hub_frame(data: bytes, now: float) -> HubFrame:
     """The frame in ``data``; deadlines are moments of the clock ``now`` comes from. Raises ``StreamError``."""
-    try:
-        frame = pb.HubFrame.FromString(data)
-    except DecodeError as exc:
-        raise StreamError(f"{len(data)} bytes that are no frame of a hub") from exc
-    if frame.seq == 0:
-        raise StreamError(f"a frame of {len(data)} bytes without a sequence number")
+    frame = _parse(pb.HubFrame, data, "a hub")
     welcome, go_away = frame.welcome, frame.go_away
     return HubFrame(
         frame.seq,

@@ -1,1 +1,10 @@
-"""The worker process: takes tasks from its ring, runs the author's actions, answers."""
+"""The processes that hold the author's code: the zygote, and the workers that run its actions.
+
+They do not talk to the hub and do not import gRPC.
+
+zygote.py  imports the code once, forks the workers      target.py    finds the provider that TARGET names main.py,
+__main__.py  a worker's start                   failures.py  messages about code that cannot be loaded loop.py    task
+ring ─> task ─> result ring              numbers.py   numbers of actions and limits execute.py one task, from bytes to
+bytes                 aio.py       ``async`` handlers limits/    rate limits
+soft_timer.py  deadline and cancel
+"""

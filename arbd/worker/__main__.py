@@ -1,4 +1,4 @@
-"""``python -m arbd.worker``: a worker that is started by exec. For the zygote's use only.
+"""A worker that is started by exec: ``python -m arbd.worker``, called by the zygote alone.
 
     its state ─> tied to the zygote ─> its CPU ─> the target, once more ─> ``worker.main.run``
 
@@ -24,7 +24,7 @@ _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
 
 
 def main(arguments: list[str]) -> int:
-    """Be a worker until told to leave."""
+    """Run a worker until it is told to leave; the exit code."""
     try:
         _work(arguments)
     except BaseException:

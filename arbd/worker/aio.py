@@ -1,7 +1,7 @@
-"""``async def`` handlers: one event loop per worker, made when the first of them runs.
+"""Execution of ``async def`` handlers: one event loop per worker, made when the first of them runs.
 
-A task runs to its end before the next begins; what an action leaves running in the loop goes on with the next one.
-At its deadline, or when the hub cancels the task, the action's coroutine is cancelled. The worker's timer is off
+A task runs to its end before the next begins; what an action leaves running in the loop goes on with the next one. At
+its deadline, or when the hub cancels the task, the action's coroutine is cancelled. The worker's timer is off
 meanwhile: raised inside the event loop's own code it would break the loop for every later task. A coroutine that never
 yields is left to the kill.
 """
@@ -21,7 +21,7 @@ from arbd.worker.soft_timer import SoftTimer
 
 
 class AsyncRunner:
-    """Runs awaitables on one persistent loop."""
+    """The event loop of a worker; runs one awaitable at a time."""
 
     def __init__(self, timer: SoftTimer) -> None:
         self._timer = timer
@@ -29,7 +29,10 @@ class AsyncRunner:
 
     @uninterruptible  # a task that was made and not run would run with the next one
     def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
-        """The awaitable's result. Raises ``TaskTimeout`` at ``deadline`` (seconds of ``time.monotonic()``)."""
+        """Run an awaitable to its end, and return its result.
+
+        Raises ``TaskTimeout`` at ``deadline`` (seconds of ``time.monotonic()``), and ``TaskCancelled``.
+        """
         if self._loop is None:
             self._loop = uvloop.new_event_loop()
             asyncio.set_event_loop(self._loop)

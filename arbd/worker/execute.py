@@ -1,13 +1,14 @@
-"""One task from bytes to bytes. No signals, no rings, no clock of its own; what it needs is in its ``Context``.
+"""Execution of one task, from bytes to bytes. No signals, no rings, no clock of its own: what it needs is in
+``Context``.
 
     task ─> limit ─> decode + validate ─> fill parameters ─> handler ─> normalise ─> encode ─> (status, JSON text)
               │            │                    │               │            │          │
               └─ limit     └─ error (shape 4)   └─ shape 4      └────────────┴──────────┴─ error with error_type
 
 Whatever goes wrong in there is the answer to the task, never the end of the worker: a handler may raise ``SystemExit``
-or ``KeyboardInterrupt``, return something that cannot be sent, or find its logger broken. One exception passes
-through untouched: ``TaskTimeout``, which the worker's timer may raise at any point of what is interruptible (the
-author's code, and what validates and encodes for it; not the limits' counting) and which only the worker handles.
+or ``KeyboardInterrupt``, return something that cannot be sent, or find its logger broken. One exception passes through
+untouched: ``TaskTimeout``, which the worker's timer may raise at any point of what is interruptible (the author's code,
+and what validates and encodes for it; not the limits' counting) and which only the worker handles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.author.actions import Action, Actions
-from arbd.author.binding import Call, MissingParametersError, Surroundings
+from arbd.author.binding import BindingContext, Call, MissingParametersError
 from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.interrupts import call, interruptible, uninterruptible
@@ -49,7 +50,7 @@ _MESSAGE_KEPT: Final = 1000
 
 
 class _Step(msgspec.Struct, frozen=True):
-    """Everything one action needs at run time, looked up once."""
+    """Everything that running one action needs, looked up once."""
 
     decode_payload: Callable[[bytes], Any]
     decode_account: Callable[[bytes], Any] | None  # None: nobody looks at the account
@@ -60,7 +61,7 @@ class _Step(msgspec.Struct, frozen=True):
 
 
 class _Steps(dict[str, _Step]):
-    """The step of each action, made when it is first asked for. ``changed``: monitors in place of the actions' own.
+    """The step of each action, made on first use. ``changed``: monitors in place of the actions' own.
 
     Not all at once: a worker with 5,000 actions would start in 500 ms instead of 10, and take 45 MB of its own.
     """
@@ -68,31 +69,31 @@ class _Steps(dict[str, _Step]):
     def __init__(
         self,
         actions: Actions,
-        around: Surroundings,
+        binding_context: BindingContext,
         default: RateLimitMonitor | None,
         changed: Mapping[str | None, RateLimitMonitor],
     ) -> None:
         self._actions = actions
-        self._around = around
+        self._binding_context = binding_context
         self._default = changed.get(None, default)
         self._changed = changed
 
     def __missing__(self, name: str) -> _Step:
         action = self._actions[name]
         own = self._changed.get(name, action.rate_limit_monitor)
-        step = self[name] = _step(action, self._around, self._default if own is None else own)
+        step = self[name] = _step(action, self._binding_context, self._default if own is None else own)
         return step
 
 
 class Context:
-    """What :func:`execute` works with: the provider's actions made ready, and the encoder of their responses.
+    """The context of :func:`execute`: the provider's actions made ready, and the encoder of their responses.
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
     datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
     ``None`` for no limit.
     """
 
-    __slots__ = ("_around", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
+    __slots__ = ("_binding_context", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
 
     def __init__(
         self,
@@ -104,11 +105,11 @@ class Context:
         max_result: int | None = None,
     ) -> None:
         name, timezone = provider.name, provider.timezone
-        around = Surroundings(name, timezone, provider.logger, utc_now)
+        binding_context = BindingContext(name, timezone, provider.logger, utc_now)
         self.logger = provider.logger
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
-        self._around = around
+        self._binding_context = binding_context
         self.actions = provider.actions
         self._default = default
         self.change_limits({})
@@ -124,12 +125,16 @@ class Context:
         self.encode_any_size = encoder.encode_any_size
 
     def change_limits(self, changed: Mapping[str | None, RateLimitMonitor]) -> None:
-        """These monitors take the place of the actions' own; ``None`` names the default."""
-        self.steps = _Steps(self.actions, self._around, self._default, changed)
+        """Use these monitors in place of the actions' own, by name of the action; ``None`` names the default."""
+        self.steps = _Steps(self.actions, self._binding_context, self._default, changed)
 
 
 def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
-    """Run one task. ``deadline`` (seconds of the monotonic clock) is for the handler that asks for it."""
+    """Run one task; its status and response. ``deadline`` (seconds of the monotonic clock) is for handlers that ask for
+    it.
+
+    Raises ``TaskTimeout``, and nothing else.
+    """
     try:
         response = _respond(context, task, deadline)
         return response.status, context.encode(task.action, response)
@@ -139,7 +144,7 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
         return "error", _encode_failure(context, task, exc)
 
 
-@uninterruptible  # between the admission and the `try` no deadline strikes: what was counted as begun ends, too
+@uninterruptible  # no deadline is raised between admission and `try`: what was counted as begun ends, too
 def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
     step = context.steps.get(task.action)
     if step is None:
@@ -185,7 +190,8 @@ def _run(context: Context, step: _Step, task: Task, deadline: float) -> Provider
 
 
 def _is_timeout(exc: BaseException) -> bool:
-    """The soft deadline, also when it struck inside an ``asyncio.TaskGroup``, which wraps what it raises."""
+    """Whether this is the soft deadline, also if it was raised inside an ``asyncio.TaskGroup``, which wraps
+    exceptions."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.subgroup(TaskTimeout) is not None
     return isinstance(exc, TaskTimeout)
@@ -212,9 +218,9 @@ def _log_failure(logger: Any, exc: BaseException) -> None:
         pass
 
 
-def _step(action: Action, around: Surroundings, monitor: RateLimitMonitor | None) -> _Step:
+def _step(action: Action, binding_context: BindingContext, monitor: RateLimitMonitor | None) -> _Step:
     measure = monitor if isinstance(monitor, LimitMonitor) and monitor.spec.metered else None
-    handler = action.binding.prepare(around)
+    handler = action.binding.prepare(binding_context)
     asks_for_account = action.checks_account or "account" in action.binding.wanted
     return _Step(
         decode_payload=action.payload_schema.decode,
@@ -227,7 +233,7 @@ def _step(action: Action, around: Surroundings, monitor: RateLimitMonitor | None
 
 
 def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
-    """How a monitor is asked before a call. A built-in one counts; an author's own check comes before that."""
+    """The function that is asked before a call. A built-in monitor counts; an author's own check comes before that."""
     if monitor is None or type(monitor) is NoRateLimitMonitor:
         return None
     if (counting := getattr(monitor, "arbd_admit", None)) is not None:  # asked in one place, where it counts
@@ -242,7 +248,8 @@ def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
 
 
 def _counted(monitor: RateLimitMonitor | None, handler: Call) -> Call:
-    """An author's own ``make_safe_request`` is where a monitor of that style counts: the call goes through it."""
+    """The handler, called through an author's own ``make_safe_request`` where a monitor has one: there it counts
+    calls."""
     if monitor is None or isinstance(monitor, (LimitMonitor, NoRateLimitMonitor)):
         return handler
     request = getattr(monitor, "make_safe_request", None)
@@ -256,6 +263,4 @@ def _counted(monitor: RateLimitMonitor | None, handler: Call) -> Call:
 
 
 def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:
-    errors = [problem.text for problem in found.problems]
-    missing = [str(p.path[0]) for p in found.problems if p.kind == "missing" and len(p.path) == 1]
-    return invalid(subject, errors, missing=missing, schema=schema.summary)
+    return invalid(subject, found.texts, missing=found.missing_params, schema=schema.summary)

@@ -1,12 +1,11 @@
-"""What went wrong while the author's code was loaded, as a message that always fits: the head of what it says, the tail
-of where it happened.
+"""Failure messages of a load: what went wrong in the author's code, cut so that it always fits a control message.
 
     ConfigError         the target leads nowhere, or the arguments of Provider(...) cannot work: all problems
     RegistrationError   an action that can never work: the problem and the traceback
     anything else       code that broke: likewise. Also SystemExit of a script, and whatever an import can raise
 
 A control message has 64 KiB. An exception can quote a whole SQL statement or document, in any script, and even its
-``__str__`` may be broken.
+``__str__`` may be broken. So the head of a message is kept, and the tail of a traceback.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _MOST_LISTED: Final = 1_000  # each also costs some bytes of the message
 
 
 def failed(exc: BaseException) -> Failed:
-    """The message to the supervisor."""
+    """The message to the supervisor about an exception."""
     if isinstance(exc, ConfigError):
         return Failed(True, listed(exc.problems))
     if isinstance(exc, RegistrationError):
@@ -39,7 +38,7 @@ def failed(exc: BaseException) -> Failed:
 
 
 def head(text: str, most: int) -> str:
-    """The beginning of a text, in at most ``most`` bytes and a few words about what was left out."""
+    """The beginning of a text in at most ``most`` bytes of UTF-8, with a note about what was left out."""
     data = _utf8(text)
     if len(data) <= most:
         return data.decode()
@@ -48,7 +47,7 @@ def head(text: str, most: int) -> str:
 
 
 def tail(text: str, most: int) -> str:
-    """The end of a text, from the beginning of a line if there is one."""
+    """The end of a text in at most ``most`` bytes of UTF-8, from the beginning of a line if there is one."""
     data = _utf8(text)
     if len(data) <= most:
         return data.decode()
@@ -57,7 +56,7 @@ def tail(text: str, most: int) -> str:
 
 
 def listed(problems: Sequence[str]) -> list[str]:
-    """As many of them as fit, each readable."""
+    """As many problems as fit, each cut to a readable length."""
     found: list[str] = []
     room = MOST_PROBLEMS
     for problem in problems[:_MOST_LISTED]:
@@ -71,7 +70,7 @@ def listed(problems: Sequence[str]) -> list[str]:
 
 
 def traceback_of(exc: BaseException) -> str:
-    """The traceback as text: what each exception says is cut, so that the frames are not lost behind it."""
+    """The traceback of an exception as text; each message in it is cut, so that the frames are not lost behind it."""
     try:
         lines: Iterable[str] = traceback.TracebackException.from_exception(exc).format()
         return tail("".join(head(line, _MOST_OF_A_LINE).rstrip("\n") + "\n" for line in lines), MOST_TRACEBACK)
@@ -80,5 +79,5 @@ def traceback_of(exc: BaseException) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    """Lone surrogates, which file names bring along, cannot be sent."""
+    """The text as UTF-8; lone surrogates, which file names may have, are escaped, because they cannot be sent."""
     return text.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""A worker's whole life: pop a task, run it, push the answer; sleep when there is none.
+"""The main loop of a worker: pop a task, run it, push the answer; sleep when there is none.
 
     task ring ──pop──> say what runs ──fence──> condemned? ──no──> execute ──push──> result ring ──> doorbell
                                           │        └──yes──> park: the supervisor is about to kill this process
@@ -32,14 +32,14 @@ from arbd.ipc.cell import WorkerCell
 from arbd.model.response import cancelled, timed_out, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
-from arbd.worker.limits.seats import Limits
+from arbd.worker.limits.seats import WorkerLimits
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
 _PARKED_PAUSE_S: Final = 0.001
 _PARCEL_PAUSE_S: Final = 0.001  # then twice as long each time
 _LONGEST_PARCEL_PAUSE_S: Final = 0.1
-_PARCEL_PATIENCE_S: Final = 1.0
+_PARCEL_TIMEOUT_S: Final = 1.0
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
 # The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So it is read after
 # a task that ran for longer, every so many tasks, and before sleep.
@@ -48,7 +48,7 @@ _CPU_EVERY: Final = 64
 
 
 class Loop:
-    """Everything one worker process works with."""
+    """The state of one worker process, and its main loop."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Loop:
         results_bell: int,
         side: socket.socket,
         actions: Sequence[str],
-        limits: Limits,
+        limits: WorkerLimits,
         context: Context,
         timer: SoftTimer,
     ) -> None:
@@ -88,7 +88,7 @@ class Loop:
         self._busy_ns = 0
 
     def run(self) -> None:
-        """Serve until told to leave."""
+        """Serve tasks until told to leave."""
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -101,7 +101,7 @@ class Loop:
                 self._sleep()
 
     def _sleep(self) -> None:
-        """Sleep until rung. Saying so, the fence and the second look make it impossible to miss a task."""
+        """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
         self._limits.give_back()
         self._read_cpu()
         self._words[layout.WORKER_SLEEPING] = 1
@@ -139,22 +139,27 @@ class Loop:
         self._answer(task_frame.seq, run_ns, status, action, answer)
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
-        """It has been taken back, because something before it took too long. The answer matters only where the
-        supervisor could not tell whether it had begun."""
+        """Answer a task that was taken back, because a task before it took too long.
+
+        The answer matters only where the supervisor could not tell whether it had begun.
+        """
         if task_frame.by_reference:
             parcels.skip(self._side)
         self._publish(frame.encode_skipped(task_frame.seq), self._skip_news + self._tasks.place)
 
     def _answer_unstarted(self, seq: int, since_ns: int, action: str, exc: OSError) -> None:
-        """Its payload cannot be had. That says nothing of the next task, which may have a small one."""
+        """Answer a task whose payload cannot be had. The next task may have a small one, so the worker goes on."""
         reason = exc.strerror or str(exc)
         self._log.error("payload_not_received", action=action, reason=reason)
         answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
         self._answer(seq, time.monotonic_ns() - since_ns, "error", action, answer)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[Status, bytes]:
-        """Status and response. A task that is late is a timeout, even if the action swallowed the exception
-        or C code kept it from being raised: the caller was promised an answer within the timeout."""
+        """Run the task under its timer; status and response.
+
+        A task that is late is a timeout, even if the action swallowed the exception or C code kept it from being
+        raised: the caller was promised an answer within the timeout.
+        """
         deadline = since_ns / 1e9 + timeout
         logs.enter_task(task.id, task.action, task.traceparent)
         try:
@@ -194,7 +199,7 @@ class Loop:
         self._words[layout.CPU_NS] = time.process_time_ns()
 
     def _publish(self, record: bytes, news: int) -> None:
-        """``news`` is a number that was never told before: it says where to look, after the record is there."""
+        """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look."""
         if not self._results.push(record):
             # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
             self._words[layout.RUNNING_SINCE_NS] = 0
@@ -207,7 +212,7 @@ class Loop:
             doorbell.ring(self._results_bell)
 
     def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> bytes:
-        """Send the answer beside the ring; the record that announces it."""
+        """Send the answer beside the ring; returns the record that announces it."""
         try:
             self._send_parcel(answer)
         except OSError as exc:  # it can never be sent, for example under a limit of the size of files
@@ -218,7 +223,7 @@ class Loop:
         return frame.encode_result_reference(seq, run_ns, status)
 
     def _send_parcel(self, answer: bytes) -> None:
-        """Send it, however long that takes: an answer that is there is never given up for want of a descriptor."""
+        """Send an answer, however long that takes: a finished one is never dropped for want of a descriptor."""
         pause_s = _PARCEL_PAUSE_S
         while not parcels.send(self._side, (answer,)):
             if pause_s == _PARCEL_PAUSE_S:
@@ -227,7 +232,7 @@ class Loop:
             pause_s = min(2 * pause_s, _LONGEST_PARCEL_PAUSE_S)
 
     def _take_parcel(self, timeout: float) -> bytes:
-        """The next body. Raises ``OSError`` if it cannot be had: the task must be answered before its deadline."""
+        """Receive the next body, in time to answer its task before the deadline. Raises ``OSError`` if that fails."""
         give_up_at: float | None = None
         pause_s = _PARCEL_PAUSE_S
         while True:
@@ -236,7 +241,7 @@ class Loop:
             except parcels.NotNow:
                 now = time.monotonic()
                 if give_up_at is None:
-                    give_up_at = now + min(_PARCEL_PATIENCE_S, timeout / 2)
+                    give_up_at = now + min(_PARCEL_TIMEOUT_S, timeout / 2)
                 if now >= give_up_at:
                     parcels.skip(self._side)
                     raise

@@ -1,4 +1,4 @@
-"""A worker process from its first moment to its loop: tie it to its parent, name it, pin it, make everything ready.
+"""The start of a worker process: tie it to its parent, name it, pin it, build what its loop needs.
 
 It is entered in one of two ways, by fork from the zygote (``run``) or, where the author's module starts threads, by
 exec (``start_by_exec`` in the zygote, ``arbd.worker.__main__`` in the new process).
@@ -26,14 +26,14 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
-from arbd.worker.limits.seats import Bells, Limits
+from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
 from arbd.worker.soft_timer import SoftTimer
 
 
 class Handles(NamedTuple):
-    """The descriptors a worker is given, in the order of ``Spawn``."""
+    """The descriptors of a worker, in the order of ``Spawn``."""
 
     cell: int
     bell: int
@@ -45,7 +45,7 @@ class Handles(NamedTuple):
 
 
 class ExecSpec(msgspec.Struct, frozen=True):
-    """All that a worker started by exec must be told."""
+    """The parameters of a worker that is started by exec."""
 
     boot: protocol.Boot
     configure: protocol.Configure
@@ -56,7 +56,7 @@ class ExecSpec(msgspec.Struct, frozen=True):
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
-    """Put the settings in force onto the provider, so that the author's code sees them."""
+    """Set the provider's attributes to the settings in force, so that the author's code sees them."""
     provider.name = configure.name
     provider.hub_url = configure.hub_url
     provider.timezone = configure.timezone
@@ -72,7 +72,7 @@ def run(
     *,
     parent: int,
 ) -> None:
-    """Be worker ``spawn.slot`` until told to leave. ``parent``: the zygote's process id."""
+    """Run worker ``spawn.slot`` until it is told to leave. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
     process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
@@ -85,7 +85,7 @@ def run(
     words = memory.words_of(mapping)
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
-    limits = Limits(words, provider, numbers, bells)
+    limits = WorkerLimits(words, provider, numbers, bells)
     timer = SoftTimer(cell.is_cancelled)
     context = Context(
         provider,
@@ -110,8 +110,10 @@ def run(
 
 
 def pin(spawn: protocol.Spawn) -> None:
-    """Bind this process to the CPU of its slot, if it has one. Where that is forbidden, or the CPU is not there any
-    more, it works all the same."""
+    """Bind this process to the CPU of its slot, if it has one.
+
+    Where that is forbidden, or the CPU is not there any more, that is logged and the worker runs unpinned.
+    """
     if spawn.cpu is None:
         return
     try:
@@ -121,8 +123,11 @@ def pin(spawn: protocol.Spawn) -> None:
 
 
 def ignore_termination() -> None:
-    """Leave ending to the supervisor: it drains first. Handlers that do nothing, rather than SIG_IGN, because a
-    process that an action starts would inherit SIG_IGN and could not be stopped by its own signals."""
+    """Ignore signals that ask to end: the supervisor ends its workers after draining.
+
+    Handlers that do nothing, rather than SIG_IGN, because a process that an action starts would inherit SIG_IGN and
+    could not be stopped by its own signals.
+    """
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)
 
@@ -130,7 +135,7 @@ def ignore_termination() -> None:
 def start_by_exec(
     boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
 ) -> int:
-    """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if there is none to be had."""
+    """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if no process can be had."""
     losses = logs.losses_for_children()
     spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None)
     parcel = memory.create_parcel((protocol.encode(spec),))
@@ -148,8 +153,11 @@ def start_by_exec(
 
 
 def leave(status: int) -> NoReturn:
-    """End this process now, without the interpreter's farewell: that would wait for threads of the author's, and a
-    forked worker would run what the zygote has planned for its own end."""
+    """End this process now, without the interpreter's shutdown.
+
+    That would wait for threads of the author's, and a forked worker would run what the zygote has planned for its own
+    end.
+    """
     try:
         logs.finish()
     finally:  # whatever happened there must not send this process back to where it came from
@@ -157,7 +165,7 @@ def leave(status: int) -> NoReturn:
 
 
 def fail() -> NoReturn:
-    """Log the exception that is being handled, which nobody expected here, and end this process."""
+    """Log the unexpected exception that is being handled, and end this process with code 71."""
     try:
         logs.get_logger("arbd.worker").critical("worker_failed", exc_info=True)
     finally:

@@ -1,15 +1,16 @@
 """The soft deadline: a timer that raises ``TaskTimeout`` inside the running action.
 
-A courtesy, not the verdict: an action may swallow it, and C code delays it. The supervisor's kill comes after it.
+It is best effort, not the verdict: an action may swallow the exception, and C code delays it. The supervisor's kill
+comes after it.
 
-The timer is lazy. Arming it for each task would be two system calls of 500 ns; but a timer that is set for an
-earlier moment than this task's deadline may stay: when it fires too early it is set again for what is left. So
-a stream of short tasks sets it once per timeout, not once per task.
+The timer is lazy. Arming it for each task would be two system calls of 500 ns; but a timer that is set for an earlier
+moment than this task's deadline may stay: when it fires too early it is set again for what is left. So a stream of
+short tasks sets it once per timeout, not once per task.
 
-    arm(deadline) .. disarm()     the only time in which it raises
-    fires before the deadline     set again for the rest
-    fires outside arm..disarm     nothing is set: the next ``arm`` does it
-    fires in what must not tear   set again for a moment later (``arbd.interrupts``); the same holds for a cancel
+    arm(deadline) .. disarm()       the only time in which it raises
+    fires before the deadline       set again for the rest
+    fires outside arm..disarm       nothing is set: the next ``arm`` does it
+    fires in uninterruptible code   set again for a moment later (``arbd.interrupts``); the same holds for a cancel
 
 It must be used from the main thread, where Python runs signal handlers.
 """
@@ -27,12 +28,12 @@ from arbd.host.procs import CANCEL_SIGNAL
 from arbd.interrupts import may_interrupt
 
 _NEVER = float("inf")
-#: What must not be torn takes some microseconds, and waits in it may be interrupted.
+#: Uninterruptible code takes some microseconds; the waits in it are interruptible.
 _RETRY_S: Final = 0.0002
 
 
 class SoftTimer:
-    """One worker's timer. Deadlines are moments of ``time.monotonic()``."""
+    """The timer of one worker. Deadlines are moments of ``time.monotonic()``."""
 
     def __init__(self, is_cancelled: Callable[[int], bool] = lambda _: False) -> None:
         self._deadline = _NEVER
@@ -40,14 +41,14 @@ class SoftTimer:
         self._seq = 0
         self._is_cancelled = is_cancelled
         self._cancel_instead: Callable[[], object] | None = None
-        self._cancel_waits = False  # for a place where it may strike
+        self._cancel_waits = False  # for interruptible code
         signal.signal(signal.SIGALRM, self._on_alarm)
         signal.signal(CANCEL_SIGNAL, self._on_cancel)
 
     def arm(self, deadline: float, seq: int = 0) -> None:
         """Raise ``TaskTimeout`` in this thread at ``deadline``, unless disarmed before.
 
-        And ``TaskCancelled`` when a signal comes and the task with this number is cancelled. A signal that came before
+        It also raises ``TaskCancelled`` when a signal comes and task ``seq`` is cancelled. A signal that came before
         this call is not seen: look once after it.
         """
         self._seq = seq
@@ -56,21 +57,21 @@ class SoftTimer:
             self._set(deadline)
 
     def disarm(self) -> None:
-        """Do not raise any more."""
+        """Raise nothing from now on."""
         self._deadline = _NEVER
         self._seq = 0
         self._cancel_instead = None
         self._cancel_waits = False
 
     def hand_over(self, cancel: Callable[[], object]) -> None:
-        """Do not raise any more; call ``cancel`` when the task is cancelled, until disarmed."""
+        """Raise nothing from now on; call ``cancel`` if the task is cancelled before ``disarm``."""
         self._deadline = _NEVER
         self._cancel_instead = cancel
         self._on_cancel(0, None)  # it may be cancelled already
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the task it was armed for is cancelled."""
+        """Whether the task that it was armed for is cancelled."""
         return self._seq != 0 and self._is_cancelled(self._seq)
 
     def _set(self, deadline: float) -> None:
@@ -78,7 +79,7 @@ class SoftTimer:
         # Zero would switch the timer off.
         signal.setitimer(signal.ITIMER_REAL, max(1e-6, deadline - time.monotonic()))
 
-    def _come_again(self) -> None:
+    def _retry(self) -> None:
         self._set(time.monotonic() + _RETRY_S)
 
     def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
@@ -93,7 +94,7 @@ class SoftTimer:
         if time.monotonic() < deadline:
             self._set(deadline)
         elif not may_interrupt(frame):
-            self._come_again()
+            self._retry()
         else:
             self.disarm()
             raise TaskTimeout
@@ -106,7 +107,7 @@ class SoftTimer:
             self._cancel_instead()
         elif not may_interrupt(frame):
             self._cancel_waits = True
-            self._come_again()
+            self._retry()
         else:
             self.disarm()
             raise TaskCancelled

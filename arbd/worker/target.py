@@ -1,4 +1,4 @@
-"""From TARGET to a provider object: ``module``, ``module:attribute`` or ``path/file.py[:attribute]``.
+"""Loading of TARGET, which names a provider: ``module``, ``module:attribute`` or ``path/file.py[:attribute]``.
 
 An attribute may be a ``Provider``, a subclass of it, or a function without parameters that returns one. Without an
 attribute the module is searched: the one instance, else the one subclass defined there, else a function
@@ -27,7 +27,7 @@ _NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parents[1])
 
 
 def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
-    """The provider that ``target`` means. Raises ``TargetError``; errors of the author's code pass through.
+    """Load the provider that ``target`` names. Raises ``TargetError``; errors of the author's code pass through.
 
     ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``.
     """
@@ -41,7 +41,7 @@ def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
 
 
 def author_files() -> list[str]:
-    """Files of the modules loaded so far that are neither arbd's, Python's nor installed ones."""
+    """Files of the loaded modules that are neither arbd's, Python's nor installed ones, sorted."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     return sorted(file for file in files if file and _is_authors(Path(file)))
 
@@ -89,7 +89,7 @@ def _run_script(place: str, argv: list[str]) -> ModuleType:
 
 
 def _run_file(place: str, argv: list[str]) -> ModuleType:
-    """As ``python FILE`` would."""
+    """Run a file as ``python FILE`` does."""
     path = _existing_file(place)
     sys.argv = [place, *argv]
     sys.path.insert(0, str(path.parent))
@@ -98,7 +98,7 @@ def _run_file(place: str, argv: list[str]) -> ModuleType:
 
 
 def _run_module(place: str, argv: list[str]) -> ModuleType:
-    """As ``python -m MODULE`` would."""
+    """Run a module as ``python -m MODULE`` does."""
     sys.path.insert(0, str(Path.cwd()))
     spec = importlib.util.find_spec(place)
     get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
@@ -109,7 +109,8 @@ def _run_module(place: str, argv: list[str]) -> ModuleType:
 
 
 def _run_as_main(code: CodeType, file: str, spec: ModuleSpec | None) -> ModuleType:
-    """What ``runpy`` does, but the module stays: its classes look names up in ``sys.modules["__main__"]``."""
+    """Run code as ``__main__``, as ``runpy`` does, but keep the module: its classes look names up in
+    ``sys.modules``."""
     main = ModuleType("__main__")
     main.__file__ = file
     main.__spec__ = spec

@@ -1,4 +1,4 @@
-"""The zygote: imports the author's module once, describes it, and forks workers on request.
+"""The zygote: a process that imports the author's module once, describes it, and forks workers on request.
 
 A fresh interpreter (``python -m arbd.worker.zygote``), so it never held the hub's token or a gRPC thread.
 Single-threaded and without an event loop, because a fork copies only the calling thread and whatever locks the others
@@ -37,15 +37,15 @@ from arbd.rate_limit import registry
 from arbd.worker import main as worker
 from arbd.worker import target
 from arbd.worker.failures import failed
-from arbd.worker.limits.one_place import OnePlace
+from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
 
-_TELL_PAUSE_S: Final = 0.005
-_TELL_ATTEMPTS: Final = 200  # a second
+_SEND_PAUSE_S: Final = 0.005
+_SEND_ATTEMPTS: Final = 200  # a second
 
 
 class SupervisorGone(Exception):
-    """The other end of the control channel is closed: nobody is left to serve."""
+    """The other end of the control channel is closed."""
 
 
 class _Child(NamedTuple):
@@ -54,7 +54,7 @@ class _Child(NamedTuple):
 
 
 class Zygote:
-    """One generation of the author's code."""
+    """The zygote of one generation of the author's code."""
 
     def __init__(self, control: socket.socket, boot: protocol.Boot) -> None:
         self._control = control
@@ -64,46 +64,46 @@ class Zygote:
         self._poll = select.poll()
         self._provider: Provider
         self._numbers: Numbers
-        self._one_place: OnePlace
+        self._monitor_process: MonitorProcess
 
     # -- the first phase: the author's code --------------------------------------------------------------------
 
     def load(self) -> int:
-        """Import the target; the parcel that tells what is in it. Raises whatever the author's code raises."""
+        """Import the target; returns a parcel with its description. Raises whatever the author's code raises."""
         self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
         self._threads = procs.threads_of_this_process()[1:]
         self._monitors = registry.collect(self._provider)  # kept, so that none of them is gone in the workers
         limits = [monitor.spec for monitor in self._monitors]
         description = describe(self._provider, self._threads, target.author_files(), limits)
         self._numbers = Numbers.of(description)
-        self._one_place = OnePlace(self._provider, threads=self._threads)
+        self._monitor_process = MonitorProcess(self._provider, threads=self._threads)
         return memory.create_parcel((protocol.encode(description),))
 
     def describe(self, parcel: int) -> None:
-        """Tell the supervisor what was loaded."""
-        self._tell(protocol.Described(), (parcel,))
+        """Send the description of what was loaded to the supervisor."""
+        self._send(protocol.Described(), (parcel,))
         os.close(parcel)
 
     def fail(self, exc: BaseException) -> None:
-        """Tell the supervisor why nothing was loaded."""
-        self._tell(failed(exc))
+        """Send the reason why nothing was loaded to the supervisor."""
+        self._send(failed(exc))
 
     # -- the second phase: workers -----------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Fork and reap until the supervisor is gone."""
+        """Fork and reap workers until the supervisor is gone."""
         self._settle()
         try:
             while self._serve_once():
                 pass
         finally:
-            self._one_place.close()
+            self._monitor_process.close()
             for pidfd, child in self._children.items():
                 procs.kill(pidfd)  # it may not have made its group yet
                 procs.kill_group(child.pid)
 
     def _settle(self) -> None:
-        """Be a zygote again, whatever the author's code has set while it was imported."""
+        """Restore the zygote's process state, which the author's code may have changed while it was imported."""
         self._on_child = signal.getsignal(signal.SIGCHLD)
         process_state.establish()
         worker.ignore_termination()
@@ -116,24 +116,24 @@ class Zygote:
         procs.outlive_parent()
 
     def _serve_once(self) -> bool:
-        due_in_s = self._one_place.due_in_s()
+        due_in_s = self._monitor_process.due_in_s()
         for fd, _ in self._poll.poll(None if due_in_s is None else math.ceil(due_in_s * 1000)):
             if fd == self._control.fileno():
                 message, fds = channel.receive(self._control)
                 if not message:
                     return False
-                self._obey(protocol.decode_to_zygote(message), fds)
+                self._handle(protocol.decode_to_zygote(message), fds)
             elif fd in self._children:
                 self._reap(fd)
-            elif fd == self._one_place.pidfd:
+            elif fd == self._monitor_process.pidfd:
                 self._poll.unregister(fd)
-                self._one_place.reap()
-        if self._one_place.due_in_s() == 0 and self._one_place.start(before=self._let_go):
-            self._poll.register(self._one_place.pidfd, select.POLLIN)
+                self._monitor_process.reap()
+        if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release):
+            self._poll.register(self._monitor_process.pidfd, select.POLLIN)
         return True
 
-    def _let_go(self) -> None:
-        """In a forked child: what is the zygote's alone."""
+    def _release(self) -> None:
+        """Release what is the zygote's alone; called in a forked child."""
         self._control.close()
         for pidfd in self._children:
             os.close(pidfd)
@@ -141,20 +141,20 @@ class Zygote:
         if callable(self._on_child):
             signal.signal(signal.SIGCHLD, self._on_child)  # the author's: only the zygote waits for its children
 
-    def _obey(self, message: protocol.ToZygote, fds: list[int]) -> None:
+    def _handle(self, message: protocol.ToZygote, fds: list[int]) -> None:
         if isinstance(message, protocol.Configure):
             self._configure = message
             worker.apply(message, self._provider)
             gc.collect()
             gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it
-            self._one_place.want()
+            self._monitor_process.want()
         elif isinstance(message, protocol.Spawn):
             self._spawn(message, fds)
         else:
             raise RuntimeError(f"a message that has no place here: {type(message).__name__}")
 
     def _spawn(self, spawn: protocol.Spawn, fds: list[int]) -> None:
-        """Start a worker and say so; or say why not. The workers that are there go on in either case."""
+        """Start a worker and report it, or report why not. The other workers go on in either case."""
         try:
             if len(fds) < len(worker.Handles._fields):
                 raise OSError("the zygote has no free descriptors: the provider's module holds them")
@@ -162,7 +162,7 @@ class Zygote:
         except OSError as exc:
             reason = exc.strerror or str(exc)
             logs.get_logger("arbd.zygote").error("worker_not_started", worker=spawn.slot, reason=reason)
-            self._tell(protocol.Exited(spawn.worker_id, 1, reason))
+            self._send(protocol.Exited(spawn.worker_id, 1, reason))
             return
         finally:
             for fd in fds:
@@ -171,8 +171,10 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
 
     def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
-        """The process id and the pidfd of a new worker, which the supervisor has been told. Raises ``OSError`` if there
-        is no process to be had, or no way to pass it on; then there is none."""
+        """Start a worker and report it; its process id and pidfd.
+
+        Raises ``OSError`` if no process can be had, or its pidfd cannot be sent; then there is no process.
+        """
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
         if self._threads:
@@ -182,7 +184,7 @@ class Zygote:
             zygote = os.getpid()
             pid, pidfd = procs.fork(lambda: self._become_worker(spawn, handles, zygote))
         try:
-            self._tell(protocol.Spawned(spawn.worker_id, pid), (pidfd,))
+            self._send(protocol.Spawned(spawn.worker_id, pid), (pidfd,))
         except OSError:
             os.close(pidfd)
             procs.kill_and_reap(pid)
@@ -190,11 +192,11 @@ class Zygote:
         return pid, pidfd
 
     def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles, zygote: int) -> NoReturn:
-        """In the forked child: let go of what is the zygote's, and never return into its loop."""
+        """Run a worker in the forked child: release what is the zygote's, and never return into its loop."""
         logs.set_role("worker", spawn.slot)
         try:
-            self._let_go()
-            self._one_place.ask_from_here()
+            self._release()
+            self._monitor_process.redirect_monitors()
             assert self._configure is not None
             worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
         except BaseException:
@@ -202,25 +204,25 @@ class Zygote:
         worker.leave(0)
 
     def _reap(self, pidfd: int) -> None:
-        """Kill what the dead worker started, while its number is still taken; only then reap it."""
+        """Kill what a dead worker started, while its process id is still taken; only then reap it."""
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
         status = procs.reap(child.pid)
         os.close(pidfd)
-        self._tell(protocol.Exited(child.worker_id, status))
+        self._send(protocol.Exited(child.worker_id, status))
 
-    def _tell(self, message: protocol.FromZygote, fds: tuple[int, ...] = ()) -> None:
-        """Send a message. Raises ``OSError`` if kernel or user have no room for it, even after a second of trying."""
-        for attempt in range(_TELL_ATTEMPTS):
+    def _send(self, message: protocol.FromZygote, fds: tuple[int, ...] = ()) -> None:
+        """Send a message. Raises ``OSError`` if there is no room for it, even after a second of trying."""
+        for attempt in range(_SEND_ATTEMPTS):
             try:
                 channel.send(self._control, protocol.encode(message), fds)
                 return
             except (BrokenPipeError, ConnectionResetError) as exc:
                 raise SupervisorGone from exc
             except OSError as exc:
-                if exc.errno not in parcels.NOT_NOW or attempt == _TELL_ATTEMPTS - 1:
+                if exc.errno not in parcels.NOT_NOW or attempt == _SEND_ATTEMPTS - 1:
                     raise
-            time.sleep(_TELL_PAUSE_S)
+            time.sleep(_SEND_PAUSE_S)
 
 
 def main(control_fd: int, parent: int) -> int:

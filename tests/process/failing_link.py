@@ -48,7 +48,8 @@ def failing_link(options: LinkOptions, port: RingPort, log: Logger) -> HubLink:
 
 
 def fail_at_a_task(port: RingPort) -> None:
-    take, taken = port.take, []
+    take = port.take
+    taken: list[Task] = []
 
     def faulty(tasks: Sequence[Task]) -> None:
         take(tasks)

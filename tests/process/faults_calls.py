@@ -161,7 +161,7 @@ CALLS: Final = [
     Call("exchange", "arbd.supervisor.limits.host_file:FileSource.exchange", "ENOSPC", a_limit, ordinary=True),
     Call("exchange: lock", "fcntl:flock", "ENOLCK", a_limit, ordinary=True),
     Call("grant", "arbd.rate_limit.grants.account:Account.decide", "ENOMEM", a_limit),
-    Call("accept", "socket:socket.accept", "EMFILE", a_question, ordinary=True),
+    Call("report", "arbd.supervisor.reporter:Reporter.status", "EIO", a_question, ordinary=True),
     # Inside a worker.
     Call("worker: large result", "os:memfd_create", "EMFILE", ordinary=True, where="worker"),
     Call("worker: no memory", "os:memfd_create", "ENOMEM", ordinary=True, where="worker"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,6 +14,8 @@ import grpc
 import grpc.aio
 
 from arbd.core.outbox import MemoryOutbox
+from arbd.host import doorbell
+from arbd.host.fence import make_fence
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.links.options import LinkOptions
 from arbd.links.unary.link import GrpcUnaryLink
@@ -55,10 +58,24 @@ class Supervisor:
         self.cancelled += task_ids
 
     def join(self, processes: LinkProcesses) -> int:
-        raise NotImplementedError("LookingSupervisor has a doorbell")
+        """Looks as the supervisor does, but never rests."""
+        self.bell = doorbell.create(blocking=False)
+        asyncio.get_running_loop().add_reader(self.bell, self._look, processes)
+        return self.bell
+
+    def _look(self, processes: LinkProcesses) -> None:
+        doorbell.wait(self.bell)
+        while True:
+            while processes.look():
+                pass
+            processes.ring_from_now_on()
+            make_fence()()
+            if not processes.look():
+                return
 
     def leave(self, processes: LinkProcesses) -> None:
-        raise NotImplementedError("LookingSupervisor has a doorbell")
+        asyncio.get_running_loop().remove_reader(self.bell)
+        os.close(self.bell)
 
     def finish(self, outcome: Outcome) -> None:
         self.running -= 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arbd.tuning.own import ActionError, Request, measure
+from arbd.tuning.own import ActionError, OwnTimeRequest, Workload, measure
 from arbd.tuning.record import OwnTime
 
 SOURCE = """
@@ -70,16 +70,9 @@ def own(
     timeout_s: float = 5.0,
 ) -> OwnTime:
     given = [b"" if value is None else json.dumps(value).encode() for value in (payload, account)]
-    request = Request(
-        target=target,
-        action=action,
-        payload=given[0],
-        account=given[1],
-        duration_s=duration_s,
-        timeout_s=timeout_s,
-        parent=os.getpid(),
+    return measure(
+        OwnTimeRequest(Workload(target, action, *given), duration_s, timeout_s, os.getpid()), dict(os.environ)
     )
-    return measure(request, dict(os.environ))
 
 
 def test_waiting_is_time_but_no_cpu(target: str) -> None:

@@ -135,50 +135,15 @@ def test_an_idle_stop_at_the_embedded_hub_is_short() -> None:
     uvloop.run(scenario())
 
 
-def test_piggyback_takes_new_tasks_only() -> None:
+def test_the_answer_to_a_result_is_ignored() -> None:
     async def scenario() -> None:
-        replies = {"1": "2", "2": "1", "3": "3"}  # 1 brings a new task, 2 an old one, 3 is echoed
-
-        async def submit(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
-            return pb.Task(id=replies[message.id], action="a").SerializeToString()
-
-        supervisor = Supervisor()
-        async with (
-            ScriptedHub(tasks_once("1", "3"), submit) as hub,
-            running_link(hub.address, supervisor, piggyback=True) as link,
-        ):
-            await eventually(lambda: link.stats.accepted == 3)
-            assert sorted(task.id for task in supervisor.tasks) == ["1", "2", "3"]
-
-    uvloop.run(scenario())
-
-
-@pytest.mark.parametrize("submit_reply", ["echo", "next"])
-def test_without_piggyback_the_answer_to_a_result_is_ignored(submit_reply: str) -> None:
-    async def scenario() -> None:
-        options = HubOptions(submit_reply=submit_reply, lease_s=0.2)
+        options = HubOptions(submit_reply="echo", lease_s=0.2)
         supervisor = Supervisor()
         async with EmbeddedHub(options) as hub, running_link(hub.address, supervisor, max_polls=1):
             async with HubClient(hub.address) as client:
                 batch = await client.submit([NewTask("a") for _ in range(3)])
                 assert [result.status async for result in client.results(batch.name)] == ["success"] * 3
             assert sorted(task.id for task in supervisor.tasks) == sorted(batch.ids)
-
-    uvloop.run(scenario())
-
-
-def test_piggyback_at_a_hub_that_answers_with_the_next_task() -> None:
-    async def scenario() -> None:
-        supervisor = Supervisor()
-        async with (
-            EmbeddedHub(HubOptions(submit_reply="next")) as hub,
-            HubClient(hub.address) as client,
-            running_link(hub.address, supervisor, piggyback=True, max_polls=1),
-        ):
-            batch = await client.submit([NewTask("a") for _ in range(50)])
-            assert len([result async for result in client.results(batch.name)]) == 50
-            assert sorted(task.id for task in supervisor.tasks) == sorted(batch.ids)
-            assert hub.calls["GetTask"] < 45  # the others came with the answer to a result
 
     uvloop.run(scenario())
 

@@ -1,4 +1,4 @@
-"""Whatever a task's deadline strikes in, a limit that measures calls goes on: what began has ended, nothing is held."""
+"""Wherever a task's deadline is raised, a limit that measures calls goes on: what began has ended, nothing is held."""
 
 from __future__ import annotations
 

@@ -22,16 +22,10 @@ from arbd.hub.board import NewTask
 from arbd.hub.server import EmbeddedHub, HubOptions
 from arbd.ipc import link_frame
 from arbd.ipc.link_cell import LinkEnd
-from arbd.links.options import link_options
-from arbd.links.processes import roster, scaled
-from arbd.links.processes.autoscale import Autoscale
-from arbd.links.processes.boot import make_encoder
+from arbd.links.processes import roster
 from arbd.links.processes.group import LinkGroup
 from arbd.links.processes.handle import LinkHandle
-from arbd.links.processes.scaled import ScaledLink
-from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.task import Outcome, Task
-from arbd.wire.grpc_channel import Tls
 from arbd.wire.pb import hub_pb2 as pb
 
 SOON_S = 6.0
@@ -50,7 +44,7 @@ async def answered(hub: EmbeddedHub, batch: str) -> None:
 
 
 async def up(group: LinkGroup, count: int) -> None:
-    await eventually(lambda: [link.state for link in group.active] == ["up"] * count, 20)
+    await eventually(lambda: [link.state for link in group.links] == ["up"] * count, 20)
 
 
 def publish(link: LinkHandle, *records: bytes) -> None:
@@ -91,8 +85,8 @@ def test_a_task_left_by_a_dead_link_that_is_answered_at_once(count: int) -> None
             group = make_group(settings_for(hub.address), count, log)
             async with running(group, supervisor):
                 await up(group, count)
-                await eventually(lambda: sum(len(link.unacked) for link in group.active) == 10)
-                victim = max(group.active, key=lambda link: len(link.unacked))
+                await eventually(lambda: sum(len(link.unacked) for link in group.links) == 10)
+                victim = max(group.links, key=lambda link: len(link.unacked))
                 publish(victim, task_record("left"))
                 os.kill(victim.pid, signal.SIGKILL)
                 await eventually(lambda: "link_lost" in log.events())
@@ -134,8 +128,8 @@ def test_whatever_the_daemon_raises_when_a_link_ends_it_is_replaced_and_nothing_
             async with running(group, supervisor):
                 await up(group, 2)
                 await eventually(lambda: len(supervisor.tasks) == 10)
-                await eventually(lambda: sum(len(link.unacked) for link in group.active) == 10)
-                victim = max(group.active, key=lambda link: len(link.unacked))
+                await eventually(lambda: sum(len(link.unacked) for link in group.links) == 10)
+                victim = max(group.links, key=lambda link: len(link.unacked))
                 acked = next(iter(victim.unacked))
                 publish(victim, task_record("left"), link_frame.encode_acks([acked]))
                 faults.fail(name, raised)
@@ -188,11 +182,11 @@ def test_acknowledgements_beside_one_that_is_forged_lose_no_result() -> None:
         async with ScriptedHub(tasks_once(*map(str, range(6))), held) as hub:
             group = make_group(settings_for(hub.address), 1, log)
             async with running(group, supervisor):
-                await eventually(lambda: group.active and len(group.active[0].unacked) == 6)
-                numbers = list(group.active[0].unacked)
-                publish(group.active[0], link_frame.encode_acks([numbers[0], 12345, numbers[1]]))
+                await eventually(lambda: group.links and len(group.links[0].unacked) == 6)
+                numbers = list(group.links[0].unacked)
+                publish(group.links[0], link_frame.encode_acks([numbers[0], 12345, numbers[1]]))
                 silent.set()
-                group._look()
+                group.look()
                 await eventually(lambda: "link_ring_unreadable" in log.events())
                 await eventually(lambda: len(supervisor.outbox) == 0)
 
@@ -212,7 +206,7 @@ def test_a_link_that_brought_more_than_it_was_last_allowed_upsets_no_count(
             group = make_group(settings_for(hub.address), 2)
             async with running(group, supervisor):
                 await up(group, 2)
-                one, other = group.active
+                one, other = group.links
                 one.popped += 40  # as if they had come in one batch, after the slots had gone
                 if not twice:
                     other.allow(4)
@@ -238,8 +232,8 @@ def test_a_link_that_cannot_be_ended_keeps_nobody_waiting_and_nothing(monkeypatc
             group = make_group(settings_for(hub.address), 1, log)
             supervisor.link = group
             await group.start(supervisor)
-            await eventually(lambda: group.active and len(group.active[0].unacked) == 6)
-            [link] = group.active
+            await eventually(lambda: group.links and len(group.links[0].unacked) == 6)
+            [link] = group.links
             os.kill(link.pid, signal.SIGSTOP)
             async with asyncio.timeout(SOON_S):
                 await group.close()
@@ -307,7 +301,7 @@ def test_a_start_that_fails_halfway_leaves_nothing_and_is_tried_again(
                 before = set(os.listdir("/proc/self/fd"))
                 fails = FailsFor(getattr(module, name), 3, make_error)
                 monkeypatch.setattr(module, name, fails)
-                group.set_count(1)
+                group._roster.start(supervisor.bell, 1)
                 assert set(os.listdir("/proc/self/fd")) == before
                 await eventually(lambda: not fails.left)
                 monkeypatch.undo()
@@ -329,12 +323,13 @@ def test_a_process_that_cannot_be_watched_is_ended(monkeypatch: pytest.MonkeyPat
             pids.append(self.pid)
 
     async def scenario() -> None:
+        supervisor = Supervisor()
         async with EmbeddedHub() as hub:
             group = make_group(settings_for(hub.address), 0)
-            async with running(group, Supervisor()):
+            async with running(group, supervisor):
                 monkeypatch.setattr(subprocess, "Popen", Noted)
                 monkeypatch.setattr(os, "pidfd_open", FailsFor(os.pidfd_open, 1, no_descriptor))
-                group.set_count(1)
+                group._roster.start(supervisor.bell, 1)
                 [pid] = pids
                 assert not is_alive(pid)
                 monkeypatch.undo()
@@ -363,7 +358,7 @@ def test_a_large_result_waits_for_a_descriptor_and_costs_no_link(
             group = make_group(settings_for(hub.address), 2, log)
             async with running(group, supervisor):
                 await up(group, 2)
-                pids = {link.pid for link in group.active}
+                pids = {link.pid for link in group.links}
                 batch = submit(hub, 3)
                 await eventually(lambda: len(supervisor.tasks) == 3)
                 really = getattr(module, name)
@@ -382,7 +377,7 @@ def test_a_large_result_waits_for_a_descriptor_and_costs_no_link(
                 assert len(supervisor.outbox) == 1
                 monkeypatch.setattr(module, name, really)
                 await answered(hub, batch)
-                assert {link.pid for link in group.active} == pids
+                assert {link.pid for link in group.links} == pids
                 assert not {"link_ring_unreadable", "link_lost"} & set(log.events())
                 assert seen == []
 
@@ -418,7 +413,7 @@ def test_a_large_result_that_waits_for_a_descriptor_is_in_the_outbox_after_a_clo
     ("how", "status", "line"),
     [
         ("timer", 71, "unexpected_failure"),
-        ("on_task", 71, "unexpected_failure"),
+        ("on_tasks", 71, "unexpected_failure"),
         ("start_os", 71, "unexpected_failure"),
         ("start_config", 78, "link_cannot_start"),
     ],
@@ -483,36 +478,5 @@ def test_a_link_process_that_fails_sends_the_results_it_has_first(
                 await eventually(lambda: "link_lost" in log.events())
                 await eventually(lambda: len(supervisor.outbox) == 0)
                 assert sorted(result.id for result in hub.results) == sorted(map(str, range(10)))  # none of them twice
-
-    uvloop.run(scenario())
-
-
-# -- as many links as the load wants ---------------------------------------------------------------------------------
-
-
-@errors
-def test_the_number_of_links_goes_on_being_judged_whatever_is_raised(
-    make_error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scaled, "_TICK_S", 0.05)
-
-    async def scenario() -> None:
-        faults, raised = Faults(), make_error()
-        seen, supervisor = unexpected(), FaultyPort(faults)
-        async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub:
-            settings = settings_for(hub.address)
-            options = link_options(settings, make_encoder(settings), Tls())
-            group = make_group(settings, 0)
-            look = Autoscale(1, busy=0.0, idle=0.0, shrink_after=3)
-            fails = FailsFor(look.look, 1, lambda: raised)
-            monkeypatch.setattr(look, "look", fails)
-            link = ScaledLink(GrpcUnaryLink(options, logger=Log()), group, look, logger=Log())
-            async with running(link, supervisor):
-                while not group.active or group.taken < 50:
-                    await answered(hub, submit(hub, 10))
-                assert seen == [raised]
-                async with asyncio.timeout(SOON_S):
-                    await link.stop_taking()
-                assert await link.flush(1.0)
 
     uvloop.run(scenario())

@@ -1,5 +1,5 @@
 """A group of link processes at a real hub, in a test's own process: results change hands, mad and stuck links are
-replaced, slots are kept to, one that is too many finishes first, and ``auto`` adds one and takes it away."""
+replaced, and slots are kept to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 
 import pytest
 import uvloop
-from hub_support import OK, Context, GetTask, Log, ScriptedHub, Supervisor, eventually, running_link, tasks_once
+from hub_support import OK, Context, GetTask, Log, ScriptedHub, Supervisor, eventually, tasks_once
 from links_support import make_group, running, settings_for
 
 from arbd.host import doorbell
@@ -18,16 +18,10 @@ from arbd.hub.board import NewTask
 from arbd.hub.server import EmbeddedHub, HubOptions
 from arbd.ipc import layout, link_frame
 from arbd.ipc.link_cell import LinkEnd
-from arbd.links.options import link_options
-from arbd.links.processes import roster, scaled
-from arbd.links.processes.autoscale import Autoscale
-from arbd.links.processes.boot import make_encoder
+from arbd.links.processes import roster
 from arbd.links.processes.group import LinkGroup
 from arbd.links.processes.handle import LinkHandle
-from arbd.links.processes.scaled import ScaledLink, Valve
-from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.task import Outcome, Task
-from arbd.wire.grpc_channel import Tls
 from arbd.wire.pb import hub_pb2 as pb
 
 
@@ -50,7 +44,7 @@ def tasks_from(moment: asyncio.Event, count: int) -> GetTask:
 
 async def up(group: LinkGroup, count: int) -> None:
     """Wait until so many links are connected."""
-    await eventually(lambda: [link.state for link in group.active] == ["up"] * count)
+    await eventually(lambda: [link.state for link in group.links] == ["up"] * count)
 
 
 def test_all_links_take_part_and_each_task_gets_its_own_result() -> None:
@@ -63,7 +57,7 @@ def test_all_links_take_part_and_each_task_gets_its_own_result() -> None:
                 ids = submit(hub, 600)
                 await eventually(lambda: group.stats.accepted == 600)
                 assert sorted(task.id for task in supervisor.tasks) == sorted(ids)
-                assert all(link.popped > 50 for link in group.active)
+                assert all(link.popped > 50 for link in group.links)
                 await group.stop_taking()
                 assert await group.flush(1.0)
 
@@ -107,11 +101,11 @@ def test_results_of_a_link_that_is_killed_go_out_through_others() -> None:
                 await up(group, 2)
                 are_up.set()
                 await eventually(lambda: len(hub.results) == 40)
-                held = [len(link.unacked) for link in group.active]
+                held = [len(link.unacked) for link in group.links]
                 assert sum(held) == len(supervisor.outbox) == 40
                 assert min(held) > 0  # spread over both
                 stuck.set()
-                victim = group.active[0]
+                victim = group.links[0]
                 os.kill(victim.pid, signal.SIGKILL)
                 await eventually(lambda: len(supervisor.outbox) == 0)
                 await up(group, 2)
@@ -160,11 +154,11 @@ def test_a_mad_link_is_killed_and_replaced(record: bytes) -> None:
             log = Log()
             group = make_group(settings_for(hub.address), 1, log)
             async with running(group, supervisor):
-                await eventually(lambda: group.active and group.active[0].has_booted)
-                mad = group.active[0]
+                await eventually(lambda: group.links and group.links[0].has_booted)
+                mad = group.links[0]
                 forge(group, mad, record)
                 await eventually(lambda: "link_ring_unreadable" in log.events())
-                await eventually(lambda: group.active and group.active[0] is not mad)
+                await eventually(lambda: group.links and group.links[0] is not mad)
                 assert supervisor.tasks == []
                 supervisor.slots = 64
                 group.slots_changed()
@@ -183,17 +177,17 @@ def test_a_link_that_writes_into_every_word_harms_itself_alone() -> None:
             group = make_group(settings_for(hub.address), 2, log)
             async with running(group, supervisor):
                 await up(group, 2)
-                mad, good = group.active
+                mad, good = group.links
                 os.kill(mad.pid, signal.SIGSTOP)
                 for word in range(layout.PAGE_WORDS):
                     mad._words[word] = (1 << 64) - 1
-                doorbell.ring(group._bell)
+                doorbell.ring(supervisor.bell)
                 ids = submit(hub, 100)
-                await eventually(lambda: mad not in group.active)
+                await eventually(lambda: mad not in group.links)
                 await eventually(lambda: set(ids) <= {task.id for task in supervisor.tasks})
                 await eventually(lambda: len(supervisor.outbox) == 0)
                 assert group.stats.accepted <= 200  # what it claimed to have done is forgotten
-                assert good in group.active
+                assert good in group.links
                 await up(group, 2)
                 assert log.events().count("link_ring_unreadable") == 1
 
@@ -210,7 +204,7 @@ def test_a_result_for_a_link_whose_ring_is_damaged_goes_to_another() -> None:
                 supervisor.slots = 1
                 group.slots_changed()
                 await up(group, 1)
-                mad = group.active[0]
+                mad = group.links[0]
                 os.kill(mad.pid, signal.SIGSTOP)
                 mad._words[layout.DOWN_HEAD] = 1 << 40
                 for number in range(3000):  # more than the ring has room for
@@ -227,7 +221,7 @@ def forge(group: LinkGroup, link: LinkHandle, record: bytes) -> None:
     """Write a record up in place of the link, and have it looked at."""
     os.kill(link.pid, signal.SIGSTOP)
     assert LinkEnd(link._mapping, link._words).up.push(record)
-    doorbell.ring(group._bell)
+    group.look()
 
 
 def test_a_link_that_is_stuck_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +234,7 @@ def test_a_link_that_is_stuck_is_killed_and_replaced(monkeypatch: pytest.MonkeyP
             group = make_group(settings_for(hub.address), 1, log)
             async with running(group, supervisor):
                 await up(group, 1)
-                os.kill(group.active[0].pid, signal.SIGSTOP)
+                os.kill(group.links[0].pid, signal.SIGSTOP)
                 supervisor.outbox.append(Outcome(Task("1", "act"), "success", OK))
                 group.results_ready()
                 await eventually(lambda: "link_lost" in log.events())
@@ -274,41 +268,13 @@ def test_links_that_are_busy_all_the_time_are_not_taken_for_stuck(monkeypatch: p
             group = make_group(settings_for(hub.address), 2, log)
             async with running(group, supervisor):
                 await up(group, 2)
-                pids = [link.pid for link in group.active]
+                pids = [link.pid for link in group.links]
+                log.lines.clear()  # one that takes long to boot, on a busy machine, is taken for stuck
                 await asyncio.sleep(3.0)  # twice as long as a stuck one would live
-                assert min(len(link.unacked) for link in group.active) >= 8  # what makes them doze
-                assert [link.pid for link in group.active] == pids
+                assert min(len(link.unacked) for link in group.links) >= 8  # what makes them doze
+                assert [link.pid for link in group.links] == pids
                 assert not {"link_hangs", "link_lost"} & set(log.events())
                 await group.stop_taking()
-
-    uvloop.run(scenario())
-
-
-def test_one_that_is_too_many_finishes_what_it_has() -> None:
-    async def scenario() -> None:
-        release = asyncio.Event()
-
-        async def slow(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
-            await release.wait()
-            return b""
-
-        supervisor, are_up = Supervisor(), asyncio.Event()
-        log = Log()
-        async with ScriptedHub(tasks_from(are_up, 20), slow) as hub:
-            group = make_group(settings_for(hub.address), 2, log)
-            async with running(group, supervisor):
-                await up(group, 2)
-                are_up.set()
-                await eventually(lambda: len(hub.results) == 20)
-                group.set_count(0)
-                assert group.active == []
-                await eventually(lambda: all(link.has_stopped for link in group._links.values()))
-                assert len(group._links) == 2
-                release.set()
-                await eventually(lambda: not group._links)
-                assert len(hub.results) == 20  # none of them was sent twice
-                assert len(supervisor.outbox) == 0
-        assert "link_lost" not in log.events()
 
     uvloop.run(scenario())
 
@@ -319,57 +285,5 @@ def test_a_program_that_does_not_start_is_tried_again_with_pauses() -> None:
         group = make_group(settings_for("127.0.0.1:1"), 1, log, program="arbd.no_such_module")
         async with running(group, Supervisor()):
             await eventually(lambda: log.events().count("link_lost") >= 3)
-
-    uvloop.run(scenario())
-
-
-def test_auto_adds_a_link_and_takes_it_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thresholds are those of a condition that is always met, and then of one that never is."""
-    monkeypatch.setattr(scaled, "_TICK_S", 0.1)
-
-    async def scenario() -> None:
-        supervisor, log = Supervisor(), Log()
-        async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub:
-            settings = settings_for(hub.address)
-            options = link_options(settings, make_encoder(settings), Tls())
-            group = make_group(settings, 0, log)
-            autoscale = Autoscale(1, busy=0.0, idle=0.0, shrink_after=3)
-            link = ScaledLink(GrpcUnaryLink(options, logger=log), group, autoscale, logger=log)
-            async with running(link, supervisor):
-                submitted: list[str] = []
-                while not group.active or group.taken < 100:
-                    submitted += submit(hub, 10)
-                    await asyncio.sleep(0.01)
-                assert not link._valve.is_open
-                await eventually(lambda: len(supervisor.tasks) == len(submitted))
-                await eventually(lambda: not group._links)  # idle: the supervisor makes the calls again
-                assert link._valve.is_open
-                own = link._own.stats.tasks
-                submitted += submit(hub, 10)
-                await eventually(lambda: len(supervisor.outbox) == 0 and len(supervisor.tasks) == len(submitted))
-                assert link._own.stats.tasks >= own + 10
-                await link.stop_taking()
-                assert await link.flush(2.0)
-                assert link.stats.tasks == len(submitted)
-            assert sorted(task.id for task in supervisor.tasks) == sorted(submitted)
-        assert "links_scaled" in log.events()
-
-    uvloop.run(scenario())
-
-
-def test_a_closed_valve_lets_a_link_finish_and_begin_nothing() -> None:
-    async def scenario() -> None:
-        supervisor = Supervisor(answer=lambda task: None)
-        valve = Valve(supervisor)
-        async with ScriptedHub(tasks_once(*map(str, range(5)))) as hub, running_link(hub.address, valve) as link:  # type: ignore[arg-type] # a port, as the one it stands before
-            await eventually(lambda: len(supervisor.tasks) == 5)
-            valve.is_open = False
-            await eventually(lambda: not link._polls.under_way)
-            polls = hub.polls
-            supervisor.outbox.append(Outcome(supervisor.tasks[0], "success", OK))
-            link.slots_changed()
-            link.results_ready()
-            await asyncio.sleep(0.1)  # for something that must not happen
-            assert (hub.polls, len(hub.results), len(valve.outbox)) == (polls, 0, 1)
 
     uvloop.run(scenario())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from redis_support import RedisServer
 
 from arbd.rate_limit.storage.redis_lease import RedisLease
-from arbd.rate_limit.storage.redis_script import LEASE_NS, LUA, MARGIN_NS, Reply, Request
+from arbd.rate_limit.storage.redis_script import LEASE_NS, LUA, MARGIN_NS, LeaseReply, LeaseRequest
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -37,7 +37,7 @@ class Flight(NamedTuple):
 
     arguments: list[Any]
     sent_at_ns: int
-    reply: Reply | None = None
+    reply: LeaseReply | None = None
 
 
 class World:
@@ -62,9 +62,9 @@ class World:
         self._named += 1
         return RedisLease(self.calls, self.window_ns, "closed", f"member{self._named}")
 
-    def run(self, arguments: list[Any]) -> Reply:
+    def run(self, arguments: list[Any]) -> LeaseReply:
         seconds, rest = divmod((self.now_ns + self.set_by_ns) // 1000, 1_000_000)
-        return Reply.of(self._script(keys=["limit", str(seconds), str(rest)], args=arguments))
+        return LeaseReply.of(self._script(keys=["limit", str(seconds), str(rest)], args=arguments))
 
     # what may happen
     def advance(self, ns: int) -> None:
@@ -313,7 +313,7 @@ def test_members_that_are_seen_are_counted_for_the_fair_share(server: Any) -> No
     world = World(server, calls=30)
     for m in range(MEMBERS):
         world.talk(m)
-    arguments = Request(30, WINDOW, "new", 1, 0, 0, 0, 30, [], "", 0, 0).arguments(0)
+    arguments = LeaseRequest(30, WINDOW, "new", 1, 0, 0, 0, 30, [], "", 0, 0).arguments(0)
     reply = world.run(arguments)
     assert (reply.members, reply.granted) == (MEMBERS + 1, 30 // (MEMBERS + 1))
 

@@ -125,7 +125,7 @@ def spin_after(moment: float, first: Callable[[], None]) -> None:
     spin_until(moment)
 
 
-def test_it_does_not_strike_in_what_must_not_be_torn_but_right_after(timer: SoftTimer) -> None:
+def test_it_does_not_raise_in_uninterruptible_code_but_right_after(timer: SoftTimer) -> None:
     begin = time.monotonic()
     steps: list[str] = []
     timer.arm(begin + 0.01)
@@ -135,7 +135,7 @@ def test_it_does_not_strike_in_what_must_not_be_torn_but_right_after(timer: Soft
     assert 0.05 <= time.monotonic() - begin < 0.05 + LATE_S
 
 
-def test_it_strikes_in_the_waits_of_what_must_not_be_torn(timer: SoftTimer) -> None:
+def test_it_raises_in_the_waits_of_uninterruptible_code(timer: SoftTimer) -> None:
     begin = time.monotonic()
     steps: list[str] = []
     timer.arm(begin + 0.01)
@@ -154,7 +154,7 @@ def test_what_must_not_be_torn_may_end_after_the_task(timer: SoftTimer) -> None:
     assert raised_after(timer, 0.01) < LATE_S
 
 
-def test_a_cancel_waits_for_a_place_where_it_may_strike(timer: SoftTimer) -> None:
+def test_a_cancel_waits_for_a_place_where_it_may_be_raised(timer: SoftTimer) -> None:
     begin = time.monotonic()
     steps: list[str] = []
     cancelled = SoftTimer({7}.__contains__)

@@ -167,6 +167,15 @@ class TestConfig:
             "  - environment ARBD_PREFETCH: prefetch is 'x'; allowed: a whole number from 0 to 4096\n"
         )
 
+    def test_what_is_retired_is_a_warning(self) -> None:
+        result = arbd("config", "--json", env={"ARBD_HUB_LINKS": "auto"})
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["hub.links"] == {"value": 0, "unit": "processes", "from": "default"}
+        assert result.stderr == (
+            "arbd: warning: environment ARBD_HUB_LINKS: hub.links is 'auto', which is retired; "
+            "set a number of processes; 0 is taken\n"
+        )
+
 
 class TestCheck:
     def test_a_good_provider(self, described: list[Any]) -> None:
@@ -201,6 +210,14 @@ class TestCheck:
         shown = json.loads(arbd("check", "calc.py", "--json").stdout)
         assert (shown["good"], shown["name"]) == (True, "calc")
         assert [action["name"] for action in shown["provider"]["actions"]] == ["add", "echo"]
+
+    def test_what_is_retired_is_a_warning(self, described: list[Any]) -> None:
+        Path("arbd.toml").write_text("hub.piggyback = true\n")
+        warning = "arbd.toml: hub.piggyback is retired, and ignored; remove it: tasks come by polls alone"
+        result = arbd("check", "calc.py")
+        assert (result.exit_code, result.stdout.splitlines()[-2:]) == (0, [f"warning: {warning}", "No problems."])
+        shown = json.loads(arbd("check", "calc.py", "--json").stdout)
+        assert (shown["good"], shown["warnings"]) == (True, [warning])
 
     def test_wrong_settings_fail_the_check(self, described: list[Any]) -> None:
         assert arbd("check", "calc.py", "--workers", "0").exit_code == 78

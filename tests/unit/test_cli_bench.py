@@ -21,6 +21,7 @@ from arbd.tuning import bench as tuning_bench
 from arbd.tuning import own
 from arbd.tuning import plot as tuning_plot
 from arbd.tuning.machine import facts
+from arbd.tuning.own import Workload
 from arbd.tuning.record import Measurement, OwnTime, Point, Record, Sample, Setup, decode, encode
 
 BASE = Point(workers=2, pin=True, prefetch=256, protocol="stream")
@@ -61,10 +62,11 @@ class StandIn:
 
 
 def tuning_bench_record(request: tuning_bench.BenchRequest, samples: list[Sample]) -> Record:
+    load = request.workload
     return Record(
         created_at="2026-11-21T07:00:00+00:00",
         machine=facts(),
-        setup=Setup(request.target, request.action, len(request.payload), "", request.duration_s, request.repeats),
+        setup=Setup(load.target, load.action, len(load.payload), "", request.duration_s, request.repeats),
         own=OwnTime(10, 0.001, 0.001, 0.001),
         baseline=BASE,
         measurements=[Measurement(BASE, samples)] if samples else [],
@@ -88,8 +90,9 @@ def bench(*arguments: str, stdin: str | None = None) -> Result:
 def test_target_action_and_payload_are_what_is_measured(stand_in: StandIn) -> None:
     result = bench("--payload", '{"n": 1}', "--account", '{"key": "x"}')
     (request,) = stand_in.requests
-    assert (result.exit_code, request.target, request.action) == (0, "prices.py", "total")
-    assert (request.payload, request.account, request.timeout_s) == (b'{"n": 1}', b'{"key": "x"}', 0.5)
+    assert result.exit_code == 0
+    assert request.workload == Workload("prices.py", "total", b'{"n": 1}', b'{"key": "x"}')
+    assert request.timeout_s == 0.5
     assert (request.duration_s, request.repeats, request.full, request.asked) == (2.0, 7, False, {})
 
 
@@ -97,7 +100,7 @@ def test_a_payload_may_come_from_a_file_or_from_stdin(stand_in: StandIn) -> None
     Path("order.json").write_text('{"n": 2}')
     bench("--payload", "@order.json")
     bench("--payload", "-", stdin='{"n": 3}')
-    assert [request.payload for request in stand_in.requests] == [b'{"n": 2}', b'{"n": 3}']
+    assert [request.workload.payload for request in stand_in.requests] == [b'{"n": 2}', b'{"n": 3}']
 
 
 def test_lists_choose_what_is_tried(stand_in: StandIn) -> None:

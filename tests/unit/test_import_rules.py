@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "arbd.ipc": ("arbd.model",),
     "arbd.wire": ("arbd.model",),
     "arbd.core": ("arbd.model", "arbd.ipc"),
-    "arbd.rate_limit": ("arbd.model", "arbd.ipc", "arbd.host.timing"),
+    "arbd.rate_limit": ("arbd.model", "arbd.ipc", "arbd.core.backoff", "arbd.host.timing"),
     "arbd.control": ("arbd.host", "arbd.ipc", "arbd.settings"),
     "arbd.author": ("arbd.model", "arbd.schema", "arbd.rate_limit", "arbd.settings"),
     "arbd.links": ("arbd.core", "arbd.ipc", "arbd.wire", "arbd.host", "arbd.model", "arbd.settings"),

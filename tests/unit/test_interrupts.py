@@ -1,4 +1,4 @@
-"""The innermost function that says so decides whether an exception may strike; where none does, it may."""
+"""The innermost function that is marked decides whether an exception may be raised; without a mark, it may."""
 
 from __future__ import annotations
 

@@ -10,22 +10,19 @@ Heavy imports (gRPC, rich, the rates) happen inside ``main``, so that the comman
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError
+from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
 
 if TYPE_CHECKING:
     from arbd.examples.demo.jobs import Job
     from arbd.examples.demo.report import Report, Sample
-    from arbd.examples.demo.session import Session
 
-EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C; the same for SIGTERM
 _SAMPLE_SIZE: Final = 20
 
 
@@ -46,24 +43,26 @@ def main(tasks: int = 300, workers: str = "auto", json: bool = False) -> int:
     if json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        from arbd.examples.demo.screen import print_report, result_console
+        from arbd.examples.demo.screen import print_report
 
-        print_report(result_console(), report)
+        print_report(report)
     return EXIT_OK if report.succeeded == report.tasks and not report.sample_mismatches else EXIT_FAILURE
 
 
 def _run(tasks: int, workers: str) -> Report:
+    from arbd.cli._progress import ProgressLine
     from arbd.examples.demo.jobs import build_jobs
     from arbd.examples.demo.report import choose_sample, make_report
-    from arbd.examples.demo.screen import ProgressLine
+    from arbd.examples.demo.session import run_session
     from arbd.examples.fx_risk import RATES
+    from arbd.tuning.daemon_process import interruptible
 
     portfolios, jobs = build_jobs(tasks, RATES)
     chosen = choose_sample(jobs, _SAMPLE_SIZE)
-    with ProgressLine("one process, a sample", len(chosen)) as line:
+    with ProgressLine(len(chosen), "one process, a sample", shows_rate=True) as line:
         samples = [_call_here(job, line.advance) for job in chosen]
-    with ProgressLine("arbd", len(jobs)) as line:
-        session = asyncio.run(_interruptible(jobs, workers, line.advance))
+    with ProgressLine(len(jobs), "arbd", shows_rate=True) as line:
+        session = asyncio.run(interruptible(run_session(jobs, workers, line.advance)))
     return make_report(
         portfolios,
         session.answers,
@@ -85,16 +84,3 @@ def _call_here(job: Job, on_done: Callable[[], None]) -> Sample:
     elapsed_s = time.perf_counter() - started_at
     on_done()
     return Sample(job=job, data=data, seconds=elapsed_s)
-
-
-async def _interruptible(jobs: Sequence[Job], workers: str, on_answer: Callable[[], None]) -> Session:
-    """SIGTERM ends the demo as ``asyncio.run`` makes Ctrl-C do: by a cancellation, so that everything is stopped."""
-    from arbd.examples.demo.session import run_session
-
-    loop = asyncio.get_running_loop()
-    session = asyncio.create_task(run_session(jobs, workers, on_answer))
-    loop.add_signal_handler(signal.SIGTERM, session.cancel)
-    try:
-        return await session
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The demo on a terminal: progress while it runs, tables when it is done. Draws; decides nothing.
+"""The demo's report as tables on a terminal. Draws; decides nothing.
 
 Everything but the result goes to stderr, so ``arbd demo > file`` keeps the tables and ``--json`` stays clean.
 Colours and the progress bar appear on a terminal only (rich's rule; NO_COLOR is honoured).
@@ -7,73 +7,24 @@ Colours and the progress bar appear on a terminal only (rich's rule; NO_COLOR is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Self
+from typing import Final
 
-from rich import box
 from rich.bar import Bar
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from arbd.cli import _show
 from arbd.examples.demo.jobs import CONFIDENCE, HORIZON_DAYS, PATHS, WINDOW, Portfolio
 from arbd.examples.demo.report import Assessment, Report
 
 _SHOWN_PORTFOLIOS: Final = 10
-_WIDTH_WITHOUT_TERMINAL: Final = 110
 _BAR_WIDTH: Final = 24
 
 
-def result_console() -> Console:
-    """Standard output; wide enough for the tables where there is no terminal to measure."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0.0:.0f}/s")
-
-
-class ProgressLine:
-    """One line on stderr that counts to ``total``, with the rate so far; nothing where stderr is no terminal."""
-
-    def __init__(self, description: str, total: int) -> None:
-        console = Console(stderr=True)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._line = self._progress.add_task(description, total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._progress.disable:  # some releases of rich (14.1, not 14.3) end even a line that was never begun
-            self._progress.stop()
-
-    def advance(self) -> None:
-        self._progress.advance(self._line)
-
-
-def print_report(console: Console, report: Report) -> None:
-    """The whole outcome, risks first, then speed."""
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print the whole outcome, risks first, then speed; on standard output by default."""
+    console = console or _show.console()
     console.print()
     console.print(_risks(report.assessments))
     console.print(_caption(report), style="dim")
@@ -81,28 +32,24 @@ def print_report(console: Console, report: Report) -> None:
     console.print(_speed(report))
     console.print(_loads(report))
     for line in report.failures:
-        console.print(f"failed: {line}", style="red", markup=False)
+        console.print(f"failed: {line}", style="red")
     console.print(_verdict(report))
     console.print("Next: read arbd/examples/quickstart.py, run it with: arbd dev arbd.examples.quickstart", style="dim")
 
 
 def _risks(assessments: list[Assessment]) -> Table:
-    table = Table(
+    headings = ("Value", "Hist. VaR", "Hist. ES", "MC VaR", "MC ES", "Worst")
+    columns = [Column("Portfolio", no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in headings)]
+    complete = [each for each in assessments if each.historical and each.monte_carlo]
+    shown = complete[:: max(len(complete) // _SHOWN_PORTFOLIOS, 1)][:_SHOWN_PORTFOLIOS]
+    return _show.drawn(
+        columns,
+        [(_shares(each.portfolio), *_figures(each)) for each in shown],
         title=f"Value at risk, {CONFIDENCE:.0%}, {HORIZON_DAYS} days, in thousands of the base currency",
         title_style="bold",
         title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
         padding=(0, 1, 0, 0),  # fits 80 columns
     )
-    table.add_column("Portfolio", no_wrap=True)
-    for heading in ("Value", "Hist. VaR", "Hist. ES", "MC VaR", "MC ES", "Worst"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    complete = [each for each in assessments if each.historical and each.monte_carlo]
-    for each in complete[:: max(len(complete) // _SHOWN_PORTFOLIOS, 1)][:_SHOWN_PORTFOLIOS]:
-        table.add_row(_shares(each.portfolio), *_figures(each))
-    return table
 
 
 def _shares(portfolio: Portfolio) -> str:
@@ -131,34 +78,35 @@ def _caption(report: Report) -> str:
 
 
 def _speed(report: Report) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column()
-    table.add_row("tasks", f"{report.succeeded} of {report.tasks} succeeded in {report.elapsed_s:.2f} s")
-    table.add_row("throughput", Text(f"{report.tasks_per_s:.1f} tasks/s", style="bold"))
-    table.add_row(
-        "latency", f"p50 {report.latency_p50_ms:.1f} ms, p99 {report.latency_p99_ms:.1f} ms from hand-out to result"
+    latency = f"p50 {report.latency_p50_ms:.1f} ms, p99 {report.latency_p99_ms:.1f} ms from hand-out to result"
+    rows = (
+        ("tasks", f"{report.succeeded} of {report.tasks} succeeded in {report.elapsed_s:.2f} s"),
+        ("throughput", Text(f"{report.tasks_per_s:.1f} tasks/s", style="bold")),
+        ("latency", latency),
+        ("daemon ready", f"{report.ready_s:.2f} s after its start"),
     )
-    table.add_row("daemon ready", f"{report.ready_s:.2f} s after its start")
-    return table
+    return _show.drawn([Column(style="dim"), ""], rows, box=None, show_header=False)
 
 
 def _loads(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Process")
-    table.add_column("CPU", justify="right")
-    table.add_column("Busy", justify="right")
-    table.add_column("")
-    table.add_column("CPU busy", justify="right")
-    for worker in report.load.workers:
-        cpu = "any" if worker.cpu is None else str(worker.cpu)
-        whole = "" if worker.cpu_busy is None else f"{worker.cpu_busy:.0%}"
-        bar = Bar(1.0, 0.0, min(worker.busy, 1.0), width=_BAR_WIDTH, color="green")
-        table.add_row(f"{worker.name} (pid {worker.pid})", cpu, f"{worker.busy:.0%}", bar, whole)
-    supervisor = min(report.load.supervisor_busy, 1.0)
-    bar = Bar(1.0, 0.0, supervisor, width=_BAR_WIDTH, color="cyan")
-    table.add_row("supervisor", "", f"{report.load.supervisor_busy:.0%}", bar, "")
-    return table
+    names = ("Process", "CPU", "Busy", "", "CPU busy")
+    columns = [Column(name, justify="right" if "CPU" in name or name == "Busy" else "left") for name in names]
+    load = report.load
+    rows = [
+        (
+            f"{worker.name} (pid {worker.pid})",
+            "any" if worker.cpu is None else str(worker.cpu),
+            *_share(worker.busy, "green"),
+            "" if worker.cpu_busy is None else f"{worker.cpu_busy:.0%}",
+        )
+        for worker in load.workers
+    ]
+    return _show.drawn(columns, [*rows, ("supervisor", "", *_share(load.supervisor_busy, "cyan"), "")], show_edge=True)
+
+
+def _share(busy: float, colour: str) -> tuple[str, Bar]:
+    """A share of the time, in percent and as a bar."""
+    return f"{busy:.0%}", Bar(1.0, 0.0, min(busy, 1.0), width=_BAR_WIDTH, color=colour)
 
 
 def _verdict(report: Report) -> Text:

@@ -1,7 +1,7 @@
 """The unary link spread over processes: ``hub.links``. A map of the package; nothing is imported here.
 
  |-------------- link process --------------|------ shared memory ------|------------ supervisor ------------|
-  GetTask -> GrpcUnaryLink -> port.on_task ───> ring up   ─> doorbell ──> group ─> intake.on_tasks
+  GetTask -> GrpcUnaryLink -> port.take ──────> ring up   ─> doorbell ──> group ─> flow.take
                               outbox.ack ─────> ring up   ─> doorbell ──> group ─> outbox.ack
   Submit  <- GrpcUnaryLink <- port.outbox <──── ring down <─ doorbell <── group <─ outbox.take
                               free_slots <───── one word  <─ (doorbell) <─ group <─ intake.free_slots
@@ -9,8 +9,7 @@
   process.py    the program that a link process runs        boot.py      how it is started, and what it is told
   port.py       the daemon, as its link sees it             handle.py    it, as the supervisor sees it
   group.py      all of them, as one hub link                callers.py   who may call, and how much each may ask for
-  roster.py     which of them there are
-  scaled.py     none, or some, by load                      autoscale.py when to add one, and when to take one away
+  roster.py     starts them, and replaces those that end
 
 Inside a link process runs the same ``GrpcUnaryLink`` as in a supervisor without one: pacing, retries and the forms of a
 result are its business. Dispatch, deadlines, limits and the outbox stay with the supervisor.

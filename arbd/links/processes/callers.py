@@ -3,12 +3,13 @@
 Any number of links must not ask a hub that refuses the token more often than one would. So while it is not known that
 the hub accepts the token, one link calls, the *leader*, and carefully; the others are held::
 
-    nobody has been answered yet ─┐                      ┌── the leader was answered ──> trusted: all call
+    nobody has been answered yet ─┐                      ┌── the leader was answered ──> accepted: all call
                                   ├─> the leader calls ──┤
     somebody was refused ─────────┘                      └── it ends ──> another leads; if the token was refused, after
                                                                          the pause between two refused calls
 
-Calls that were under way when the first refusal came are not counted, as within one link: they were made in good faith.
+Calls that were under way when the first refusal came are not counted, as within one link: they began before it was
+known.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-TRIAL: Final = 1
-"""Tasks that a leader may ask for, and results that it may be given, before the hub has accepted its token."""
+PROBE: Final = 1
+"""Tasks that a leader may ask for, and results that it may be given, before the hub has accepted its token: one call of
+each kind finds out, and a leader that takes over from one that was refused must not begin with dozens."""
 
 
 class Callers:
@@ -29,8 +31,8 @@ class Callers:
         self._links: list[int] = []
         self._leader: int | None = None
         self._not_before = -math.inf
-        self.are_trusted = False
-        self.was_refused = False  # the token, and has not been accepted since
+        self.token_is_accepted = False
+        self.token_is_refused = False  # both are False until the first answer
 
     def came(self, link: int) -> None:
         """A link can be used from now on."""
@@ -43,36 +45,27 @@ class Callers:
         self._links.remove(link)
         if link == self._leader:
             self._leader = self._links[0] if self._links else None
-            if self.was_refused:
+            if self.token_is_refused:
                 self._not_before = now + self._interval_s  # it may have called the moment before
 
     def accepted(self, link: int) -> None:
         """The hub has accepted the token of this link, in a call that began after any refusal this link knows of."""
-        if not self.was_refused or link == self._leader:
-            self.are_trusted = True
-            self.was_refused = False
+        if not self.token_is_refused or link == self._leader:
+            self.token_is_accepted = True
+            self.token_is_refused = False
 
     def refused(self, link: int) -> None:
         """The hub has refused the token of this link."""
-        if self.are_trusted or not self.was_refused:
+        if not self.token_is_refused:
             self._leader = link
-        self.are_trusted = False
-        self.was_refused = True
-
-    @property
-    def are_serving(self) -> bool:
-        """Whether they do all that can be done with this token."""
-        return self.was_refused or (self.are_trusted and bool(self._links))
+        self.token_is_accepted = False
+        self.token_is_refused = True
 
     def callers(self, now: float) -> Sequence[int]:
         """The links that may call."""
-        if self.are_trusted:
+        if self.token_is_accepted:
             return self._links
         return () if self._leader is None or now < self._not_before else (self._leader,)
-
-    def next_at(self, now: float) -> float:
-        """When to ask again, should nothing happen before; infinity: no time alone changes the answer."""
-        return self._not_before if not self.are_trusted and now < self._not_before else math.inf
 
 
 def split(slots: int, links: Mapping[int, int]) -> dict[int, int]:

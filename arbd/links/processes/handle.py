@@ -1,7 +1,7 @@
 """One link process, as the supervisor sees it: the process, the memory shared with it, and the results it has.
 
-    booting ──first sleep──> has_booted ──stop──> has_stopped ──its results are out──> end
-       └───────────────── ended, at whatever instant: what it had goes back ────────────┘
+    booting ──first sleep──> has_booted ──stop──> has_stopped ──end
+       └───────────────── ended, at whatever instant: what it had goes back
 
 Not the decisions: how much a link may ask for, and which result it gets, is the group's business. The supervisor trusts
 nothing that a link writes: what cannot be is a ``LinkRecordError`` or one of ``UNREADABLE``, and the link is killed.
@@ -17,7 +17,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Final
 
-from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.host import channel, cpu_clock, doorbell, memory, parcels, procs
 from arbd.ipc import layout, link_frame
 from arbd.ipc.link_cell import SupervisorEnd
 from arbd.ipc.link_frame import LinkRecordError
@@ -47,8 +47,8 @@ class Given(enum.Enum):
 class LinkHandle:
     """Starts a link process. Raises ``OSError`` if there is none to be had; everything is given back then.
 
-    ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``is_leaving``: it was seen off, so it gets
-    nothing more. ``has_ended``: its process is gone, and what is left in its ring is taken.
+    ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``has_ended``: its process is gone, and
+    what is left in its ring is taken.
     """
 
     def __init__(self, number: int, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
@@ -58,7 +58,6 @@ class LinkHandle:
         self._allowed = 0
         self.has_booted = False
         self.has_stopped = False
-        self.is_leaving = False
         self.has_ended = False
         self.is_damaged = False
         self.has_news = False
@@ -66,8 +65,6 @@ class LinkHandle:
         self._deaf_ticks = 0
         self.started_at = time.monotonic()
         self._most_ever = 0
-        self._may_exceed = 0  # a result's answer may bring a task, too, if it is allowed to
-        self._piggyback = settings.hub_piggyback
         self._limit = max_receive(settings)
         self._failures: dict[str, int] = {}
         self._token_calls = (0, 0)
@@ -140,7 +137,7 @@ class LinkHandle:
 
     def _count_task(self) -> None:
         self.popped += 1
-        if self.popped > self._most_ever + self._may_exceed:
+        if self.popped > self._most_ever:
             raise LinkRecordError(f"{self.popped} tasks came where at most {self._most_ever} could be asked for")
 
     def _acked(self, numbers: Collection[int]) -> Collection[Outcome]:
@@ -197,7 +194,6 @@ class LinkHandle:
         if not down.push(encoded.record):
             return Given.FULL
         self.unacked[number] = outcome
-        self._may_exceed += self._piggyback
         self.has_news = True
         return Given.TAKEN
 
@@ -276,7 +272,7 @@ class LinkHandle:
     @property
     def cpu_s(self) -> float:
         """CPU seconds it has used."""
-        return procs.cpu_s(self.pid)
+        return cpu_clock.used_s(self.pid)
 
     def describe(self) -> LinkProcess:
         """For whoever looks at the daemon."""

@@ -1,7 +1,6 @@
-"""The link processes there are: started, replaced when they end, seen off when they are too many.
+"""The link processes of a daemon, a fixed number: started, replaced when they end, and all ended at the close.
 
-    set_count ─> start ─> ... ─> its pidfd: it has ended ─> owner.on_link_ended ─> another one, after a pause
-        └─> see off ─> owner.on_link_leaving ─> ... ─> ended, and not replaced
+    start ─> ... ─> its pidfd: it has ended ─> owner.on_link_ended ─> another one, after a pause
 
 Not what they carry: that is the group's business. A link that lived for a while is replaced at once; one that ends over
 and over, later each time, and for ever: the daemon has a hub to reach. Whatever the owner raises when it is told, the
@@ -11,12 +10,11 @@ process is reaped, what it held is given back, and another one takes its place.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from typing import Any, Final, Protocol
 
-from arbd.links.pace import Backoff
+from arbd.core.backoff import Backoff
 from arbd.links.processes.handle import LinkHandle
 from arbd.links.stats import LinkStats
 from arbd.settings.table import Settings
@@ -37,9 +35,6 @@ class Owner(Protocol):
     def on_link_started(self, link: LinkHandle) -> None:
         """Its process exists, and has looked at nothing yet."""
 
-    def on_link_leaving(self, link: LinkHandle) -> None:
-        """It is one too many."""
-
     def on_link_ended(self, link: LinkHandle) -> None:
         """Its process is gone. Its memory can still be read; it is not among the links any more."""
 
@@ -48,7 +43,7 @@ class Owner(Protocol):
 
 
 class Roster:
-    """``links`` by number. ``program``: the module that a link process runs."""
+    """``links`` by number; ``count``: how many there should be. ``program``: the module that a link process runs."""
 
     def __init__(self, settings: Settings, tls: Tls, program: str, log: Any, owner: Owner) -> None:
         self.links: dict[int, LinkHandle] = {}
@@ -59,17 +54,12 @@ class Roster:
         self._program = program
         self._log = log
         self._owner = owner
-        self._restart = Backoff(_RESTART_MIN_S, _RESTART_MAX_S, random.random)
+        self._restart = Backoff(_RESTART_MIN_S, _RESTART_MAX_S)
         self._past = LinkStats()  # of links that have ended
         self._next_number = 1
         self._ticker: asyncio.TimerHandle | None = None
         self._pending: deque[asyncio.TimerHandle] = deque(maxlen=_MOST_PENDING)
         self._is_closing = False
-
-    @property
-    def active(self) -> list[LinkHandle]:
-        """Those that are not about to leave."""
-        return [link for link in self.links.values() if not link.is_leaving]
 
     def stats(self) -> LinkStats:
         """The sum of all links, those that have ended included."""
@@ -81,23 +71,16 @@ class Roster:
         total.state = next((state for state in ("up", "refused", "down") if state in states), "connecting")
         return total
 
-    def open(self, bell: int) -> None:
-        """``bell``: the doorbell that all links ring."""
+    def start(self, bell: int, count: int) -> None:
+        """Start ``count`` links. ``bell``: the doorbell that all of them ring."""
         self._bell = bell
         self._loop = asyncio.get_running_loop()
-
-    def set_count(self, count: int) -> None:
-        """Start those that are missing, see off those that are too many."""
         self.count = count
-        active = self.active
-        for _ in range(count - len(active)):
+        for _ in range(count):
             self._start()
-        for link in active[count:]:
-            link.is_leaving = True
-            self._owner.on_link_leaving(link)
 
     async def close(self) -> None:
-        """Have every link leave; kill those that do not do so soon."""
+        """End every link; kill those that do not end soon."""
         self._is_closing = True
         for timer in (self._ticker, *self._pending):
             if timer is not None:
@@ -149,7 +132,7 @@ class Roster:
         self._pending.append(self._loop.call_later(self._restart.next_s(), self._replace))
 
     def _replace(self) -> None:
-        if self.count > len(self.active) and not self._is_closing:
+        if self.count > len(self.links) and not self._is_closing:
             self._start()
 
     def _on_exit(self, link: LinkHandle) -> None:
@@ -157,17 +140,13 @@ class Roster:
             self._forget(link)
         finally:
             self.changed.set()
-            if self._is_missed(link):
+            if not self._is_closing:
                 if time.monotonic() - link.started_at > _STEADY_S:
                     self._restart.reset()
                 self._replace_later()
             status = link.bury()
-            if self._is_missed(link):
+            if not self._is_closing:
                 self._log.error("link_lost", link=link.number, pid=link.pid, status=status, results=len(link.unacked))
-
-    def _is_missed(self, link: LinkHandle) -> bool:
-        """Whether nobody wanted it to end."""
-        return not (link.is_leaving or self._is_closing)
 
     def _forget(self, link: LinkHandle) -> None:
         self._loop.remove_reader(link.pidfd)

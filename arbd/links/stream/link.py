@@ -28,10 +28,11 @@ import grpc
 import grpc.aio
 import structlog
 
+from arbd.core.backoff import Backoff
 from arbd.links.base import HubPort
 from arbd.links.ending import close_channel, end, until_empty
 from arbd.links.options import LinkOptions
-from arbd.links.pace import Backoff, TokenGate
+from arbd.links.pace import TokenGate
 from arbd.links.stats import LinkStats
 from arbd.links.stream.session import Identity, Phase, ProviderSession, Received
 from arbd.model.description import ActionInfo
@@ -79,7 +80,7 @@ class GrpcStreamLink:
         self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
         self._on_open = on_open
         self._on_unimplemented = on_unimplemented
-        self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S, random.random)
+        self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         self._gate = TokenGate(options.refused_interval_s)
         self._identity = Identity(options.provider, options.token, uuid.uuid4().hex, options.max_receive)
         self._wake = asyncio.Event()  # the writer's bell

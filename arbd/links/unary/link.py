@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
@@ -39,22 +38,21 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
+from arbd.core.backoff import Backoff
+from arbd.core.doze import BUSY_RESULTS, TICK_S
 from arbd.links.base import HubPort
 from arbd.links.ending import end, until_empty
 from arbd.links.options import LinkOptions
-from arbd.links.pace import Backoff, Pace, TokenGate
+from arbd.links.pace import Pace, TokenGate
 from arbd.links.stats import LinkStats
 from arbd.links.unary.connection import Connection
-from arbd.links.unary.messages import Form, SeenIds, decode_task, encode_request, encode_result
+from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.links.unary.policy import Method, Verdict, verdict
 from arbd.links.unary.sending import Parcel, SendQueue
 from arbd.model.task import Outcome, Task
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire.grpc_channel import parse_url
 
-_TICK_S: Final = 0.001  # the shortest uvloop can measure
-# From so many results under way on, new tasks wait for the tick. One at a time there is one, 5 ms tasks have two.
-_BUSY_SUBMITS: Final = 8
 _ERROR_MIN_S: Final = 0.05
 _ERROR_MAX_S: Final = 2.0
 _ASIDE_MIN_S: Final = 1.0
@@ -78,9 +76,8 @@ class _Sent(NamedTuple):
 class GrpcUnaryLink:
     """A ``HubLink`` over grpc.aio. Counters and the state of the connection are in ``stats``.
 
-    ``gate``: one in which others have a say. Raises ``ConfigError`` for a URL that cannot be used. With ``piggyback`` a
-    task may also come after ``stop_taking``, with the answer to a result: the hub has handed it out, so it is taken
-    over all the same.
+    ``gate``: one in which others have a say. Raises ``ConfigError`` for a URL that cannot be used. The answer to a
+    result is not looked at: some hubs echo the task in it.
     """
 
     def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:
@@ -92,7 +89,7 @@ class GrpcUnaryLink:
         self._request = encode_request(options.provider, options.token)
         self._poll_timeout_s = options.long_poll_s + options.poll_margin_s
         self._metadata = grpc.aio.Metadata(("arbd-long-poll-ms", str(int(options.ask_hold_s * 1000))))
-        idle = Backoff(options.idle_min_s, options.idle_max_s, random.random)
+        idle = Backoff(options.idle_min_s, options.idle_max_s)
         self._polls = Pace(limit=options.max_polls, window=1, idle=idle, error=_error_backoff())
         submits = options.max_submits
         self._submits = Pace(limit=submits, window=submits, idle=_error_backoff(), error=_error_backoff())
@@ -105,7 +102,6 @@ class GrpcUnaryLink:
         self._poll_timer: asyncio.TimerHandle | None = None
         self._submit_timer: asyncio.TimerHandle | None = None
         self._crew: list[asyncio.Task[None]] = []
-        self._seen = SeenIds() if options.piggyback else None
         self._stopping = False
         self._closing = False
         self._poll_ended = asyncio.Event()
@@ -115,7 +111,7 @@ class GrpcUnaryLink:
 
     async def start(self, port: HubPort) -> None:
         self._port = port
-        self._queue = SendQueue(port.outbox, Backoff(_ASIDE_MIN_S, _ASIDE_MAX_S, random.random))
+        self._queue = SendQueue(port.outbox, lambda: Backoff(_ASIDE_MIN_S, _ASIDE_MAX_S))
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(
             self._target,
@@ -217,7 +213,7 @@ class GrpcUnaryLink:
         """
         if not self._tick_is_due:
             self._tick_is_due = True
-            self._loop.call_later(_TICK_S, self._tick)
+            self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._tick_is_due = False
@@ -302,9 +298,7 @@ class GrpcUnaryLink:
 
     def _take(self, task: Task) -> None:
         self.stats.tasks += 1
-        if self._seen is not None:
-            self._seen.add(task.id)
-        if self._submits.under_way < _BUSY_SUBMITS and not self._arrived:
+        if self._submits.under_way < BUSY_RESULTS and not self._arrived:
             self._port.take((task,))
         else:
             # Measured on two cores from a full hub: 0.90 of the bare loop instead of 0.82.
@@ -329,7 +323,7 @@ class GrpcUnaryLink:
                         self._submits.started()
                         self._gate.started(now)
                         self._parked_submitters.pop().set_result(self._send(parcel, now))
-                        if self._submits.under_way >= _BUSY_SUBMITS:
+                        if self._submits.under_way >= BUSY_RESULTS:
                             continue
                         self._loop.call_soon(self._release_submits)
                         return
@@ -365,15 +359,14 @@ class GrpcUnaryLink:
                 raise
             try:
                 await self._deliver(*sent)
-            except Exception as error:  # the result is settled; what came with the answer to it, or after, was not
+            except Exception as error:  # the result is settled; what came after was not
                 report(error, "the answer to a result")
 
     async def _deliver(self, parcel: Parcel, call: Awaitable[bytes], started_at: float) -> None:
         """Wait for one call, then settle what becomes of its result: exactly one thing, whatever raises."""
-        reply = b""
         try:
             try:
-                reply = await call
+                await call
             except _ORDINARY as error:
                 result = self._failed(Method.SUBMIT, self._submits, error, started_at)
                 self._settle(parcel, result, error)
@@ -399,8 +392,6 @@ class GrpcUnaryLink:
             self._outbox_empty.set()
         if result in _GONE and not self._polls.under_way:
             self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
-        if self._seen is not None and reply:
-            self._take_piggyback(reply, parcel.outcome.task.id, self._seen)
 
     def _settle(self, parcel: Parcel, result: Verdict, error: Exception | None = None) -> None:
         outbox, outcome = self._port.outbox, parcel.outcome
@@ -441,15 +432,6 @@ class GrpcUnaryLink:
         words = {"task_id": outcome.task.id, "action": outcome.task.action, "status": outcome.status}
         self._log.error("result_refused_for_good", code=code, details=self._clean(details), **words)
 
-    def _take_piggyback(self, reply: bytes, submitted_id: str, seen: SeenIds) -> None:
-        try:
-            task = decode_task(reply)
-        except DecodeError as error:
-            self._log.warning("answer_is_no_task", error=type(error).__name__)
-            return
-        if task is not None and task.id != submitted_id and task.id not in seen:
-            self._take(task)
-
     # -- timers ----------------------------------------------------------------------------------------------
 
     def _timer(
@@ -477,4 +459,4 @@ def _status(error: BaseException | None) -> tuple[str, str]:
 
 
 def _error_backoff() -> Backoff:
-    return Backoff(_ERROR_MIN_S, _ERROR_MAX_S, random.random)
+    return Backoff(_ERROR_MIN_S, _ERROR_MAX_S)

@@ -10,14 +10,10 @@ Not the transport. The forms of a result, from the whole truth to the smallest t
 from __future__ import annotations
 
 import enum
-from typing import Final, Protocol
+from typing import Protocol
 
 from arbd.model.task import Outcome, Task
 from arbd.wire.pb import hub_pb2 as pb
-
-_SEEN_IDS: Final = (
-    65_536  # more than the outbox and all rings can hold, so that no id is forgotten while its task lives
-)
 
 
 class Form(enum.Enum):
@@ -65,23 +61,6 @@ def encode_result(outcome: Outcome, options: ResultOptions, form: Form = Form.FU
         form = Form(form.value + 1)
         data = _encode(outcome, options, form)
     return data, form
-
-
-class SeenIds:
-    """The last ids of tasks taken, in bounded memory: is a task in a result's answer a new one?"""
-
-    def __init__(self, limit: int = _SEEN_IDS) -> None:
-        self._limit = limit
-        self._ids: dict[str, None] = {}
-
-    def add(self, task_id: str) -> None:
-        """Remember an id, and forget the one that came first if there are too many."""
-        self._ids[task_id] = None
-        if len(self._ids) > self._limit:
-            del self._ids[next(iter(self._ids))]
-
-    def __contains__(self, task_id: str) -> bool:
-        return task_id in self._ids
 
 
 def _size_at_least(outcome: Outcome, form: Form) -> int:

@@ -9,29 +9,30 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Callable
 
 import msgspec
 
+from arbd.core.backoff import Backoff
 from arbd.core.outbox import Outbox
-from arbd.links.pace import Backoff
 from arbd.links.unary.messages import Form
 from arbd.model.task import Outcome
 
 
 class Parcel(msgspec.Struct):
-    """A result on its way: the form it is sent in, and how often it was put aside."""
+    """A result on its way: the form it is sent in, and its pauses if it was put aside."""
 
     outcome: Outcome
     form: Form = Form.FULL
-    deferrals: int = 0
+    backoff: Backoff | None = None
 
 
 class SendQueue:
-    """Results to be sent. ``backoff`` gives the pauses of a result that is put aside, each result by itself."""
+    """Results to be sent. ``new_backoff``: makes the back-off of one that is put aside."""
 
-    def __init__(self, outbox: Outbox, backoff: Backoff) -> None:
+    def __init__(self, outbox: Outbox, new_backoff: Callable[[], Backoff]) -> None:
         self._outbox = outbox
-        self._backoff = backoff
+        self._new_backoff = new_backoff
         self._aside: list[tuple[float, int, Parcel]] = []  # heap: due at, tie-breaker, parcel
         self._number = itertools.count()
 
@@ -48,9 +49,9 @@ class SendQueue:
 
     def defer(self, parcel: Parcel, now: float) -> None:
         """Put a result aside for a while; longer each time."""
-        pause_s = self._backoff.at_step(parcel.deferrals)
-        parcel.deferrals += 1
-        heapq.heappush(self._aside, (now + pause_s, next(self._number), parcel))
+        if parcel.backoff is None:
+            parcel.backoff = self._new_backoff()
+        heapq.heappush(self._aside, (now + parcel.backoff.next_s(), next(self._number), parcel))
 
     def shrink(self, parcel: Parcel, now: float) -> bool:
         """Have a result sent again at once, in the next smaller form; ``False`` if there is none."""

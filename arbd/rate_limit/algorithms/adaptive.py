@@ -1,4 +1,4 @@
-"""How many calls may run at once, learnt from how long they take and how often they fail.
+"""Adaptive concurrency: how many calls may run at once, learnt from how long they take and how often they fail.
 
     gradient = least run time of late * TOLERANCE / run time now, between 0.5 and 1
     limit   <- limit * gradient + sqrt(limit)          smoothed; between floor and ceiling
@@ -35,7 +35,7 @@ _RETRY_MIN_NS: Final = 1_000_000
 
 
 class AdaptiveConcurrency(Limit):
-    """At most ``limit`` calls at once, which moves between ``floor`` and ``ceiling``."""
+    """At most ``limit`` concurrent calls; ``limit`` adapts between ``floor`` and ``ceiling``."""
 
     max_batch = 1
 

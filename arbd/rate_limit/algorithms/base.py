@@ -1,4 +1,4 @@
-"""The algorithms of the limits: how many calls may start now, and when the next one may.
+"""The interface of a limit's algorithm: how many calls may start now, and when the next one may.
 
 Pure: time is an argument, in nanoseconds of one monotonic clock; numbers are integers, so nothing drifts. They know
 nothing of workers. What makes them usable across processes is one rule about *outstanding* calls: calls that were
@@ -33,7 +33,7 @@ BATCH_NS: Final = 2_000_000
 
 
 class Limit:
-    """One constraint on when calls may start. A subclass overrides what concerns it."""
+    """A constraint on when calls may start; the base class limits nothing."""
 
     #: The most calls worth granting at once to one worker.
     max_batch: int = UNBOUNDED
@@ -49,59 +49,60 @@ class Limit:
     undecided: bool = False
 
     def spend(self, at_ns: int, calls: int) -> None:
-        """``calls`` have started, not later than ``at_ns``."""
+        """Record that ``calls`` have started, not later than ``at_ns``."""
 
     def charge(self, at_ns: int, calls: int, wall_ns: int, cpu_ns: int) -> None:
-        """``calls`` have ended; this is what they took together."""
+        """Record that ``calls`` have ended, and the times they took together."""
 
     def blame(self, at_ns: int, calls: int) -> None:
-        """``calls`` of those that ended have failed. Told before ``charge``."""
+        """Record that ``calls`` of those that ended have failed; called before their ``charge``."""
 
     def progress(self, running: int, elapsed_ns: int) -> None:
-        """``running`` calls have started and not ended; they have run for ``elapsed_ns`` together."""
+        """Record that ``running`` calls are under way and have run for ``elapsed_ns`` together."""
 
     def set_utc(self, now_ns: int, utc_ns: int) -> None:
-        """What the clock on the wall shows at ``now_ns``, for limits that depend on the time of day."""
+        """Tell what the wall clock shows at ``now_ns``, for limits that depend on the time of day."""
 
     def available(self, now_ns: int, outstanding: int) -> int:
-        """How many more may start at ``now_ns``. Also for a moment to come, if nothing is spent until then."""
+        """How many more calls may start at ``now_ns``, which may lie ahead if nothing is spent until then."""
         return UNBOUNDED
 
     def next_at(self, now_ns: int, outstanding: int) -> int:
-        """When one more may start if every outstanding call starts now and nobody else comes first."""
+        """When one more call may start if every outstanding call starts now and no other comes first."""
         return now_ns
 
     def startable(self, now_ns: int, outstanding: int) -> int:
-        """How many calls could start at ``now_ns`` with those that are outstanding, as far as is known."""
+        """How many calls could start at ``now_ns``, outstanding ones included, as far as is known."""
         return self.available(now_ns, outstanding) + outstanding
 
     def usable_until(self, now_ns: int, outstanding: int) -> int:
-        """Before when what is outstanding must have started; later it is void."""
+        """The moment before which outstanding calls must have started; later their grants are void."""
         return NEVER_NS
 
     def forget(self, now_ns: int) -> None:
         """Drop what no longer matters at ``now_ns`` or later."""
 
     def refill(self, now_ns: int, want: int) -> None:
-        """Get more from where this limit's starts come from, if they come from somewhere else."""
+        """Ask the shared storage for ``want`` more starts, if the limit has one."""
 
     def settle(self, now_ns: int, outstanding: int) -> None:
-        """Report there what was spent, and give back what nobody here needs."""
+        """Report spent starts to the shared storage, and return those that nobody here needs."""
 
     def look_at(self, now_ns: int, busy: bool) -> int | None:
-        """When to settle again, because others draw on it, too. ``busy``: starts are outstanding or waited for."""
+        """When to settle again because others share the limit; ``None``: no need. ``busy``: starts are outstanding or
+        asked for."""
         return None
 
     def close(self) -> None:
-        """Nothing more will be asked."""
+        """Release what the limit holds; it is not used afterwards."""
 
     def usage(self, now_ns: int) -> float:
-        """What part of the limit is used: 0 to 1, and above for a cost that overran."""
+        """The used part of the limit: 0 to 1, and above for a cost that overran."""
         return 0.0
 
 
 class Closed(Limit):
-    """Nothing may start."""
+    """A limit that lets nothing start."""
 
     def available(self, now_ns: int, outstanding: int) -> int:
         return 0
@@ -114,7 +115,7 @@ class Closed(Limit):
 
 
 class All(Limit):
-    """Several limits that must all agree."""
+    """The conjunction of several limits: a call may start when all of them allow it."""
 
     def __init__(self, parts: Sequence[Limit]) -> None:
         self.parts = tuple(parts)

@@ -6,7 +6,7 @@ from arbd.rate_limit.algorithms.base import BATCH_NS, Limit
 
 
 class TokenBucket(Limit):
-    """At most ``burst + rate * t`` starts in any interval of length t. The rate is ``calls`` per ``period_ns``."""
+    """At most ``burst + rate * t`` starts in any interval of length t, at a rate of ``calls`` per ``period_ns``."""
 
     def __init__(self, calls: int, period_ns: int, burst: int) -> None:
         self._calls = calls

@@ -1,4 +1,4 @@
-"""A budget of what calls cost: seconds of run time, or of CPU."""
+"""A budget for the cost of calls: seconds of run time, or of CPU time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _LEARN: Final = 8  # an expected cost falls by 1/8 of the difference per call
 
 
 class CostBudget(Limit):
-    """A budget of run time or CPU time: ``budget_ns`` of it per ``period_ns``, at most ``budget_ns`` saved up.
+    """At most ``budget_ns`` of run time or CPU time per ``period_ns``, with at most ``budget_ns`` saved up.
 
     What a call costs is known when it has ended, so the budget may go into debt; the debt is paid back before the next
-    call starts, and the mean never exceeds the budget. Calls under way count with what they have used or with what
-    they are expected to cost, whichever is more: ten long calls started at once do not slip past. The expectation
-    goes up at once and down slowly; while there is none, calls start one at a time.
+    call starts, and the mean never exceeds the budget. Calls under way count with what they have used or with what they
+    are expected to cost, whichever is more: ten long calls started at once do not slip past. The expectation goes up at
+    once and down slowly; while there is none, calls start one at a time.
     """
 
     def __init__(self, budget_ns: int, period_ns: int, *, cpu: bool) -> None:
@@ -55,7 +55,7 @@ class CostBudget(Limit):
         self._elapsed_ns = elapsed_ns
 
     def _need(self, outstanding: int) -> tuple[int, int]:
-        """What is spoken for, and what one more call needs; both in nanoseconds of cost."""
+        """The cost that running and outstanding calls account for, and the cost of one more; both in nanoseconds."""
         one = min(self._expected_ns, self._budget_ns)
         used = round(self._elapsed_ns * self._cpu_share) if self._cpu else self._elapsed_ns
         return max(used, self._running * one) + outstanding * one, max(1, one)

@@ -1,4 +1,4 @@
-"""From a limit's specification to the algorithms that hold it."""
+"""Construction of a limit's algorithm from its specification."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arbd.zones import zone
 
 
 def build(spec: LimitSpec) -> Limit:
-    """The algorithms of a limit, in their initial state."""
+    """The algorithm of a limit, in its initial state."""
     inside = _build_rates(spec.rates)
     schedule = spec.schedule
     if schedule is None:
@@ -25,7 +25,7 @@ def build(spec: LimitSpec) -> Limit:
 
 
 def burst_of(rates: Rates) -> int:
-    """How many calls of a token bucket may start at once: what was asked for, or the calls of one second."""
+    """How many calls of a token bucket may start at once: the given burst, or the calls of one second."""
     return rates.burst_size or max(1, int((rates.requests_per_minute or 0) / 60))
 
 
@@ -50,7 +50,7 @@ def _build_rates(rates: Rates) -> Limit:
 
 
 def _per_second(calls: float) -> SlidingWindow:
-    """An exact window. A fraction such as 0.5 or 2.5 becomes whole calls in a longer window: 1 in 2 s, 5 in 2 s."""
+    """An exact window for calls per second. A fraction becomes whole calls in a longer window: 0.5 is 1 in 2 s."""
     exact = Fraction(calls).limit_denominator(1000)
     if exact.numerator == 0:  # less than one call in a thousand seconds
         return SlidingWindow(1, _ns(1 / calls))

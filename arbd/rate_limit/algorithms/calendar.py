@@ -1,4 +1,4 @@
-"""Limits that depend on the time of day: one limit inside the business hours, another outside.
+"""Business hours: one limit applies inside them, another outside.
 
 The one place of rate limiting that looks at the clock on the wall, because that is what it is about. Rates and windows
 themselves run on the monotonic clock: a clock that is set does not let anybody through twice.
@@ -27,7 +27,7 @@ _ROUNDS: Final = 32  # changes of the hours that `next_at` looks past
 
 
 class Hours:
-    """Opening hours: minutes since midnight from and to, on some weekdays (0 is Monday), in a time zone.
+    """Opening hours on some weekdays, in a time zone: pairs of minutes since midnight; weekday 0 is Monday.
 
     An end that is not after its start lies on the next day; the weekday is that of the start.
     """
@@ -40,12 +40,12 @@ class Hours:
         self._known = (0, 0)  # the part of time for which `_changes` is complete
 
     def is_open(self, utc_ns: int) -> bool:
-        """Whether this moment lies inside the hours."""
+        """Whether this moment (nanoseconds since 1970, UTC) lies inside the hours."""
         self._look_up(utc_ns)
         return bisect_right(self._changes, utc_ns) % 2 == 1
 
     def change_after(self, utc_ns: int) -> int:
-        """The next opening or closing; for hours that never close, some moment to ask again."""
+        """When the hours open or close next; for hours that never close, a moment to ask again."""
         self._look_up(utc_ns)
         index = bisect_right(self._changes, utc_ns)
         return self._changes[index] if index < len(self._changes) else self._known[1]
@@ -81,7 +81,7 @@ class Hours:
 
 
 class ByHours(Limit):
-    """``inside`` during the hours, ``outside`` at all other times. Both learn of every call."""
+    """A limit that is ``inside`` during the hours and ``outside`` at all other times. Both record every call."""
 
     def __init__(self, hours: Hours, inside: Limit, outside: Limit) -> None:
         self._hours = hours
@@ -132,7 +132,7 @@ class ByHours(Limit):
 
 
 def parse_hours(text: str) -> list[tuple[int, int]]:
-    """``"09:00-18:00"``, or several of them with commas, as minutes since midnight. Raises ``ValueError``."""
+    """Minutes since midnight of ``"09:00-18:00"``, or of several such spans with commas. Raises ``ValueError``."""
     spans = []
     for part in text.split(","):
         found = _HOURS.fullmatch(part.strip())
@@ -147,7 +147,7 @@ def parse_hours(text: str) -> list[tuple[int, int]]:
 
 
 def parse_days(days: str | Iterable[str]) -> list[int]:
-    """``"mon-fri"``, ``"sat,sun"`` or a list of such words, as weekdays (0 is Monday). Raises ``ValueError``."""
+    """Weekdays (0 is Monday) of ``"mon-fri"``, ``"sat,sun"`` or a list of such words. Raises ``ValueError``."""
     found: set[int] = set()
     for part in days.split(",") if isinstance(days, str) else days:
         first, dash, last = (word.strip().lower()[:3] for word in str(part).partition("-"))

@@ -1,4 +1,4 @@
-"""The exact sliding window: a log of starts, none of them older than the window."""
+"""The exact sliding window: a log of the starts that are not older than the window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WINDOW_GROUPS: Final = 4096  # a window of more starts than this keeps them in 
 
 
 class SlidingWindow(Limit):
-    """At most ``calls`` starts in any interval of length ``window_ns``. With one call it is a minimum spacing."""
+    """At most ``calls`` starts in any interval of length ``window_ns``; with one call, a minimum spacing."""
 
     def __init__(self, calls: int, window_ns: int) -> None:
         self._max = calls
@@ -36,7 +36,7 @@ class SlidingWindow(Limit):
         groups.append([at_ns, at_ns, calls])
 
     def count(self, now_ns: int) -> int:
-        """Starts inside the window that ends now."""
+        """How many starts lie in the window that ends at ``now_ns``."""
         since_ns = now_ns - self._window_ns
         left = self._total
         for _, last, calls in self._groups:

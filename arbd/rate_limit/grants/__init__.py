@@ -1,6 +1,6 @@
-"""One limit over the workers of one daemon, without a lock: the supervisor grants, a worker spends.
+"""Grants: one limit over all workers of a daemon without a lock. The supervisor grants starts, a worker spends them.
 
-worker: seat.py  ──wants, spent (its own words)──>  account.py: the one real limit  :supervisor
-                 <──granted (the supervisor's word)──
-live.py   limits that were set while the daemon runs
+worker: worker_seat.py  ──asked, spent (the worker's words)──>  account.py: the one real limit  :supervisor
+                        <──granted (the supervisor's word)────  over supervisor_seat.py
+seat.py   the protocol of both sides        live.py   limits that are set while the daemon runs
 """

@@ -1,13 +1,13 @@
-"""One rate limit of the daemon: the one real bucket, and who has been granted what out of it.
+"""One rate limit of the daemon, and what each worker was granted out of it.
 
     observe()        read every seat: what was spent (and when), returned, ended
-    decide(now, utc) tell the bucket, answer questions while there is something to grant; when to look again
+    decide(now, utc) update the limit, answer requests while there is something to grant; when to look again
 
 The order matters: the clock is read after ``observe``, so no start that was seen lies in the future of ``now``.
 
-Every start that is granted was taken out of the bucket and stays *outstanding*, counted as if it could happen at any
-moment, until a seat shows it spent or returned or its worker's death returns it. So nothing that dies, stalls or
-lies can make the limit be exceeded; it can only leave a part of it unused.
+Every start that is granted was taken out of the limit and stays *outstanding*, counted as if it could happen at any
+moment, until a seat shows it spent or returned or its worker's death returns it. So no worker that dies, stalls or
+writes nonsense can make the limit be exceeded; it can only leave a part of it unused.
 
 A worker that can wait is granted its start ahead of time: the grant says from when on it may be used, and the latency
 between the two processes costs nothing. That is only done when the moment is certain, whatever else happens.
@@ -23,8 +23,9 @@ from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.algorithms.base import NEVER_NS, Limit
 from arbd.rate_limit.algorithms.build import build
 from arbd.rate_limit.gates import figures_of, meter_window_ns, warns
-from arbd.rate_limit.grants.seat import Observed, Question, SupervisorSeat
-from arbd.rate_limit.usage import Figures, Meter, Thresholds
+from arbd.rate_limit.grants.seat import GrantRequest
+from arbd.rate_limit.grants.supervisor_seat import SeatDelta, SupervisorSeat
+from arbd.rate_limit.usage import Figures, Thresholds, UsageMeter
 
 _KEPT_PART: Final = 1000  # all idle workers together may keep a thousandth of a limit
 _STOCK_PART: Final = 64
@@ -33,7 +34,7 @@ LOOK_AGAIN_NS: Final = 2_000_000  # while somebody waits for a start that anothe
 
 
 class Refusal(NamedTuple):
-    """A question answered with "not now"; calls that a worker turned away without asking are not among them."""
+    """A refused request; calls that a worker turned away without asking are not among these."""
 
     at_ns: int
     wait_ns: int
@@ -41,7 +42,8 @@ class Refusal(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Workers whose question was answered (ring them), when to look again, and whether a threshold was crossed."""
+    """The result of a look: workers that were answered and must be rung, when to look again, whether a threshold was
+    crossed."""
 
     answered: list[int]
     look_at_ns: int | None
@@ -49,17 +51,17 @@ class Decision(NamedTuple):
 
 
 class Account:
-    """The supervisor's side of one limit. ``limit`` is its algorithms in their present state."""
+    """The supervisor's side of one limit; ``limit`` is its algorithm with its present state."""
 
     def __init__(self, spec: LimitSpec, limit: Limit | None = None) -> None:
         self.spec = spec
         self.limit: Limit = build(spec) if limit is None else limit
-        self.meter = Meter(meter_window_ns(spec))
+        self.meter = UsageMeter(meter_window_ns(spec))
         self.thresholds = Thresholds(spec.warning_threshold, spec.critical_threshold)
         self.outstanding = 0
         self._warns = warns(spec, self.limit)
         self._seats: dict[int, SupervisorSeat] = {}
-        self._news: list[Observed] = []
+        self._deltas: list[SeatDelta] = []
         self._asking: dict[int, None] = {}  # workers, in the order in which they asked
         self._refused_before = 0  # by workers that are gone
         self.last_refusals: deque[Refusal] = deque(maxlen=_REFUSALS_KEPT)
@@ -68,16 +70,18 @@ class Account:
         self._killed_since_ns = 0
 
     def change(self, spec: LimitSpec, limit: Limit | None = None) -> None:
-        """From now on this holds. It starts with nothing used but what is outstanding. Raises what stands in the way of
-        closing the limit before, when all is done."""
+        """Replace the limit. The new one starts with nothing used but what is outstanding.
+
+        Raises what the old limit's ``close`` raises, after everything else is done.
+        """
         self.observe()
-        for seen in self._news:  # what has been started by now was the business of the limit before
+        for seen in self._deltas:  # what has been started by now was the business of the limit before
             self.outstanding -= seen.spent + seen.returned
-        self._news.clear()
+        self._deltas.clear()
         before, self.limit = self.limit, build(spec) if limit is None else limit
         self.spec = spec
         self._warns = warns(spec, self.limit)
-        self.meter = Meter(meter_window_ns(spec))
+        self.meter = UsageMeter(meter_window_ns(spec))
         self.thresholds = Thresholds(spec.warning_threshold, spec.critical_threshold)
         for seat in self._seats.values():
             seat.begin_measuring()
@@ -86,12 +90,12 @@ class Account:
     # -- who takes part ----------------------------------------------------------------------------------
 
     def attach(self, worker_id: int, seat: SupervisorSeat) -> None:
-        """A new worker, with a seat that is all zero."""
+        """Add a worker that is about to start, with its zeroed seat."""
         self._seats[worker_id] = seat
         seat.use_until(self._usable_until_ns)
 
     def detach(self, worker_id: int) -> None:
-        """It is dead: what it had and did not spend is free again. A call it was in has ended now."""
+        """Remove a dead worker: its unspent grants are free again, and a call it was in has ended now."""
         seat = self._seats.pop(worker_id)
         self._asking.pop(worker_id, None)
         self._observe(seat)
@@ -103,31 +107,33 @@ class Account:
 
     @property
     def seats(self) -> Mapping[int, SupervisorSeat]:
-        """Who takes part, by worker id."""
+        """The seats of the attached workers, by worker id."""
         return self._seats
 
     @property
     def refused(self) -> int:
-        """Calls ever turned away."""
+        """The number of calls ever turned away."""
         return self._refused_before + sum(seat.refused for seat in self._seats.values())
 
     # -- one look ----------------------------------------------------------------------------------------
 
     def observe(self) -> None:
-        """Read every seat."""
+        """Read every seat: counters that have grown, and new requests."""
         for worker_id, seat in self._seats.items():
             self._observe(seat)
-            if worker_id not in self._asking and seat.question() is not None:
+            if worker_id not in self._asking and seat.request() is not None:
                 self._asking[worker_id] = None
 
     def _observe(self, seat: SupervisorSeat) -> None:
         seen = seat.observe()
         if seen is not None:
-            self._news.append(seen)
+            self._deltas.append(seen)
 
     def decide(self, now_ns: int, utc_ns: int) -> Decision:
-        """Settle what was observed and answer who asks. ``now_ns``: read after ``observe``; ``utc_ns``: the clock on
-        the wall, for calendars."""
+        """Apply what was observed, and answer requests.
+
+        ``now_ns`` (monotonic) is read after ``observe``; ``utc_ns`` is the wall clock, for calendars.
+        """
         self.limit.set_utc(now_ns, utc_ns)
         self._settle(now_ns)
         self._bound(now_ns)
@@ -137,25 +143,27 @@ class Account:
         return Decision(answered, self._look_at(now_ns), crossed)
 
     def put_off(self, now_ns: int, until_ns: int) -> list[int]:
-        """Nothing can be decided before ``until_ns``: refuse those who cannot wait until then. Whom to ring."""
+        """Refuse the requests that cannot wait until ``until_ns``, before which nothing can be decided; returns whom to
+        ring."""
         answered = []
         for worker_id, seat in self._seats.items():
-            question = seat.question()
-            if question is not None and question.until_ns < until_ns:
+            request = seat.request()
+            if request is not None and request.until_ns < until_ns:
                 self._asking.pop(worker_id, None)
                 seat.refuse_until(until_ns)
-                seat.answer(question)
+                seat.answer(request)
                 self.last_refusals.appendleft(Refusal(now_ns, until_ns - now_ns, worker_id))
                 answered.append(worker_id)
         return answered
 
     def startable(self, now_ns: int, at_ns: int) -> int:
-        """Calls that could start at ``at_ns``, with what workers hold already. ``now_ns``: read after ``observe``."""
+        """How many calls could start at ``at_ns``, with what workers hold already; ``now_ns`` is read after
+        ``observe``."""
         self._settle(now_ns)
         return self.limit.startable(at_ns, self.outstanding)
 
     def figures(self, now_ns: int) -> Figures:
-        """How much of the limit is used."""
+        """The figures of the limit at ``now_ns``."""
         figures = figures_of(self.spec, self.meter, self.limit.usage(now_ns), self.thresholds.level, now_ns)
         return figures._replace(members=self.limit.members)
 
@@ -165,8 +173,8 @@ class Account:
         limit, meter = self.limit, self.meter
         # Whatever fails in here, nothing is settled twice, and what was not settled stays outstanding: then a part of
         # the limit is left unused, and it is not exceeded.
-        news, self._news = sorted(self._news, key=lambda seen: seen.last_start_ns), []
-        for seen in news:
+        deltas, self._deltas = sorted(self._deltas, key=lambda seen: seen.last_start_ns), []
+        for seen in deltas:
             if seen.spent:
                 at_ns = min(now_ns, seen.last_start_ns)  # a date to come would be a broken worker's
                 limit.spend(at_ns, seen.spent)
@@ -196,7 +204,8 @@ class Account:
         self.limit.progress(running, elapsed_ns)
 
     def _bound(self, now_ns: int) -> None:
-        """Tell the seats how long their grants are good. Before anything is granted, or it might be void on arrival."""
+        """Tell the seats how long their grants are valid; before anything is granted, or it might be void on
+        arrival."""
         until_ns = self.limit.usable_until(now_ns, self.outstanding)
         if until_ns != self._usable_until_ns:
             self._usable_until_ns = until_ns
@@ -208,43 +217,44 @@ class Account:
         waiting = len(self._asking)
         for worker_id in list(self._asking):
             seat = self._seats[worker_id]
-            question = seat.question()
-            if question is None:  # withdrawn
+            request = seat.request()
+            if request is None:  # withdrawn
                 del self._asking[worker_id]
-            elif self._serve(worker_id, question, now_ns, waiting):
+            elif self._serve(worker_id, request, now_ns, waiting):
                 del self._asking[worker_id]
-                seat.answer(question)
+                seat.answer(request)
                 answered.append(worker_id)
             waiting -= 1
         self._correct_refusals(now_ns)
         return answered
 
     def _correct_refusals(self, now_ns: int) -> None:
-        """Who was told to come back at some time may come now, or has to come later because others came first."""
+        """Move the time until which workers were refused: earlier if a start is free now, later if others came
+        first."""
         free = self.limit.available(now_ns, self.outstanding) > 0
         next_at_ns = 0 if free else self.limit.next_at(now_ns, self.outstanding)
         for seat in self._seats.values():
             if seat.next_at_ns and (free or seat.next_at_ns < next_at_ns):
                 seat.refuse_until(next_at_ns)
 
-    def _serve(self, worker_id: int, question: Question, now_ns: int, waiting: int) -> bool:
-        """Grant or refuse; ``False``: it goes on waiting."""
+    def _serve(self, worker_id: int, request: GrantRequest, now_ns: int, waiting: int) -> bool:
+        """Grant or refuse the request of one worker; ``False`` if it goes on waiting."""
         seat = self._seats[worker_id]
         limit = self.limit
         free = limit.available(now_ns, self.outstanding)
         if free <= 0:
-            limit.refill(now_ns, min(question.need, limit.max_batch))
+            limit.refill(now_ns, min(request.need, limit.max_batch))
             free = limit.available(now_ns, self.outstanding)
         if free > 0:
             # A large stock may go out in larger pieces: what is spent at once is also seen at once. But what a worker
             # holds through a long task is lost to others, so a piece is a small part of it.
             batch = max(limit.max_batch, free // _STOCK_PART)
-            self._grant(seat, min(question.need, batch, max(1, free // waiting)), 0)
+            self._grant(seat, min(request.need, batch, max(1, free // waiting)), 0)
             return True
         if limit.undecided:
             return False
         next_at_ns = limit.next_at(now_ns, self.outstanding)
-        if question.until_ns < next_at_ns:
+        if request.until_ns < next_at_ns:
             seat.publish(self.figures(now_ns))
             seat.refuse_until(next_at_ns)
             self.last_refusals.appendleft(Refusal(now_ns, next_at_ns - now_ns, worker_id))

@@ -1,8 +1,8 @@
-"""Limits that are set while the daemon runs: a worker's wish goes to the supervisor, and its decision to every worker.
+"""Live limits: a worker requests one while the daemon runs, and the supervisor publishes it to every worker.
 
     worker                                supervisor                              every worker, before its next task
-      wish(action, limit) ──ring──>         an account for it, a seat in          CHANGES is new: reads the table,
-      waits until it was seen  <──ring──    every worker, the table, CHANGES      its action asks the new seat
+      request(action, limit) ──ring──>      an account for it, a seat in          CHANGES is new: reads the table,
+      waits for the answer  <──ring──       every worker, the table, CHANGES      its action asks the new seat
 
 Two pages behind the seats of a cell: the first is written by the supervisor, the second by the worker (``layout``).
 CHANGES is odd while the table is being written, so a reader that meets that reads it before the task after this one.
@@ -22,12 +22,14 @@ from arbd.model.limit_spec import LimitSpec
 
 TABLE_BYTES: Final = layout.PAGE_BYTES - layout.LINE * 8
 _TABLE: Final = layout.LINE
-_WISH: Final = layout.PAGE_WORDS + layout.LINE
+_REQUEST: Final = layout.PAGE_WORDS + layout.LINE
 
 
 class LiveLimit(msgspec.Struct, frozen=True):
-    """What limits an action from now on; ``None`` for the action: all that have no limit of their own; ``None`` for the
-    limit: nothing limits it."""
+    """The limit that an action has from now on.
+
+    ``action`` is ``None`` for all actions without a limit of their own, ``limit`` is ``None`` for no limit.
+    """
 
     action: str | None
     limit: LimitSpec | None
@@ -35,12 +37,12 @@ class LiveLimit(msgspec.Struct, frozen=True):
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _table: Final = msgspec.msgpack.Decoder(list[LiveLimit])
-_wish: Final = msgspec.msgpack.Decoder(LiveLimit)
+_request: Final = msgspec.msgpack.Decoder(LiveLimit)
 
 
 class LiveLimits:
-    """What was set while one generation of the author's code runs: one with these actions, and so many limits of its
-    own, whose seats come first."""
+    """The live limits of one generation of the author's code, with its ``actions`` and ``limits`` seats of its own
+    limits first."""
 
     def __init__(self, actions: Iterable[str], limits: int) -> None:
         self._first = limits
@@ -49,33 +51,33 @@ class LiveLimits:
 
     @property
     def limits(self) -> list[LiveLimit]:
-        """The last of each action."""
+        """The present limit of each action for which one was set."""
         return list(self._set.values())
 
     def number_of(self, action: str | None) -> int:
-        """The seat of an action, or of the default, among all seats of a worker."""
+        """The number of the seat of an action, or of the default, among all seats of a worker."""
         return self._first + (len(self._numbers) if action is None else self._numbers[action])
 
     def of(self, action: str | None) -> LiveLimit | None:
-        """What was set for an action, or as default."""
+        """The live limit of an action, or of the default."""
         return self._set.get(action)
 
     def put_back(self, action: str | None, before: LiveLimit | None) -> None:
-        """What was added last cannot be had: the one before holds."""
+        """Undo ``add``: the limit that was set before holds again."""
         del self._set[action]
         if before is not None:
             self._set[action] = before
 
-    def add(self, wish: LiveLimit) -> LiveLimit | None:
-        """The wish with its limit named after the action; ``None`` if it cannot be granted: the action is unknown, or
-        the table would be too long."""
-        action = wish.action
+    def add(self, request: LiveLimit) -> LiveLimit | None:
+        """Set a requested limit, named after its action; ``None`` if the action is unknown or the table would be too
+        long."""
+        action = request.action
         if action is not None and action not in self._numbers:
             return None
-        named = wish
-        if wish.limit is not None:
+        named = request
+        if request.limit is not None:
             name, actions = ("default, set", []) if action is None else (f"action {action}, set", [action])
-            named = LiveLimit(action, replace(wish.limit, name=name, scope="action", actions=actions))
+            named = LiveLimit(action, replace(request.limit, name=name, scope="action", actions=actions))
         if len(_encode([*self._set.values(), named])) > TABLE_BYTES:
             return None
         self._set[action] = named
@@ -83,38 +85,38 @@ class LiveLimits:
 
 
 class SupervisorLive:
-    """The supervisor's side of the two pages."""
+    """The supervisor's side of the two pages of one worker."""
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
-        self._reading: int | None = None  # the number of the wish that was read and not answered yet
+        self._reading: int | None = None  # the number of the request that was read and not answered yet
 
     @property
-    def has_wish(self) -> bool:
-        """Whether the worker wishes something that was not answered yet."""
-        return bool(self._words[layout.WISHES] != self._words[layout.WISHES_SEEN])
+    def has_request(self) -> bool:
+        """Whether the worker has made a request that was not answered yet."""
+        return bool(self._words[layout.REQUESTS] != self._words[layout.REQUESTS_SEEN])
 
-    def wish(self) -> LiveLimit | None:
-        """What the worker wishes and was not answered yet. Raises ``msgspec.MsgspecError`` for what is no wish."""
+    def request(self) -> LiveLimit | None:
+        """The open request; ``None`` without one. Raises ``msgspec.MsgspecError`` if it cannot be read."""
         words = self._words
-        number = words[layout.WISHES]
-        self._reading = None if number == words[layout.WISHES_SEEN] else number
+        number = words[layout.REQUESTS]
+        self._reading = None if number == words[layout.REQUESTS_SEEN] else number
         if self._reading is None:
             return None
-        length = min(words[layout.WISH_LENGTH], TABLE_BYTES)
-        return _wish.decode(_load(words, _WISH, length))
+        length = min(words[layout.REQUEST_LENGTH], TABLE_BYTES)
+        return _request.decode(_load(words, _REQUEST, length))
 
     def answer(self, *, granted: bool) -> None:
-        """The wish was seen; the worker may be rung.
+        """Store the answer to the request that was read; the worker may be rung.
 
-        The one that was read: a worker whose task's deadline struck while it waited may have wished again meanwhile.
+        A worker whose task's deadline was raised while it waited may have made another request meanwhile.
         """
         words = self._words
-        number = words[layout.WISHES] if self._reading is None else self._reading
+        number = words[layout.REQUESTS] if self._reading is None else self._reading
         self._reading = None
         if not granted:
-            words[layout.WISH_REFUSED] = number
-        words[layout.WISHES_SEEN] = number
+            words[layout.REQUEST_REFUSED] = number
+        words[layout.REQUESTS_SEEN] = number
 
     def publish(self, limits: list[LiveLimit]) -> None:
         """Replace the table."""
@@ -126,7 +128,7 @@ class SupervisorLive:
 
 
 class WorkerLive:
-    """The worker's side."""
+    """The worker's side of its two pages."""
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
@@ -137,7 +139,7 @@ class WorkerLive:
         return bool(self._words[layout.CHANGES] != self._known)
 
     def read(self) -> list[LiveLimit] | None:
-        """The table; ``None`` if it is being written just now."""
+        """The table; ``None`` while it is being written."""
         words = self._words
         changes = words[layout.CHANGES]
         text = _load(words, _TABLE, words[layout.TABLE_LENGTH])
@@ -146,21 +148,21 @@ class WorkerLive:
         self._known = changes
         return _table.decode(text)
 
-    def wish(self, limit: LiveLimit) -> None:
-        """Tell the supervisor, which must be rung then. Raises ``ValueError`` if it is too long to be told."""
+    def request(self, limit: LiveLimit) -> None:
+        """Store a request; the supervisor must be rung then. Raises ``ValueError`` if it is too long."""
         words, text = self._words, _encode(limit)
         if len(text) > TABLE_BYTES:
             raise ValueError(f"a limit of {len(text)} bytes is too long; at most {TABLE_BYTES} can be passed on")
-        _store(words, _WISH, text)
-        words[layout.WISH_LENGTH] = len(text)
-        words[layout.WISHES] += 1
+        _store(words, _REQUEST, text)
+        words[layout.REQUEST_LENGTH] = len(text)
+        words[layout.REQUESTS] += 1
 
     def answer(self) -> bool | None:
-        """Whether the last wish was granted; ``None``: not answered yet."""
+        """Whether the last request was granted; ``None`` while it is not answered."""
         words = self._words
-        if words[layout.WISHES_SEEN] != words[layout.WISHES]:
+        if words[layout.REQUESTS_SEEN] != words[layout.REQUESTS]:
             return None
-        return bool(words[layout.WISH_REFUSED] != words[layout.WISHES])
+        return bool(words[layout.REQUEST_REFUSED] != words[layout.REQUESTS])
 
 
 def _store(words: memoryview, at: int, text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Limits whose starts several daemons share: each has a *lease* and draws on it without asking.
+"""Storage of limits that several daemons share: each daemon holds a *lease* and draws on it without asking.
 
 on one host:   host_lease.py  (words of a file that all daemons map)
 on many:       redis_lease.py (pure) ─ redis_script.py (runs in Redis) ─ redis_client.py (the connection)

@@ -1,4 +1,4 @@
-"""A limit whose tokens come from somewhere else, because others draw on it, too.
+"""Leases of a limit that the daemons of one host share, and the state they share.
 
     Account ─ refill ──> LeasedLimit ── exchange(spent, returned, want) ──> Source      a few tokens at a time
             ─ settle ──>                <── granted, next_at, count ──────              and back what is not needed
@@ -18,9 +18,10 @@ from typing import Final, Protocol
 
 import msgspec
 
+from arbd.core.backoff import Retry
+from arbd.errors import os_reason
 from arbd.rate_limit.algorithms.base import BATCH_NS, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
-from arbd.rate_limit.backoff import BackOff
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
 #: While anything of ours still counts there, and nothing else is to be told, we show that often that we are here.
@@ -34,7 +35,11 @@ _MERGE: Final = 512  # starts closer than this part of the window become one, da
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What an exchange gave. ``count``: starts in the window that ends now; ``members``: who draws on the limit."""
+    """The result of an exchange with a source.
+
+    ``granted`` starts; ``next_at_ns``: when more may be free; ``count``: starts in the window that ends now;
+    ``members``: who draws on the limit.
+    """
 
     granted: int
     next_at_ns: int
@@ -43,16 +48,16 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """Where tokens come from."""
+    """The storage that a leased limit draws its starts from."""
 
     def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
-        """Report starts (date, how many), give tokens back, and ask for ``want`` more.
+        """Report starts (date, number), return unused ones, and ask for ``want`` more.
 
-        ``None``: nothing was done, because somebody else is just at it. Raises ``OSError``: nothing was done either.
+        ``None``: nothing was done, because another daemon holds the lock. Raises ``OSError``: nothing was done either.
         """
 
     def close(self) -> None:
-        """No more will be drawn."""
+        """Release the lease; the source is not used afterwards."""
 
 
 class LeasedLimit(Limit):
@@ -67,7 +72,7 @@ class LeasedLimit(Limit):
         self._last = Lease(0, 0, 0, [])
         self._last_at_ns = 0
         self._counts_until_ns = 0  # until then the last start of ours lies in the window
-        self._put_off = BackOff()
+        self._put_off = Retry()
         self._batch = max(1, min(LEASE_NS * calls // window_ns, calls // 8))
         self.max_batch = max(1, min(BATCH_NS * calls // window_ns, calls // 4))
 
@@ -112,7 +117,7 @@ class LeasedLimit(Limit):
         self._source.close()
 
     def _counts(self, now_ns: int) -> bool:
-        """Whether something of ours still counts there: a lease, or starts in the window."""
+        """Whether anything of this daemon still counts at the source: a lease, or starts in the window."""
         return self._leased > 0 or now_ns < self._counts_until_ns
 
     def _exchange(self, now_ns: int, returned: int, want: int) -> None:
@@ -121,7 +126,7 @@ class LeasedLimit(Limit):
         try:
             lease = self._source.exchange(now_ns, self._spent, returned, want)
         except OSError as error:
-            self.trouble = _in_words(error)
+            self.trouble = os_reason(error)
             self._refuse_until(self._put_off.failed(now_ns))
             return
         self.trouble = None
@@ -136,18 +141,17 @@ class LeasedLimit(Limit):
         self._spent = []
 
     def _refuse_until(self, at_ns: int) -> None:
-        """Nothing was done: what was to be reported is reported later, until then it counts as leased."""
+        """Note that nothing was exchanged: what was to be reported is reported later, and counts as leased until
+        then."""
         self._last = Lease(0, at_ns, self._last.count, self._last.members)
 
 
-def _in_words(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename else reason
-
-
 class Member(msgspec.Struct):
-    """One daemon that draws on a shared window. ``moved_ns``: when its file was missed, or what is known of it was
-    taken over from files that were lost; 0: it has been here itself since."""
+    """A daemon that draws on a shared window.
+
+    ``moved_ns``: when its file was missed, or when its entry was taken over from lost files; 0 since its own last
+    exchange.
+    """
 
     provider: str
     window_ns: int
@@ -156,12 +160,11 @@ class Member(msgspec.Struct):
 
 
 class SharedWindow(msgspec.Struct):
-    """What the daemons that share a limit have to know of each other. ``boot``: the boot of the machine that the
-    monotonic times belong to.
+    """The state that the daemons of one host share for one limit. ``boot`` identifies the boot its times belong to.
 
-    Where a state is lost, another takes over what it knew: ``moved_to`` names that one, ``knows`` those whose knowledge
-    is in here. One that is ``awaited`` knows something of one of those, and has not been taken over: until somebody
-    brings it, or what it knows no longer counts, nothing is granted.
+    Where a state is lost, another takes over its content: ``moved_to`` names that one, ``knows`` those whose content is
+    in here. An ``awaited`` state has content of one of those and was not taken over: until a daemon brings it, or its
+    content no longer counts, nothing is granted.
     """
 
     boot: str
@@ -173,13 +176,13 @@ class SharedWindow(msgspec.Struct):
     awaited: dict[str, int] = {}
 
     def drop(self, key: str, now_ns: int) -> None:
-        """A daemon has died: what it had leased may have started until this moment."""
+        """Remove a daemon that has died: what it had leased may have started until ``now_ns``."""
         member = self.members.pop(key)
         if member.leased:
             self._add([(now_ns, now_ns, member.leased)])
 
     def take_over(self, lost: SharedWindow, now_ns: int) -> None:
-        """Know what a state knew that can no longer be found by its name. Once: a second time changes nothing."""
+        """Add the content of a state that can no longer be found by its name; a second time changes nothing."""
         if lost.boot != self.boot or lost.id in self.knows:
             return
         if lost.moved_to:
@@ -200,7 +203,7 @@ class SharedWindow(msgspec.Struct):
         self.awaited = {id: until_ns for id, until_ns in (more | self.awaited).items() if id not in known}
 
     def awaits(self, key: str, now_ns: int) -> bool:
-        """Whether this daemon, whose file is not there, has had no time yet to come and make it again."""
+        """Whether a daemon whose file is missing still has time to make it again."""
         member = self.members[key]
         member.moved_ns = member.moved_ns or now_ns
         return now_ns < member.moved_ns + MOVING_NS
@@ -208,7 +211,7 @@ class SharedWindow(msgspec.Struct):
     def exchange(
         self, key: str, calls: int, now_ns: int, spent: Iterable[tuple[int, int]], returned: int, want: int
     ) -> Lease:
-        """One daemon's exchange; it must be a member."""
+        """One exchange of the daemon ``key``, which must be a member."""
         me = self.members[key]
         me.moved_ns = 0
         spent = list(spent)
@@ -231,7 +234,7 @@ class SharedWindow(msgspec.Struct):
         return max((member.window_ns for member in self.members.values()), default=0)
 
     def _add(self, starts: Iterable[tuple[int, int, int]]) -> None:
-        """Keep the starts in order and few. A group is dated at its last start: later than they were, never earlier."""
+        """Add starts, in order and few: a group is dated at its last start, later than they were, never earlier."""
         widest_ns = min((member.window_ns for member in self.members.values()), default=0) // _MERGE
         merged: list[tuple[int, int, int]] = []
         for group in sorted([*self.starts, *starts]):

@@ -1,4 +1,4 @@
-"""Where a limit over Redis is kept, as checked data. The URL may hold a password: no message and no repr shows it."""
+"""Checks of an author's arguments for Redis. The URL may hold a password, so no message and no repr shows it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSTALL: Final = "pip install 'arbd[redis]'"
 
 
 def checked_backend(url: object, key_prefix: object, on_error: object, timeout: object) -> RedisBackend:
-    """The backend among an author's arguments. Raises ``ValueError`` with the reason."""
+    """The backend that the arguments describe. Raises ``ValueError`` with the reason."""
     if find_spec("redis") is None:
         raise ValueError(f"it needs redis-py, which is not installed: {INSTALL}")
     _check_url(url)

@@ -1,4 +1,4 @@
-"""The client of Redis, asynchronous or not: one call of the script, and what to say about trouble.
+"""Clients of Redis, asynchronous and synchronous: one call of the script, and log lines about its failures.
 
 redis-py is an extra (``arbd[redis]``) and is imported when a connection is made, never before: a zygote and its workers
 do not import it on account of a monitor that the supervisor serves.
@@ -16,7 +16,7 @@ from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.algorithms.base import SECOND_NS
 from arbd.rate_limit.storage.redis_gate import RedisGate
 from arbd.rate_limit.storage.redis_lease import RedisLease, Talker
-from arbd.rate_limit.storage.redis_script import LUA, Reply, Request
+from arbd.rate_limit.storage.redis_script import LUA, LeaseReply, LeaseRequest
 
 if TYPE_CHECKING:
     import redis
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class AsyncRedis:
-    """The script on a server, for an event loop."""
+    """A connection for an event loop, with the script of one limit."""
 
     def __init__(self, spec: LimitSpec) -> None:
         import redis.asyncio
@@ -33,17 +33,17 @@ class AsyncRedis:
         self._client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, retry=_one_retry(True), **options)
         self._script: Any = self._client.register_script(LUA)
 
-    async def ask(self, request: Request, clock: Callable[[], int]) -> Reply:
-        """Raises whatever stands in the way."""
-        return Reply.of(await self._script(keys=[self._key], args=request.arguments(clock())))
+    async def ask(self, request: LeaseRequest, clock: Callable[[], int]) -> LeaseReply:
+        """Send a request; ``clock`` dates it. Raises whatever the client library raises."""
+        return LeaseReply.of(await self._script(keys=[self._key], args=request.arguments(clock())))
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
 
 
-class Trouble:
-    """Says once that Redis is of no use, and once that it is again."""
+class RedisLog:
+    """Logs once that Redis cannot be used, and once that it works again."""
 
     def __init__(self, spec: LimitSpec) -> None:
         self._spec = spec
@@ -51,11 +51,11 @@ class Trouble:
         self._log = get_logger("arbd.limits")
 
     def note_failure(self, exc: Exception) -> None:
-        """No answer. The library's messages name the server, not the password."""
+        """Note a call without an answer. The library's messages name the server, not the password."""
         self._say("redis_away", f"{type(exc).__name__}: {exc}")
 
     def note_answer(self, is_alone: bool) -> None:
-        """An answer; ``is_alone``: from a server that lost its memory."""
+        """Note an answer; ``is_alone``: it came from a server that lost its memory."""
         if is_alone:
             self._say(
                 "redis_lost_its_memory", "what was admitted before is not known; it counts again after one window"
@@ -73,7 +73,7 @@ class Trouble:
 
 
 def make_lease(spec: LimitSpec, talker: Talker | None = None) -> RedisLease:
-    """A lease with a member name of its own."""
+    """A lease with a random member name."""
     rates, backend = spec.rates, spec.redis
     assert backend is not None
     assert rates.max_requests is not None
@@ -89,19 +89,19 @@ def local_gate(spec: LimitSpec) -> RedisGate:
     url, key, options = _connection(spec)
     client: redis.Redis = redis.Redis.from_url(url, retry=_one_retry(False), **options)
     script: Any = client.register_script(LUA)
-    trouble = Trouble(spec)
+    log = RedisLog(spec)
     lease = make_lease(spec)
 
-    def ask(request: Request, clock: Callable[[], int]) -> Reply | None:
+    def ask(request: LeaseRequest, clock: Callable[[], int]) -> LeaseReply | None:
         try:
-            reply = Reply.of(script(keys=[key], args=request.arguments(clock())))
+            reply = LeaseReply.of(script(keys=[key], args=request.arguments(clock())))
         except (redis.RedisError, OSError) as exc:
-            trouble.note_failure(exc)
+            log.note_failure(exc)
             return None
-        except BaseException:  # a task's deadline struck: an answer to come would be taken for that to another request
+        except BaseException:  # a task's deadline: a reply to come would be taken for that to another request
             client.connection_pool.disconnect()
             raise
-        trouble.note_answer(reply.settling_us > 0)
+        log.note_answer(reply.settling_us > 0)
         return reply
 
     return RedisGate(spec, lease, ask, ProcessTiming())
@@ -117,8 +117,10 @@ def _connection(spec: LimitSpec) -> tuple[str, str, dict[str, Any]]:
 
 
 def _one_retry(asynchronous: bool) -> Any:
-    """One more try, at once, for a connection that the server closed while it was idle. Nothing counts twice by it.
-    A server that does not answer is not asked again."""
+    """The retry policy: one more try, at once, for a connection that the server closed while it was idle.
+
+    The script counts nothing twice by it. A server that does not answer is not asked again.
+    """
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError
 

@@ -1,7 +1,7 @@
-"""A limit over Redis for one process alone: a monitor that is used outside a daemon.
+"""The gate of a limit over Redis for one process alone, where a monitor is used outside a daemon.
 
-Who takes a start does the talking, too: there is no thread and no timer behind it. In a daemon the supervisor talks for
-all its workers (``arbd.supervisor.limits.redis_talk``).
+The thread that takes a start also talks to Redis: there is no background thread and no timer. In a daemon the
+supervisor talks for all its workers (``arbd.supervisor.limits.redis_talk``).
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from arbd.interrupts import call, take_turn, uninterruptible
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.gates import Timing, figures_of, meter_window_ns
 from arbd.rate_limit.storage.redis_lease import RedisLease
-from arbd.rate_limit.storage.redis_script import Reply, Request
-from arbd.rate_limit.usage import NORMAL, Figures, Meter
+from arbd.rate_limit.storage.redis_script import LeaseReply, LeaseRequest
+from arbd.rate_limit.usage import NORMAL, Figures, UsageMeter
 
-Ask = Callable[[Request, Callable[[], int]], Reply | None]
+Ask = Callable[[LeaseRequest, Callable[[], int]], LeaseReply | None]
 """Puts a request to Redis; the second argument is the clock. ``None``: no answer, and that has been said in the log."""
 
 
 class RedisGate:
-    """Threads may share it; one of them talks at a time. A task's deadline may strike while it waits or talks."""
+    """A gate over a lease in Redis; threads may share it, and one of them talks at a time.
+
+    A task's deadline may be raised while it waits or talks.
+    """
 
     def __init__(self, spec: LimitSpec, lease: RedisLease, ask: Ask, timing: Timing) -> None:
         self._spec = spec
         self._lease = lease
         self._ask = ask
         self._timing = timing
-        self._meter = Meter(meter_window_ns(spec))
+        self._meter = UsageMeter(meter_window_ns(spec))
         self._lock = timing.new_lock()
 
     @uninterruptible
@@ -43,7 +46,7 @@ class RedisGate:
             self._timing.sleep(wait_ns)
 
     def _take_now(self) -> tuple[int, int]:
-        """How long to wait, and since when; 0: it has been counted."""
+        """How long to wait, and since when; 0: the call was counted."""
         now_ns = self._timing.clock()
         due_ns = self._lease.due_at()
         if due_ns is not None and due_ns <= now_ns:
@@ -73,7 +76,7 @@ class RedisGate:
         return 0, 0  # nothing is measured
 
     def end(self, begun: tuple[int, int], *, failed: bool = False) -> None:
-        """Nothing is measured."""
+        """Do nothing: calls are not measured."""
 
     @uninterruptible
     def figures(self) -> Figures:
@@ -89,7 +92,7 @@ class RedisGate:
         return 0 if lease.available(now_ns, 0) > 0 else max(1, lease.next_at(now_ns, 0) - now_ns)
 
     def _exchange(self, now_ns: int, want: int) -> int:
-        """Talk to Redis, if that can help; the time after it."""
+        """Make an exchange with Redis if it can help; the time after it."""
         lease = self._lease
         lease.forget(now_ns)
         lease.refill(now_ns, 0 if lease.available(now_ns, 0) else want)

@@ -1,7 +1,7 @@
-"""This process's lease of a limit that is kept in Redis: what it has, when to talk to Redis, what holds without it.
+"""The lease that a process holds of a limit in Redis: what it may start, when to call Redis, what holds without it.
 
-    refill ── somebody wants a start ──> wake: whoever does the input and output looks at due_at()
-    plan(now) ─> Request ─> Redis ─> Reply ─> receive()          no answer ─> fail()
+    refill ── a start is asked for ──> wake: whoever does the input and output looks at due_at()
+    plan(now) ─> LeaseRequest ─> Redis ─> LeaseReply ─> receive()          no answer ─> fail()
 
     state      ends with               a start needs
     leased     fail, or memory lost    a start on lease, before the lease ends; refused: to wait until told
@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from arbd.model.limit_spec import OnBackendError
 from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
-from arbd.rate_limit.storage.redis_script import GROUPS, LEASE_NS, MARGIN_NS, Reply, Request
+from arbd.rate_limit.storage.redis_script import GROUPS, LEASE_NS, MARGIN_NS, LeaseReply, LeaseRequest
 
 _BATCHES: Final = 200  # a batch is at most this part of the limit, so that members hold next to nothing unused
 _MOST_ASKED: Final = 64  # more is asked for only where that is no more than a batch
@@ -39,13 +39,13 @@ _US: Final = 1000
 
 
 class Talker(Protocol):
-    """Whoever talks to Redis for a lease without being asked each time."""
+    """Calls Redis for a lease whenever a call is due."""
 
     def wake(self) -> None:
-        """``due_at`` may have changed."""
+        """Look at ``due_at`` again: it may have changed."""
 
     def close(self) -> None:
-        """Nothing more will be asked."""
+        """Release the lease; it is not used afterwards."""
 
 
 class RedisLease(Limit):
@@ -75,7 +75,7 @@ class RedisLease(Limit):
         self._members_seen = 1
         self._refused_until_ns = 0
         self._settled_at_ns = 0
-        # Trouble.
+        # Failures.
         self._is_away = False
         self._retry_ns = _RETRY_NS
         self._due_ns: int | None = 0  # asked for once at the start, so that trouble shows at once
@@ -152,11 +152,11 @@ class RedisLease(Limit):
     # -- the talk with Redis -----------------------------------------------------------------------------
 
     def is_alone(self, now_ns: int) -> bool:
-        """Whether Redis is of no use now: away, or settling after it lost its memory."""
+        """Whether Redis cannot be used now: it is away, or settling after it lost its memory."""
         return self._is_away or now_ns < self._settled_at_ns
 
     def due_at(self) -> int | None:
-        """When to talk to Redis, unless a request is under way; ``None``: not before something changes."""
+        """When to call Redis next, unless a call is under way; ``None``: not before something changes."""
         if self._is_away or self._due_ns == 0:
             return self._due_ns
         if self._asked:
@@ -172,8 +172,8 @@ class RedisLease(Limit):
             moments.append(max(self._used_at_ns, self._dry_at_ns) + _SPARE_NS)
         return min(moments, default=None)
 
-    def plan(self, now_ns: int, *, leaving: bool = False) -> Request:
-        """What to say to Redis now; ``receive`` or ``fail`` must follow. ``leaving``: give everything back."""
+    def plan(self, now_ns: int, *, leaving: bool = False) -> LeaseRequest:
+        """The request to send now; ``receive`` or ``fail`` must follow. ``leaving``: return everything."""
         if self._granted and now_ns >= self._ends_at_ns:
             self._begin_session()
         asked, self._asked = self._asked, 0
@@ -187,7 +187,7 @@ class RedisLease(Limit):
         while self._starts and self._starts[0][1] <= since_ns:  # nobody needs to know any more
             del self._starts[0]
         self._sent = len(self._starts)
-        return Request(
+        return LeaseRequest(
             *(self._calls, self._window_ns, self._member, self._session),
             *(self._granted, self._started, self._returned),
             want=self._want(now_ns, asked) if asked else 0,
@@ -197,8 +197,8 @@ class RedisLease(Limit):
             heard_at_ns=self._heard_at_ns,
         )
 
-    def receive(self, reply: Reply, sent_at_ns: int, now_ns: int) -> None:
-        """Redis has answered what was sent at ``sent_at_ns``."""
+    def receive(self, reply: LeaseReply, sent_at_ns: int, now_ns: int) -> None:
+        """Process the reply to the request that was sent at ``sent_at_ns``."""
         self._is_away = False
         self._retry_ns = _RETRY_NS
         self._due_ns = None
@@ -223,7 +223,7 @@ class RedisLease(Limit):
             self._refused_until_ns = now_ns + _LENT_NS
 
     def fail(self, now_ns: int) -> None:
-        """No answer, or one that is none. What is on lease stays so until it ends."""
+        """Note a request without a valid reply. What is on lease stays so until it ends."""
         self._is_away = True
         self.undecided = False
         self._sent = 0
@@ -241,7 +241,7 @@ class RedisLease(Limit):
         return self._calls - max(1, self._calls // self._members_seen)
 
     def _begin_session(self) -> None:
-        """The lease is gone, and with it what was on it. What was started and not reported is told anew."""
+        """Start a new session after the lease has ended; starts that were not reported are reported in it."""
         self._session += 1
         self._granted = self._returned = 0
         self._started = sum(calls for _, _, calls in self._starts)

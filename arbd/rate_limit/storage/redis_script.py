@@ -1,4 +1,4 @@
-"""What is said between a member of a limit and Redis: one Lua script, its arguments and its answer.
+"""The protocol between a member of a limit and Redis: one Lua script, its arguments and its reply.
 
 A *member* is a daemon, or a process that uses a monitor outside a daemon. All of a limit's state is one key. It is a
 log of starts (date, how many) and one *lease* for each member: starts that it was granted and of which it has not said
@@ -144,11 +144,11 @@ return {state.epoch, now, known and mine.granted or -1, wait, used + held, membe
 """.replace("__SLACK__", str(_SLACK_US)).replace("__GROUPS__", str(GROUPS))
 
 
-class Request(NamedTuple):
+class LeaseRequest(NamedTuple):
     """One call of the script. ``starts``: date (ns, this process's monotonic clock) and number, oldest first.
 
     ``granted``, ``started`` and ``returned`` count since the session began; ``heard`` is the server's time at the last
-    answer, which was asked for at ``heard_at_ns``; ``epoch`` is empty where nothing of that is known any more.
+    reply, whose request was sent at ``heard_at_ns``; ``epoch`` is empty where nothing of that is known any more.
     """
 
     limit: int
@@ -165,7 +165,8 @@ class Request(NamedTuple):
     heard_at_ns: int
 
     def arguments(self, now_ns: int) -> list[str | int]:
-        """What the script is called with at ``now_ns``; ages are rounded down and times up: late dates are safe."""
+        """The arguments of the script at ``now_ns``; ages are rounded down and times up, because late dates are
+        safe."""
         listed: list[str | int] = [
             *(self.limit, -(-self.window_ns // _US), LEASE_NS // _US, self.member, self.session),
             *(self.granted, self.started, self.returned, self.want),
@@ -176,8 +177,8 @@ class Request(NamedTuple):
         return listed
 
 
-class Reply(NamedTuple):
-    """The script's answer. ``granted``: ever, in this session; -1 where the server does not know the session.
+class LeaseReply(NamedTuple):
+    """The script's reply. ``granted``: ever, in this session; -1 where the server does not know the session.
 
     ``wait_us``: until one more start is free; 0: one is free now, -1: only when a lease gives it back. ``taken``:
     starts in the window and on lease. ``settling_us``: so long nothing is granted, because the server lost its memory.
@@ -192,8 +193,8 @@ class Reply(NamedTuple):
     settling_us: int
 
     @classmethod
-    def of(cls, answer: Sequence[bytes | str | int]) -> Reply:
-        """The answer as the client library gives it."""
+    def of(cls, answer: Sequence[bytes | str | int]) -> LeaseReply:
+        """The reply from what the client library returns."""
         epoch, *numbers = answer
         now, granted, wait_us, taken, members, settling_us = map(int, numbers)
         return cls(

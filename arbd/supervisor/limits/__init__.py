@@ -1,6 +1,6 @@
-"""The supervisor's side of rate limits: who may start, and where what is shared with other daemons is kept.
+"""The supervisor's side of rate limits: which worker may start calls, and where limits shared with others are kept.
 
-limits.py  all limits of the daemon           hold.py       tasks that wait for a limit in the supervisor
-host_file.py  what daemons of a host share    redis_talk.py what hosts share
-    put_off.py    a limit whose storage fails
+limits.py   answers workers that ask              accounts.py   which limits are open hold.py     tasks that are left
+with the hub      put_off.py    limits that failed and are retried later host_file.py  what the daemons of a host share
+redis_talk.py what many hosts share
 """

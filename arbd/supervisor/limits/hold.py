@@ -1,9 +1,9 @@
-"""``on_limit="hold"``: leave with the hub what the provider's limit would only make wait here.
+"""``on_limit="hold"``: tasks that the provider's limit would only make wait here are left with the hub.
 
     room = starts the limit has left, now or in a moment - tasks that are here and not yet admitted
 
-Not the limit itself, which decides in the worker as for ``"wait"``: a task that was taken too early waits there.
-When there is no room, a timer tells the link when there will be; also where the limit's account fails, and is put off.
+Not the limit itself, which decides in the worker as for ``"wait"``: a task that was taken too early waits there. When
+there is no room, a timer tells the link when there will be; also where the limit's account fails, and is put off.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from arbd.links.base import HubLink
 from arbd.rate_limit.algorithms.base import UNBOUNDED
 from arbd.rate_limit.grants.account import Account
 from arbd.supervised import report
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.worker import Worker
 
@@ -27,9 +27,9 @@ _FAILED_NS: Final = 50_000_000  # so long later it is looked into again
 
 
 class Hold:
-    """How many tasks may be taken on account of a provider's limit."""
+    """How many tasks may be taken from the hub as far as the provider's limit is concerned."""
 
-    def __init__(self, limits: Limits, pool: Pool, dispatcher: Dispatcher, link: HubLink) -> None:
+    def __init__(self, limits: DaemonLimits, pool: Pool, dispatcher: Dispatcher, link: HubLink) -> None:
         self._limits = limits
         self._pool = pool
         self._dispatcher = dispatcher
@@ -38,12 +38,12 @@ class Hold:
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
-        """Tell the link nothing more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
     def room(self) -> int:
-        """How many more tasks could start soon, as far as the limit goes."""
+        """How many more tasks could start soon; ``UNBOUNDED`` without such a limit."""
         account = self._limits.held()
         if account is None:
             return UNBOUNDED
@@ -68,7 +68,7 @@ class Hold:
         return max(0, room)
 
     def _wait_until(self, at_ns: int, now_ns: int) -> None:
-        """Tell the link then, unless that is arranged already."""
+        """Have the link told at this moment (monotonic clock), unless that is arranged already."""
         if self._timer is None:
             # At least a millisecond: what stands in the way may also be a task that is about to be admitted.
             delay_s = min(_LONGEST_S, max(1e-3, (at_ns - now_ns) / 1e9))
@@ -83,7 +83,7 @@ class Hold:
         return self._dispatcher.in_flight() - admitted
 
     def _has_admitted(self, account: Account, worker: Worker) -> bool:
-        """Whether the task that this worker runs has got past the limit."""
+        """Whether the limit has admitted the task that this worker runs."""
         seat = account.seats.get(worker.id)
         if seat is None or not self._dispatcher.has_worker(worker.id):
             return False

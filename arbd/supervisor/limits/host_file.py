@@ -1,8 +1,8 @@
-"""A limit that the daemons of one host share: its state is a file in the runtime directory.
+"""A limit that the daemons of one host share by files in the runtime directory.
 
     NAME.limit         the state (``host_lease.SharedWindow``), replaced in place (``arbd.host.record``)
     NAME.lock          held (flock) during an exchange
-    NAME.KEY.alive     one per daemon, held as long as it lives: the kernel lets go of it, whatever the daemon died of
+    NAME.KEY.alive     one per daemon, held as long as it lives: the kernel releases it, however the daemon ends
 
 Exchanges take a fraction of a millisecond and wait for each other, but not for long: then they are put off. All times
 are of the monotonic clock, which is one for the host; the state of an earlier boot is dropped.
@@ -13,9 +13,9 @@ them only. So an exchange that has the lock looks whether the names still lead t
     holds the lost lock ─> makes the directory, opens and locks what the names lead to now
                         ─> the new state takes over what the lost one knew, which is marked as moved ─> goes on there
 
-The lost files are still there for whoever has them open. All who do pass through the lost lock, one by one, so what
-they leased and started is taken over once, whoever comes first, and they meet at the new files. Who comes so late that
-the new ones were lost as well waits for somebody who knows them, or until what they knew counts no more
+The lost files are still there for daemons that have them open. All of these pass through the lost lock, one by one, so
+what they leased and started is taken over once, whoever comes first, and they meet at the new files. One that comes so
+late that the new ones were lost as well waits for a daemon that knows them, or until what they knew counts no more
 (``SharedWindow.awaited``). A daemon whose ``alive`` file is not there counts as living for a while (``MOVING_NS``): it
 makes it again when it comes. One that leaves takes itself out of the state; one that was killed leaves a file that
 nobody holds.
@@ -23,8 +23,8 @@ nobody holds.
 What cannot be guaranteed: a daemon that *starts* between the loss and the next exchange of one that knew (at most
 ``PRESENCE_NS`` while any of its starts count) begins with an empty state, and may grant the limit once more. A daemon
 that is stopped (SIGSTOP) for longer than ``MOVING_NS`` while its files are lost counts as dead, although its workers
-may start what they hold. A state that was overwritten with something else is gone: who comes first goes on with what it
-saw of it last.
+may start what they hold. A state that was overwritten with something else is gone: the first daemon that finds it goes
+on with what it saw of it last.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from arbd.errors import ConfigError
+from arbd.errors import ConfigError, os_reason
 from arbd.host import runtime_dir
 from arbd.host.record import RecordFile
 from arbd.logs import get_logger
@@ -60,7 +60,7 @@ _decode: Final = msgspec.msgpack.Decoder(SharedWindow).decode
 
 
 class FileSource:
-    """This daemon's way to a shared limit. Raises ``ConfigError`` if the directory cannot be used."""
+    """The source of a limit that is kept in files. Raises ``ConfigError`` if the directory cannot be used."""
 
     def __init__(self, directory: Path, spec: LimitSpec, provider: str) -> None:
         self._log = get_logger("arbd.limits")
@@ -80,11 +80,12 @@ class FileSource:
                 fcntl.flock(self._alive, fcntl.LOCK_EX)
                 opened.pop_all()
         except OSError as error:
-            reason = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
-            raise ConfigError([f"rate limit {spec.name!r} is shared with other daemons, but {reason}"]) from error
+            raise ConfigError(
+                [f"rate limit {spec.name!r} is shared with other daemons, but {os_reason(error)}"]
+            ) from error
 
     def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
-        """See ``arbd.rate_limit.storage.host_lease.Source``."""
+        """Exchange starts under the lock; ``None`` if the lock cannot be had within a moment. Raises ``OSError``."""
         with self._files.locked() as locked:
             if not locked:
                 return None
@@ -96,7 +97,7 @@ class FileSource:
         return lease
 
     def close(self) -> None:
-        """Leave. What is still leased counts as started, as after a crash, which is what it is if this fails."""
+        """Leave the limit. What is still leased counts as started, as it does after a crash or if this fails."""
         with ExitStack() as closing:
             closing.callback(self._files.close)
             closing.callback(os.close, self._alive)
@@ -117,7 +118,7 @@ class FileSource:
         return _named(self._stem, f"{key}.alive")
 
     def _stay_alive(self) -> None:
-        """Have the file held by which others see that this daemon lives, wherever its name leads now."""
+        """Hold the file that shows other daemons that this one lives, under the name it has now."""
         path = self._alive_path(self._key)
         if _leads_to(path, self._alive):
             return
@@ -131,7 +132,7 @@ class FileSource:
         os.close(lost)
 
     def _present(self, now_ns: int) -> SharedWindow:
-        """The state to which the name leads, with what lost ones knew; this daemon is a member."""
+        """The state that the name leads to, with the content of lost ones; this daemon is a member."""
         state = self._read(self._files.state)
         if state.moved_to:  # it has been moved away and back; who moved on without it comes back, too
             state = self._new()
@@ -182,8 +183,10 @@ class FileSource:
 
 
 class _Files:
-    """Lock and state of one limit, as this daemon has them open. ``lost``: states whose names lead elsewhere by now,
-    and of which the present one may not know yet."""
+    """The lock and the state of one limit, as this daemon has them open.
+
+    ``lost``: states whose names lead elsewhere by now, and whose content the present one may lack.
+    """
 
     def __init__(self, directory: Path, stem: Path) -> None:
         self._directory = directory
@@ -200,8 +203,10 @@ class _Files:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Whether the lock could be had within a moment. A daemon that is stopped may hold it for long, and must not
-        stop this one as well: nothing but exchanges depends on it. Raises ``OSError``."""
+        """Take the lock for the block; yields whether it could be had within ``_LOCK_TIMEOUT_S``. Raises ``OSError``.
+
+        A daemon that is stopped may hold it for long, and must not stop this one as well: only exchanges depend on it.
+        """
         locked = self._enter(time.monotonic() + _LOCK_TIMEOUT_S)
         try:
             yield locked
@@ -210,7 +215,8 @@ class _Files:
                 self._leave()
 
     def leave_lost(self, mark: bytes) -> None:
-        """The present state knows what the lost ones knew. If this cannot be written, who comes next finds it out."""
+        """Mark the lost states as taken over, and close them. One that cannot be marked is merged again by the next
+        daemon."""
         while self.lost:
             lost = self.lost.pop()
             with suppress(OSError):
@@ -219,7 +225,7 @@ class _Files:
                 lost.close()
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Close all files."""
         with ExitStack() as closing:
             for file in (*self.lost, self.state):
                 closing.callback(file.close)
@@ -251,7 +257,7 @@ class _Files:
                 os.close(lock)
 
     def _move(self, give_up_at: float) -> bool:
-        """Hold the lock that the name leads to now, and let go of the lost one only then."""
+        """Lock the file that the name leads to now, and only then close the lost one."""
         lock = self._open_lock()
         with ExitStack() as failed:
             failed.callback(os.close, lock)
@@ -278,7 +284,7 @@ def _open(path: Path) -> int:
 
 
 def _leads_to(path: Path, fd: int) -> bool:
-    """Whether a name leads to the file that is open here."""
+    """Whether a path leads to an open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except FileNotFoundError:
@@ -286,7 +292,7 @@ def _leads_to(path: Path, fd: int) -> bool:
 
 
 def _is_held(path: Path) -> bool | None:
-    """Whether a daemon that lives holds this file; ``None``: there is none."""
+    """Whether a living daemon holds this file; ``None`` if there is no file."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -304,7 +310,7 @@ def _lock_until(fd: int, give_up_at: float) -> bool:
 
 
 def _try_lock(fd: int) -> bool:
-    """Take the lock of this file, if nobody has it."""
+    """Lock a file unless another process has it locked."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -313,6 +319,6 @@ def _try_lock(fd: int) -> bool:
 
 
 def _file_name(name: str) -> str:
-    """A name for a file; two limits get the same one only if they are called the same."""
+    """A file name for a limit; different names give different files."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")
     return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,46 +1,42 @@
-"""Which limits cannot be asked for now, until when, and why; said once when it begins, and once when it is over.
+"""Accounts that failed and are put off until a retry; logged once when that begins, and once when it is over.
 
-Two places notice that: the limit itself, whose exchange with those it shares with fails and which answers all the same
+Two places notice that: the limit itself, whose exchange with its storage fails and which answers all the same
 (``arbd.rate_limit.storage.host_lease``), and whoever looks into its account, where anything may fail.
 """
 
 from __future__ import annotations
 
+from arbd.core.backoff import Retry
 from arbd.logs import get_logger
-from arbd.rate_limit.backoff import BackOff
 from arbd.rate_limit.grants.account import Account
 
 
 class PutOff:
-    """The accounts of a daemon that are put off."""
+    """The retry time and the reason of each account that is put off."""
 
     def __init__(self) -> None:
         self._log = get_logger("arbd.limits")
-        self._pauses: dict[Account, BackOff] = {}
-        #: Of those that are put off, or have trouble of their own.
+        self._pauses: dict[Account, Retry] = {}
+        #: Of accounts that are put off, or whose limits report trouble.
         self.reasons: dict[Account, str] = {}
 
     def until(self, account: Account) -> int:
-        """Before when it need not be looked into."""
+        """The moment before which an account is not looked into; 0 if it is not put off."""
         pause = self._pauses.get(account)
         return 0 if pause is None else pause.until_ns
 
-    def reason(self, account: Account) -> str | None:
-        """What stands in the way; ``None``: nothing."""
-        return self.reasons.get(account)
-
-    def failed(self, account: Account, error: Exception, now_ns: int) -> int:
-        """Looking into it failed; when to try again."""
+    def failed(self, account: Account, error: Exception, now_ns: int) -> None:
+        """Record that looking into an account failed."""
         self._note(account, f"{type(error).__name__}: {error}")
-        return self._pauses.setdefault(account, BackOff()).failed(now_ns)
+        self._pauses.setdefault(account, Retry()).failed(now_ns)
 
     def worked(self, account: Account) -> None:
-        """Looking into it worked; it may have trouble of its own."""
+        """Record that looking into an account worked; its limit may report trouble of its own."""
         self._pauses.pop(account, None)
         self._note(account, account.limit.trouble)
 
     def forget(self, account: Account) -> None:
-        """It is closed."""
+        """Drop a closed account."""
         self._pauses.pop(account, None)
         self.reasons.pop(account, None)
 

@@ -1,8 +1,8 @@
-"""The supervisor's talk with Redis, for one limit: one call at a time, made when the lease says that it is due.
+"""The supervisor's calls of Redis for one limit: one at a time, made when the lease says that it is due.
 
-    account looks ─> lease.settle ─wake─> timer ─> look, plan ─> Redis ─> receive or fail ─> look: who waits is answered
+    account looks ─> lease.settle ─wake─> timer ─> look, plan ─> Redis ─> receive or fail ─> look: answers who waits
 
-What to ask for, and what holds while nobody answers, is ``arbd.rate_limit.storage.redis_lease``.
+What to ask for, and what holds without an answer, is in ``arbd.rate_limit.storage.redis_lease``.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Final
 
 from arbd.errors import ConfigError
 from arbd.model.limit_spec import LimitSpec
-from arbd.rate_limit.storage.redis_client import AsyncRedis, Trouble, make_lease
+from arbd.rate_limit.storage.redis_client import AsyncRedis, RedisLog, make_lease
 from arbd.supervised import supervised
 
-_FAREWELL_S: Final = 0.25  # giving back is best effort: the lease ends by itself
-_CLOSE_S: Final = 0.25  # so is closing the connection in good order
+_LEAVE_TIMEOUT_S: Final = 0.25  # giving back is best effort: the lease ends by itself
+_CLOSE_TIMEOUT_S: Final = 0.25  # so is closing the connection in good order
 
 
 class RedisTalk:
-    """The talk about one limit. ``look``: let the limit's account look at its workers, and answer them.
+    """The calls for one limit. ``look`` has its account look at the workers, and answer them.
 
-    Raises ``ConfigError`` if the library is not there.
+    Raises ``ConfigError`` if the library is not installed.
     """
 
     def __init__(self, spec: LimitSpec, look: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class RedisTalk:
             self._redis = AsyncRedis(spec)
         except ImportError as error:
             raise ConfigError([f"rate limit {spec.name!r} is kept in Redis, but {error}"]) from error
-        self._trouble = Trouble(spec)
+        self._redis_log = RedisLog(spec)
         self._timer: asyncio.TimerHandle | None = None
         self._call: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -43,7 +43,7 @@ class RedisTalk:
         self.wake()
 
     def wake(self) -> None:
-        """See when the next call is due."""
+        """Set the timer for the next call."""
         if self._call is not None or self._is_closing:
             return
         if self._timer is not None:
@@ -54,7 +54,7 @@ class RedisTalk:
             self._timer = self._loop.call_later(max(0, due_ns - time.monotonic_ns()) / 1e9, self._start)
 
     def close(self) -> None:
-        """Give back what is left, and stop."""
+        """Return the rest of the lease in the background, and stop."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -68,9 +68,9 @@ class RedisTalk:
         return self._is_closing and (self._call is None or self._call.done())
 
     async def wait_closed(self) -> None:
-        """Wait until that is done, but not for long."""
+        """Wait until ``close`` is done, for a second at most."""
         if self._is_closing and self._call is not None:
-            await asyncio.wait((self._call,), timeout=2 * (_FAREWELL_S + _CLOSE_S))
+            await asyncio.wait((self._call,), timeout=2 * (_LEAVE_TIMEOUT_S + _CLOSE_TIMEOUT_S))
 
     def _start(self) -> None:
         self._timer = None
@@ -97,14 +97,14 @@ class RedisTalk:
             reply = await self._redis.ask(request, time.monotonic_ns)
         except Exception as exc:  # whatever the library raises: without an answer, Redis is away
             lease.fail(time.monotonic_ns())
-            self._trouble.note_failure(exc)
+            self._redis_log.note_failure(exc)
             return
         lease.receive(reply, sent_at_ns, time.monotonic_ns())
-        self._trouble.note_answer(reply.settling_us > 0)
+        self._redis_log.note_answer(reply.settling_us > 0)
 
     async def _leave(self, call: asyncio.Task[None] | None) -> None:
         try:
-            async with asyncio.timeout(_FAREWELL_S):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 if call is not None:
                     await call
                 request = self.lease.plan(time.monotonic_ns(), leaving=True)
@@ -113,7 +113,7 @@ class RedisTalk:
         except Exception:  # whatever the library raises: nobody needs the answer
             pass
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._redis.close()
         except Exception:  # the same: the process ends, and the connection with it
             pass

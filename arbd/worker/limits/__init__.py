@@ -1,5 +1,6 @@
-"""The worker's side of rate limits: may this task start, and what to do if it may not.
+"""The worker's side of rate limits: whether a task may start, and what to do if it may not.
 
-seats.py   its place in every limit: check, spend      asking.py    waiting for a grant
-one_place.py  limits whose calls all go to one worker
+seats.py    the seats of this worker, and live limits An author's own monitors with ``shared = True``, asked in one
+process for all workers: monitor_client.py  a worker asks       monitor_server.py  the process answers
+monitor_process.py  the zygote starts it
 """

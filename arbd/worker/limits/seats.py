@@ -1,7 +1,7 @@
-"""A worker's rate limits: its monitors get their seats in the daemon's ledger.
+"""The rate limits of a worker: each monitor gets its seat in the daemon's ledger.
 
-What a seat does is ``arbd.rate_limit.grants.seat``; here are the bells, and the moment when an idle worker gives back
-what it holds.
+What a seat does is in ``arbd.rate_limit.grants.worker_seat``; here are the bells, live limits, and the moment when an
+idle worker returns what it holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from arbd.interrupts import interruptible, take_turn, uninterruptible
 from arbd.ipc import layout
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor, registry
 from arbd.rate_limit.grants.live import LiveLimit, WorkerLive
-from arbd.rate_limit.grants.seat import WorkerSeat
+from arbd.rate_limit.grants.worker_seat import WorkerSeat
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker.execute import Context
 from arbd.worker.numbers import Numbers
@@ -30,7 +30,7 @@ _LONGEST_WAIT_NS: Final = 20_000_000  # two threads that ask may take each other
 
 
 class Bells(ProcessTiming):
-    """The clocks of this process, and the two bells between it and the supervisor's limits."""
+    """The clocks of this process, and the two doorbells between it and the supervisor's limits."""
 
     def __init__(self, *, ask: int, answer: int) -> None:
         self._ask = ask
@@ -45,13 +45,13 @@ class Bells(ProcessTiming):
 
     @interruptible
     def wait_rung(self, timeout_ns: int) -> None:
-        """Until it answers. A ring meant for another limit's question ends the wait, too: who waits looks again."""
+        """Wait for an answer. A ring meant for another limit's request ends the wait, too, and does no harm."""
         if self._poll.poll(max(1, min(_LONGEST_WAIT_NS, timeout_ns) // 1_000_000)):
             doorbell.clear(self._answer)  # another thread may have taken it; its own look comes first
 
 
-class Limits:
-    """The seats of one worker. ``numbers``: which limit and which action has which seat."""
+class WorkerLimits:
+    """The seats of one worker. ``numbers`` says which limit and which action has which seat."""
 
     def __init__(self, words: memoryview, provider: Provider, numbers: Numbers, bells: Bells) -> None:
         self._words = words
@@ -85,11 +85,11 @@ class Limits:
         if number not in self._seats:
             at = self._first + number * layout.SEAT_WORDS
             words = self._words[at : at + layout.SEAT_WORDS]
-            self._seats[number] = WorkerSeat(words, self._bells, measured=monitor.spec.metered)
+            self._seats[number] = WorkerSeat(words, self._bells)
         monitor.attach(self._seats[number])
 
     def give_back(self) -> None:
-        """Nothing to do here: somebody else may have what is left."""
+        """Return unspent grants to the supervisor: this worker is idle."""
         returned = [seat.give_back() for seat in self._seats.values()]
         if any(returned):
             self._bells.ring()
@@ -98,7 +98,11 @@ class Limits:
 
     @uninterruptible
     def tell(self, action: str | None, monitor: RateLimitMonitor) -> None:
-        """Have all workers use this monitor for an action, or as default; return when the supervisor has taken it."""
+        """Have all workers use this monitor for an action, or as default; returns when the supervisor has taken it.
+
+        Raises ``RegistrationError`` for a monitor that is not built in, and ``ProviderError`` if the supervisor
+        refuses.
+        """
         if not type(monitor).__module__.startswith("arbd."):
             raise RegistrationError(
                 f"{type(monitor).__name__} cannot be passed to the other workers; while the daemon runs only a "
@@ -107,15 +111,15 @@ class Limits:
         spec = monitor.spec if isinstance(monitor, LimitMonitor) else None
         take_turn(self._lock, self._bells.sleep)
         try:
-            granted = self._wish(LiveLimit(action, spec))
+            granted = self._request(LiveLimit(action, spec))
         finally:
             self._lock.release()
         if not granted:
             raise ProviderError("the daemon cannot take the new limit; see its log")
 
-    def _wish(self, limit: LiveLimit) -> bool:
+    def _request(self, limit: LiveLimit) -> bool:
         bells = self._bells
-        self._live.wish(limit)
+        self._live.request(limit)
         bells.ring()
         give_up_ns = bells.clock() + _TOLD_WITHIN_NS
         while (granted := self._live.answer()) is None:
@@ -126,7 +130,7 @@ class Limits:
         return granted
 
     def apply(self, context: Context) -> None:
-        """The table has changed: have the actions ask their new seats."""
+        """Have the actions use the live limits of the table, which has changed."""
         table = self._live.read()
         if table is None:
             return

@@ -19,7 +19,7 @@ from arbd.rate_limit import (
     RateLimitMonitor,
     TimeBasedRateLimitMonitor,
 )
-from arbd.rate_limit.grants.seat import WorkerSeat
+from arbd.rate_limit.grants.worker_seat import WorkerSeat
 from arbd.rate_limit.limit_monitor import LimitMonitor
 
 

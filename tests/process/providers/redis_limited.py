@@ -9,7 +9,7 @@ from typing import Any
 from arbd import Provider
 from arbd.ipc import layout
 from arbd.rate_limit import NoRateLimitMonitor, RedisRateLimitMonitor
-from arbd.rate_limit.grants.seat import WorkerSeat
+from arbd.rate_limit.grants.worker_seat import WorkerSeat
 
 URL = os.environ["TEST_REDIS_URL"]
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.author.binding import RESERVED, Binding, MissingParametersError, Surroundings, bind, fields_of
+from arbd.author.binding import RESERVED, Binding, BindingContext, MissingParametersError, bind, fields_of
 from arbd.errors import BindingError
 from arbd.model.task import Task, TaskInfo
 from arbd.schema import compile_schema
@@ -24,7 +24,7 @@ NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 MOSCOW = ZoneInfo("Europe/Moscow")
 TASK = Task("t-1", "act", b"{}", b"{}")
 LOGGER = object()
-AROUND = Surroundings("fx", "Europe/Moscow", LOGGER, lambda: NOON)
+CONTEXT = BindingContext("fx", "Europe/Moscow", LOGGER, lambda: NOON)
 ACCOUNT = {"api_key": "k"}
 
 
@@ -35,7 +35,7 @@ def binding_of(handler: Callable[..., Any], schema: object = None) -> Binding:
 def called(handler: Callable[..., Any], payload: Any, schema: object = None) -> Any:
     """What the handler returns for ``payload``, which must fit ``schema``."""
     decoded = compile_schema(schema, where="payload_schema").decode(msgspec.json.encode(payload))
-    return binding_of(handler, schema).prepare(AROUND)(decoded, ACCOUNT, TASK, 99.5)
+    return binding_of(handler, schema).prepare(CONTEXT)(decoded, ACCOUNT, TASK, 99.5)
 
 
 # --- every kind of parameter ------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_now_is_in_the_provider_s_zone() -> None:
 
 
 def test_the_provider_dict_is_new_in_every_call() -> None:
-    call = binding_of(lambda provider: provider).prepare(AROUND)
+    call = binding_of(lambda provider: provider).prepare(CONTEXT)
     call({}, {}, TASK, 0.0)["name"] = "changed"
     assert call({}, {}, TASK, 0.0) == {"name": "fx"}
 

@@ -16,7 +16,6 @@ from arbd.control.protocol import (
     GetLimits,
     GetStatus,
     Limits,
-    Lines,
     Reply,
     Request,
     Status,
@@ -165,37 +164,3 @@ class TestBadInput:
         for decode in (decode_request, decode_reply):
             with pytest.raises(ControlProtocolError):
                 decode(line)
-
-
-class TestLines:
-    @given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line)), st.data())
-    def test_however_a_stream_is_cut_the_lines_are_the_same(self, sent: list[bytes], data: st.DataObject) -> None:
-        stream = b"".join(line + b"\n" for line in sent)
-        lines, got = Lines(limit=20), []
-        while stream:
-            size = data.draw(st.integers(1, len(stream)))
-            lines.feed(stream[:size])
-            stream = stream[size:]
-            while (line := lines.next()) is not None:
-                got.append(line)
-        assert got == sent
-
-    def test_a_line_may_be_as_long_as_the_limit(self) -> None:
-        lines = Lines(limit=4)
-        lines.feed(b"abcd\n")
-        assert lines.next() == b"abcd"
-
-    @pytest.mark.parametrize("sent", [b"abcde", b"abcde\n"])
-    def test_and_no_longer(self, sent: bytes) -> None:
-        lines = Lines(limit=4)
-        lines.feed(sent)
-        with pytest.raises(ControlProtocolError) as caught:
-            lines.next()
-        assert caught.value.failure == Failure(code="too_long", message="a message of more than 4 bytes")
-
-    def test_a_long_line_behind_a_good_one_costs_only_itself(self) -> None:
-        lines = Lines(limit=4)
-        lines.feed(b"ab\nabcdefgh")
-        assert lines.next() == b"ab"
-        with pytest.raises(ControlProtocolError):
-            lines.next()

@@ -6,36 +6,38 @@ from itertools import product
 
 import pytest
 
-from arbd.core.lifecycle import Event, State, step
+from arbd.core.lifecycle import State, WorkerEvent, step
 from arbd.errors import InvariantError
 
 TABLE = {
-    (State.STARTING, Event.READY): State.SERVING,
-    (State.STARTING, Event.KILL): State.CONDEMNED,
-    (State.STARTING, Event.EXITED): State.GONE,
-    (State.SERVING, Event.RETIRE): State.RETIRING,
-    (State.SERVING, Event.KILL): State.CONDEMNED,
-    (State.SERVING, Event.EXITED): State.GONE,
-    (State.RETIRING, Event.KILL): State.CONDEMNED,
-    (State.RETIRING, Event.EXITED): State.GONE,
-    (State.CONDEMNED, Event.READY): State.CONDEMNED,
-    (State.CONDEMNED, Event.EXITED): State.GONE,
+    (State.STARTING, WorkerEvent.READY): State.SERVING,
+    (State.STARTING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.STARTING, WorkerEvent.EXITED): State.GONE,
+    (State.SERVING, WorkerEvent.RETIRE): State.RETIRING,
+    (State.SERVING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.SERVING, WorkerEvent.EXITED): State.GONE,
+    (State.RETIRING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.RETIRING, WorkerEvent.EXITED): State.GONE,
+    (State.CONDEMNED, WorkerEvent.READY): State.CONDEMNED,
+    (State.CONDEMNED, WorkerEvent.EXITED): State.GONE,
 }
-PAIRS = list(product(State, Event))
+PAIRS = list(product(State, WorkerEvent))
 
 
 @pytest.mark.parametrize(("state", "event"), TABLE)
-def test_every_known_pair(state: State, event: Event) -> None:
+def test_every_known_pair(state: State, event: WorkerEvent) -> None:
     assert step(state, event) is TABLE[state, event]
 
 
 @pytest.mark.parametrize(("state", "event"), [pair for pair in PAIRS if pair not in TABLE])
-def test_every_other_pair_raises(state: State, event: Event) -> None:
+def test_every_other_pair_raises(state: State, event: WorkerEvent) -> None:
     with pytest.raises(InvariantError) as caught:
         step(state, event)
     assert str(caught.value) == f"a worker that is {state.value} cannot have the event {event.value}"
 
 
 def test_every_state_can_end_and_gone_is_the_end() -> None:
-    assert {state for state in State if TABLE.get((state, Event.EXITED)) is State.GONE} == set(State) - {State.GONE}
+    assert {state for state in State if TABLE.get((state, WorkerEvent.EXITED)) is State.GONE} == set(State) - {
+        State.GONE
+    }
     assert not [event for state, event in TABLE if state is State.GONE]

@@ -3,8 +3,6 @@ free slots are split to the last one."""
 
 from __future__ import annotations
 
-import math
-
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -24,16 +22,13 @@ def callers(*links: int) -> Callers:
 def test_the_first_link_alone_calls_until_it_was_answered() -> None:
     links = callers(1, 2, 3)
     assert list(links.callers(0)) == [1]
-    assert not links.are_serving
     links.accepted(1)
     assert list(links.callers(0)) == [1, 2, 3]
-    assert links.are_serving
 
 
 def test_nobody_calls_where_there_is_nobody() -> None:
     links = callers()
     assert list(links.callers(0)) == []
-    assert links.next_at(0) == math.inf
 
 
 def test_the_link_that_was_refused_first_goes_on_alone() -> None:
@@ -53,9 +48,7 @@ def test_who_follows_a_leader_that_was_refused_waits_for_its_turn() -> None:
     links.refused(1)
     links.gone(1, now=100.0)
     assert list(links.callers(100.0)) == []
-    assert links.next_at(100.0) == 100.0 + INTERVAL_S
     assert list(links.callers(100.0 + INTERVAL_S)) == [2]
-    assert links.next_at(100.0 + INTERVAL_S) == math.inf
 
 
 def test_also_if_it_comes_later() -> None:
@@ -65,7 +58,6 @@ def test_also_if_it_comes_later() -> None:
     links.came(2)
     assert list(links.callers(130.0)) == []
     assert list(links.callers(131.0)) == [2]
-    assert links.are_serving  # what can be done with this token is done
 
 
 def test_who_follows_a_leader_that_was_not_answered_calls_at_once() -> None:
@@ -121,12 +113,12 @@ class Refusals(RuleBasedStateMachine):
     @invariant()
     def one_calls_or_all(self) -> None:
         calling = list(self.callers.callers(self.now))
-        if self.callers.are_trusted:
+        if self.callers.token_is_accepted:
             assert calling == self.links
             return
         assert len(calling) <= 1
         assert set(calling) <= set(self.links)
-        assert bool(calling) or not self.links or self.now < self.callers.next_at(self.now) < math.inf
+        assert bool(calling) or not self.links or self.callers.callers(self.now + INTERVAL_S)
 
 
 TestRefusals = Refusals.TestCase

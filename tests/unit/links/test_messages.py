@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.links.options import LinkOptions
-from arbd.links.unary.messages import Form, SeenIds, decode_task, encode_request, encode_result
+from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.model.task import Outcome, Task
 from arbd.wire.pb import hub_pb2 as pb
 
@@ -114,10 +114,3 @@ def test_a_reply_that_is_no_message_is_an_error() -> None:
 
 def test_the_request_names_provider_and_token() -> None:
     assert pb.ProviderRequest.FromString(encode_request("p", "t")) == pb.ProviderRequest(provider="p", auth_token="t")
-
-
-def test_seen_ids_are_bounded() -> None:
-    seen = SeenIds(limit=2)
-    for task_id in ("a", "b", "b", "c"):
-        seen.add(task_id)
-    assert [task_id in seen for task_id in ("a", "b", "c")] == [False, True, True]

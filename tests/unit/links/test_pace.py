@@ -8,35 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.links.pace import REFUSED_INTERVAL_S, Backoff, Pace, TokenGate
-
-
-def whole(_: int = 0) -> float:
-    """Randomness that always takes (nearly) the whole pause."""
-    return 1.0
+from arbd.core.backoff import Backoff
+from arbd.links.pace import REFUSED_INTERVAL_S, Pace, TokenGate
 
 
 def make(limit: int = 32, window: int = 1, *, idle: tuple[float, float] = (0.01, 1.0)) -> Pace:
-    return Pace(limit=limit, window=window, idle=Backoff(*idle, rand=whole), error=Backoff(0.05, 2.0, rand=whole))
-
-
-def test_back_off_doubles_up_to_its_ceiling_and_begins_again() -> None:
-    backoff = Backoff(0.01, 0.05, rand=whole)
-    assert [backoff.next_s() for _ in range(5)] == [0.01, 0.02, 0.04, 0.05, 0.05]
-    backoff.reset()
-    assert backoff.next_s() == 0.01
-
-
-def test_full_jitter_takes_a_random_share() -> None:
-    shares = iter([0.0, 0.5, 0.25])
-    backoff = Backoff(1.0, 8.0, rand=lambda: next(shares))
-    assert [backoff.next_s() for _ in range(3)] == [0.0, 1.0, 1.0]
-
-
-def test_back_off_never_overflows() -> None:
-    backoff = Backoff(0.01, 1.0, rand=whole)
-    assert [backoff.next_s() for _ in range(5000)][-1] == 1.0
-    assert backoff.at_step(10**9) == 1.0
+    error = Backoff(0.05, 2.0, jitter=float)
+    return Pace(limit=limit, window=window, idle=Backoff(*idle, jitter=float), error=error)
 
 
 def test_the_window_doubles_each_round_trip_while_tasks_come() -> None:

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from arbd.core.backoff import Backoff
 from arbd.core.outbox import MemoryOutbox
-from arbd.links.pace import Backoff
 from arbd.links.unary.messages import Form
 from arbd.links.unary.sending import Parcel, SendQueue
 from arbd.model.task import Outcome, Task
@@ -17,7 +17,7 @@ def make(*ids: str) -> tuple[MemoryOutbox, SendQueue]:
     outbox = MemoryOutbox()
     for task_id in ids:
         outbox.append(Outcome(Task(task_id, "a"), "success", b"{}"))
-    return outbox, SendQueue(outbox, Backoff(1.0, 60.0, rand=lambda: 1.0))
+    return outbox, SendQueue(outbox, lambda: Backoff(1.0, 60.0, jitter=float))
 
 
 def taken(queue: SendQueue, now: float) -> Parcel:
@@ -95,7 +95,7 @@ def test_an_outbox_that_raises_when_results_return_loses_none() -> None:
     outbox = Faulty()
     for task_id in ("a", "b", "c"):
         outbox.append(Outcome(Task(task_id, "a"), "success", b"{}"))
-    queue = SendQueue(outbox, Backoff(1.0, 60.0, rand=lambda: 1.0))
+    queue = SendQueue(outbox, lambda: Backoff(1.0, 60.0, jitter=float))
     for parcel in [taken(queue, 0.0) for _ in range(3)]:
         queue.defer(parcel, now=0.0)
     with pytest.raises(RuntimeError):

@@ -8,9 +8,10 @@ from typing import Final
 from arbd.ipc import layout
 from arbd.model.limit_spec import LimitSpec, OnBackendError, Rates
 from arbd.rate_limit.grants.account import Account
-from arbd.rate_limit.grants.seat import SupervisorSeat, WorkerSeat
+from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
+from arbd.rate_limit.grants.worker_seat import WorkerSeat
 from arbd.rate_limit.storage.redis_lease import RedisLease
-from arbd.rate_limit.storage.redis_script import LEASE_NS, Reply
+from arbd.rate_limit.storage.redis_script import LEASE_NS, LeaseReply
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -34,7 +35,7 @@ class World:
     def _boot(self, worker_id: int) -> WorkerSeat:
         words = memoryview(bytearray(layout.SEAT_WORDS * 8)).cast("Q")
         self.account.attach(worker_id, SupervisorSeat(words))
-        return WorkerSeat(words, self, measured=False)
+        return WorkerSeat(words, self)
 
     # what a worker needs of its process
     def clock(self) -> int:
@@ -78,7 +79,7 @@ class World:
         self.stock -= given
         self._granted += given
         wait_us = 0 if self.stock else 400_000
-        self.lease.receive(Reply("epoch", 1, self._granted, wait_us, 0, 1, 0), self.now_ns, self.now_ns)
+        self.lease.receive(LeaseReply("epoch", 1, self._granted, wait_us, 0, 1, 0), self.now_ns, self.now_ns)
 
 
 def grant(world: World) -> None:

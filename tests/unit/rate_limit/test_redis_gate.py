@@ -9,7 +9,7 @@ from typing import Final
 from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
 from arbd.rate_limit.storage.redis_gate import RedisGate
 from arbd.rate_limit.storage.redis_lease import RedisLease
-from arbd.rate_limit.storage.redis_script import Reply, Request
+from arbd.rate_limit.storage.redis_script import LeaseReply, LeaseRequest
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -23,7 +23,7 @@ class Around:
         self.slept: list[int] = []
         self.stock = stock
         self.is_down = False
-        self.requests: list[Request] = []
+        self.requests: list[LeaseRequest] = []
         self._granted = 0
 
     def clock(self) -> int:
@@ -38,7 +38,7 @@ class Around:
         self.slept.append(ns)
         self.now_ns += ns
 
-    def ask(self, request: Request, clock: Callable[[], int]) -> Reply | None:
+    def ask(self, request: LeaseRequest, clock: Callable[[], int]) -> LeaseReply | None:
         self.requests.append(request)
         if self.is_down:
             return None
@@ -46,7 +46,7 @@ class Around:
         self.stock -= given
         self._granted += given
         wait_us = 0 if self.stock else 400_000
-        return Reply("epoch", 1, self._granted, wait_us, 0, 1, 0)
+        return LeaseReply("epoch", 1, self._granted, wait_us, 0, 1, 0)
 
 
 def a_gate(around: Around) -> RedisGate:

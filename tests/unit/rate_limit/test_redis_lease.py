@@ -9,7 +9,7 @@ import pytest
 from arbd.model.limit_spec import OnBackendError
 from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED
 from arbd.rate_limit.storage.redis_lease import RedisLease
-from arbd.rate_limit.storage.redis_script import LEASE_NS, MARGIN_NS, Reply, Request
+from arbd.rate_limit.storage.redis_script import LEASE_NS, MARGIN_NS, LeaseReply, LeaseRequest
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -33,12 +33,12 @@ def a_lease(on_error: OnBackendError = "local", calls: int = 100, talker: Wakes 
     return RedisLease(calls, SECOND, on_error, "me", talker)
 
 
-def a_reply(granted: int, wait_us: int = 0, **more: int) -> Reply:
+def a_reply(granted: int, wait_us: int = 0, **more: int) -> LeaseReply:
     values = {"now": 1, "taken": granted, "members": 1, "settling_us": 0, **more}
-    return Reply("epoch", granted=granted, wait_us=wait_us, **values)
+    return LeaseReply("epoch", granted=granted, wait_us=wait_us, **values)
 
 
-def ask(lease: RedisLease, need: int, outstanding: int = 0, now_ns: int = NOW) -> Request:
+def ask(lease: RedisLease, need: int, outstanding: int = 0, now_ns: int = NOW) -> LeaseRequest:
     """Somebody wants ``need`` starts; what is said to Redis for that."""
     lease.refill(now_ns, need)
     lease.settle(now_ns, outstanding)

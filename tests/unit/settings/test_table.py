@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.errors import ConfigError
+from arbd.settings.retired import RETIRED
 from arbd.settings.table import (
     BY_NAME,
     REDACTED,
@@ -219,6 +220,65 @@ class TestProblems:
         except ConfigError as error:
             problems = error.problems
         assert [problem for problem in problems if setting.name not in problem] == []
+
+
+LINKS = "{}: hub.links is 'auto', which is retired; set a number of processes; 0 is taken"
+PIGGYBACK = "{}: hub.piggyback is retired, and ignored; remove it: tasks come by polls alone"
+
+
+class TestRetired:
+    """What only earlier versions had is a warning that names the setting, its source and the remedy."""
+
+    @pytest.mark.parametrize(
+        ("layer", "origin"),
+        [
+            (from_toml({"hub": {"links": "auto"}}), "arbd.toml"),
+            (from_environment({"ARBD_HUB_LINKS": "auto"}), "environment ARBD_HUB_LINKS"),
+            (from_constructor({"hub.links": "auto"}), "constructor"),
+            (from_flags({"hub.links": "auto"}), "flag hub.links"),
+        ],
+    )
+    def test_in_place_of_a_retired_value_the_default_counts(self, layer: Layer, origin: str) -> None:
+        resolved = resolve([layer])
+        assert (resolved.settings.hub_links, resolved.origin["hub.links"]) == (0, "default")
+        assert resolved.warnings == [LINKS.format(origin)]
+
+    @pytest.mark.parametrize(
+        ("layer", "origin"),
+        [
+            (from_toml({"hub": {"piggyback": True}}), "arbd.toml"),
+            (from_toml({"hub.piggyback": {"whatever": 1}}), "arbd.toml"),
+            (from_environment({"ARBD_HUB_PIGGYBACK": "0"}), "environment ARBD_HUB_PIGGYBACK"),
+            (from_constructor({"hub.piggyback": False}), "constructor"),
+            (from_flags({"hub.piggyback": "what"}), "flag hub.piggyback"),
+        ],
+    )
+    def test_a_retired_setting_is_ignored_whatever_its_value(self, layer: Layer, origin: str) -> None:
+        resolved = resolve([layer])
+        assert resolved.settings == resolve([]).settings
+        assert resolved.warnings == [PIGGYBACK.format(origin)]
+
+    def test_a_retired_value_overrides_and_is_overridden_as_any_other(self) -> None:
+        number, auto = from_toml({"hub.links": 2}), from_environment({"ARBD_HUB_LINKS": "auto"})
+        earlier, later = resolve([auto, number]), resolve([number, auto])
+        assert (earlier.settings.hub_links, earlier.warnings) == (2, [])
+        assert (later.settings.hub_links, later.warnings) == (0, [LINKS.format("environment ARBD_HUB_LINKS")])
+
+    def test_an_empty_variable_is_not_set(self) -> None:
+        assert resolve([from_environment({"ARBD_HUB_PIGGYBACK": "", "ARBD_HUB_LINKS": " "})]).warnings == []
+
+    def test_other_values_of_such_a_setting_are_judged_as_ever(self) -> None:
+        assert problems_of(from_toml({"hub.links": "Auto"})) == [
+            "arbd.toml: hub.links is 'Auto'; allowed: a whole number from 0 to 64"
+        ]
+
+    def test_a_row_is_of_a_setting_that_is_gone_or_of_a_value_that_is_refused(self) -> None:
+        for row in RETIRED:
+            assert row.remedy
+            assert (row.name in BY_NAME) == (row.value is not None)
+            if row.value is not None:
+                with pytest.raises(ValueError):  # noqa: PT011 # whatever it says
+                    BY_NAME[row.name].kind.parse(row.value)
 
 
 class TestSecrets:

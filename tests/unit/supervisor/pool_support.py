@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flow_support import FakeCell
 
-from arbd.core.lifecycle import Event, State, step
+from arbd.core.lifecycle import State, WorkerEvent, step
 from arbd.host import doorbell, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.model.description import ActionInfo, Description
@@ -107,7 +107,7 @@ class ProcesslessWorker:
             self.boot_timer.cancel()
             self.boot_timer = None
 
-    def step(self, event: Event) -> None:
+    def step(self, event: WorkerEvent) -> None:
         self.state = step(self.state, event)
 
     def kill(self) -> None:

@@ -130,7 +130,7 @@ class Rig:
 
         monkeypatch.setattr(module, "Generations", Generations)
         monkeypatch.setattr(module, "Drain", Drain)
-        monkeypatch.setattr(module, "Limits", lambda *_: Limits(self.notes))
+        monkeypatch.setattr(module, "DaemonLimits", lambda *_: Limits(self.notes))
         monkeypatch.setattr(loading, "load", self._load)
         monkeypatch.setattr(threading, "Thread", Thread)
         monkeypatch.setattr(time, "monotonic", self.loop.time)

@@ -16,7 +16,7 @@ from flow_support import HandLoop
 from pool_support import FakeZygote
 
 from arbd.core.dispatch import Assignment
-from arbd.core.lifecycle import Event, State
+from arbd.core.lifecycle import State, WorkerEvent
 from arbd.errors import InvariantError
 from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.ipc import frame, layout
@@ -229,12 +229,12 @@ def test_its_handles_are_in_the_order_of_the_protocol(worker: Worker) -> None:
 
 
 def test_it_moves_on_by_the_table(worker: Worker) -> None:
-    worker.step(Event.READY)
+    worker.step(WorkerEvent.READY)
     assert worker.state is State.SERVING
-    worker.step(Event.KILL)
-    worker.step(Event.EXITED)
+    worker.step(WorkerEvent.KILL)
+    worker.step(WorkerEvent.EXITED)
     with pytest.raises(InvariantError):
-        worker.step(Event.READY)
+        worker.step(WorkerEvent.READY)
 
 
 @pytest.mark.parametrize("is_handed_over", [False, True])

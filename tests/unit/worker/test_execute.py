@@ -325,7 +325,7 @@ def test_a_timeout_passes_untouched(raised: BaseException) -> None:
 
 
 @pytest.mark.parametrize("place", ["check_rate_limits", "encode", "log"])
-def test_a_timeout_passes_wherever_it_strikes(place: str) -> None:
+def test_a_timeout_passes_wherever_it_is_raised(place: str) -> None:
     class Model:
         def model_dump(self, mode: str) -> None:
             raise TaskTimeout

@@ -178,6 +178,6 @@ class LogBook:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> LogBook:
     log = LogBook()
-    for module in ("limits", "put_off", "host_file"):
+    for module in ("limits", "accounts", "put_off", "host_file"):
         monkeypatch.setattr(f"arbd.supervisor.limits.{module}.get_logger", lambda name: log)
     return log

@@ -15,7 +15,7 @@ from arbd.model.description import Description
 from arbd.model.limit_spec import LimitSpec, Rates
 from arbd.rate_limit.grants.account import Account
 from arbd.supervisor.limits.hold import Hold
-from arbd.supervisor.limits.limits import Limits
+from arbd.supervisor.limits.limits import DaemonLimits
 
 __all__ = ["log", "loop", "memories"]
 
@@ -43,20 +43,20 @@ class Idle:
 
 
 @pytest.fixture
-def limits(loop: HandLoop, log: LogBook, tmp_path: Path) -> Iterator[Limits]:
-    limits = Limits("provider", tmp_path / "run")
+def limits(loop: HandLoop, log: LogBook, tmp_path: Path) -> Iterator[DaemonLimits]:
+    limits = DaemonLimits("provider", tmp_path / "run")
     yield limits
     limits.close()
 
 
 @pytest.fixture
-def held(limits: Limits, memories: Callable[[Description], Memory]) -> None:
+def held(limits: DaemonLimits, memories: Callable[[Description], Memory]) -> None:
     description = a_description(HELD)
     memory = memories(description)
     limits.attach(1, description, memory.words, memory.bell)
 
 
-def a_hold(limits: Limits, link: Link) -> Hold:
+def a_hold(limits: DaemonLimits, link: Link) -> Hold:
     idle: Any = Idle()
     its_link: Any = link
     return Hold(limits, idle, idle, its_link)
@@ -64,7 +64,7 @@ def a_hold(limits: Limits, link: Link) -> Hold:
 
 @pytest.mark.usefixtures("held")
 def test_an_account_that_fails_has_no_room_until_it_works(
-    limits: Limits, loop: HandLoop, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link, error = Link(), Boom()
     hold = a_hold(limits, link)
@@ -85,7 +85,7 @@ def test_an_account_that_fails_has_no_room_until_it_works(
 
 @pytest.mark.usefixtures("held")
 def test_an_account_that_is_put_off_has_no_room_until_it_is_looked_into_again(
-    limits: Limits, loop: HandLoop, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = Link()
     hold = a_hold(limits, link)

@@ -34,8 +34,8 @@ from arbd.rate_limit.algorithms.base import Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
 from arbd.rate_limit.grants.account import Account
 from arbd.rate_limit.grants.live import LiveLimit
-from arbd.rate_limit.grants.seat import SupervisorSeat
-from arbd.supervisor.limits.limits import Limits
+from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
+from arbd.supervisor.limits.limits import DaemonLimits
 
 __all__ = ["log", "loop", "memories"]
 
@@ -60,8 +60,8 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def limits(loop: HandLoop, log: LogBook, run: Path) -> Iterator[Limits]:
-    limits = Limits("provider", run)
+def limits(loop: HandLoop, log: LogBook, run: Path) -> Iterator[DaemonLimits]:
+    limits = DaemonLimits("provider", run)
     yield limits
     limits.close()
 
@@ -82,13 +82,13 @@ class Breaks:
         return self._whole(account, *arguments)
 
 
-def attached(limits: Limits, memories: Memories, description: Description, worker_id: int = 1) -> Memory:
+def attached(limits: DaemonLimits, memories: Memories, description: Description, worker_id: int = 1) -> Memory:
     memory = memories(description)
     limits.attach(worker_id, description, memory.words, memory.bell, memory.wake)
     return memory
 
 
-def ask(limits: Limits, loop: HandLoop, *seats: Seat, until_ns: int = 0) -> None:
+def ask(limits: DaemonLimits, loop: HandLoop, *seats: Seat, until_ns: int = 0) -> None:
     for seat in seats:
         seat.ask(until_ns)
     doorbell.ring(limits.bell)
@@ -101,7 +101,12 @@ def ask(limits: Limits, loop: HandLoop, *seats: Seat, until_ns: int = 0) -> None
 @pytest.mark.parametrize("error", [NO_SPACE, Boom()], ids=["ordinary", "unexpected"])
 @pytest.mark.parametrize("method", ["observe", "decide"])
 def test_one_that_fails_is_put_off_and_the_others_are_answered(
-    limits: Limits, loop: HandLoop, memories: Memories, method: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits,
+    loop: HandLoop,
+    memories: Memories,
+    method: str,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     breaks = Breaks(monkeypatch, method, "two")
     memory = attached(limits, memories, a_description(custom("one"), custom("two"), custom("three")))
@@ -123,7 +128,7 @@ def test_one_that_fails_is_put_off_and_the_others_are_answered(
 
 
 def test_who_can_wait_waits_until_it_works_again(
-    limits: Limits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaks = Breaks(monkeypatch, "decide", "one")
     seat = attached(limits, memories, a_description(custom("one"))).seat(0)
@@ -137,7 +142,7 @@ def test_who_can_wait_waits_until_it_works_again(
 
 
 def test_it_is_tried_again_after_a_while_that_grows_and_said_once(
-    limits: Limits, loop: HandLoop, memories: Memories, log: LogBook, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, log: LogBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaks = Breaks(monkeypatch, "decide", "one")
     attached(limits, memories, a_description(custom("one")))
@@ -161,7 +166,7 @@ def test_it_is_tried_again_after_a_while_that_grows_and_said_once(
 
 
 def test_nothing_is_granted_twice_for_what_failed_in_between(
-    limits: Limits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start that could not be settled stays outstanding, however often it is tried."""
     seat = attached(limits, memories, a_description(custom("one", calls=2))).seat(0)
@@ -182,7 +187,7 @@ def test_nothing_is_granted_twice_for_what_failed_in_between(
     assert seat.granted <= 2
 
 
-def test_a_bell_that_was_not_rung_does_no_harm(limits: Limits, loop: HandLoop) -> None:
+def test_a_bell_that_was_not_rung_does_no_harm(limits: DaemonLimits, loop: HandLoop) -> None:
     loop.readers[limits.bell]()
 
 
@@ -190,7 +195,7 @@ def test_a_bell_that_was_not_rung_does_no_harm(limits: Limits, loop: HandLoop) -
 
 
 def test_a_removed_runtime_directory_is_made_again(
-    limits: Limits, loop: HandLoop, memories: Memories, run: Path, log: LogBook
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, run: Path, log: LogBook
 ) -> None:
     memory = attached(limits, memories, a_description(shared(), custom("other")))
     seat = memory.seat(0)
@@ -207,7 +212,7 @@ def test_a_removed_runtime_directory_is_made_again(
 
 
 def test_a_place_that_cannot_be_used_puts_off_one_limit_and_heals(
-    limits: Limits, loop: HandLoop, memories: Memories, run: Path, log: LogBook
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, run: Path, log: LogBook
 ) -> None:
     memory = attached(limits, memories, a_description(shared(), custom("other")))
     one, other = memory.seat(0), memory.seat(1)
@@ -234,7 +239,7 @@ def descriptors() -> list[str]:
 
 
 def test_a_limit_that_cannot_be_opened_leaves_nothing_of_the_worker(
-    limits: Limits, loop: HandLoop, memories: Memories, run: Path
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, run: Path
 ) -> None:
     run.mkdir(mode=0o700)
     description = a_description(custom("one"), shared("two"), shared("three"))
@@ -260,7 +265,7 @@ def test_a_limit_that_cannot_be_opened_leaves_nothing_of_the_worker(
 
 
 def test_a_reload_whose_limit_cannot_be_opened_changes_nothing(
-    limits: Limits, loop: HandLoop, memories: Memories, run: Path
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, run: Path
 ) -> None:
     old = a_description(custom("one", calls=2))
     seat = attached(limits, memories, old).seat(0)
@@ -280,7 +285,7 @@ def test_a_reload_whose_limit_cannot_be_opened_changes_nothing(
 
 
 def test_a_reload_that_is_given_up_later_leaves_its_limit_to_the_old_workers(
-    limits: Limits, loop: HandLoop, memories: Memories
+    limits: DaemonLimits, loop: HandLoop, memories: Memories
 ) -> None:
     old, new = a_description(custom("one", calls=1)), a_description(custom("one", calls=9))
     seat = attached(limits, memories, old).seat(0)
@@ -293,7 +298,9 @@ def test_a_reload_that_is_given_up_later_leaves_its_limit_to_the_old_workers(
     assert (again.is_answered, again.granted) == (True, 0)
 
 
-def test_a_limit_that_nobody_has_and_that_was_replaced_is_closed(limits: Limits, memories: Memories, run: Path) -> None:
+def test_a_limit_that_nobody_has_and_that_was_replaced_is_closed(
+    limits: DaemonLimits, memories: Memories, run: Path
+) -> None:
     old = a_description(shared(calls=1))
     attached(limits, memories, old)
     limits.detach(1)
@@ -304,7 +311,7 @@ def test_a_limit_that_nobody_has_and_that_was_replaced_is_closed(limits: Limits,
 
 
 def test_a_worker_s_end_that_fails_in_one_limit_ends_it_in_the_others(
-    limits: Limits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = a_description(custom("one"), custom("two"), custom("three"))
     memory = attached(limits, memories, description)
@@ -323,9 +330,9 @@ def test_a_worker_s_end_that_fails_in_one_limit_ends_it_in_the_others(
 
 
 def test_who_was_granted_something_it_no_longer_waits_for_is_woken(
-    limits: Limits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its deadline struck while it was answered. It sleeps, and would keep from others what it holds."""
+    """Its deadline was raised while it was answered. It sleeps, and would keep from others what it holds."""
     memory = attached(limits, memories, a_description(custom("one")))
     seat = memory.seat(0)
     grant = SupervisorSeat.grant
@@ -345,22 +352,22 @@ def test_who_was_granted_something_it_no_longer_waits_for_is_woken(
 # -- limits that are set while the daemon runs -----------------------------------------------------------------------
 
 
-def test_a_wish_that_cannot_be_granted_is_refused_and_later_workers_do_without(
-    limits: Limits, loop: HandLoop, memories: Memories, run: Path
+def test_a_request_that_cannot_be_granted_is_refused_and_later_workers_do_without(
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, run: Path
 ) -> None:
     description = a_description()
     memory = attached(limits, memories, description)
     run.write_text("no directory")
-    memory.live.wish(LiveLimit("a0", shared()))
+    memory.live.request(LiveLimit("a0", shared()))
     doorbell.ring(limits.bell)
     loop.turn()
     assert memory.live.answer() is False
     attached(limits, memories, description, worker_id=2)
-    memory.live.wish(LiveLimit("a0", custom("mine")))
+    memory.live.request(LiveLimit("a0", custom("mine")))
     doorbell.ring(limits.bell)
     loop.turn()
     assert memory.live.answer() is True
-    memory.live.wish(LiveLimit("a0", shared()))
+    memory.live.request(LiveLimit("a0", shared()))
     doorbell.ring(limits.bell)
     loop.turn()
     assert memory.live.answer() is False
@@ -368,10 +375,12 @@ def test_a_wish_that_cannot_be_granted_is_refused_and_later_workers_do_without(
     assert [limit.rule for limit in limits.report({})] == ["4 calls in any 60 s"]  # the one before holds
 
 
-def test_what_was_set_holds_when_the_only_worker_has_died(limits: Limits, loop: HandLoop, memories: Memories) -> None:
+def test_what_was_set_holds_when_the_only_worker_has_died(
+    limits: DaemonLimits, loop: HandLoop, memories: Memories
+) -> None:
     description = a_description()
     memory = attached(limits, memories, description)
-    memory.live.wish(LiveLimit("a0", custom("mine")))
+    memory.live.request(LiveLimit("a0", custom("mine")))
     doorbell.ring(limits.bell)
     loop.turn()
     limits.detach(1)
@@ -383,13 +392,13 @@ def test_what_was_set_holds_when_the_only_worker_has_died(limits: Limits, loop: 
     assert limits.report({}) == []
 
 
-def test_a_wish_that_fails_is_refused_and_another_worker_s_is_heard(
-    limits: Limits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
+def test_a_request_that_fails_is_refused_and_another_worker_s_is_answered(
+    limits: DaemonLimits, loop: HandLoop, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = a_description(actions=2)
     one, other = attached(limits, memories, description), attached(limits, memories, description, worker_id=2)
-    one.live.wish(LiveLimit("a0", custom("broken", calls=7)))
-    other.live.wish(LiveLimit("a1", custom("fine")))
+    one.live.request(LiveLimit("a0", custom("broken", calls=7)))
+    other.live.request(LiveLimit("a1", custom("fine")))
     whole = Account.__init__
 
     def fails(self: Account, spec: LimitSpec, limit: Limit | None = None) -> None:
@@ -411,7 +420,7 @@ def test_closing_one_that_fails_closes_the_others_and_is_told_at_the_end(
     loop: HandLoop, log: LogBook, memories: Memories, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = descriptors()
-    limits = Limits("provider", run)
+    limits = DaemonLimits("provider", run)
     attached(limits, memories, a_description(shared("one"), custom("two"), shared("three")))
     error = Boom()
 
@@ -432,7 +441,7 @@ def test_closing_one_that_fails_closes_the_others_and_is_told_at_the_end(
 def test_what_cannot_be_closed_in_good_order_is_said_and_no_more(
     loop: HandLoop, log: LogBook, memories: Memories, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Limits("provider", run)
+    limits = DaemonLimits("provider", run)
     attached(limits, memories, a_description(custom("one")))
 
     def fails(_: object) -> None:
@@ -444,7 +453,7 @@ def test_what_cannot_be_closed_in_good_order_is_said_and_no_more(
 
 
 def test_who_looks_after_the_end_finds_nothing(loop: HandLoop, log: LogBook, memories: Memories, run: Path) -> None:
-    limits = Limits("provider", run)
+    limits = DaemonLimits("provider", run)
     attached(limits, memories, a_description(custom("one"))).seat(0).ask()
     look = loop.readers[limits.bell]
     limits.close()

@@ -11,7 +11,7 @@ import pytest
 
 from arbd.errors import ConfigError
 from arbd.model.limit_spec import LimitSpec, Rates, RedisBackend
-from arbd.rate_limit.storage.redis_script import Reply, Request
+from arbd.rate_limit.storage.redis_script import LeaseReply, LeaseRequest
 from arbd.supervisor.limits import redis_talk
 from arbd.supervisor.limits.redis_talk import RedisTalk
 
@@ -36,12 +36,12 @@ class Redis:
         self.is_closed = False
         self.granted = 0
 
-    async def ask(self, request: Request, clock: Callable[[], int]) -> Reply:
+    async def ask(self, request: LeaseRequest, clock: Callable[[], int]) -> LeaseReply:
         self.asked.set()
         if self.hangs:
             await asyncio.Event().wait()
         self.granted += request.want
-        return Reply("epoch", 1, self.granted, 0, 0, 1, 0)
+        return LeaseReply("epoch", 1, self.granted, 0, 0, 1, 0)
 
     async def close(self) -> None:
         self.is_closed = True
@@ -97,8 +97,8 @@ def test_what_nobody_expected_is_told_and_the_talk_goes_on(
 
 
 def test_its_end_is_bounded_whatever_hangs(redis: list[Redis], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_talk, "_FAREWELL_S", 0.01)
-    monkeypatch.setattr(redis_talk, "_CLOSE_S", 0.01)
+    monkeypatch.setattr(redis_talk, "_LEAVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(redis_talk, "_CLOSE_TIMEOUT_S", 0.01)
 
     async def test(reported: list[BaseException]) -> None:
         talk = RedisTalk(SPEC, lambda: None)

@@ -14,7 +14,8 @@ from arbd.errors import TaskTimeout
 from arbd.ipc import layout
 from arbd.model.limit_spec import LimitSpec, Rates
 from arbd.rate_limit.grants.account import Account
-from arbd.rate_limit.grants.seat import ANSWER_TIMEOUT_NS, SupervisorSeat, WorkerSeat
+from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
+from arbd.rate_limit.grants.worker_seat import ANSWER_TIMEOUT_NS, WorkerSeat
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -31,7 +32,7 @@ class World:
         self.ids: list[int] = []
         self.seats: list[WorkerSeat] = []
         self.words: list[memoryview] = []
-        self.strikes = False  # whether an action's deadline strikes while it sleeps
+        self.is_late = False  # whether an action's deadline is raised while it sleeps
         self._next_id = 1
         for slot in range(workers):
             self.ids.append(0)
@@ -62,7 +63,7 @@ class World:
             self.now_ns = max(before, min(before + timeout_ns, look_at))
 
     def sleep(self, ns: int) -> None:
-        if self.strikes:
+        if self.is_late:
             raise TaskTimeout
         self.now_ns += ns
 
@@ -72,7 +73,7 @@ class World:
         self.ids[slot], self.words[slot] = self._next_id, words
         self._next_id += 1
         self.account.attach(self.ids[slot], SupervisorSeat(words))
-        self.seats[slot] = WorkerSeat(words, self, measured=False)
+        self.seats[slot] = WorkerSeat(words, self)
 
     def look(self) -> int | None:
         self.account.observe()
@@ -84,14 +85,14 @@ class World:
             self.starts.append(self.now_ns)
         return wait_ns
 
-    def start_struck(self, slot: int, until_ns: int) -> None:
+    def start_interrupted(self, slot: int, until_ns: int) -> None:
         """Wait for a start, and be interrupted: what was granted for later stays with the worker."""
-        self.strikes = True
+        self.is_late = True
         try:
             self.start(slot, until_ns)
         except TaskTimeout:
             pass
-        self.strikes = False
+        self.is_late = False
 
     def kill(self, slot: int) -> None:
         self.account.detach(self.ids[slot])
@@ -120,7 +121,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("start"), slots, st.integers(1, 12)),
         st.tuples(st.just("wait"), slots, st.integers(0, 400)),
-        st.tuples(st.just("struck"), slots, st.integers(1, 400)),
+        st.tuples(st.just("interrupted"), slots, st.integers(1, 400)),
         st.tuples(st.just("peek"), slots, st.just(0)),
         st.tuples(st.just("step"), st.integers(0, 300), st.just(0)),
         st.tuples(st.just("look"), st.just(0), st.just(0)),
@@ -136,7 +137,7 @@ def play(world: World, script: list[tuple[str, int, int]]) -> None:
     acts: dict[str, Callable[[Any, int], object]] = {
         "start": lambda slot, times: [world.start(slot) for _ in range(times)],
         "wait": lambda slot, ms: world.start(slot, world.now_ns + ms * MS),
-        "struck": lambda slot, ms: world.start_struck(slot, world.now_ns + ms * MS),
+        "interrupted": lambda slot, ms: world.start_interrupted(slot, world.now_ns + ms * MS),
         "peek": lambda slot, _: world.seats[slot].peek(),
         "step": lambda ms, _: setattr(world, "now_ns", world.now_ns + ms * MS // 3),
         "look": lambda *_: world.look(),
@@ -250,7 +251,7 @@ def test_a_waiter_is_granted_its_start_ahead_of_time() -> None:
 def test_a_waiter_is_promised_nothing_while_another_may_still_start() -> None:
     world = World(Rates(min_delay=0.1), workers=2)
     assert world.seats[0].peek() == 0  # it may start at any moment now
-    world.start_struck(1, world.now_ns + 250 * MS)
+    world.start_interrupted(1, world.now_ns + 250 * MS)
     assert world.words[1][layout.GRANTED] == 0
 
 
@@ -302,7 +303,7 @@ def test_what_an_idle_worker_returns_goes_to_others_at_once() -> None:
 
 @pytest.mark.parametrize("word", [layout.SPENT, layout.RETURNED, layout.ENDED, layout.LAST_START_NS, layout.NEED])
 @pytest.mark.parametrize("value", [0, 1 << 40, (1 << 64) - 1])
-def test_a_worker_gone_mad_cannot_gain_from_it(word: int, value: int) -> None:
+def test_a_worker_that_writes_nonsense_cannot_gain_from_it(word: int, value: int) -> None:
     world = World(Rates(max_requests=20, window_size=1), workers=2)
     world.start(0)
     world.words[0][word] = value

@@ -1,6 +1,6 @@
-"""A worker's side of monitors that are asked in one place: the questions, and the objects that put them.
+"""The client of shared monitors: in a worker, their methods are replaced by queries to the process that holds them.
 
-What is asked and who answers is ``arbd.worker.limits.one_place``.
+The protocol is drawn in ``arbd.worker.limits.monitor_server``.
 """
 
 from __future__ import annotations
@@ -23,27 +23,30 @@ _CONNECT_TIMEOUT_S: Final = 2.0  # the process is started again within a second
 _CONNECT_PAUSE_S: Final = 0.01
 
 
-class Question(msgspec.Struct, frozen=True):
-    """Ask monitor ``number``; ``count``: and count one call if it lets it through."""
+class MonitorQuery(msgspec.Struct, frozen=True):
+    """A query to monitor ``number``: ``check``, or ``count`` one call if the check lets it through."""
 
     number: int
     op: Literal["check", "count"]
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What it said, or what it raised."""
+class MonitorReply(msgspec.Struct, frozen=True):
+    """The monitor's refusal or ``None``, or the error it raised."""
 
     limits: dict[str, Any] | None = None
     error: str | None = None
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_question: Final = msgspec.msgpack.Decoder(Question).decode
-_answer: Final = msgspec.msgpack.Decoder(Answer)
+decode_query: Final = msgspec.msgpack.Decoder(MonitorQuery).decode
+_reply: Final = msgspec.msgpack.Decoder(MonitorReply)
 
 
-class Asker:
-    """One worker's connection. Threads take turns. A task's deadline may strike while it waits."""
+class MonitorClient:
+    """A worker's connection to the monitors' process; threads take turns.
+
+    A task's deadline may be raised while it waits.
+    """
 
     def __init__(self, address: bytes) -> None:
         self._address = address
@@ -52,18 +55,18 @@ class Asker:
         self._socket: socket.socket | None = None
 
     @uninterruptible
-    def ask(self, question: Question) -> dict[str, Any] | None:
-        """What the monitor says. Raises ``ProviderError`` if it failed, or nobody answers."""
+    def ask(self, query: MonitorQuery) -> dict[str, Any] | None:
+        """The refusal of a monitor, or ``None``. Raises ``ProviderError`` if the monitor failed, or nobody answers."""
         take_turn(self._lock, self._sleep)
         try:
-            answer: Answer = call(self._exchange, (encode(question),))
+            reply: MonitorReply = call(self._exchange, (encode(query),))
         finally:
             self._lock.release()
-        if answer.error is not None:
-            raise ProviderError(f"the rate limit could not be checked: {answer.error}")
-        return answer.limits
+        if reply.error is not None:
+            raise ProviderError(f"the rate limit could not be checked: {reply.error}")
+        return reply.limits
 
-    def _exchange(self, message: bytes) -> Answer:
+    def _exchange(self, message: bytes) -> MonitorReply:
         give_up_at = time.monotonic() + _CONNECT_TIMEOUT_S
         while True:
             try:
@@ -72,14 +75,14 @@ class Asker:
                 self._socket.send(message)
                 answer = self._socket.recv(MAX_MESSAGE)
                 if answer:
-                    return _answer.decode(answer)
+                    return _reply.decode(answer)
                 raise ConnectionResetError
             except OSError:
                 self._hang_up()
                 if time.monotonic() > give_up_at:
                     raise ProviderError("the rate limit could not be checked: nobody answers for it") from None
                 time.sleep(_CONNECT_PAUSE_S)
-            except BaseException:  # the task's deadline: an answer to come would be taken for that to another question
+            except BaseException:  # the task's deadline: an answer to come would be taken for that to another query
                 self._hang_up()
                 raise
 
@@ -99,25 +102,25 @@ class Asker:
 
 
 def redirect(monitors: Sequence[RateLimitMonitor], address: bytes) -> None:
-    """From now on these objects ask the one place; for a worker's start."""
-    asker = Asker(address)
+    """Replace the methods of these monitors by queries to ``address``; called when a worker starts."""
+    client = MonitorClient(address)
     for number, monitor in enumerate(monitors):
-        # On a task's way one question does both, so that nobody comes between.
-        monitor.arbd_admit = _asking(asker, number, "count")  # type: ignore[attr-defined] # ours, for `execute`
-        monitor.check_rate_limits = _asking(asker, number, "check")  # type: ignore[method-assign] # this object's alone
-        monitor.make_safe_request = _counting(asker, number, monitor)  # type: ignore[method-assign] # as above
+        # On a task's way one query does both, so that nobody comes between.
+        monitor.arbd_admit = _asking(client, number, "count")  # type: ignore[attr-defined] # ours, for `execute`
+        monitor.check_rate_limits = _asking(client, number, "check")  # type: ignore[method-assign] # this object's alone
+        monitor.make_safe_request = _counting(client, number, monitor)  # type: ignore[method-assign] # as above
 
 
-def _asking(asker: Asker, number: int, op: Literal["check", "count"]) -> Callable[[], dict[str, Any] | None]:
-    question = Question(number, op)
-    return lambda: asker.ask(question)
+def _asking(client: MonitorClient, number: int, op: Literal["check", "count"]) -> Callable[[], dict[str, Any] | None]:
+    query = MonitorQuery(number, op)
+    return lambda: client.ask(query)
 
 
-def _counting(asker: Asker, number: int, monitor: RateLimitMonitor) -> Callable[..., Any]:
-    question = Question(number, "count")
+def _counting(client: MonitorClient, number: int, monitor: RateLimitMonitor) -> Callable[..., Any]:
+    query = MonitorQuery(number, "count")
 
     def make_safe_request(request_func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        while (limits := asker.ask(question)) and limits.get("rate_limited"):
+        while (limits := client.ask(query)) and limits.get("rate_limited"):
             monitor.handle_throttling(limits["wait_time"])
         return request_func(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Wherever a deadline or a cancel strikes a worker, its task is answered once, its limit goes on, and so does the
+"""Wherever a deadline or a cancel interrupts a worker, its task is answered once, its limit goes on, and so does the
 loop."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
-from strikes import LATE, Strikes, elsewhere, strikes
+from interruptions import LATE, Interruptions, elsewhere, interruptions
 
 from arbd.author.provider import Provider
 from arbd.host import doorbell
@@ -25,14 +25,14 @@ from arbd.ipc import frame, layout
 from arbd.ipc.cell import SupervisorCell, WorkerCell
 from arbd.rate_limit import AdvancedRateLimitMonitor
 from arbd.rate_limit.grants.account import Account
-from arbd.rate_limit.grants.seat import SupervisorSeat
+from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
-from arbd.worker.limits.seats import Bells, Limits
+from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
 
-__all__ = ["strikes"]
+__all__ = ["interruptions"]
 # Its own way would be the alarm that the soft timer has here.
 pytestmark = pytest.mark.timeout(60, method="thread")
 
@@ -47,7 +47,9 @@ SEQ = 7
 class Worker:
     """A worker's loop in this process, with one task in its ring, and the supervisor's side of its memory."""
 
-    def __init__(self, strikes: Strikes, provider: Provider, budget: AdvancedRateLimitMonitor, bell: int) -> None:
+    def __init__(
+        self, interruptions: Interruptions, provider: Provider, budget: AdvancedRateLimitMonitor, bell: int
+    ) -> None:
         size = layout.cell_bytes(RING) + layout.ledger_bytes(1, 1)
         store = mmap.mmap(-1, size)
         words = memoryview(store).cast("Q")
@@ -80,9 +82,9 @@ class Worker:
             results_bell=bell,
             side=theirs,
             actions=["act"],
-            limits=Limits(words, provider, Numbers(["act"], [budget.spec.name]), Rings()),
-            context=Context(provider, utc_now=lambda: datetime.now(UTC), run_async=AsyncRunner(strikes.timer)),
-            timer=strikes.timer,
+            limits=WorkerLimits(words, provider, Numbers(["act"], [budget.spec.name]), Rings()),
+            context=Context(provider, utc_now=lambda: datetime.now(UTC), run_async=AsyncRunner(interruptions.timer)),
+            timer=interruptions.timer,
         )
         self.theirs = theirs
 
@@ -133,14 +135,14 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
 
 
 @pytest.mark.parametrize("how", ["deadline", "cancel"])
-def test_a_task_is_answered_once(strikes: Strikes, provider: Provider, bell: int, how: str) -> None:
+def test_a_task_is_answered_once(interruptions: Interruptions, provider: Provider, bell: int, how: str) -> None:
     timeout, cancel = (1e-9, 0) if how == "deadline" else (FAR_S, SEQ)
     budget = provider.rate_limit_monitor
     assert isinstance(budget, AdvancedRateLimitMonitor)
     codes = set()
 
     def make() -> Worker:
-        worker = Worker(strikes, provider, budget, bell)
+        worker = Worker(interruptions, provider, budget, bell)
         worker.send(timeout)
         return worker
 
@@ -149,15 +151,15 @@ def test_a_task_is_answered_once(strikes: Strikes, provider: Provider, bell: int
         assert len(answers) == 1
         codes.add(answers[0]["data"]["error_code"] if answers[0]["status"] == "error" else answers[0]["data"])
 
-    strikes.everywhere(make, lambda worker: worker.loop.run(), check, cancel=cancel)
+    interruptions.everywhere(make, lambda worker: worker.loop.run(), check, cancel=cancel)
     assert codes == ({"TIMEOUT"} if how == "deadline" else {"CANCELLED", "done"})
 
 
 class Async:
     """A worker's runner of async actions, before its first."""
 
-    def __init__(self, strikes: Strikes) -> None:
-        self.runner = AsyncRunner(strikes.timer)
+    def __init__(self, interruptions: Interruptions) -> None:
+        self.runner = AsyncRunner(interruptions.timer)
         self.ran: list[str] = []
         self.first = self.action("first")
 
@@ -169,8 +171,8 @@ class Async:
 
 
 @pytest.mark.parametrize("how", ["deadline", "cancel"])
-def test_an_async_action_that_is_struck_leaves_nothing_to_the_next(
-    strikes: Strikes, monkeypatch: pytest.MonkeyPatch, how: str
+def test_an_async_action_that_is_interrupted_leaves_nothing_to_the_next(
+    interruptions: Interruptions, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     timeout, cancel = (LATE, 0) if how == "deadline" else (time.monotonic() + FAR_S, SEQ)
     new_event_loop = uvloop.new_event_loop
@@ -183,19 +185,19 @@ def test_an_async_action_that_is_struck_leaves_nothing_to_the_next(
 
         def run(it: Async) -> None:
             try:
-                strikes.timer.arm(time.monotonic() + FAR_S if cancel else LATE, SEQ)
+                interruptions.timer.arm(time.monotonic() + FAR_S if cancel else LATE, SEQ)
                 it.runner(it.first, timeout)
             finally:
-                strikes.timer.disarm()
+                interruptions.timer.disarm()
                 it.first.close()
 
         def check(it: Async) -> None:
-            strikes.cancelled.clear()
+            interruptions.cancelled.clear()
             it.ran.clear()
             assert it.runner(it.action("second"), time.monotonic() + FAR_S) == "second"
             assert it.ran == ["second begins", "second ends"]
             loops.close()
 
         monkeypatch.setattr(uvloop, "new_event_loop", opened)
-        strikes.everywhere(lambda: Async(strikes), run, check, cancel=cancel)
+        interruptions.everywhere(lambda: Async(interruptions), run, check, cancel=cancel)
     asyncio.set_event_loop(None)

@@ -1,4 +1,4 @@
-"""A wish reaches the supervisor whole, its table reaches the workers whole, and neither is believed blindly."""
+"""A request reaches the supervisor whole, the table reaches the workers whole, and neither side trusts the other."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def pages() -> tuple[SupervisorLive, WorkerLive, memoryview]:
     return SupervisorLive(words), WorkerLive(words), words
 
 
-def test_a_wish_is_seen_once_and_answered() -> None:
+def test_a_request_is_seen_once_and_answered() -> None:
     supervisor, worker, _ = pages()
-    assert supervisor.wish() is None
-    worker.wish(LiveLimit("a", SPEC))
+    assert supervisor.request() is None
+    worker.request(LiveLimit("a", SPEC))
     assert worker.answer() is None
-    assert supervisor.wish() == LiveLimit("a", SPEC)
+    assert supervisor.request() == LiveLimit("a", SPEC)
     supervisor.answer(granted=True)
-    assert (supervisor.wish(), worker.answer()) == (None, True)
-    worker.wish(LiveLimit(None, None))
+    assert (supervisor.request(), worker.answer()) == (None, True)
+    worker.request(LiveLimit(None, None))
     supervisor.answer(granted=False)
     assert worker.answer() is False
 
@@ -51,18 +51,18 @@ def test_a_table_that_is_being_written_is_read_later() -> None:
     assert worker.read() == [LiveLimit("a", SPEC)]
 
 
-def test_what_is_no_wish_is_refused() -> None:
+def test_what_is_no_request_is_refused() -> None:
     supervisor, worker, words = pages()
-    worker.wish(LiveLimit("a", SPEC))
-    words[layout.WISH_LENGTH] = 1 << 63
+    worker.request(LiveLimit("a", SPEC))
+    words[layout.REQUEST_LENGTH] = 1 << 63
     with pytest.raises(msgspec.MsgspecError):
-        supervisor.wish()
+        supervisor.request()
 
 
-def test_a_wish_that_does_not_fit_is_told_so() -> None:
+def test_a_request_that_does_not_fit_is_told_so() -> None:
     _, worker, _ = pages()
     with pytest.raises(ValueError, match="too long"):
-        worker.wish(LiveLimit("a" * 5000, SPEC))
+        worker.request(LiveLimit("a" * 5000, SPEC))
 
 
 def test_each_action_has_a_seat_behind_those_of_the_limits() -> None:

@@ -1,4 +1,4 @@
-"""Has a worker's soft timer strike at every instruction of what runs, one after the other."""
+"""A soft timer that interrupts a test's code at every instruction, one after the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _is_elsewhere = False
 LATE = 0.0  # a deadline that has passed
 
 
-class Strikes:
+class Interruptions:
     """A soft timer whose signals come when the test says. The alarm it sets is none: nothing depends on the clock."""
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class Strikes:
     def everywhere(
         self, make: Callable[[], T], act: Callable[[T], object], check: Callable[[T], None], *, cancel: int = 0
     ) -> int:
-        """``act`` on a new thing, with a strike at its first instruction, then on another, at its second, and so on;
-        ``check`` each. How many instructions there were. ``cancel``: strike by cancelling the task of this number."""
+        """``act`` on a new thing, interrupted at its first instruction, then on another, at its second, and so on;
+        ``check`` each. How many instructions there were. ``cancel``: by cancelling the task of this number."""
         number = 0
         while True:
             thing = make()
             self.cancelled.clear()
-            at = _Strike(number, (lambda: self.cancelled.add(cancel)) if cancel else None)
+            at = _Interruption(number, (lambda: self.cancelled.add(cancel)) if cancel else None)
             try:
                 with at.traced():
                     act(thing)
@@ -56,7 +56,7 @@ class Strikes:
             number += 1
 
     def under_deadline(self, function: Callable[[], object]) -> object:
-        """Call it as the worker's loop calls an action: the deadline may strike from here on, and not after."""
+        """Call it as the worker's loop calls an action: the deadline may be raised from here on, and not after."""
         try:
             self.timer.arm(LATE)
             return function()
@@ -65,7 +65,7 @@ class Strikes:
 
 
 def elsewhere(function: F) -> F:
-    """What is in another process, in truth: nothing strikes there."""
+    """Mark what is in another process, in truth: nothing interrupts it."""
 
     @wraps(function)
     def untraced(*args: Any, **kwargs: Any) -> Any:
@@ -79,8 +79,8 @@ def elsewhere(function: F) -> F:
     return cast(F, uninterruptible(untraced))
 
 
-class _Strike:
-    """One strike. From its instruction on the signal comes at each, as the timer comes again, until it has struck."""
+class _Interruption:
+    """One interruption. From its instruction on the signal comes at each, as the timer comes again, until it raises."""
 
     def __init__(self, number: int, cancel: Callable[[], object] | None) -> None:
         self._left = number
@@ -123,9 +123,9 @@ _CONTEXTLIB = contextmanager.__code__.co_filename
 
 
 @pytest.fixture
-def strikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Strikes]:
+def interruptions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interruptions]:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
     monkeypatch.setattr(signal, "setitimer", lambda which, seconds: (0.0, 0.0))
-    yield Strikes()
+    yield Interruptions()
     for signum, handler in before.items():
         signal.signal(signum, handler)

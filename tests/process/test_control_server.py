@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import json
 import os
 import socket
 import threading
@@ -18,14 +16,14 @@ from typing import Any
 import pytest
 import uvloop
 from daemon_support import eventually
+from descriptor_support import no_free_descriptor
 
 from arbd import logs
 from arbd.control import client as control
 from arbd.control import protocol
-from arbd.control import server as admin
 from arbd.control.protocol import Failure, GetLimits, GetStatus, Limits, Reply
 from arbd.control.reports import LimitReport
-from arbd.control.server import MAX_CLIENTS, Admin
+from arbd.control.server import MAX_CLIENTS, ControlServer, same_user_or_root
 from arbd.errors import ControlError
 from arbd.host import control_socket
 
@@ -35,7 +33,7 @@ STALL_S = 0.3  # how long the server below bears with a client
 
 
 class Server:
-    """An ``Admin`` on a loop in a thread; ``limits`` is what it answers."""
+    """A ``ControlServer`` on a loop in a thread; ``limits`` is what it answers."""
 
     def __init__(self, directory: Path, may_ask: Callable[[Any], bool], stall_s: float) -> None:
         self.limits: Callable[[], Reply] = lambda: Limits(provider="p", limits=[])
@@ -56,10 +54,10 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         handlers: dict[type[Any], Any] = {GetLimits: lambda _: self.limits()}
-        self.admin = Admin(self._control, handlers, may_ask=self._may_ask, request_timeout_s=self._stall_s)
-        self._ready.set()
-        await self._stop.wait()
-        await self.admin.close()
+        self.server = ControlServer(handlers, may_ask=self._may_ask, request_timeout_s=self._stall_s)
+        async with self.server.serving(self._control.listener):
+            self._ready.set()
+            await self._stop.wait()
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -127,7 +125,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def served(
-    directory: Path, may_ask: Callable[[Any], bool] = admin.same_user_or_root, stall_s: float = STALL_S
+    directory: Path, may_ask: Callable[[Any], bool] = same_user_or_root, stall_s: float = STALL_S
 ) -> Iterator[Server]:
     server = Server(directory, may_ask, stall_s)
     try:
@@ -229,7 +227,7 @@ class TestBadClients:
         with server.client() as client:
             client.send(ASK)
             assert server.ask() == Limits(provider="p", limits=[limit] * 3000)
-            eventually(lambda: not server.admin._clients)
+            eventually(lambda: not server.server._clients)
             assert client.line() == b""  # it was hung up on in the middle of the line
 
     def test_those_that_go_away_at_once_leave_nothing_behind(self, server: Server) -> None:
@@ -237,7 +235,7 @@ class TestBadClients:
             for _ in range(20):
                 with server.client() as client:
                     client.send(sent)
-        eventually(lambda: not server.admin._clients)
+        eventually(lambda: not server.server._clients)
         assert server.ask() == Limits(provider="p", limits=[])
 
     def test_one_that_asks_without_a_pause_leaves_the_loop_to_others(self, server: Server) -> None:
@@ -267,10 +265,10 @@ class TestBadClients:
             with ExitStack() as stack:
                 for _ in range(MAX_CLIENTS):
                     stack.enter_context(server.client())
-                eventually(lambda: len(server.admin._clients) == MAX_CLIENTS)
+                eventually(lambda: len(server.server._clients) == MAX_CLIENTS)
                 with pytest.raises(ControlError, match="others are asking"):
                     server.ask()
-            eventually(lambda: not server.admin._clients)
+            eventually(lambda: not server.server._clients)
             assert server.ask() == Limits(provider="p", limits=[])
 
 
@@ -306,34 +304,22 @@ class TestTrouble:
     @pytest.mark.parametrize(("uid", "allowed"), [(0, True), (4242, True), (4243, False)])
     def test_the_same_user_and_root_may_ask(self, monkeypatch: pytest.MonkeyPatch, uid: int, allowed: bool) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 4242)
-        assert admin.same_user_or_root(control_socket.Peer(1, uid, 1)) is allowed
+        assert same_user_or_root(control_socket.Peer(1, uid, 1)) is allowed
 
     def test_at_the_end_everybody_is_hung_up_on(self, tmp_path: Path) -> None:
         with ExitStack() as stack:
             with served(tmp_path, stall_s=60) as server:
                 clients = [stack.enter_context(server.client()) for _ in range(5)]
-                eventually(lambda: len(server.admin._clients) == 5)
+                eventually(lambda: len(server.server._clients) == 5)
             assert [client.line() for client in clients] == [b""] * 5
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_lack_of_descriptors_passes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(admin, "_ACCEPT_PAUSE_S", 0.01)
-        asyncio.run(_ask_after_failed_accepts(tmp_path, monkeypatch))
-
-
-async def _ask_after_failed_accepts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    real, failures = loop.sock_accept, iter([errno.EMFILE, errno.ECONNABORTED])
-
-    async def accept(listener: socket.socket) -> Any:
-        for number in failures:
-            raise OSError(number, "no luck")
-        return await real(listener)
-
-    monkeypatch.setattr(loop, "sock_accept", accept)
-    control_ = control_socket.listen(directory, ["p.sock"])
-    serving = Admin(control_, {GetLimits: lambda _: Limits(provider="p", limits=[])})
-    reply = await asyncio.to_thread(control.ask, control_.path, GetLimits(), Limits)
-    await serving.close()
-    control_.close()
-    assert json.loads(protocol.encode(reply))["limits"] == []
+    def test_where_no_descriptor_is_left_it_hangs_up_and_later_serves(self, server: Server) -> None:
+        server.ask()  # whatever the first question opens is open now
+        connections = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        with ExitStack() as stack, no_free_descriptor():
+            for connection in map(stack.enter_context, connections):
+                connection.settimeout(10)
+                connection.connect(str(server.path))
+                assert connection.recv(1) == b""
+        assert server.ask() == Limits(provider="p", limits=[])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from arbd.rate_limit.usage import CRITICAL, NORMAL, WARNING, Meter, Thresholds, Totals
+from arbd.rate_limit.usage import CRITICAL, NORMAL, WARNING, Thresholds, Totals, UsageMeter
 
 SECOND = 1_000_000_000
 
 
 def test_totals_are_those_of_the_window() -> None:
-    meter = Meter(60 * SECOND)
+    meter = UsageMeter(60 * SECOND)
     meter.add(1 * SECOND, 2, 30, 20)
     meter.add(40 * SECOND, 1, 3, 2)
     assert meter.totals(59 * SECOND) == Totals(3, 33, 22)
@@ -17,7 +17,7 @@ def test_totals_are_those_of_the_window() -> None:
 
 
 def test_a_meter_stays_small() -> None:
-    meter = Meter(60 * SECOND)
+    meter = UsageMeter(60 * SECOND)
     for second in range(10_000):
         meter.add(second * SECOND, 1, 1, 1)
         meter.totals(second * SECOND)

@@ -1,4 +1,4 @@
-"""Wherever a task's deadline strikes, what a limit counts as begun ends, nothing is asked that nobody waits for, no
+"""Wherever a task's deadline is raised, what a limit counts as begun ends, nothing is asked that nobody waits for, no
 lock stays taken, and the next call passes."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from strikes import LATE, Strikes, elsewhere, strikes
+from interruptions import LATE, Interruptions, elsewhere, interruptions
 
 from arbd.author.provider import Provider
 from arbd.host.timing import ProcessTiming
@@ -20,17 +20,18 @@ from arbd.rate_limit import AdvancedRateLimitMonitor, CustomRateLimitMonitor
 from arbd.rate_limit.gates import LocalGate
 from arbd.rate_limit.grants.account import Account
 from arbd.rate_limit.grants.live import LiveLimit, SupervisorLive
-from arbd.rate_limit.grants.seat import SupervisorSeat, WorkerSeat
+from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
+from arbd.rate_limit.grants.worker_seat import WorkerSeat
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.rate_limit.storage.redis_gate import RedisGate
 from arbd.rate_limit.storage.redis_lease import RedisLease
-from arbd.rate_limit.storage.redis_script import Reply, Request
+from arbd.rate_limit.storage.redis_script import LeaseReply, LeaseRequest
 from arbd.worker.execute import Context, execute
-from arbd.worker.limits.asking import Answer, Asker, Question, decode_question, encode
-from arbd.worker.limits.seats import Bells, Limits
+from arbd.worker.limits.monitor_client import MonitorClient, MonitorQuery, MonitorReply, decode_query, encode
+from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.numbers import Numbers
 
-__all__ = ["strikes"]
+__all__ = ["interruptions"]
 # Its own way would be the alarm that the soft timer has here; and what hangs here, hangs at a lock that was left taken.
 pytestmark = pytest.mark.timeout(60, method="thread")
 
@@ -48,7 +49,7 @@ class Daemon:
         self.account = Account(spec)
         self.words = memoryview(bytearray(layout.SEAT_WORDS * 8)).cast("Q")
         self.account.attach(1, SupervisorSeat(self.words))
-        self.seat = WorkerSeat(self.words, self, measured=spec.metered)
+        self.seat = WorkerSeat(self.words, self)
 
     def clock(self) -> int:
         return self.now_ns
@@ -99,38 +100,38 @@ class Tasks:
         self.provider = Provider("fx")
         self.provider.actions.register(name="act", rate_limit_monitor=monitor)(lambda: 1)
 
-    def run(self, strikes: Strikes) -> None:
+    def run(self, interruptions: Interruptions) -> None:
         """One task in a worker that has run none: what an action needs is made by its first."""
         context = Context(self.provider, utc_now=lambda: datetime.now(UTC), run_async=lambda awaitable, deadline: None)
-        strikes.under_deadline(lambda: execute(context, Task("t", "act", b"", b""), LATE))
+        interruptions.under_deadline(lambda: execute(context, Task("t", "act", b"", b""), LATE))
 
 
 @pytest.mark.parametrize("until_ns", [0, 100 * SECOND])
-def test_a_seat_that_asks_for_a_start(strikes: Strikes, until_ns: int) -> None:
-    count = strikes.everywhere(
+def test_a_seat_that_asks_for_a_start(interruptions: Interruptions, until_ns: int) -> None:
+    count = interruptions.everywhere(
         lambda: Daemon(SPACING),
-        lambda daemon: strikes.under_deadline(lambda: daemon.seat.take(until_ns)),
+        lambda daemon: interruptions.under_deadline(lambda: daemon.seat.take(until_ns)),
         Daemon.check,
     )
     assert count > 100
 
 
-def test_a_seat_whose_start_is_promised_for_later(strikes: Strikes) -> None:
+def test_a_seat_whose_start_is_promised_for_later(interruptions: Interruptions) -> None:
     def make() -> Daemon:
         daemon = Daemon(SPACING)
         daemon.account.limit.spend(daemon.now_ns, 1)
         return daemon
 
-    strikes.everywhere(
+    interruptions.everywhere(
         make,
-        lambda daemon: strikes.under_deadline(lambda: daemon.seat.take(daemon.now_ns + SECOND)),
+        lambda daemon: interruptions.under_deadline(lambda: daemon.seat.take(daemon.now_ns + SECOND)),
         Daemon.check,
     )
 
 
-def test_a_seat_that_is_looked_at(strikes: Strikes) -> None:
-    strikes.everywhere(
-        lambda: Daemon(SPACING), lambda daemon: strikes.under_deadline(lambda: daemon.seat.peek()), Daemon.check
+def test_a_seat_that_is_looked_at(interruptions: Interruptions) -> None:
+    interruptions.everywhere(
+        lambda: Daemon(SPACING), lambda daemon: interruptions.under_deadline(lambda: daemon.seat.peek()), Daemon.check
     )
 
 
@@ -143,31 +144,31 @@ METERED = {
 
 
 @pytest.mark.parametrize("spec", METERED.values(), ids=METERED)
-def test_the_call_of_a_task_ends_whenever_it_began(strikes: Strikes, spec: LimitSpec) -> None:
+def test_the_call_of_a_task_ends_whenever_it_began(interruptions: Interruptions, spec: LimitSpec) -> None:
     tasks = Tasks(LimitMonitor.of(spec))
 
     def act(daemon: Daemon) -> None:
         tasks.monitor.attach(daemon.seat)
-        tasks.run(strikes)
+        tasks.run(interruptions)
 
-    strikes.everywhere(lambda: Daemon(spec), act, Daemon.check)
+    interruptions.everywhere(lambda: Daemon(spec), act, Daemon.check)
 
 
 @pytest.mark.parametrize("spec", METERED.values(), ids=METERED)
-def test_a_call_by_hand_ends_whenever_it_began(strikes: Strikes, spec: LimitSpec) -> None:
+def test_a_call_by_hand_ends_whenever_it_began(interruptions: Interruptions, spec: LimitSpec) -> None:
     monitor = LimitMonitor.of(spec)
 
     def act(daemon: Daemon) -> None:
         monitor.attach(daemon.seat)
-        strikes.under_deadline(lambda: monitor.make_safe_request(int))
+        interruptions.under_deadline(lambda: monitor.make_safe_request(int))
 
-    strikes.everywhere(lambda: Daemon(spec), act, Daemon.check)
+    interruptions.everywhere(lambda: Daemon(spec), act, Daemon.check)
 
 
-# The author's own function may be struck between its call and its `await`, like any code of the author's.
+# The author's own function may be interrupted between its call and its `await`, like any code of the author's.
 @pytest.mark.filterwarnings("ignore:coroutine '.*request' was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("spec", METERED.values(), ids=METERED)
-def test_a_call_by_hand_ends_on_a_loop_of_the_action_s_own_too(strikes: Strikes, spec: LimitSpec) -> None:
+def test_a_call_by_hand_ends_on_a_loop_of_the_action_s_own_too(interruptions: Interruptions, spec: LimitSpec) -> None:
     monitor = LimitMonitor.of(spec)
 
     async def request() -> int:
@@ -177,16 +178,16 @@ def test_a_call_by_hand_ends_on_a_loop_of_the_action_s_own_too(strikes: Strikes,
         monitor.attach(daemon.seat)
         coroutine = monitor.make_safe_request(request)
         try:
-            strikes.under_deadline(lambda: coroutine.send(None))
+            interruptions.under_deadline(lambda: coroutine.send(None))
         except StopIteration:
             pass
         finally:
             coroutine.close()  # as `asyncio.run` lets go of it
 
-    strikes.everywhere(lambda: Daemon(spec), act, Daemon.check)
+    interruptions.everywhere(lambda: Daemon(spec), act, Daemon.check)
 
 
-def test_a_check_of_the_author_s_own_may_come_before_the_counting(strikes: Strikes) -> None:
+def test_a_check_of_the_author_s_own_may_come_before_the_counting(interruptions: Interruptions) -> None:
     class Mine(AdvancedRateLimitMonitor):
         def check_rate_limits(self) -> None:
             return None
@@ -195,15 +196,15 @@ def test_a_check_of_the_author_s_own_may_come_before_the_counting(strikes: Strik
 
     def act(daemon: Daemon) -> None:
         tasks.monitor.attach(daemon.seat)
-        tasks.run(strikes)
+        tasks.run(interruptions)
 
-    strikes.everywhere(lambda: Daemon(METERED["budget"]), act, Daemon.check)
+    interruptions.everywhere(lambda: Daemon(METERED["budget"]), act, Daemon.check)
 
 
 @pytest.mark.parametrize("spec", METERED.values(), ids=METERED)
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_gate_of_this_process_alone(
-    strikes: Strikes, spec: LimitSpec, by_hand: bool, monkeypatch: pytest.MonkeyPatch
+    interruptions: Interruptions, spec: LimitSpec, by_hand: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_ns = [SECOND]
     tasks = Tasks(LimitMonitor.of(spec))
@@ -216,15 +217,15 @@ def test_a_gate_of_this_process_alone(
 
     def act(monitor: LimitMonitor) -> None:
         if by_hand:
-            strikes.under_deadline(lambda: monitor.make_safe_request(int))
+            interruptions.under_deadline(lambda: monitor.make_safe_request(int))
         else:
-            tasks.run(strikes)
+            tasks.run(interruptions)
 
     def check(monitor: LimitMonitor) -> None:
         now_ns[0] += SECOND
         assert monitor.make_safe_request(lambda: "made") == "made"
 
-    strikes.everywhere(make, act, check)
+    interruptions.everywhere(make, act, check)
 
 
 # -- those who talk to somebody else ---------------------------------------------------------------------------------
@@ -255,23 +256,23 @@ class Redis:
     def sleep(self, ns: int) -> None:
         self.now_ns += ns
 
-    def ask(self, request: Request, clock: Callable[[], int]) -> Reply:
+    def ask(self, request: LeaseRequest, clock: Callable[[], int]) -> LeaseReply:
         self.granted += request.want
-        return Reply("epoch", 1, self.granted, 0, 0, 1, 0)
+        return LeaseReply("epoch", 1, self.granted, 0, 0, 1, 0)
 
 
 @pytest.mark.parametrize("op", ["take", "peek"])
-def test_a_gate_over_redis(strikes: Strikes, op: str) -> None:
+def test_a_gate_over_redis(interruptions: Interruptions, op: str) -> None:
     def check(redis: Redis) -> None:
         assert not any(lock.locked() for lock in redis.locks)
         redis.now_ns += 10 * SECOND
         assert redis.gate.take() == 0
 
-    strikes.everywhere(Redis, lambda redis: strikes.under_deadline(getattr(redis.gate, op)), check)
+    interruptions.everywhere(Redis, lambda redis: interruptions.under_deadline(getattr(redis.gate, op)), check)
 
 
 class Line:
-    """A connection to the one place: each question gets its own answer, in order."""
+    """A connection to the shared monitors: each query gets its own reply, in order."""
 
     def __init__(self) -> None:
         self.answers: list[bytes] = []
@@ -280,7 +281,7 @@ class Line:
     def send(self, message: bytes) -> None:
         if self.is_closed:
             raise OSError("closed")
-        self.answers.append(encode(Answer({"number": decode_question(message).number})))
+        self.answers.append(encode(MonitorReply({"number": decode_query(message).number})))
 
     def recv(self, size: int) -> bytes:
         return self.answers.pop(0)
@@ -289,14 +290,18 @@ class Line:
         self.is_closed = True
 
 
-def test_a_question_to_the_one_place_gets_its_own_answer(strikes: Strikes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Asker, "_connect", lambda self: Line())
+def test_a_query_to_a_shared_monitor_gets_its_own_reply(
+    interruptions: Interruptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MonitorClient, "_connect", lambda self: Line())
 
-    def check(asker: Asker) -> None:
-        assert asker.ask(Question(2, "count")) == {"number": 2}
+    def check(client: MonitorClient) -> None:
+        assert client.ask(MonitorQuery(2, "count")) == {"number": 2}
 
-    strikes.everywhere(
-        lambda: Asker(b""), lambda asker: strikes.under_deadline(lambda: asker.ask(Question(1, "count"))), check
+    interruptions.everywhere(
+        lambda: MonitorClient(b""),
+        lambda client: interruptions.under_deadline(lambda: client.ask(MonitorQuery(1, "count"))),
+        check,
     )
 
 
@@ -324,19 +329,21 @@ class Told:
                 told.hear()
 
         self.heard: list[LiveLimit] = []
-        self.limits = Limits(words, self.provider, Numbers(["act"], []), Rings())
+        self.limits = WorkerLimits(words, self.provider, Numbers(["act"], []), Rings())
 
     @elsewhere
     def hear(self) -> None:
-        if (wish := self.supervisor.wish()) is not None:
-            self.heard.append(wish)
+        if (request := self.supervisor.request()) is not None:
+            self.heard.append(request)
             self.supervisor.answer(granted=True)
 
     def set(self, calls: int) -> None:
         self.provider.actions.set_custom_rate_limit("act", CustomRateLimitMonitor(1.0, calls))
 
 
-def test_a_limit_that_is_set_while_the_daemon_runs(strikes: Strikes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_set_while_the_daemon_runs(
+    interruptions: Interruptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("arbd.rate_limit.registry.seal", lambda: None)
 
     def check(told: Told) -> None:
@@ -345,11 +352,11 @@ def test_a_limit_that_is_set_while_the_daemon_runs(strikes: Strikes, monkeypatch
         assert limit is not None
         assert limit.rates.max_requests == 2
 
-    strikes.everywhere(Told, lambda told: strikes.under_deadline(lambda: told.set(1)), check)
+    interruptions.everywhere(Told, lambda told: interruptions.under_deadline(lambda: told.set(1)), check)
 
 
-def test_threads_that_wait_for_their_turn_to_ask_can_be_struck(strikes: Strikes) -> None:
-    """Another thread asks, and is not answered soon: the deadline of the task that waits behind it still strikes."""
+def test_threads_that_wait_for_their_turn_to_ask_can_be_interrupted(interruptions: Interruptions) -> None:
+    """Another thread asks, and is not answered soon: the deadline of the task behind it is still raised."""
     daemon = Daemon(SPACING)
     lock = daemon.locks[1]
     lock.acquire()

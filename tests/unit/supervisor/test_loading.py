@@ -1,0 +1,35 @@
+"""What is not wrong with a provider or its settings, but worth knowing, is logged at the start."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from arbd.model.description import Description
+from arbd.settings.table import from_constructor, from_environment, resolve
+from arbd.supervisor import loading
+
+
+def warn(description: Description, **variables: str) -> None:
+    loading.warn(description, resolve([from_environment(variables), from_constructor(description.given)]))
+
+
+def test_nothing_is_said_about_what_is_as_it_should_be(capfd: pytest.CaptureFixture[str]) -> None:
+    warn(Description(given={"name": "p"}, actions=[]), ARBD_HUB_LINKS="2")
+    assert capfd.readouterr().err == ""
+
+
+def test_each_thing_has_its_line(capfd: pytest.CaptureFixture[str]) -> None:
+    description = Description(
+        given={"name": "p", "hub.auth_token": "t"}, actions=[], threads=["pool-1"], problems=["it is broken"]
+    )
+    warn(description, ARBD_HUB_LINKS="auto", ARBD_HUB_PIGGYBACK="1")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("warning", "token_in_source"),
+        ("warning", "module_starts_threads"),
+        ("warning", "setting_retired"),
+        ("warning", "setting_retired"),
+        ("warning", "provider_problem"),
+    ]
