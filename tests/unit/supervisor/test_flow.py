@@ -12,7 +12,7 @@ import pytest
 from flow_support import Rig, rig, tasks
 
 from arbd.core.lifecycle import State
-from arbd.host import parcels
+from arbd.host import doorbell, parcels
 from arbd.ipc import frame
 from arbd.ipc.cell import Running
 from arbd.ipc.ring import RingCorruptError
@@ -109,6 +109,18 @@ def test_verdicts_that_fail_when_something_unexpected_happened_keep_no_other_fro
         rig.flow.take([Task(str(n), "unknown") for n in range(5)])
     rig.flow.verdicts.save_kept()
     assert set(rig.results()) == {"0", "1", "2", "3", "4"}
+
+
+@pytest.mark.parametrize("call", ["fence", "ring", "on_sent", "worker_sleeps"])
+def test_what_fails_when_workers_are_woken_leaves_every_task_with_the_dispatcher(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    owners: dict[str, Any] = {"fence": rig.pool, "ring": doorbell, "on_sent": rig.flow}
+    monkeypatch.setattr(owners.get(call, rig.workers[2].cell), call, failing(Boom()))
+    with pytest.raises(Boom):
+        rig.flow.take([Task("x", "unknown"), *tasks("a", "b", "c", "d")])
+    assert set(rig.results()) == {"x"}
+    assert rig.waiting() == {"a", "b", "c", "d"}
 
 
 def test_slots_are_none_while_too_many_results_wait_for_the_hub(rig: Rig) -> None:
