@@ -1,7 +1,7 @@
 """The common part of the built-in monitors, from the check of a call to the response.
 
-spec   what holds: plain data, checked (``arbd.rate_limit.checks``) gate   whether it does now: the daemon's, once a
-worker has attached it, or one of this process
+spec   what holds: plain data, checked (``arbd.rate_limit.checks``)
+gate   whether it does now: the daemon's, once a worker has attached it, or one of this process
 """
 
 from __future__ import annotations

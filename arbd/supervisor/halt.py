@@ -6,7 +6,6 @@ A worker may finish, and begin an innocent task, in the very moment in which it 
 
     kill       STOP: it begins nothing else    still runs that task: SIGKILL, and the task's verdict; else the mark goes
     take_back  skip what lies before here      all but the task it runs go back to the front of the line
-    cancel     (waits: out of the line)        its number in the cell, and a signal; after the grace: kill
     abort      STOP, for all                   SIGKILL, its last answers, and ABORTED for what is left
 
 The task announced last before the fence is left with the worker, and those before it have their answers in the ring. A
@@ -16,23 +15,20 @@ the worker says of every task it skips that it did, and that one goes back in li
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import State
 from arbd.ipc import layout
 from arbd.ipc.cell import Running
 from arbd.logs import get_logger, task_fields
-from arbd.model.response import aborted, cancelled
+from arbd.model.response import aborted
 from arbd.supervised import report
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
-
-if TYPE_CHECKING:
-    from arbd.supervisor.flow import Flow
 
 RETRY_S: Final = 0.05
 _KILLED_S: Final = 1.0  # for all workers together: SIGKILL takes well under a millisecond
@@ -91,43 +87,7 @@ def take_back(flow: Flow, worker: Worker) -> None:
     if running is None:
         return
     ran_ns = time.monotonic_ns() - running.since_ns if running.since_ns else 0
-    give_cancelled(flow, flow.dispatcher.take_back(worker.id, running.seq, ran_ns))
-
-
-def give_cancelled(flow: Flow, assignments: Iterable[Assignment]) -> None:
-    """Tell each of these, which the dispatcher has no more: what fails at one must not cost another its verdict."""
-    for assignment in assignments:
-        give = partial(flow.give, assignment.task, cancelled(assignment.task.action))
-        _attempt(give, "the verdict of a cancelled task")
-
-
-def cancel(flow: Flow, task_ids: Collection[str], grace_s: float) -> None:
-    """Cancel these tasks, wherever they are; one that has its outcome keeps it. ``grace_s``: from signal to kill.
-
-    The ring is the worker's to read, so the worker looks: before each task, and when it is signalled, where
-    ``TaskCancelled`` is raised inside the action. A signal that comes when another task runs is ignored there.
-    """
-    give_cancelled(flow, flow.dispatcher.withdraw(task_ids))
-    for worker_id, assignment in flow.dispatcher.assigned(task_ids):
-        assignment.cancelled = True
-        worker = flow.pool.workers[worker_id]
-        asyncio.get_running_loop().call_later(grace_s, _end_grace, flow, worker, assignment.seq)
-        worker.cell.cancel(assignment.seq)
-        worker.signal_cancel()
-
-
-def _end_grace(flow: Flow, worker: Worker, seq: int) -> None:
-    if worker.state is State.CONDEMNED or not flow.dispatcher.has_worker(worker.id):
-        return
-    assignment = flow.dispatcher.outstanding(worker.id).get(seq)
-    if assignment is None:
-        return
-    is_judged = False
-    try:
-        is_judged = kill(flow, worker, assignment)
-    finally:  # whatever was raised at another task
-        if not is_judged:
-            asyncio.get_running_loop().call_later(RETRY_S, _end_grace, flow, worker, seq)
+    flow.give_cancelled(flow.dispatcher.take_back(worker.id, running.seq, ran_ns))
 
 
 def abort(flow: Flow) -> None:
@@ -162,11 +122,11 @@ def _abort(flow: Flow, assignment: Assignment) -> None:
     flow.decide(task, aborted(task.action))
 
 
-def _attempt(step: Callable[[], object], what: str = "a step of the drain") -> None:
+def _attempt(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:
-        report(error, what)
+        report(error, "a step of the drain")
 
 
 def _has_tasks(flow: Flow, worker: Worker) -> bool:

@@ -15,7 +15,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from arbd.author.provider import Provider
 from arbd.author.start import StartReached, loading
@@ -35,7 +35,7 @@ def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
             module = _run_script(place, argv) if script else _import(place, argv)
             return _provider_in(module, attribute, target)
     except StartReached as reached:
-        return reached.provider
+        return cast(Provider, reached.provider)
 
 
 def author_files() -> list[str]:

@@ -26,7 +26,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, cast
 
 from arbd import logs
 from arbd.author.provider import Provider, describe
@@ -34,6 +34,7 @@ from arbd.errors import EXIT_UNEXPECTED
 from arbd.host import channel, memory, parcels, process_state, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker import main as worker
 from arbd.worker import target
 from arbd.worker.failures import failed
@@ -72,7 +73,8 @@ class Zygote:
         """Import the target; returns a parcel with its description. Raises whatever the author's code raises."""
         self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
         self._threads = procs.threads_of_this_process()[1:]
-        self._monitors = registry.collect(self._provider)  # kept, so that none of them is gone in the workers
+        # Kept, so that none of them is gone in the workers.
+        self._monitors = cast(list[LimitMonitor], registry.collect(self._provider))
         limits = [monitor.spec for monitor in self._monitors]
         description = describe(self._provider, self._threads, target.author_files(), limits)
         self._numbers = Numbers.of(description)

@@ -195,7 +195,7 @@ def test_a_reload_in_which_something_fails_leaves_none_of_those_that_wait_withou
     no_room(rig)
     rig.flow.take(tasks("a", "b", "c", "d"))
     for each in rig.flow.dispatcher._backlog:
-        each.cancelled = each.task.id in "ab"
+        each.cancelled_at_ns = int(each.task.id in "ab")
     monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), Boom(), Boom(), then=rig.flow.outbox.append))
     with pytest.raises(Boom):
         rig.set_actions("other")

@@ -16,6 +16,7 @@ from arbd.ipc import frame, layout
 from arbd.ipc.cell import Running
 from arbd.ipc.ring import RingCorruptError
 from arbd.supervisor import halt
+from arbd.supervisor.watch import Watch
 
 TAKEN_BACK = -1  # the mark of a fake cell
 
@@ -154,7 +155,7 @@ def test_but_not_one_that_has_answered(judged: Judged) -> None:
 
 
 def test_a_task_that_was_cancelled_is_told_that(judged: Judged) -> None:
-    judged.first.cancelled = True
+    judged.first.cancelled_at_ns = 1
     assert judged.kill()
     assert "CANCELLED" in judged.results()["a"]
 
@@ -234,7 +235,7 @@ def test_tasks_that_go_back_have_new_numbers(judged: Judged) -> None:
 
 
 def test_those_of_them_that_were_cancelled_are_told(judged: Judged) -> None:
-    judged.worker.has[1].cancelled = judged.worker.has[2].cancelled = True
+    judged.worker.has[1].cancelled_at_ns = judged.worker.has[2].cancelled_at_ns = 1
     judged.take_back()
     given = judged.results()
     assert set(given) == {"b", "c"}
@@ -245,7 +246,7 @@ def test_those_of_them_that_were_cancelled_are_told(judged: Judged) -> None:
 def test_what_is_raised_at_one_of_these_keeps_no_other_from_its_verdict(
     judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged.worker.has[1].cancelled = judged.worker.has[2].cancelled = True
+    judged.worker.has[1].cancelled_at_ns = judged.worker.has[2].cancelled_at_ns = 1
     monkeypatch.setattr(judged.flow.link, "results_ready", raises)
     judged.take_back()
     assert [type(error) for error in judged.loop.reported] == [Boom, Boom]
@@ -277,106 +278,124 @@ def test_what_is_raised_at_an_answer_leaves_tasks_with_the_worker_which_tells_wh
 # -- cancel ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_waits_is_told_at_once(judged: Judged) -> None:
-    judged.take_back()
-    judged.flow.cancel(["b", "c"])
-    given = judged.results()
+class Cancelling(Judged):
+    """The same with a watch over it; the first task has just begun."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        Watch(self.flow, 0.25)
+        self.worker.begin("a", self.now_ns)
+
+    @property
+    def now_ns(self) -> int:
+        return round(self.loop.now * 1e9)
+
+
+@pytest.fixture
+def cancelling(monkeypatch: pytest.MonkeyPatch) -> Cancelling:
+    return Cancelling(monkeypatch)
+
+
+def test_a_task_that_waits_is_told_at_once(cancelling: Cancelling) -> None:
+    cancelling.take_back()
+    cancelling.flow.cancel(["b", "c"])
+    given = cancelling.results()
     assert set(given) == {"b", "c"}
     assert all("CANCELLED" in verdict for verdict in given.values())
-    assert judged.worker.cell.cancelled == []
-    assert judged.loop.later == []
+    assert cancelling.worker.cell.cancelled == []
+    assert cancelling.loop.later == []
 
 
 def test_what_is_raised_at_one_that_waits_keeps_no_other_from_its_verdict(
-    judged: Judged, monkeypatch: pytest.MonkeyPatch
+    cancelling: Cancelling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged.take_back()
-    monkeypatch.setattr(judged.flow, "_encode", raises)
-    judged.flow.cancel(["a", "b", "c"])
-    assert len(judged.loop.reported) == 2
-    assert set(judged.results()) == {"b", "c"}
-    assert judged.worker.signals == 1  # and so is the one that runs
+    cancelling.take_back()
+    monkeypatch.setattr(cancelling.flow, "_encode", raises)
+    cancelling.flow.cancel(["a", "b", "c"])
+    assert len(cancelling.loop.reported) == 2
+    assert set(cancelling.results()) == {"b", "c"}
+    assert cancelling.worker.signals == 1  # and so is the one that runs
 
 
-def test_one_in_the_ring_is_named_to_its_worker_which_says_so_itself(judged: Judged) -> None:
-    [second] = [each for each in judged.worker.has if each.task.id == "b"]
-    judged.flow.cancel(["b"])
-    assert judged.worker.cell.cancelled == [second.seq]
-    assert judged.worker.signals == 1
-    assert judged.results() == {}
-    judged.loop.step(0.3)  # it has not begun: its worker is not killed for it
-    assert judged.pool.killed == []
+def test_one_in_the_ring_is_named_to_its_worker_which_says_so_itself(cancelling: Cancelling) -> None:
+    [second] = [each for each in cancelling.worker.has if each.task.id == "b"]
+    cancelling.flow.cancel(["b"])
+    assert cancelling.worker.cell.cancelled == [second.seq]
+    assert cancelling.worker.signals == 1
+    assert cancelling.results() == {}
+    cancelling.loop.step(0.3)  # it has not begun: its worker is not killed for it
+    assert cancelling.pool.killed == []
 
 
-def test_one_that_runs_on_after_the_grace_costs_its_worker(judged: Judged) -> None:
-    judged.flow.cancel(["a"])
-    judged.loop.step(0.24)
-    assert judged.pool.killed == []
-    judged.loop.step(0.02)
-    assert judged.pool.killed == [judged.worker.id]
-    assert "CANCELLED" in judged.results()["a"]
+def test_one_that_runs_on_after_the_grace_costs_its_worker(cancelling: Cancelling) -> None:
+    cancelling.flow.cancel(["a"])
+    cancelling.loop.step(0.24)
+    assert cancelling.pool.killed == []
+    cancelling.loop.step(0.02)
+    assert cancelling.pool.killed == [cancelling.worker.id]
+    assert "CANCELLED" in cancelling.results()["a"]
 
 
-def test_one_that_ends_within_the_grace_does_not(judged: Judged) -> None:
-    judged.flow.cancel(["a"])
-    judged.worker.answer("a")
-    judged.worker.begin("b")
-    judged.loop.step(1.0)
-    assert judged.pool.killed == []
-    assert judged.results() == {"a": '{"n":1}'}
-    assert judged.loop.is_quiet
+def test_one_that_ends_within_the_grace_does_not(cancelling: Cancelling) -> None:
+    cancelling.flow.cancel(["a"])
+    cancelling.worker.answer("a")
+    cancelling.worker.begin("b", cancelling.now_ns)
+    cancelling.loop.step(1.0)
+    assert cancelling.pool.killed == []
+    assert cancelling.results() == {"a": '{"n":1}'}
 
 
-def test_one_with_its_outcome_keeps_it_and_an_id_that_is_not_known_is_ignored(judged: Judged) -> None:
-    judged.worker.answer("a")
-    judged.flow.collect()
-    judged.flow.cancel(["a", "never heard of"])
-    assert judged.results() == {"a": '{"n":1}'}
-    assert judged.worker.signals == 0
+def test_one_with_its_outcome_keeps_it_and_an_id_that_is_not_known_is_ignored(cancelling: Cancelling) -> None:
+    cancelling.worker.answer("a")
+    cancelling.flow.collect()
+    cancelling.flow.cancel(["a", "never heard of"])
+    assert cancelling.results() == {"a": '{"n":1}'}
+    assert cancelling.worker.signals == 0
 
 
-def test_the_end_of_the_grace_is_put_off_while_the_answer_cannot_be_taken(judged: Judged) -> None:
-    judged.flow.cancel(["a"])
-    judged.answers_without_a_body()
-    judged.loop.step(0.26)
-    assert halt.RETRY_S in [handle.delay_s for handle in judged.loop.later]
-    judged.worker.bodies = [b"large"]
-    judged.loop.step(1.0)
-    assert judged.pool.killed == []
-    assert judged.results() == {"a": "large"}
+def test_the_end_of_the_grace_is_put_off_while_the_answer_cannot_be_taken(cancelling: Cancelling) -> None:
+    cancelling.flow.cancel(["a"])
+    cancelling.answers_without_a_body()
+    cancelling.loop.step(0.26)
+    assert halt.RETRY_S in [handle.delay_s for handle in cancelling.loop.later]
+    cancelling.worker.bodies = [b"large"]
+    cancelling.loop.step(1.0)
+    assert cancelling.pool.killed == []
+    assert cancelling.results() == {"a": "large"}
 
 
-def test_a_grace_whose_end_fails_has_another(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged.flow.cancel(["a"])
+def test_a_grace_whose_end_fails_has_another(cancelling: Cancelling, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelling.flow.cancel(["a"])
+    cancelling.loop.step(0.24)
     with monkeypatch.context() as patch:
-        patch.setattr(judged.flow, "collect_from", raises)
+        patch.setattr(cancelling.flow, "collect_from", raises)
         with pytest.raises(Boom):
-            judged.loop.step(0.26)
-    judged.loop.step(halt.RETRY_S)
-    assert judged.pool.killed == [judged.worker.id]
-    assert "CANCELLED" in judged.results()["a"]
+            cancelling.loop.step(0.02)
+    cancelling.loop.step(1.1 * halt.RETRY_S)
+    assert cancelling.pool.killed == [cancelling.worker.id]
+    assert "CANCELLED" in cancelling.results()["a"]
 
 
 @pytest.mark.parametrize("how", ["condemned", "gone"])
-def test_a_worker_that_is_killed_or_gone_before_that_is_left_alone(judged: Judged, how: str) -> None:
-    judged.flow.cancel(["a"])
+def test_a_worker_that_is_killed_or_gone_before_that_is_left_alone(cancelling: Cancelling, how: str) -> None:
+    cancelling.flow.cancel(["a"])
     if how == "condemned":
-        judged.worker.state = State.CONDEMNED
+        cancelling.worker.state = State.CONDEMNED
     else:
-        judged.flow.dispatcher.remove_worker(judged.worker.id, 0)
-    judged.loop.step(1.0)
-    assert judged.pool.killed == []
-    assert judged.results() == {}
+        cancelling.flow.dispatcher.remove_worker(cancelling.worker.id, 0)
+    cancelling.loop.step(1.0)
+    assert cancelling.pool.killed == []
+    assert cancelling.results() == {}
 
 
 def test_a_signal_that_cannot_be_sent_leaves_the_kill_after_the_grace(
-    judged: Judged, monkeypatch: pytest.MonkeyPatch
+    cancelling: Cancelling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judged.worker, "signal_cancel", raises)
+    monkeypatch.setattr(cancelling.worker, "signal_cancel", raises)
     with pytest.raises(Boom):
-        judged.flow.cancel(["a"])
-    judged.loop.step(0.26)
-    assert "CANCELLED" in judged.results()["a"]
+        cancelling.flow.cancel(["a"])
+    cancelling.loop.step(0.26)
+    assert "CANCELLED" in cancelling.results()["a"]
 
 
 # -- abort -----------------------------------------------------------------------------------------------------------
