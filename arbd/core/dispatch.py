@@ -364,10 +364,6 @@ class Dispatcher:
         """Whether this worker has been added and not yet removed."""
         return worker_id in self._workers
 
-    def has_idle_worker(self) -> bool:
-        """Whether some worker has no task at all."""
-        return bool(self._idle)
-
     @property
     def backlog(self) -> int:
         """Tasks that wait for a worker."""

@@ -164,7 +164,8 @@ def test_examples_run(block: Block) -> None:
     names: dict[str, Any] = {"__name__": "an_example"}
     exec(compile(block.text, "an example", "exec"), names)
     own = [value for value in names.values() if getattr(value, "__module__", "") == "an_example"]
-    made: list[Provider] = [value() for value in own if isinstance(value, type) and issubclass(value, Provider)]
+    classes: list[Any] = [value for value in own if isinstance(value, type) and issubclass(value, Provider)]
+    made: list[Provider] = [each() for each in classes]
     made += [value for value in names.values() if isinstance(value, Provider)]
     assert all(describe(provider).actions for provider in made)
 

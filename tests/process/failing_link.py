@@ -1,6 +1,6 @@
 """A link process in which something fails, once: the program of a ``LinkGroup``, and not a test.
 
-FAILS_BY     start_config, start_os: it cannot be started;  on_task, timer, poller: something unexpected, later
+FAILS_BY     start_config, start_os: it cannot be started;  take, timer, poller: something unexpected, later
 FAILED_FILE  made at that moment; while it is there, nothing fails
 """
 
@@ -42,7 +42,7 @@ def failing_link(options: LinkOptions, port: RingPort, log: Logger) -> HubLink:
         raise OSError(errno.EMFILE, "Too many open files")
     if HOW == "timer":
         asyncio.get_running_loop().call_later(WHEN_S, boom)
-    if HOW == "on_task":
+    if HOW == "take":
         fail_at_a_task(port)
     return link
 

@@ -413,7 +413,7 @@ def test_a_large_result_that_waits_for_a_descriptor_is_in_the_outbox_after_a_clo
     ("how", "status", "line"),
     [
         ("timer", 71, "unexpected_failure"),
-        ("on_tasks", 71, "unexpected_failure"),
+        ("take", 71, "unexpected_failure"),
         ("start_os", 71, "unexpected_failure"),
         ("start_config", 78, "link_cannot_start"),
     ],
