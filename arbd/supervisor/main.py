@@ -320,8 +320,8 @@ def _require_files(settings: Settings, workers: int) -> None:
 def _handlers(reporter: Reporter) -> server.Handlers:
     """The commands of the control socket, with what answers them."""
     return {
-        GetStatus: lambda _: protocol.Status(report=reporter.status()),
-        GetLimits: lambda _: protocol.Limits(provider=reporter.provider, limits=reporter.limits()),
+        GetStatus: lambda _: protocol.StatusReply(report=reporter.status()),
+        GetLimits: lambda _: protocol.LimitsReply(provider=reporter.provider, limits=reporter.limits()),
     }
 
 
