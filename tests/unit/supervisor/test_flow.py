@@ -380,6 +380,20 @@ def test_results_in_the_ring_of_a_dead_worker_count(rig: Rig) -> None:
     assert rig.results() == {"a": '{"n":1}'}
 
 
+def test_all_results_of_a_dead_worker_count_although_one_of_them_cannot_be_kept(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.learn_that_tasks_are_short()
+    rig.flow.take(tasks("a", "b", "c"))
+    [worker] = [each for each in rig.workers if each.has]
+    worker.answer()
+    monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), then=rig.flow.outbox.append))
+    with pytest.raises(Boom):
+        rig.flow.settle(worker, -signal.SIGKILL)  # type: ignore[arg-type] # a fake
+    assert rig.flow.verdicts.save_kept()
+    assert rig.results() == dict.fromkeys("abc", '{"n":1}')
+
+
 def test_nobody_can_tell_what_ran_in_a_worker_whose_ring_is_damaged(rig: Rig) -> None:
     rig.learn_that_tasks_are_short()
     rig.flow.take(tasks("a", "b", "c"))
