@@ -22,12 +22,11 @@ from typing import Any, Literal, TypeVar
 
 import psutil
 
-from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
 from arbd.hub.board import Event, NewTask, Result
 from arbd.hub.memory import Handle
 from arbd.hub.process import HubProcess
-from arbd.supervisor.watch import Watch
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
 from arbd.testing import Response, RunningProvider, running
 
@@ -132,23 +131,16 @@ def serving(daemon: RunningProvider) -> Worker:
     )
 
 
-def dispatcher(daemon: RunningProvider) -> Dispatcher:
-    """The daemon's record of who has which task. Look at it through ``on_loop``."""
+def flow(daemon: RunningProvider) -> Flow:
+    """The daemon's tasks under way. Look at it through ``on_loop``."""
     generations = daemon.daemon._generations
     assert generations is not None
-    return generations._dispatcher
-
-
-def watch(daemon: RunningProvider) -> Watch:
-    """The daemon's judge of deadlines."""
-    generations = daemon.daemon._generations
-    assert generations is not None
-    return generations._intake._watch
+    return generations._flow
 
 
 def wait_outstanding(daemon: RunningProvider, worker: Worker, count: int) -> None:
     """Wait until a worker has so many tasks, in its ring and running."""
-    eventually(lambda: on_loop(daemon, lambda: len(dispatcher(daemon).outstanding(worker.id)) == count))
+    eventually(lambda: on_loop(daemon, lambda: len(flow(daemon).dispatcher.outstanding(worker.id)) == count))
 
 
 def tasks_done(worker: Worker) -> int:
