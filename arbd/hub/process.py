@@ -23,9 +23,10 @@ _STOP_TIMEOUT_S: Final = 5.0
 
 
 class HubProcess:
-    """A context manager: ``with HubProcess(hold_s=1) as hub: ... hub.address``. Options as in ``HubOptions``.
+    """A hub in a child process, as a context manager: ``with HubProcess(hold_s=1) as hub: ... hub.address``.
 
-    ``process`` is the child, for tests that stop or kill it. Raises ``HubError`` if it does not start.
+    Options as in ``HubOptions``. ``process`` is the child, for tests that stop or kill it. Raises ``HubError`` if it
+    does not start.
     """
 
     def __init__(self, **options: Any) -> None:

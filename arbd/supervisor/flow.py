@@ -208,6 +208,9 @@ class Flow:
                     shortest = min(shortest, assignment.timeout)
                 else:
                     break  # the next result makes room, and pumps again; or the timer does
+        except BaseException:  # the others wait on, and there may be no result that would have them sent
+            self._pump_soon()
+            raise
         finally:
             self._wake(sent, shortest)
         if refused:
@@ -505,11 +508,9 @@ class Flow:
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self.shortest_s = min(self._timeouts.values(), default=default)
-        for assignment in self.dispatcher.drop_backlog():
-            if assignment.cancelled:
-                self.give(assignment.task, cancelled(assignment.task.action))
-            else:
-                self.take((assignment.task,))
+        waited = self.dispatcher.drop_backlog()
+        halt.give_cancelled(self, [each for each in waited if each.cancelled])
+        self.take([each.task for each in waited if not each.cancelled])
 
     def add(self, worker: Worker) -> None:
         """Give this worker tasks from now on."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -55,11 +55,15 @@ def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = 
     ``unheard``: its page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it
     has answered, and there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
     """
-    if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
-        return True
+    try:
+        if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
+            return True
+    except BaseException:  # at one of its answers: the others that it has are not to pay for that
+        _go_on(worker)
+        raise
     has_it = assignment.seq in flow.dispatcher.outstanding(worker.id)
     if worker.unread or not has_it or not (unheard or worker.cell.running().is_for(assignment.seq)):
-        worker.cell.condemn(layout.LEAVE if worker.state is State.RETIRING else 0)
+        _go_on(worker)
         return not worker.unread
     task = assignment.task
     get_logger("arbd.watch").warning(
@@ -75,14 +79,26 @@ def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = 
     return True
 
 
+def _go_on(worker: Worker) -> None:
+    """Take the mark away again."""
+    if worker.state is not State.CONDEMNED:
+        worker.cell.condemn(layout.LEAVE if worker.state is State.RETIRING else 0)
+
+
 def take_back(flow: Flow, worker: Worker) -> None:
     """Put everything that this worker has not begun back in line; the caller pumps."""
     running = _halt(flow, worker, worker.cell.take_back)
     if running is None:
         return
     ran_ns = time.monotonic_ns() - running.since_ns if running.since_ns else 0
-    for assignment in flow.dispatcher.take_back(worker.id, running.seq, ran_ns):
-        flow.give(assignment.task, cancelled(assignment.task.action))
+    give_cancelled(flow, flow.dispatcher.take_back(worker.id, running.seq, ran_ns))
+
+
+def give_cancelled(flow: Flow, assignments: Iterable[Assignment]) -> None:
+    """Tell each of these, which the dispatcher has no more: what fails at one must not cost another its verdict."""
+    for assignment in assignments:
+        give = partial(flow.give, assignment.task, cancelled(assignment.task.action))
+        _attempt(give, "the verdict of a cancelled task")
 
 
 def cancel(flow: Flow, task_ids: Collection[str], grace_s: float) -> None:
@@ -91,22 +107,27 @@ def cancel(flow: Flow, task_ids: Collection[str], grace_s: float) -> None:
     The ring is the worker's to read, so the worker looks: before each task, and when it is signalled, where
     ``TaskCancelled`` is raised inside the action. A signal that comes when another task runs is ignored there.
     """
-    for assignment in flow.dispatcher.withdraw(task_ids):
-        flow.give(assignment.task, cancelled(assignment.task.action))
+    give_cancelled(flow, flow.dispatcher.withdraw(task_ids))
     for worker_id, assignment in flow.dispatcher.assigned(task_ids):
         assignment.cancelled = True
         worker = flow.pool.workers[worker_id]
+        asyncio.get_running_loop().call_later(grace_s, _end_grace, flow, worker, assignment.seq)
         worker.cell.cancel(assignment.seq)
         worker.signal_cancel()
-        asyncio.get_running_loop().call_later(grace_s, _end_grace, flow, worker, assignment.seq)
 
 
 def _end_grace(flow: Flow, worker: Worker, seq: int) -> None:
     if worker.state is State.CONDEMNED or not flow.dispatcher.has_worker(worker.id):
         return
     assignment = flow.dispatcher.outstanding(worker.id).get(seq)
-    if assignment is not None and not kill(flow, worker, assignment):
-        asyncio.get_running_loop().call_later(RETRY_S, _end_grace, flow, worker, seq)
+    if assignment is None:
+        return
+    is_judged = False
+    try:
+        is_judged = kill(flow, worker, assignment)
+    finally:  # whatever was raised at another task
+        if not is_judged:
+            asyncio.get_running_loop().call_later(RETRY_S, _end_grace, flow, worker, seq)
 
 
 def abort(flow: Flow) -> None:
@@ -124,10 +145,10 @@ def abort(flow: Flow) -> None:
     for worker in left:
         if worker.state is not State.CONDEMNED:
             flow.dispatcher.close_worker(worker.id)
-            flow.pool.kill(worker)
+            _attempt(partial(flow.pool.kill, worker))
     until = time.monotonic() + _KILLED_S
     for worker in left:
-        worker.wait_gone(max(0.0, until - time.monotonic()))
+        _attempt(partial(worker.wait_gone, max(0.0, until - time.monotonic())))
         _attempt(partial(flow.collect_from, worker))
     # Also what a dying worker had: nobody waits for its end, which would settle for it.
     for assignment in flow.dispatcher.drop_everything():
@@ -141,11 +162,11 @@ def _abort(flow: Flow, assignment: Assignment) -> None:
     flow.decide(task, aborted(task.action))
 
 
-def _attempt(step: Callable[[], object]) -> None:
+def _attempt(step: Callable[[], object], what: str = "a step of the drain") -> None:
     try:
         step()
     except Exception as error:
-        report(error, "a step of the drain")
+        report(error, what)
 
 
 def _has_tasks(flow: Flow, worker: Worker) -> bool:
