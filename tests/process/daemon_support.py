@@ -190,7 +190,7 @@ class Hub:
     """The embedded hub in a process of its own, and a client of it that can be called from a test."""
 
     def __init__(self, **options: Any) -> None:
-        self._process = HubProcess(**{"hold_s": 1.0, **options})
+        self._options = {"hold_s": 1.0, **options}
         self._token: str = next(iter(options.get("tokens", ())), "")
         self._submitted = 0
         self._loop = asyncio.new_event_loop()
@@ -199,7 +199,7 @@ class Hub:
     def __enter__(self) -> Hub:
         from arbd.hub.client import HubClient
 
-        self._process.start()
+        self._process = HubProcess(**self._options)
         self.address = self._process.address
         self._thread.start()
 
