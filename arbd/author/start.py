@@ -41,10 +41,8 @@ def loading() -> Iterator[None]:
 
 
 def start(provider: Provider) -> NoReturn:
-    """Replace this process by ``arbd run`` of the script it is running.
-
-    Raises ``StartReached`` inside ``loading``, and ``ConfigError`` where there is no script.
-    """
+    """Replace this process by ``arbd run`` of the script it is running. Raises ``StartReached`` inside ``loading``, and
+    ``ConfigError`` where there is no script."""
     if _loading:
         raise StartReached(provider)
     main = sys.modules["__main__"]

@@ -28,7 +28,7 @@ SLACK_NS: Final = 2_000_000_000
 
 
 class Busy(NamedTuple):
-    """A worker with something to do: what it began last, and all it has."""
+    """A worker that has tasks: the one it began last, and all of them."""
 
     slot: int
     running: Running
@@ -53,7 +53,7 @@ class Deadlines:
         self._firsts: dict[int, tuple[int, int]] = {}  # by slot: the first task it has, and when it was first seen so
 
     def set_shortest(self, timeout_s: float) -> None:
-        """The shortest timeout any action has now."""
+        """Set the shortest timeout that any action has now, in seconds."""
         self._shortest_ns = round(timeout_s * 1e9)
 
     def first_look_at(self, now_ns: int) -> int:

@@ -3,7 +3,7 @@
 Not a simulation of gRPC: calls cannot fail and take no time. What ``arbd.hub.board`` decides holds here too: leases,
 first verdict wins, history.
 
-    any thread:  MemoryHub.submit() ──> board ──wake──> MemoryLink on the supervisor's loop ──> port.on_task
+    any thread:  MemoryHub.submit() ──> board ──wake──> MemoryLink on the supervisor's loop ──> port.take
                  Handle.result()    <── board <───────────────────────────────────────────── port.outbox
 
 Any thread may use the hub; a link belongs to the loop it was started on. Each ``link()`` is one more provider.
@@ -135,7 +135,7 @@ class MemoryLink:
 
     def __init__(self, hub: MemoryHub, provider: str) -> None:
         self.stats = LinkStats()
-        self.patience_s = 0.0
+        self.sends_one_by_one = False
         self._hub = hub
         self._provider = provider
         self._port: HubPort | None = None
@@ -165,7 +165,7 @@ class MemoryLink:
         loop, port = self._loop, self._port
         if loop is not None and port is not None:
             try:
-                loop.call_soon_threadsafe(port.on_cancel, [task_id])
+                loop.call_soon_threadsafe(port.cancel, [task_id])
             except RuntimeError:
                 pass  # as in ``wake``
 
@@ -210,7 +210,7 @@ class MemoryLink:
                 self._wait_for_lease(expiry)
                 return
             self.stats.tasks += 1
-            port.on_task(task)
+            port.take((task,))
 
     def _wait_for_lease(self, expiry: float | None) -> None:
         if expiry is not None and self._loop is not None:

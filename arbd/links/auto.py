@@ -39,9 +39,9 @@ class AutoLink:
         return self._active.stats
 
     @property
-    def patience_s(self) -> float:
-        """That of the link in use."""
-        return self._active.patience_s
+    def sends_one_by_one(self) -> bool:
+        """As the link in use does."""
+        return self._active.sends_one_by_one
 
     @property
     def _active(self) -> HubLink:

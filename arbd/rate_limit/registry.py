@@ -56,10 +56,8 @@ def collect(provider: Any) -> list[LimitMonitor]:
 def _place(
     monitor: LimitMonitor, provider: Any, actions_of: Mapping[int, list[str]]
 ) -> tuple[Scope, str | None, list[str]]:
-    """The scope of a monitor, a name for the place it was put, and the actions it was put on.
-
-    ``actions_of`` has these by the ``id`` of their monitor.
-    """
+    """The scope of a monitor, a name for the place it was put, and the actions it was put on. ``actions_of`` has these
+    by the ``id`` of their monitor."""
     if provider.rate_limit_monitor is monitor:
         return "provider", "provider", []
     if actions := actions_of.get(id(monitor)):

@@ -42,7 +42,7 @@ class ZygoteEvents(Protocol):
 
 
 class ZygoteLink:
-    """A running zygote. ``description`` is set once ``load`` has returned; ``numbers`` maps actions to theirs;
+    """A running zygote. ``description`` is empty until ``load`` has returned; ``numbers`` maps actions to theirs;
     ``lost``: its process has ended by itself; ``silent``: it is stopped, or hangs."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
@@ -51,7 +51,7 @@ class ZygoteLink:
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[Description] = self._loop.create_future()
         self._events: ZygoteEvents | None = None
-        self.description: Description
+        self.description = Description({}, [])
         self.numbers: dict[str, int] = {}
         self.lost = False
         self.silent = False
@@ -81,7 +81,7 @@ class ZygoteLink:
             process.wait()
             raise
         try:
-            channel.send(control, message, logs.losses_for_children())
+            link._send(message, logs.losses_for_children())
             link.description = await link._first
         except BaseException:
             link.close()

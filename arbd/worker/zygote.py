@@ -9,7 +9,7 @@ Then it does nothing but wait for three things::
     a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
     the shared monitors' ──────> ended, or due to be started
 
-There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. What is not ordinary is
+There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. Any other exception is
 logged as ``zygote_failed`` and ends it with code 71, and its workers with it; the supervisor starts another.
 
 A module that started threads while it was imported cannot be forked safely: its workers are started by exec, and
@@ -171,10 +171,8 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
 
     def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
-        """Start a worker and report it; its process id and pidfd.
-
-        Raises ``OSError`` if no process can be had, or its pidfd cannot be sent; then there is no process.
-        """
+        """Start a worker and report it; its process id and pidfd. Raises ``OSError`` if no process can be had, or its
+        pidfd cannot be sent; then there is no process."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
         if self._threads:

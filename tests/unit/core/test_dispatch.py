@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from thoroughness import examples
 
 from arbd.core.dispatch import COVER_NS, RESERVE_NS, RING_NS, WAKE_NS, Assignment, Dispatcher
 from arbd.errors import InvariantError
@@ -287,7 +288,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+TestAnyInterleaving.settings = settings(max_examples=examples(120), stateful_step_count=60)
 
 
 # How many wait ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from thoroughness import examples
 
 from arbd.hub.board import ForgottenError, NewTask, Receipt, SubmitError, TaskBoard, TaskEvent
 
@@ -243,7 +244,7 @@ class BoardMachine(RuleBasedStateMachine):
 
 
 TestBoardMachine = BoardMachine.TestCase
-TestBoardMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBoardMachine.settings = settings(max_examples=examples(60), stateful_step_count=40)
 
 
 def test_the_higher_priority_goes_out_first() -> None:

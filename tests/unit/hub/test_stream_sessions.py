@@ -11,6 +11,7 @@ from collections import Counter, deque
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from arbd.core.outbox import MemoryOutbox
 from arbd.hub.board import NewTask, TaskBoard
@@ -214,7 +215,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(steps=STEPS)
 def test_every_task_gets_exactly_one_verdict(steps: list[tuple[str, int, int, str, float]]) -> None:
     world = World()

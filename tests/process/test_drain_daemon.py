@@ -16,8 +16,8 @@ from daemon_support import (
     Gate,
     Hub,
     daemon_of,
-    dispatcher,
     eventually,
+    flow,
     is_alive,
     kinds,
     learn,
@@ -206,7 +206,7 @@ def test_what_no_worker_has_room_for_when_the_drain_ends_is_told(deep_rings: Non
         handles = [daemon.submit("hold", gate.payload)]
         assert gate.pid == serving(daemon).pid
         handles += [daemon.submit("mirror", {"text": "x" * 3000}) for _ in range(30)]
-        eventually(lambda: on_loop(daemon, lambda: dispatcher(daemon).backlog > 10))
+        eventually(lambda: on_loop(daemon, lambda: flow(daemon).dispatcher.backlog > 10))
     assert {daemon.response(handle, timeout=0).error_code for handle in handles} == {"ABORTED"}
     assert [kinds(daemon, handle) for handle in handles] == [ONCE] * 31
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_support import Gate, daemon_of, eventually, learn, on_loop, responses, serving, watch
+from daemon_support import Gate, daemon_of, eventually, flow, learn, on_loop, responses, serving
 
+from arbd.core.lifecycle import State
 from arbd.ipc import layout
-from arbd.supervisor.relief import Relief
+from arbd.supervisor import halt
 from arbd.testing import RunningProvider
 
 COUNTED = Path(__file__).parent / "providers" / "counted.py"
@@ -56,31 +57,29 @@ def test_with_nobody_else_to_take_them_they_wait_in_the_supervisor(tmp_path: Pat
 
 
 @contextmanager
-def relieved_all_the_time(daemon: RunningProvider) -> Iterator[None]:
+def taken_back_all_the_time(daemon: RunningProvider) -> Iterator[None]:
     """The rings of all workers are taken back each millisecond, whatever they run."""
-    the_watch = watch(daemon)
+    tasks = flow(daemon)
 
-    async def relieve() -> None:
-        intake = daemon.daemon._generations._intake  # type: ignore[union-attr]  # it is serving
-        relief = Relief(the_watch._dispatcher, the_watch._pool, intake._verdicts)
-        relief.start(the_watch._collect, intake.pump)
+    async def take_back() -> None:
         while True:
-            for worker in relief._crowded():
-                relief.relieve(worker)
-            intake.pump()
+            for worker in list(tasks.pool.workers.values()):
+                if worker.state is State.SERVING and len(tasks.dispatcher.outstanding(worker.id)) > 1:
+                    halt.take_back(tasks, worker)
+            tasks.pump()
             await asyncio.sleep(0.001)
 
-    relieving = on_loop(daemon, lambda: asyncio.get_running_loop().create_task(relieve()))
+    taking_back = on_loop(daemon, lambda: asyncio.get_running_loop().create_task(take_back()))
     yield
-    assert not relieving.done()
-    on_loop(daemon, relieving.cancel)
+    assert not taking_back.done()
+    on_loop(daemon, taking_back.cancel)
 
 
 @pytest.mark.parametrize(("count", "filler"), [(3_000, ""), (600, "x" * 6_000)], ids=["small", "by reference"])
 def test_each_task_is_begun_once_however_often_rings_are_taken_back(tmp_path: Path, count: int, filler: str) -> None:
     chance = random.Random(11)
     tasks = [run_of(str(n), tmp_path, chance.choice([0, 0, 0, 0.2, 2]), filler) for n in range(count)]
-    with daemon_of(COUNTED, workers=3, ring_size=16 * 1024) as daemon, relieved_all_the_time(daemon):
+    with daemon_of(COUNTED, workers=3, ring_size=16 * 1024) as daemon, taken_back_all_the_time(daemon):
         found = responses(daemon, [daemon.submit("run", task) for task in tasks], timeout_s=60)
     assert [response.data for response in found] == [{"name": task["name"]} for task in tasks]
     assert begun(tmp_path) == sorted(task["name"] for task in tasks)
@@ -98,12 +97,11 @@ def test_a_skipped_task_that_was_left_with_its_worker_comes_again(tmp_path: Path
         worker = serving(daemon)
 
         def mark() -> bool:
-            if len(the_watch._dispatcher.outstanding(worker.id)) == 2:
+            if len(flow(daemon).dispatcher.outstanding(worker.id)) == 2:
                 worker.cell.take_back()
                 return True
             return False
 
-        the_watch = watch(daemon)
         eventually(lambda: on_loop(daemon, mark) or worker.cell._words[layout.TAKEN_BACK])
         (tmp_path / "later").touch()
         responses(daemon, [slow, other])
@@ -117,9 +115,8 @@ def test_a_task_that_is_cancelled_behind_a_slow_one_is_told_so_at_once(tmp_path:
         daemon.run("wait", {"path": str(tmp_path / "go")})
         slow = daemon.submit("wait", {"path": str(tmp_path / "later")})
         other = daemon.submit("run", run_of("other", tmp_path))
-        eventually(lambda: on_loop(daemon, lambda: watch(daemon)._dispatcher.in_flight() == 2))
-        intake = daemon.daemon._generations._intake  # type: ignore[union-attr]  # it is serving
-        on_loop(daemon, lambda: intake.on_cancel([other.id]))
+        eventually(lambda: on_loop(daemon, lambda: flow(daemon).dispatcher.in_flight() == 2))
+        on_loop(daemon, lambda: flow(daemon).cancel([other.id]))
         assert daemon.response(other).error_code == "CANCELLED"
         (tmp_path / "later").touch()
         assert daemon.response(slow).status == "success"
