@@ -42,17 +42,11 @@ class HubSession:
         self._sent_seq = 0
         self._taken_seq = 0
         self._acknowledged = 0  # the number that was told last
-        self.acked_seq = 0  # the last of our frames that the provider has taken over
 
     @property
     def room(self) -> int:
         """How many tasks may be sent now."""
         return max(0, self._credit - self._sent) if self.phase is HubPhase.OPEN else 0
-
-    @property
-    def in_transit(self) -> bool:
-        """Whether a frame is on its way that the provider has not acknowledged."""
-        return self.acked_seq < self._sent_seq
 
     def receive(self, data: bytes) -> ProviderFrame | None:
         """Take a frame; ``None`` for a repetition. Raises ``StreamError`` if the stream cannot go on."""
@@ -68,7 +62,6 @@ class HubSession:
         if frame.hello is not None:
             self.phase = HubPhase.OPEN
         self._taken_seq = frame.seq
-        self.acked_seq = max(self.acked_seq, frame.acked)
         self._credit = frame.credit
         return frame
 

@@ -33,7 +33,7 @@ from arbd.settings.table import BY_NAME, TABLE, Resolved
 from arbd.tuning import plan
 from arbd.tuning.daemon_process import DaemonError, DaemonProcess, daemon_process
 from arbd.tuning.meter import Meter, percentile
-from arbd.tuning.own import Workload, told
+from arbd.tuning.own import Workload, describe_failure
 from arbd.tuning.record import Point, Sample
 
 _LEASE_S: Final = 7 * 86_400.0  # the hub hands out no task twice
@@ -237,7 +237,7 @@ class _Run:
         for batch in (self._batch.name, f"{self._batch.name}-idle"):
             async for result in self._client.results(batch):
                 if result.status != "success":
-                    return failed, _told(result)
+                    return failed, _describe_failure(result)
         raise DaemonError(f"the daemon counts {failed} failed tasks, the hub none")
 
 
@@ -257,8 +257,8 @@ def _busy(before: StatusReport, after: StatusReport) -> float:
     return min(1.0, busy_s / age_s) if age_s > 0 else 0.0
 
 
-def _told(result: Result) -> str:
+def _describe_failure(result: Result) -> str:
     try:
-        return told(result.response)
+        return describe_failure(result.response)
     except msgspec.DecodeError:
         return f"{result.status}: an answer that is no JSON object"

@@ -89,7 +89,7 @@ def measure(request: OwnTimeRequest, environment: Mapping[str, str]) -> OwnTime:
     return _own_time(request, msgspec.json.decode(done.stdout, type=OwnTimeReply))
 
 
-def told(response: Mapping[str, Any]) -> str:
+def describe_failure(response: Mapping[str, Any]) -> str:
     """What a response without success says, in one line."""
     data = response.get("data")
     errors = data.get("errors") if isinstance(data, Mapping) else None
@@ -101,7 +101,7 @@ def _own_time(request: OwnTimeRequest, reply: OwnTimeReply) -> OwnTime:
     action = request.workload.action
     if reply.failure is not None:
         after = f", after {reply.succeeded} calls that succeeded" if reply.succeeded else ""
-        raise ActionError(f"action {action!r} fails with this payload{after}: {told(reply.failure)}")
+        raise ActionError(f"action {action!r} fails with this payload{after}: {describe_failure(reply.failure)}")
     ascending = sorted(reply.wall_s)
     own = OwnTime(
         calls=len(ascending),

@@ -14,7 +14,7 @@ from arbd.tuning import plan
 from arbd.tuning.choose import choose
 from arbd.tuning.record import Measurement, OwnTime, Point, Sample
 
-_HOPELESS: Final = 0.5  # the share of failed tasks from which on nothing is measured any more
+_TOO_MANY_FAILED: Final = 0.5  # the share of failed tasks from which on nothing is measured any more
 
 Measure = Callable[[Point, float], Awaitable[Sample]]
 """Takes one sample at a point, where so many tasks/s are expected."""
@@ -54,7 +54,7 @@ class Sweep:
 
     def _keep(self, point: Point, sample: Sample) -> None:
         self._samples.setdefault(point, []).append(sample)
-        if sample.failed > _HOPELESS * sample.tasks:
+        if sample.failed > _TOO_MANY_FAILED * sample.tasks:
             raise FailingError(f"{sample.failed} tasks failed; the first one was answered {sample.failure}")
 
     def _best(self) -> Point:

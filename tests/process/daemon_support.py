@@ -197,8 +197,8 @@ class Hub:
     """
 
     def __init__(self, **options: Any) -> None:
-        self._process = HubProcess(**{"hold_s": 1.0, **options})
-        self._like = repr(self._process.options)
+        self._options = {"hold_s": 1.0, **options}
+        self._like = repr(sorted(self._options.items()))
         self._token: str = next(iter(options.get("tokens", ())), "")
         self._batch = f"all-{next(_batches)}"
         self._submitted = 0
@@ -208,10 +208,8 @@ class Hub:
     def __enter__(self) -> Hub:
         from arbd.hub.client import HubClient
 
-        if (idle := _idle_hubs.pop(self._like, None)) is not None:
-            self._process = idle
-        else:
-            self._process.start()
+        idle = _idle_hubs.pop(self._like) if self._like in _idle_hubs else None
+        self._process = idle or HubProcess(**self._options)
         self.address = self._process.address
         self._thread.start()
 
@@ -227,7 +225,7 @@ class Hub:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if is_empty and self._process.options.address.endswith(":0"):
+        if is_empty and "address" not in self._options:
             _idle_hubs[self._like] = self._process
         else:
             self._process.stop()
