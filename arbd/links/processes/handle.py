@@ -88,7 +88,7 @@ class LinkHandle:
             undo.callback(self._side.close)
             self._side.setblocking(False)
             descriptors = boot.Descriptors(cell_fd, self._bell, supervisors_bell, side_theirs.fileno())
-            self._process, self._control = boot.start(boot.Boot(self.number, settings, tls), descriptors, program)
+            self._process, self._control = boot.start(boot.LinkBoot(self.number, settings, tls), descriptors, program)
             undo.callback(self._abandon)
             self.pid = self._process.pid
             self.pidfd = os.pidfd_open(self.pid)
