@@ -18,8 +18,8 @@ from arbd.links.base import HubPort
 from arbd.links.options import LinkOptions
 from arbd.links.processes.port import RingPort
 from arbd.links.processes.process import main
-from arbd.links.stats import LinkStats
 from arbd.logs import Logger
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
 
 _TICK_S = 0.001

@@ -9,7 +9,8 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_options, duration, share
-from arbd.control.reports import LinkProcessReport, StatusReport, WorkerReport
+from arbd.control.reports import StatusReport, WorkerReport
+from arbd.model.link_stats import LinkProcessStats
 
 
 @click.command(
@@ -63,7 +64,7 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield f"log     {lost} lost: what reads standard error fell behind, or could take no more"
 
 
-def _link_row(link: LinkProcessReport) -> tuple[str, ...]:
+def _link_row(link: LinkProcessStats) -> tuple[str, ...]:
     on_cpu = share(link.cpu_s, link.age_s)
     return (str(link.number), str(link.pid), link.state, str(link.tasks), str(link.unacked), on_cpu)
 

@@ -14,6 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from arbd.model.link_stats import LinkStats
+
 DaemonState = Literal["starting", "serving", "draining"]
 LimitScope = Literal["provider", "action", "by hand"]
 
@@ -44,37 +46,6 @@ class WorkerReport(msgspec.Struct, frozen=True):
     running: RunningTask | None = None
 
 
-class LinkProcessReport(msgspec.Struct, frozen=True):
-    """One link process: the state of its connection, tasks taken from it, results it has that the hub has not accepted
-    yet, and the CPU time it has used since it started ``age_s`` ago."""
-
-    number: int
-    pid: int
-    state: str
-    tasks: int
-    unacked: int
-    age_s: float
-    cpu_s: float
-
-
-class LinkReport(msgspec.Struct, frozen=True):
-    """The state of the link to the hub. Counters are those of ``arbd.links.stats``, since the start; ``links``: the
-    processes that make its calls, where the supervisor does not."""
-
-    state: str
-    polls: int = 0
-    empty: int = 0
-    tasks: int = 0
-    submits: int = 0
-    accepted: int = 0
-    retried: int = 0
-    dropped: int = 0
-    shortened: int = 0
-    reconnects: int = 0
-    failures: dict[str, int] = {}
-    links: list[LinkProcessReport] = []
-
-
 class StatusReport(msgspec.Struct, frozen=True):
     """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
     not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
@@ -87,7 +58,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     state: DaemonState
     uptime_s: float
     hub: str
-    link: LinkReport
+    link: LinkStats
     workers: list[WorkerReport]
     in_flight: int
     backlog: int

@@ -23,7 +23,7 @@ from typing import Final
 from arbd.errors import InvariantError
 from arbd.hub.board import NewTask, Result, TaskBoard, TaskEvent
 from arbd.links.base import HubPort
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 
 _FLUSH_PAUSE_S: Final = 0.005
@@ -134,7 +134,7 @@ class MemoryLink:
     """A ``HubLink`` to a ``MemoryHub``."""
 
     def __init__(self, hub: MemoryHub, provider: str) -> None:
-        self.stats = LinkStats()
+        self.stats = LinkStats(protocol="memory")
         self.sends_one_by_one = False
         self._hub = hub
         self._provider = provider

@@ -16,8 +16,8 @@ from typing import Any
 from arbd.links.base import HubLink, HubPort
 from arbd.links.ending import end, run_all
 from arbd.links.options import LinkOptions
-from arbd.links.stats import LinkStats
 from arbd.links.stream.link import GrpcStreamLink
+from arbd.model.link_stats import LinkStats
 from arbd.supervised import supervised
 
 

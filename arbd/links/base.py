@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from arbd.core.outbox import Outbox
-from arbd.links.stats import LinkStats
 from arbd.model.description import ActionInfo
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
 
 

@@ -10,17 +10,8 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-import msgspec
-
 from arbd import logs
-from arbd.control.reports import (
-    DaemonState,
-    LimitReport,
-    LinkReport,
-    RunningTask,
-    StatusReport,
-    WorkerReport,
-)
+from arbd.control.reports import DaemonState, LimitReport, RunningTask, StatusReport, WorkerReport
 from arbd.core.lifecycle import State
 from arbd.settings.table import Settings
 from arbd.supervisor.flow import Flow
@@ -50,7 +41,7 @@ class Reporter:
             state=self._state(workers),
             uptime_s=(now_ns - self._started_at_ns) / 1e9,
             hub=self._settings.hub_url,
-            link=msgspec.convert(self._flow.link.stats, LinkReport, from_attributes=True),
+            link=self._flow.link.stats,
             workers=[self._worker(worker, now_ns) for worker in workers],
             in_flight=self._flow.dispatcher.in_flight(),
             backlog=self._flow.dispatcher.backlog,

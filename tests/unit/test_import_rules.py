@@ -34,11 +34,11 @@ MAY_IMPORT = {
     "arbd.wire": ("arbd.model",),
     "arbd.core": ("arbd.model", "arbd.ipc"),
     "arbd.rate_limit": ("arbd.model", "arbd.ipc", "arbd.core.backoff", "arbd.host.timing"),
-    "arbd.control": ("arbd.host", "arbd.ipc", "arbd.settings"),
+    "arbd.control": ("arbd.host", "arbd.ipc", "arbd.model", "arbd.settings"),
     "arbd.author": ("arbd.model", "arbd.schema", "arbd.rate_limit", "arbd.settings"),
     "arbd.links": ("arbd.core", "arbd.ipc", "arbd.wire", "arbd.host", "arbd.model", "arbd.settings"),
     "arbd.hub": (
-        *("arbd.core.lines", "arbd.model", "arbd.wire", "arbd.links.base", "arbd.links.stats", "arbd.links.ending"),
+        *("arbd.core.lines", "arbd.model", "arbd.wire", "arbd.links.base", "arbd.links.ending"),
         "arbd.host.process_state",
     ),
     "arbd.worker": ("arbd.author", "arbd.rate_limit", "arbd.schema", "arbd.ipc", "arbd.host", "arbd.model"),

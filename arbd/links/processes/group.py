@@ -34,7 +34,7 @@ from arbd.links.processes import boot
 from arbd.links.processes.callers import PROBE, Callers, split, split_anew
 from arbd.links.processes.handle import UNREADABLE, Given, LinkHandle
 from arbd.links.processes.roster import Roster
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report

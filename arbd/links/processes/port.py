@@ -33,8 +33,8 @@ from arbd.ipc import link_frame
 from arbd.ipc.link_cell import NEVER, LinkEnd
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.links.pace import TokenGate
-from arbd.links.stats import COUNTERS, STATES
 from arbd.model.description import ActionInfo
+from arbd.model.link_stats import COUNTERS, STATES
 from arbd.model.task import Outcome, Task
 from arbd.supervised import report, supervised
 

@@ -33,9 +33,9 @@ from arbd.links.base import HubPort
 from arbd.links.ending import close_channel, end, until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
-from arbd.links.stats import LinkStats
 from arbd.links.stream.session import Identity, Phase, ProviderSession, Received
 from arbd.model.description import ActionInfo
+from arbd.model.link_stats import LinkStats
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire import stream_frames as frames
 from arbd.wire.grpc_channel import channel_options, open_channel, parse_url

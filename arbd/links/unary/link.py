@@ -44,11 +44,11 @@ from arbd.links.base import HubPort
 from arbd.links.ending import end, until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.pace import Pace, TokenGate
-from arbd.links.stats import LinkStats
 from arbd.links.unary.connection import Connection
 from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.links.unary.policy import Method, Verdict, verdict
 from arbd.links.unary.sending import Parcel, SendQueue
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire.grpc_channel import parse_url
@@ -81,7 +81,7 @@ class GrpcUnaryLink:
     """
 
     def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:
-        self.stats = LinkStats()
+        self.stats = LinkStats(protocol="unary")
         self.sends_one_by_one = True
         self._options = options
         self._target = parse_url(options.url, options.tls)

@@ -14,8 +14,9 @@ from click.testing import Result
 from arbd.cli import _daemon
 from arbd.control import client as control
 from arbd.control.protocol import ControlReply, GetLimits, GetStatus, LimitsReply, StatusReply
-from arbd.control.reports import Holding, LimitReport, LinkReport, Rejection, RunningTask, StatusReport, WorkerReport
+from arbd.control.reports import Holding, LimitReport, Rejection, RunningTask, StatusReport, WorkerReport
 from arbd.errors import ControlError
+from arbd.model.link_stats import LinkStats
 from arbd.settings.table import Settings
 
 STATUS = StatusReport(
@@ -25,7 +26,7 @@ STATUS = StatusReport(
     state="serving",
     uptime_s=11_530.0,
     hub="hub:50051",
-    link=LinkReport("down", tasks=120, accepted=1, failures={"GetTask UNAVAILABLE": 3}),
+    link=LinkStats("down", tasks=120, accepted=1, failures={"GetTask UNAVAILABLE": 3}),
     workers=[
         WorkerReport(0, 42, 2, "serving", 100.0, 60, 41.0, 20.0, 1, RunningTask("t9", "total", 0.25, 2.0)),
         WorkerReport(1, 0, None, "starting", 0.0, 0, 0.0, 0.0, 0),

@@ -23,7 +23,8 @@ from arbd.control.protocol import (
     decode_request,
     encode,
 )
-from arbd.control.reports import Holding, LimitReport, LinkReport, Rejection, RunningTask, StatusReport, WorkerReport
+from arbd.control.reports import Holding, LimitReport, Rejection, RunningTask, StatusReport, WorkerReport
+from arbd.model.link_stats import LinkStats
 
 STATUS = StatusReport(
     provider="prices",
@@ -32,7 +33,7 @@ STATUS = StatusReport(
     state="serving",
     uptime_s=1.5,
     hub="hub:1",
-    link=LinkReport("up", polls=3, failures={"GetTask UNAVAILABLE": 2}),
+    link=LinkStats("up", polls=3, failures={"GetTask UNAVAILABLE": 2}),
     workers=[
         WorkerReport(0, 8, None, "serving", 1.0, 5, 0.5, 0.25, 1, RunningTask("t1", "echo", 0.1, 2.0)),
         WorkerReport(1, 9, 3, "starting", 0.0, 0, 0.0, 0.0, 0),
