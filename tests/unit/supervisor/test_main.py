@@ -20,7 +20,7 @@ from stepped_loop import SteppedLoop
 from arbd.core.placement import Placement
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.host import cpus, open_files
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats
 from arbd.settings.table import Resolved, from_flags, resolve
 from arbd.supervisor import loading, sources
 from arbd.supervisor import main as module

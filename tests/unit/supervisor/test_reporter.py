@@ -11,7 +11,7 @@ from arbd import logs
 from arbd.control.reports import RunningTask
 from arbd.core.lifecycle import State
 from arbd.ipc.cell import Running
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
 from arbd.supervisor.reporter import Reporter
 

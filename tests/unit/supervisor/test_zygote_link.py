@@ -16,11 +16,11 @@ import msgspec
 import pytest
 from stepped_loop import SteppedLoop
 
+from arbd import logs
 from arbd.errors import ConfigError, TargetError, ZygoteError
-from arbd.host import channel, memory
+from arbd.host import channel, child, memory
 from arbd.ipc import zygote_protocol as protocol
 from arbd.model.description import ActionInfo, Description
-from arbd.supervisor import zygote_link as module
 from arbd.supervisor.zygote_link import ZygoteLink
 
 LOG = protocol.LogSettings("info", "json", False)
@@ -77,12 +77,13 @@ class Rig:
         self.events = Events()
         self.ours, self.theirs = channel.pair()
         self.ours.setblocking(False)
-        monkeypatch.setattr(module, "_start_process", self._start)
+        monkeypatch.setattr(child, "start", self._start)
         monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.loop.now * 1e9))
         self.environ: dict[str, str] | None = None
 
-    def _start(self, environ: dict[str, str]) -> tuple[FakeProcess, socket.socket]:
+    def _start(self, _: str, environ: dict[str, str], message: bytes) -> tuple[FakeProcess, socket.socket]:
         self.environ = environ
+        channel.send(self.ours, message, logs.losses_for_children())
         return self.process, self.ours
 
     def say(self, message: protocol.FromZygote | bytes, fds: tuple[int, ...] = ()) -> None:
@@ -188,15 +189,11 @@ def test_code_that_fails_is_told_by_whose_fault_it_is(
     rig.run(test)
 
 
-@pytest.mark.parametrize("when", ["before it is told its target", "after"])
-def test_a_process_that_ends_meanwhile_is_told_with_its_status(rig: Rig, when: str) -> None:
+def test_a_process_that_ends_meanwhile_is_told_with_its_status(rig: Rig) -> None:
     async def test() -> None:
-        if when != "after":
-            rig.end(3)
         loading = asyncio.ensure_future(rig.load())
         await rig.heard()
-        if when == "after":
-            rig.end(3)
+        rig.end(3)
         with pytest.raises(ZygoteError, match="ended with status 3"):
             await loading
 
@@ -208,19 +205,6 @@ def test_a_target_that_is_too_long_to_be_told_starts_nothing(rig: Rig) -> None:
         with pytest.raises(ConfigError, match="bytes"):
             await rig.load(protocol.Boot("t" * channel.MAX_MESSAGE, [], False, LOG))
         assert rig.environ is None
-
-    rig.run(test)
-
-
-def test_one_that_cannot_be_told_is_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOBUFS, "No buffer space available")
-
-    async def test() -> None:
-        monkeypatch.setattr(channel, "send", full)
-        with pytest.raises(OSError, match="No buffer space"):
-            await rig.load()
-        assert was_ended(rig)
 
     rig.run(test)
 
@@ -460,30 +444,3 @@ def test_a_process_that_cannot_be_killed_holds_nobody_up(rig: Rig) -> None:
         assert rig.process.kills == 1
 
     rig.run(test)
-
-
-# -- the start of the process ----------------------------------------------------------------------------------------
-
-
-def test_for_a_process_that_cannot_be_had_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: Any, **__: Any) -> Any:
-        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(subprocess, "Popen", none)
-    before = os.listdir("/proc/self/fd")
-    with pytest.raises(OSError, match="temporarily unavailable"):
-        module._start_process({})
-    assert os.listdir("/proc/self/fd") == before
-
-
-def test_it_is_started_with_its_environment_and_one_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[tuple[list[str], dict[str, Any]]] = []
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **words: started.append((command, words)))
-    _, ours = module._start_process({"A": "B"})
-    ours.close()
-    [(command, words)] = started
-    assert command[1:4] == ["-P", "-m", "arbd.worker.zygote"]
-    assert command[-1] == str(os.getpid())
-    assert words["env"] == {"A": "B"}
-    assert [str(fd) for fd in words["pass_fds"]] == [command[4]]
-    assert words["process_group"] == 0
