@@ -235,7 +235,7 @@ class Hub:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if is_empty and self._process.options.address.endswith(":0"):
+        if is_empty and self._process.options.address.endswith(":0") and self._like not in _idle_hubs:
             _idle_hubs[self._like] = self._process
         else:
             self._process.stop()
