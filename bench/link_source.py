@@ -14,12 +14,12 @@ import os
 import sys
 import time
 
-from arbd.links.base import PATIENCE_S, HubPort
+from arbd.links.base import HubPort
 from arbd.links.options import LinkOptions
 from arbd.links.processes.port import RingPort
 from arbd.links.processes.process import main
-from arbd.links.stats import LinkStats
 from arbd.logs import Logger
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
 
 _TICK_S = 0.001
@@ -31,7 +31,7 @@ class Source:
 
     def __init__(self, options: LinkOptions, port: RingPort, _log: Logger) -> None:
         self.stats = LinkStats(state="up")
-        self.patience_s = PATIENCE_S
+        self.sends_one_by_one = True
         self._gate = port.make_gate(options.refused_interval_s)
         self._rate = float(os.environ["BENCH_LINK_RATE"])
         self._numbers = itertools.count()
@@ -53,7 +53,7 @@ class Source:
         if count > 0:
             self._due -= count
             self.stats.tasks += count
-            self._port.on_tasks([Task(f"{os.getpid()}-{next(self._numbers)}", "pause", b"{}") for _ in range(count)])
+            self._port.take([Task(f"{os.getpid()}-{next(self._numbers)}", "pause", b"{}") for _ in range(count)])
         if not self._stopping:
             self._loop.call_later(_TICK_S, self._tick)
 

@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.host import procs
-from arbd.links.base import HubLink
+from arbd.host import doorbell, procs
+from arbd.host.fence import make_fence
+from arbd.links.base import HubLink, LinkProcesses
 from arbd.model.description import ActionInfo
 from arbd.model.task import Outcome, Task
 from bench.provider import nothing
@@ -137,19 +138,32 @@ class _AtOnce:
     def free_slots(self) -> int:
         return _SLOTS
 
-    def has_idle_worker(self) -> bool:
-        return True
-
-    def on_task(self, task: Task) -> None:
-        self.on_tasks((task,))
-
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             self.outbox.append(Outcome(task, "success", _RESULT))
         self.link.results_ready()
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         pass
+
+    def join(self, processes: LinkProcesses) -> int:
+        self._bell = doorbell.create(blocking=False)
+        self._fence = make_fence()
+        asyncio.get_running_loop().add_reader(self._bell, self._look, processes)
+        return self._bell
+
+    def leave(self, processes: LinkProcesses) -> None:
+        asyncio.get_running_loop().remove_reader(self._bell)
+
+    def _look(self, processes: LinkProcesses) -> None:
+        doorbell.wait(self._bell)
+        while processes.look() or self._sleep(processes):
+            pass
+
+    def _sleep(self, processes: LinkProcesses) -> int:
+        processes.ring_from_now_on()
+        self._fence()
+        return processes.look()
 
 
 async def _links(address: str, provider: str) -> None:

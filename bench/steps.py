@@ -97,22 +97,20 @@ def _watch_hub(book: _Notebook) -> None:
 def _watch_daemon(book: _Notebook) -> None:
     from arbd.ipc import frame
     from arbd.links.unary import link as grpc_unary
-    from arbd.supervisor.intake import Intake
-    from arbd.supervisor.pool import Pool
-    from arbd.supervisor.results import Results
+    from arbd.supervisor.flow import Flow
     from arbd.supervisor.watch import Watch
 
-    def on_accept(_: Results, worker: Any, record: bytes) -> None:
+    def on_accept(_: Flow, worker: Any, record: bytes) -> None:
         result, began_ns = frame.decode_result(record), worker.cell.running().since_ns
         if result.seq != frame.READY_SEQ:
             book.note("began", at_ns=began_ns)
             book.note("ended", at_ns=began_ns + result.run_ns)
             book.note("collected")
 
-    book.before(Intake, "on_task", lambda _, task: book.note("taken", task.id))
-    book.before(Pool, "wake", lambda *_: book.note("waking"))
-    book.before(Watch, "on_dispatch", lambda *_: book.note("woken"))
-    book.before(Results, "_accept", on_accept)
+    book.before(Flow, "take", lambda _, tasks: book.note("taken", tasks[0].id))
+    book.before(Flow, "_wake", lambda *_: book.note("waking"))
+    book.before(Watch, "on_sent", lambda *_: book.note("woken"))
+    book.before(Flow, "_accept", on_accept)
     book.before(grpc_unary, "encode_result", lambda outcome, *_: book.note("submitted", outcome.task.id))
 
 

@@ -1,4 +1,4 @@
-"""``arbd status``: how a running daemon is."""
+"""``arbd status``: the state of a running daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_options, duration, share
-from arbd.control.reports import LinkProcessReport, StatusReport, WorkerReport
+from arbd.control.reports import StatusReport, WorkerReport
+from arbd.model.link_stats import LinkProcessStats
 
 
 @click.command(
@@ -30,9 +31,9 @@ def command(path: Path, as_json: bool) -> None:
     DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
     """
     from arbd.control.client import ask
-    from arbd.control.protocol import GetStatus, Status
+    from arbd.control.protocol import GetStatus, StatusReply
 
-    report = ask(path, GetStatus(), Status).report
+    report = ask(path, GetStatus(), StatusReply).report
     if as_json:
         _show.json_document(report)
         return
@@ -63,7 +64,7 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield f"log     {lost} lost: what reads standard error fell behind, or could take no more"
 
 
-def _link_row(link: LinkProcessReport) -> tuple[str, ...]:
+def _link_row(link: LinkProcessStats) -> tuple[str, ...]:
     on_cpu = share(link.cpu_s, link.age_s)
     return (str(link.number), str(link.pid), link.state, str(link.tasks), str(link.unacked), on_cpu)
 

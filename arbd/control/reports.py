@@ -1,4 +1,4 @@
-"""What a running daemon tells about itself: plain data, for the control socket and whoever shows it.
+"""Reports of a running daemon: plain data, for the control socket and whoever shows it.
 
 Not the messages that carry it (``arbd.control.protocol``), and not who collects it (``arbd.supervisor.reporter``).
 
@@ -14,12 +14,14 @@ from typing import Literal
 
 import msgspec
 
+from arbd.model.link_stats import LinkStats
+
 DaemonState = Literal["starting", "serving", "draining"]
-Scope = Literal["provider", "action", "by hand"]
+LimitScope = Literal["provider", "action", "by hand"]
 
 
 class RunningTask(msgspec.Struct, frozen=True):
-    """The task a worker is busy with: for how long, and how long it may take."""
+    """The task that a worker runs: for how long, and how long it may take."""
 
     id: str
     action: str
@@ -28,7 +30,7 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """One worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
+    """The state of one worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
     running one included, ``cpu_s`` the CPU time of its process up to its last answer, both since it started ``age_s``
     ago; ``waiting`` counts the tasks behind the running one."""
 
@@ -44,41 +46,11 @@ class WorkerReport(msgspec.Struct, frozen=True):
     running: RunningTask | None = None
 
 
-class LinkProcessReport(msgspec.Struct, frozen=True):
-    """One link process: the state of its connection, tasks taken from it, results it has that the hub has not accepted
-    yet, and the CPU time it has used since it started ``age_s`` ago."""
-
-    number: int
-    pid: int
-    state: str
-    tasks: int
-    unacked: int
-    age_s: float
-    cpu_s: float
-
-
-class LinkReport(msgspec.Struct, frozen=True):
-    """The link to the hub. Counters are those of ``arbd.links.stats``, since the start; ``links``: the processes that
-    make its calls, where the supervisor does not."""
-
-    state: str
-    polls: int = 0
-    empty: int = 0
-    tasks: int = 0
-    submits: int = 0
-    accepted: int = 0
-    retried: int = 0
-    dropped: int = 0
-    shortened: int = 0
-    reconnects: int = 0
-    failures: dict[str, int] = {}
-    links: list[LinkProcessReport] = []
-
-
 class StatusReport(msgspec.Struct, frozen=True):
-    """One daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has not, of which
-    ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet. ``log_lines_lost``: lines of all
-    its processes that were dropped, because nobody read them or they could not be written."""
+    """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
+    not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
+    ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
+    written."""
 
     provider: str
     version: str
@@ -86,7 +58,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     state: DaemonState
     uptime_s: float
     hub: str
-    link: LinkReport
+    link: LinkStats
     workers: list[WorkerReport]
     in_flight: int
     backlog: int
@@ -97,8 +69,8 @@ class StatusReport(msgspec.Struct, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True):
-    """What one worker has of a limit: calls ``granted`` to it so far, ``spent`` of them, and ``held``: granted, neither
-    spent nor given back."""
+    """What one worker holds of a limit: calls ``granted`` to it so far, ``spent`` of them, and ``held``: granted,
+    neither spent nor given back."""
 
     worker: int  # its slot
     granted: int
@@ -115,13 +87,13 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class LimitReport(msgspec.Struct, frozen=True):
-    """One rate limit. ``rule`` says in words what it allows, ``rate`` is that in calls per second over time (``None``:
-    it does not count calls), ``usage`` how much of it is used now: 0 to 1, and above for a cost that overran.
-    ``at_limit`` is what happens there: reject, wait or hold. ``last_rejections``: the last few, newest first.
+    """The state of one rate limit. ``rule`` says in words what it allows, ``rate`` is that in calls per second over
+    time (``None``: it does not count calls), ``usage`` how much of it is used now: 0 to 1, and above for a cost that
+    overran. ``at_limit`` is what happens there: reject, wait or hold. ``last_rejections``: the last few, newest first.
     ``trouble``: why nothing more is let through by it for now; ``None``: nothing stands in the way."""
 
     name: str
-    scope: Scope
+    scope: LimitScope
     rule: str
     rate: float | None
     usage: float

@@ -54,11 +54,16 @@ class Assignment(msgspec.Struct, gc=False):
     task: Task
     timeout: float  # seconds
     cost_ns: int = 0
-    cancelled: bool = False  # nobody wants its result any more
+    cancelled_at_ns: int = 0  # nobody wants its result since then; 0: somebody does
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants its result any more."""
+        return self.cancelled_at_ns != 0
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """What a worker's end leaves behind: the task it was running, if any; the others wait again."""
+    """The tasks of a worker that ended: the one it was running, if any, and how many wait again."""
 
     running: Assignment | None
     returned: int
@@ -94,7 +99,7 @@ class Dispatcher:
     # -- workers come and go ---------------------------------------------------------------------------
 
     def add_worker(self, worker_id: int) -> None:
-        """A worker is ready to take tasks."""
+        """Assign tasks to this worker from now on."""
         if worker_id in self._workers:
             raise InvariantError(f"dispatch: worker {worker_id} is there already")
         self._workers[worker_id] = _Worker()
@@ -111,7 +116,8 @@ class Dispatcher:
         self._recount(worker)
 
     def remove_worker(self, worker_id: int, running_seq: int) -> Loss:
-        """A worker is gone. The task it was running is lost; those it had not begun wait again, before their equals."""
+        """Forget a worker that is gone. The task it was running is lost; those it had not begun wait again, before
+        their equals."""
         worker = self._workers.pop(worker_id)
         self._room -= worker.room
         self._changed.discard(worker)
@@ -185,21 +191,20 @@ class Dispatcher:
         return worker_id, assignment
 
     def undo(self, worker_id: int, assignment: Assignment) -> None:
-        """The worker's ring had no room for it after all: it waits again, first in line."""
+        """Put a task back, first in line: its worker's ring had no room for it after all."""
         worker = self._workers[worker_id]
         self._settle(worker_id, worker, worker.outstanding.pop(assignment.seq))
         self._backlog.appendleft(assignment, assignment.task.priority)
 
     def return_skipped(self, worker_id: int, seq: int) -> None:
-        """The worker has not begun this task, and will not: it waits again, unless it does so already."""
+        """Put a task back in line that its worker has not begun and will not; unless it waits already."""
         assignment = self.finish(worker_id, seq, None)
         if assignment is not None:
             self._wait_again(assignment)
 
     def take_back(self, worker_id: int, running_seq: int, ran_ns: int) -> list[Assignment]:
-        """All that this worker has wait again, before their equals, but for the task it is running, and has been for
-        ``ran_ns``: nothing more waits behind that one. Those that were cancelled come back instead.
-        """
+        """Put all that this worker has back in line, before their equals, but for the task it is running, and has been
+        for ``ran_ns``: nothing more waits behind that one. Those that were cancelled come back instead."""
         worker = self._workers[worker_id]
         running = worker.outstanding.pop(running_seq, None)
         waiting = list(worker.outstanding.values())
@@ -218,13 +223,14 @@ class Dispatcher:
         return [assignment for assignment in waiting if assignment.cancelled]
 
     def _wait_again(self, assignment: Assignment) -> None:
-        """With a new number: the worker may say of the old one that it has skipped it, when it has been given the same
-        task again; and its page may name the old one."""
+        """Put a task back with a new number: the worker may say of the old one that it has skipped it, when it has been
+        given the same task again; and its page may name the old one."""
         assignment.seq = self._number()
         self._backlog.appendleft(assignment, assignment.task.priority)
 
     def finish(self, worker_id: int, seq: int, run_ns: int | None) -> Assignment | None:
-        """A worker is done with a task; ``None`` if it no longer has it, because a verdict was given before.
+        """Take a task from a worker that is done with it; ``None`` if it has it no longer, because a verdict was given
+        before.
 
         ``run_ns``: how long it ran; ``None`` if nobody knows, so that nothing is learned from it.
         """
@@ -266,14 +272,14 @@ class Dispatcher:
         return dropped
 
     def _settle(self, worker_id: int, worker: _Worker, assignment: Assignment) -> None:
-        """A worker no longer has this one."""
+        """Account for a task that a worker has no longer."""
         worker.load_ns -= assignment.cost_ns
         if not worker.outstanding and worker.open:
             self._idle.append(worker_id)
         self._changed.add(worker)
 
     def _pick(self, cost_ns: int, before: int | None) -> int | None:
-        """The worker before, an idle one, or else the next in turn that has room."""
+        """Choose a worker: the one before, an idle one, or else the next in turn that has room."""
         if before is not None and self._is_worth_no_other(before, cost_ns):
             return before
         if self._idle:
@@ -304,7 +310,7 @@ class Dispatcher:
         self._mean_ns += (run_ns - self._mean_ns) // _DECAY if run_ns < self._mean_ns else run_ns - self._mean_ns
 
     def _learn_at_least(self, action: str, ran_ns: int) -> None:
-        """A run of this action takes that long already."""
+        """Learn that a run of this action takes that long already."""
         if ran_ns > self._estimate_ns.get(action, 0):
             self._learn(action, ran_ns)
 
@@ -322,7 +328,8 @@ class Dispatcher:
         self._changed.clear()
 
     def _count_reserve(self) -> None:
-        """One worker of n comes free every mean / n: as many tasks as that makes while a hub call is under way."""
+        """Count the reserve: one worker of n comes free every mean / n, so as many tasks as that makes during a hub
+        call."""
         mean = self._counted_mean_ns
         covers = RING_NS < mean <= RESERVE_NS
         self._reserve = -(-COVER_NS * len(self._open) // mean) if covers else 0
@@ -361,10 +368,6 @@ class Dispatcher:
     def has_worker(self, worker_id: int) -> bool:
         """Whether this worker has been added and not yet removed."""
         return worker_id in self._workers
-
-    def has_idle_worker(self) -> bool:
-        """Whether some worker has no task at all."""
-        return bool(self._idle)
 
     @property
     def backlog(self) -> int:

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Protocol
 
 from arbd.errors import InvariantError
-from arbd.model.task import Outcome
+from arbd.model.task import Outcome, Status, Task
 
 
 class Outbox(Protocol):
@@ -67,3 +67,42 @@ class MemoryOutbox:
 
     def __len__(self) -> int:
         return len(self._waiting) + self._with_sender
+
+
+class Verdicts:
+    """All verdicts on their way to the hub: those in the outbox, and those that it did not take.
+
+    The latter are kept here and offered to it again, before newer ones: none is lost, and no task gets another one.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.kept: list[Outcome] = []
+        self.counts: dict[Status, int] = {"success": 0, "error": 0, "limit": 0}  # since the start
+
+    def __len__(self) -> int:
+        """How many the hub has not yet accepted."""
+        return len(self._outbox) + len(self.kept)
+
+    def add(self, outcome: Outcome) -> None:
+        """A task's verdict. Raises what the outbox raises; the verdict is kept then."""
+        self.counts[outcome.status] += 1
+        try:
+            self._outbox.append(outcome)
+        except BaseException:
+            self.kept.append(outcome)
+            raise
+
+    def save_kept(self) -> bool:
+        """Offer the outbox once more what it has not taken; whether it took all. Raises what is no ``OSError``."""
+        while self.kept:
+            try:
+                self._outbox.append(self.kept[0])
+            except OSError:
+                return False
+            del self.kept[0]
+        return True
+
+    def has_kept(self, task: Task) -> bool:
+        """Whether the verdict of this very task is kept here."""
+        return any(outcome.task is task for outcome in self.kept)

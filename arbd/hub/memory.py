@@ -3,7 +3,7 @@
 Not a simulation of gRPC: calls cannot fail and take no time. What ``arbd.hub.board`` decides holds here too: leases,
 first verdict wins, history.
 
-    any thread:  MemoryHub.submit() ──> board ──wake──> MemoryLink on the supervisor's loop ──> port.on_task
+    any thread:  MemoryHub.submit() ──> board ──wake──> MemoryLink on the supervisor's loop ──> port.take
                  Handle.result()    <── board <───────────────────────────────────────────── port.outbox
 
 Any thread may use the hub; a link belongs to the loop it was started on. Each ``link()`` is one more provider.
@@ -21,9 +21,9 @@ from concurrent.futures import Future
 from typing import Final
 
 from arbd.errors import InvariantError
-from arbd.hub.board import Event, NewTask, Result, TaskBoard
+from arbd.hub.board import NewTask, Result, TaskBoard, TaskEvent
 from arbd.links.base import HubPort
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 
 _FLUSH_PAUSE_S: Final = 0.005
@@ -46,7 +46,7 @@ class Handle:
 
 
 class MemoryHub:
-    """Tasks in, verdicts out. ``lease_s`` and ``max_attempts`` as in ``TaskBoard``."""
+    """A hub for the tasks and links of this process. ``lease_s`` and ``max_attempts`` as in ``TaskBoard``."""
 
     def __init__(self, *, lease_s: float = 30.0, max_attempts: Mapping[str, int] | None = None) -> None:
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class MemoryHub:
         return handle
 
     def cancel(self, task_id: str) -> bool:
-        """Nobody wants this result any more; ``False``: it is there already. Raises ``ForgottenError``."""
+        """Cancel a task; ``False``: its verdict is there already. Raises ``ForgottenError``."""
         with self._lock:
             cancelled = self._board.cancel(task_id, time.monotonic())
             links = list(self._links)
@@ -80,7 +80,7 @@ class MemoryHub:
         self._publish()
         return cancelled
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task. Raises ``ForgottenError`` for an id that was never submitted."""
         with self._lock:
             return self._board.history(task_id)
@@ -113,7 +113,7 @@ class MemoryHub:
         return task, expiry
 
     def report(self, provider: str, outcome: Outcome) -> None:
-        """A verdict."""
+        """Record a verdict."""
         with self._lock:
             self._board.record_result(outcome.task.id, provider, outcome.status, outcome.result, time.monotonic())
         self._publish()
@@ -134,8 +134,8 @@ class MemoryLink:
     """A ``HubLink`` to a ``MemoryHub``."""
 
     def __init__(self, hub: MemoryHub, provider: str) -> None:
-        self.stats = LinkStats()
-        self.patience_s = 0.0
+        self.stats = LinkStats(protocol="memory")
+        self.sends_one_by_one = False
         self._hub = hub
         self._provider = provider
         self._port: HubPort | None = None
@@ -152,7 +152,7 @@ class MemoryLink:
         self.wake()
 
     def wake(self) -> None:
-        """There may be tasks to take. From any thread."""
+        """Have the link look for tasks. From any thread."""
         loop = self._loop
         if loop is not None:
             try:
@@ -161,11 +161,11 @@ class MemoryLink:
                 pass  # the loop was closed without close(): a test that killed its supervisor
 
     def cancel(self, task_id: str) -> None:
-        """Nobody wants this task any more. From any thread."""
+        """Have the daemon cancel a task. From any thread."""
         loop, port = self._loop, self._port
         if loop is not None and port is not None:
             try:
-                loop.call_soon_threadsafe(port.on_cancel, [task_id])
+                loop.call_soon_threadsafe(port.cancel, [task_id])
             except RuntimeError:
                 pass  # as in ``wake``
 
@@ -210,7 +210,7 @@ class MemoryLink:
                 self._wait_for_lease(expiry)
                 return
             self.stats.tasks += 1
-            port.on_task(task)
+            port.take((task,))
 
     def _wait_for_lease(self, expiry: float | None) -> None:
         if expiry is not None and self._loop is not None:

@@ -6,9 +6,9 @@ connect.py ── the link that the settings ask for
    ├─ unary/         many short calls           <────────────┘
    └─ processes/     the unary link, spread over processes
 
-hub ──> link ──> port.on_task (supervisor/flow)          base.py    what a link and a daemon are to each other
+hub ──> link ──> port.take    (supervisor/flow)          base.py    what a link and a daemon are to each other
 hub <── link <── port.outbox  (core/outbox)              options.py from settings to what a link is told
-                                                         pace.py    how often to ask; stats.py what it reports
+                                                         pace.py    how often to ask
 """
 
 import arbd.wire as _wire  # noqa: F401 # before grpc: it sets the environment that grpc reads at import

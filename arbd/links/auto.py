@@ -16,8 +16,8 @@ from typing import Any
 from arbd.links.base import HubLink, HubPort
 from arbd.links.ending import end, run_all
 from arbd.links.options import LinkOptions
-from arbd.links.stats import LinkStats
 from arbd.links.stream.link import GrpcStreamLink
+from arbd.model.link_stats import LinkStats
 from arbd.supervised import supervised
 
 
@@ -39,9 +39,9 @@ class AutoLink:
         return self._active.stats
 
     @property
-    def patience_s(self) -> float:
-        """That of the link in use."""
-        return self._active.patience_s
+    def sends_one_by_one(self) -> bool:
+        """As the link in use does."""
+        return self._active.sends_one_by_one
 
     @property
     def _active(self) -> HubLink:

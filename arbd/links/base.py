@@ -1,52 +1,68 @@
-"""What a hub link is, seen from the supervisor. A link owns *how* tasks and results travel; the supervisor
-owns *how many* tasks may come (``free_slots``) and *which* results go (the outbox).
+"""What a hub link and the supervisor are to each other.
 
-        hub ──task──> link ── on_task(task) ──> supervisor          at most ``free_slots()`` more at a time
-        hub ─cancel─> link ── on_cancel(ids) ─> supervisor          only where the protocol has it
+A link owns *how* tasks and results travel; the supervisor owns *how many* tasks may come (``free_slots``) and *which*
+results go (the outbox).
+
+        hub ──task──> link ──── take(tasks) ──> supervisor          at most ``free_slots()`` more at a time
+        hub ─cancel─> link ──── cancel(ids) ──> supervisor          only where the protocol has it
         hub <─result─ link <── outbox.take() ── supervisor          ``results_ready()`` says there is one
 
-All methods are called on the supervisor's event loop; callbacks are plain functions and must not block.
+    made ── start(port) ──> takes and sends ── stop_taking() ──> sends ── flush() ──> close() ──> ended
+
+Everything happens on the event loop that ``start`` ran on. What is not a coroutine neither blocks nor waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from arbd.core.outbox import Outbox
-from arbd.links.stats import LinkStats
 from arbd.model.description import ActionInfo
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
+
+
+class LinkProcesses(Protocol):
+    """Processes of a link, which ring the supervisor's doorbell when they have brought something."""
+
+    @property
+    def have_slots(self) -> bool:
+        """Whether each of them may ask for as many tasks as keep it busy."""
+
+    def look(self) -> int:
+        """Take what they have brought; how many tasks and acknowledgements. Called whenever the supervisor looks."""
+
+    def ring_from_now_on(self) -> None:
+        """The supervisor is about to sleep: have them ring. A fence and one more look follow."""
 
 
 class HubPort(Protocol):
     """What the supervisor offers a link."""
 
     @property
-    def outbox(self) -> Outbox: ...
-
-    def free_slots(self) -> int:
-        """How many more tasks could start soon, beyond the link's polls under way and tasks it has not yet handed
-        over."""
-
-    def has_idle_worker(self) -> bool:
-        """Whether some worker has nothing to do at this moment."""
+    def outbox(self) -> Outbox:
+        """Results for the hub. Each one taken is acknowledged or put back, whatever becomes of it."""
 
     @property
     def actions(self) -> Sequence[ActionInfo]:
         """What can be run. Another object whenever it has changed."""
 
-    def on_task(self, task: Task) -> None:
-        """Take one task over. Never fails, never blocks; the task gets exactly one outcome."""
+    def free_slots(self) -> int:
+        """How many more tasks could start soon, beyond the link's polls under way and tasks it has not yet handed
+        over."""
 
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
-        """The same for many at once, in their order: cheaper than one by one."""
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Take tasks over, in their order. Each gets exactly one outcome, also if this raises."""
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         """Nobody wants these results any more. Each task still gets its outcome; an id that is not known is ignored."""
 
+    def join(self, processes: LinkProcesses) -> int:
+        """Have processes of this link looked at whenever the supervisor is awake; the doorbell that they ring."""
 
-PATIENCE_S: Final = 0.001  # the shortest uvloop can measure
+    def leave(self, processes: LinkProcesses) -> None:
+        """The opposite of ``join``."""
 
 
 class HubLink(Protocol):
@@ -58,9 +74,9 @@ class HubLink(Protocol):
     """
 
     @property
-    def patience_s(self) -> float:
-        """How long results may wait for each other while the hub is busy with earlier ones; 0 = not at all, because
-        one link sends any number of them at once."""
+    def sends_one_by_one(self) -> bool:
+        """Whether each result is a call of its own, so that a busy hub makes results wait for each other anyway;
+        ``False``: any number of them goes at once."""
 
     @property
     def stats(self) -> LinkStats:
@@ -73,8 +89,7 @@ class HubLink(Protocol):
         """
 
     def slots_changed(self) -> None:
-        """More slots may be free than before: poll again if polls had stopped for want of them. Also told whenever the
-        supervisor has just woken up under load: the moment to look at what came meanwhile."""
+        """More slots may be free than before: poll again if polls had stopped for want of them."""
 
     def results_ready(self) -> None:
         """The outbox has something to take."""
@@ -83,7 +98,7 @@ class HubLink(Protocol):
         """Start no more polls, and return when every poll under way has been answered.
 
         A poll is never cancelled: its reply may carry a task, and that task would be lost.
-        Tasks that arrive meanwhile still go to ``on_task``.
+        Tasks that arrive meanwhile still go to ``HubPort.take``.
         """
 
     async def flush(self, timeout: float) -> bool:
@@ -92,6 +107,3 @@ class HubLink(Protocol):
     async def close(self) -> None:
         """Let the connection go, in bounded time. Results still in the outbox stay there; what a link is told after
         that has no effect."""
-
-
-LinkFactory = Callable[[], HubLink]

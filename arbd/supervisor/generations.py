@@ -17,21 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from arbd.core.dispatch import Dispatcher
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
-from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
-from arbd.supervisor.intake import Intake
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.loading import Loaded
-from arbd.supervisor.losses import Losses
-from arbd.supervisor.pool import Pool
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
@@ -42,36 +37,25 @@ _LOAD_MANY_TIMES: Final = 5
 _ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first) gives way to one asked for later
 
 
+class GenerationEvents(Protocol):
+    """What the generations tell the daemon."""
+
+    def on_serving(self) -> None:
+        """Every slot has a worker that serves; told each time that this is so again."""
+
+    def give_up(self, exit_code: int, event: str, hint: str) -> None:
+        """Nothing can be run any more: stop. ``event`` and ``hint`` are for the log."""
+
+
 class Generations:
-    """Zygotes and their workers. ``give_up`` stops the daemon: exit code, ``event`` and ``hint`` for the log.
+    """Zygotes and their workers."""
 
-    ``on_serving`` is called whenever every slot has a worker that serves, ``on_settled`` when tasks may have ended.
-    """
-
-    def __init__(
-        self,
-        request: RunRequest,
-        settings: Settings,
-        *,
-        pool: Pool,
-        dispatcher: Dispatcher,
-        intake: Intake,
-        losses: Losses,
-        link: HubLink,
-        on_serving: Callable[[], None],
-        on_settled: Callable[[], None],
-        give_up: Callable[[int, str, str], None],
-    ) -> None:
+    def __init__(self, request: RunRequest, settings: Settings, flow: Flow, owner: GenerationEvents) -> None:
         self._request = request
         self._settings = settings
-        self._pool = pool
-        self._dispatcher = dispatcher
-        self._intake = intake
-        self._losses = losses
-        self._link = link
-        self._on_serving = on_serving
-        self._on_settled = on_settled
-        self._give_up = give_up
+        self._flow = flow
+        self._pool = flow.pool
+        self._owner = owner
         self._log = get_logger("arbd.generations")
         self._loop = asyncio.get_running_loop()
         self._zygotes: list[ZygoteLink] = []
@@ -84,7 +68,7 @@ class Generations:
         self._is_pausing = False
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
-        pool.start(self)
+        self._pool.start(self)
 
     @property
     def is_loading(self) -> bool:
@@ -92,8 +76,8 @@ class Generations:
         return self._loader is not None
 
     def adopt(self, loaded: Loaded) -> None:
-        """From now on workers come from this generation. Raises ``ConfigError`` or ``OSError``; then nothing has
-        changed, and it is the caller's."""
+        """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
+        nothing has changed, and it is the caller's."""
         self._first_load_s = self._first_load_s or loaded.took_s
         loaded.zygote.configure(loading.configure_message(self._settings), self)
         self._pool.move_to(loaded.zygote)
@@ -158,7 +142,7 @@ class Generations:
         pause = self._loads.failed(by_machine=by_machine, others_serve=self._pool.serves())
         if pause is None:
             hint = "the process with the author's code ended, and no other one can be had"
-            self._give_up(EXIT_UNEXPECTED if by_machine else EXIT_ZYGOTE, "no_zygote", hint)
+            self._owner.give_up(EXIT_UNEXPECTED if by_machine else EXIT_ZYGOTE, "no_zygote", hint)
             return False
         self._is_pausing = True
         try:
@@ -196,7 +180,7 @@ class Generations:
         self._pool.on_exited(worker_id, status, reason)
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
-        """It died, and its workers with it; another one takes its place."""
+        """A zygote died, and its workers with it: another one takes its place."""
         self._log.error("zygote_lost")
         if zygote in self._zygotes:
             self._zygotes.remove(zygote)
@@ -207,7 +191,7 @@ class Generations:
                 self._replace(zygote)
 
     def on_zygote_silent(self, zygote: ZygoteLink) -> None:
-        """It is stopped, or hangs: its workers serve on, and those of another one take their places."""
+        """A zygote is stopped, or hangs: its workers serve on, and those of another one take their places."""
         if zygote.silent:
             return
         zygote.silent = True
@@ -244,35 +228,31 @@ class Generations:
         if worker.zygote is not self._in_force and worker.zygote is self._pool.zygote:
             self._in_force = worker.zygote
             self._loads.succeeded()
-            self._intake.set_actions(worker.zygote.description)
+            self._flow.set_actions(worker.zygote.description)
             self._loop.call_soon(self._close_left_zygotes)
-        self._dispatcher.add_worker(worker.id)
-        self._intake.pump()
-        self._link.slots_changed()
+        self._flow.add(worker)
         self._note_serving()
 
     def _note_serving(self) -> None:
         if self._pool.is_complete():
-            self._on_serving()
+            self._owner.on_serving()
 
     def on_worker_retiring(self, worker: Worker) -> None:
-        self._dispatcher.close_worker(worker.id)
+        self._flow.dispatcher.close_worker(worker.id)
 
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
         self._loop.call_soon(self._close_left_zygotes)  # when the pool has it no more
-        self._losses.on_gone(worker, status)
-        self._intake.pump()
-        self._on_settled()
+        self._flow.settle(worker, status)
 
     def on_cannot_boot(self, by_machine: bool) -> None:
         before = self._in_force
         if before is None or before is self._pool.zygote or before not in self._zygotes:
             if by_machine:
                 hint = "the machine has no process, descriptor or memory for a worker; see the errors above"
-                self._give_up(EXIT_UNEXPECTED, "workers_cannot_start", hint)
+                self._owner.give_up(EXIT_UNEXPECTED, "workers_cannot_start", hint)
             else:
                 hint = "see the errors above; trying again cannot help"
-                self._give_up(EXIT_ZYGOTE, "workers_cannot_boot", hint)
+                self._owner.give_up(EXIT_ZYGOTE, "workers_cannot_boot", hint)
             return
         self._go_back(before, "its workers cannot boot")
         if not before.answers and self._loader is None:  # it serves with the workers it has, and can start no other

@@ -21,7 +21,7 @@ from arbd.supervisor.zygote_link import ZygoteLink
 
 
 class Loaded(NamedTuple):
-    """One loaded provider: its zygote, the settings it runs with, and how many seconds it took."""
+    """A loaded provider: its zygote, the settings it runs with, and how many seconds it took."""
 
     zygote: ZygoteLink
     resolved: Resolved
@@ -61,7 +61,7 @@ def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:
 
 
 def warn(description: Description, resolved: Resolved) -> None:
-    """Log what is not wrong with a provider, but worth knowing."""
+    """Log the warnings about a provider that was loaded."""
     log = get_logger("arbd.supervisor")
     if resolved.origin["hub.auth_token"] == "constructor":
         log.warning("token_in_source", hint="the hub token is in the provider's code; use PROVIDER_AUTH_TOKEN instead")
@@ -79,12 +79,12 @@ def warn(description: Description, resolved: Resolved) -> None:
 
 
 def log_settings(settings: Settings) -> LogSettings:
-    """How every process of the daemon logs."""
+    """The log settings of every process of the daemon."""
     return LogSettings(settings.log_level, settings.log_format, settings.log_silent)
 
 
 def configure_message(settings: Settings) -> Configure:
-    """What workers must know of the settings."""
+    """The settings that workers must know, as the message to their zygote."""
     return Configure(
         name=settings.name,
         hub_url=settings.hub_url,

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import uvloop
@@ -29,31 +29,24 @@ import uvloop
 from arbd import logs, supervised
 from arbd.control import protocol, server
 from arbd.control.protocol import GetLimits, GetStatus
-from arbd.core.dispatch import Dispatcher
-from arbd.core.outbox import MemoryOutbox
 from arbd.core.placement import place, usable_cpus
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
-from arbd.host import cpus, doorbell, open_files, runtime_dir
+from arbd.host import cpus, open_files, runtime_dir
 from arbd.host.platform import require_supported
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
 from arbd.supervisor import loading
-from arbd.supervisor.cancels import Cancels
 from arbd.supervisor.drain import Drain
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.intake import Intake
-from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
-from arbd.supervisor.losses import Losses
 from arbd.supervisor.pool import Pool
-from arbd.supervisor.relief import Relief
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
-from arbd.supervisor.results import Results
-from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
 LinkMaker = Callable[[Settings, Encoder], HubLink]
@@ -66,15 +59,6 @@ _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygot
 _FILES_OF_DAEMON: Final = 48
 _FILES_OF_WORKER: Final = 12
 _FILES_OF_LINK: Final = 12
-
-
-class _Parts(NamedTuple):
-    """What the daemon itself talks to, once everything is put together."""
-
-    intake: Intake
-    drain: Drain
-    generations: Generations
-    reporter: Reporter
 
 
 def run(request: RunRequest) -> int:
@@ -105,7 +89,7 @@ class Daemon:
         self._request = request
         self._make_link = make_link
         self._owns_process = owns_process
-        self._on_serving = on_serving
+        self.on_serving = on_serving
         self._log = get_logger("arbd.supervisor")
         self._stop_requested = asyncio.Event()
         self._was_asked_to_stop = False  # by somebody outside
@@ -177,12 +161,12 @@ class Daemon:
     # -- what ends it, other than a signal -----------------------------------------------------------------
 
     def _on_unexpected(self, error: BaseException) -> None:
-        """It has been logged. The first one is enough."""
+        """End the daemon because of something unexpected, which has been logged."""
         if self._exit_code != EXIT_UNEXPECTED:
             self._end(EXIT_UNEXPECTED, "ending", reason="something unexpected happened", error=type(error).__name__)
 
-    def _give_up(self, exit_code: int, event: str, hint: str) -> None:
-        """Nothing can be run any more: stop, and say so by the exit code."""
+    def give_up(self, exit_code: int, event: str, hint: str) -> None:
+        """Stop with this exit code, because nothing can be run any more."""
         self._end(exit_code, event, hint=hint)
 
     def _end(self, exit_code: int, event: str, **words: Any) -> None:
@@ -224,7 +208,7 @@ class Daemon:
         return await load
 
     async def _start(self, loaded: Loaded, started: AsyncExitStack) -> Drain:
-        """Everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
+        """Start everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
         settings = self.settings = loaded.resolved.settings
         description = loaded.zygote.description
         if self._owns_process:
@@ -236,15 +220,17 @@ class Daemon:
         pinned = self._place(settings)
         if self._owns_process:
             _require_files(settings, len(pinned))
-        parts = self._assemble(settings, pinned, link, encoder, started)
-        self._generations, self._drain = parts.generations, parts.drain
-        started.push_async_callback(parts.generations.close)
-        parts.generations.adopt(loaded)
-        await started.enter_async_context(server.serving(control, _handlers(parts.reporter)))
+        flow = self._assemble(loaded, pinned, link, encoder, started)
+        self._generations = Generations(self._request, settings, flow, self)
+        self._drain = Drain(flow, self._stop_at_once)
+        started.push_async_callback(self._generations.close)
+        self._generations.adopt(loaded)
+        reporter = Reporter(settings, flow, self._stop_requested.is_set)
+        await started.enter_async_context(server.serving(control, _handlers(reporter)))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
-        await link.start(parts.intake)  # last: once there may be tasks, it is the drain that ends all this
+        await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
         if self._owns_process:
             gc.collect()
@@ -260,69 +246,24 @@ class Daemon:
         )
         if self._reload_is_due:
             self.request_reload()
-        return parts.drain
+        return self._drain
 
     def _assemble(
-        self, settings: Settings, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
-    ) -> _Parts:
-        """Make the parts of the straight path, and tell each whom it serves."""
-        bell = doorbell.create(blocking=False)
-        started.callback(os.close, bell)
-        outbox = MemoryOutbox()
-        dispatcher = Dispatcher(settings.prefetch)
-        verdicts = Verdicts(outbox, encoder, link)
-        started.callback(lambda: self._log.info("stopped", **verdicts.counts))
+        self, loaded: Loaded, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
+    ) -> Flow:
+        """Make the parts of the straight path."""
+        settings = loaded.resolved.settings
         limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
-        pool = self.pool = Pool(pinned, settings.ring_size, bell, limits)
+        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote)
         started.callback(pool.close)
-        watch = Watch(settings.kill_grace, dispatcher, pool)
-        hold = Hold(limits, pool, dispatcher, link)
-        started.callback(hold.close)
-        relief = Relief(dispatcher, pool, verdicts)
-        cancels = Cancels(settings.kill_grace, dispatcher, pool, watch, verdicts)
-        intake = Intake(settings, dispatcher, pool, watch, verdicts, outbox, hold, cancels, relief)
-        results = Results(pool, dispatcher, verdicts, link, bell=bell, pump=intake.pump, max_result=settings.max_result)
-        losses = Losses(dispatcher, verdicts, results.collect)
-        drain = Drain(
-            link=link,
-            dispatcher=dispatcher,
-            intake=intake,
-            pool=pool,
-            results=results,
-            verdicts=verdicts,
-            at_once=self._stop_at_once,
-        )
-        watch.start(results.collect, losses.on_timeout)
-        started.callback(watch.stop)
-        relief.start(results.collect, intake.pump)
-        started.callback(relief.stop)
-        results.start(drain.note_settled, relief.on_awake)
-        started.callback(results.stop)
-        generations = Generations(
-            self._request,
-            settings,
-            pool=pool,
-            dispatcher=dispatcher,
-            intake=intake,
-            losses=losses,
-            link=link,
-            on_serving=self._on_serving,
-            on_settled=drain.note_settled,
-            give_up=self._give_up,
-        )
-        reporter = Reporter(
-            settings,
-            pool=pool,
-            dispatcher=dispatcher,
-            verdicts=verdicts,
-            outbox=outbox,
-            link=link,
-            limits=limits,
-            is_draining=self._stop_requested.is_set,
-        )
-        return _Parts(intake, drain, generations, reporter)
+        flow = Flow(settings, encoder, pool, link)
+        started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))
+        started.callback(flow.close)
+        started.callback(Watch(flow, settings.kill_grace).close)
+        started.callback(Wakeup(flow).close)
+        return flow
 
     def _configure_logs(self, settings: Settings) -> None:
         logs.configure(
@@ -334,7 +275,7 @@ class Daemon:
         )
 
     def _place(self, settings: Settings) -> list[int | None]:
-        """The CPU of each worker; puts the supervisor beside them."""
+        """Choose the CPU of each worker, and move the supervisor beside them."""
         allowed = cpus.allowed()
         workers = usable_cpus(allowed, cpus.quota()) if settings.workers == "auto" else settings.workers
         if not settings.pin:
@@ -377,10 +318,10 @@ def _require_files(settings: Settings, workers: int) -> None:
 
 
 def _handlers(reporter: Reporter) -> server.Handlers:
-    """What can be asked on the control socket. A new command adds its line."""
+    """The commands of the control socket, with what answers them."""
     return {
-        GetStatus: lambda _: protocol.Status(report=reporter.status()),
-        GetLimits: lambda _: protocol.Limits(provider=reporter.provider, limits=reporter.limits()),
+        GetStatus: lambda _: protocol.StatusReply(report=reporter.status()),
+        GetLimits: lambda _: protocol.LimitsReply(provider=reporter.provider, limits=reporter.limits()),
     }
 
 

@@ -1,6 +1,7 @@
-"""The worker processes: their memory, their life, and the way tasks get to them.
+"""The worker processes: their memory, and their life from spawn to replacement.
 
-Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``. The pool keeps as many workers as there are
+Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``; and not their tasks, which are
+``arbd.supervisor.flow``'s. The pool keeps as many workers as there are
 slots; a slot is a place (a CPU), a worker id is one process, never used twice.
 
     wanted ─> spawn ─> STARTING ──READY record──> SERVING ──exit──> replaced at once
@@ -22,11 +23,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final, Protocol
 
-from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import State, WorkerEvent
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
@@ -48,35 +48,56 @@ class PoolEvents(Protocol):
     """What the pool tells its owner."""
 
     def on_worker_ready(self, worker: Worker) -> None:
-        """It takes tasks now."""
+        """A worker takes tasks now."""
 
     def on_worker_retiring(self, worker: Worker) -> None:
-        """It gets no more tasks: a newer one is there, or it is dying."""
+        """A worker gets no more tasks: a newer one is there, or it is dying."""
 
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
-        """It ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be read."""
+        """A worker ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be
+        read."""
 
     def on_cannot_boot(self, by_machine: bool) -> None:
         """Workers end before they are ready, every time, and none serves: the daemon must stop. ``by_machine``: there
         was no process, descriptor or memory to be had."""
 
     def on_zygote_silent(self, zygote: ZygoteLink) -> None:
-        """It is stopped, or hangs: it neither starts workers nor says who ended."""
+        """A zygote is stopped, or hangs: it neither starts workers nor says who ended."""
+
+
+class _Nobody:
+    """The owner of a pool that has none yet, and no workers: hears nothing."""
+
+    def on_worker_ready(self, worker: Worker) -> None:
+        pass
+
+    def on_worker_retiring(self, worker: Worker) -> None:
+        pass
+
+    def on_worker_gone(self, worker: Worker, status: int | None) -> None:
+        pass
+
+    def on_cannot_boot(self, by_machine: bool) -> None:
+        pass
+
+    def on_zygote_silent(self, zygote: ZygoteLink) -> None:
+        pass
 
 
 class Pool:
-    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
+    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned. ``zygote``: the one
+    that the first workers will come from."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, results_bell: int, limits: DaemonLimits) -> None:
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink) -> None:
         self._cpus = cpus
-        self._limits = limits
+        self.limits = limits
         self._ring_bytes = ring_bytes
-        self._results_bell = results_bell
         self._restarts = Restarts()
         self._log = get_logger("arbd.pool")
         self._next_id = 1
         self._closing = False
-        self._fence = make_fence()
+        self.fence = make_fence()
+        self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
         self._loop = asyncio.get_running_loop()
         self._board_fd = memory.create("arbd-board", layout.board_bytes(len(cpus)))
         self._board_mapping = memory.attach(self._board_fd)
@@ -88,8 +109,8 @@ class Pool:
         self._wanted: dict[int, None] = {}  # slots for which a worker is to be started, in that order
         self._unborn: set[int] = set()  # workers that the zygote was asked for
         self._machine_pause: asyncio.TimerHandle | None = None  # while it runs, none is asked for
-        self.zygote: ZygoteLink
-        self._events: PoolEvents
+        self.zygote = zygote
+        self._events: PoolEvents = _Nobody()
 
     # -- start, replace, retire ------------------------------------------------------------------------
 
@@ -98,7 +119,7 @@ class Pool:
         self._events = events
 
     def cpu_of(self, worker: Worker) -> int | None:
-        """The CPU it is pinned to; ``None``: it is not."""
+        """The CPU that a worker is pinned to; ``None``: it is not."""
         return self._cpus[worker.slot]
 
     def serves(self) -> bool:
@@ -114,7 +135,7 @@ class Pool:
 
         Raises ``ConfigError`` if its limits cannot be had; then nothing has changed.
         """
-        before, wanted = getattr(self, "zygote", zygote), self._wanted
+        before, wanted = self.zygote, self._wanted
         self.zygote = zygote
         self._wanted = dict.fromkeys(range(len(self._cpus)))
         try:
@@ -159,10 +180,10 @@ class Pool:
         self._next_id += 1
         with ExitStack() as undo:
             undo.callback(worker.close)
-            self._limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
-            undo.callback(self._limits.detach, worker.id)
+            self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
+            undo.callback(self.limits.detach, worker.id)
             spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
-            self.zygote.spawn(spawn, worker.handles(self._board_fd, self._results_bell, self._limits.bell))
+            self.zygote.spawn(spawn, worker.handles(self._board_fd, self.bell, self.limits.bell))
             undo.pop_all()
         worker.handed_over()
         self.workers[worker.id] = worker
@@ -180,7 +201,7 @@ class Pool:
         unborn = [other for each in self._unborn if (other := self.workers[each]).zygote is worker.zygote]
         for other in unborn:
             other.cell.condemn(layout.STOP)  # it may be there, and nobody has said so
-        self._fence()
+        self.fence()
         for other in unborn:
             self._remove(other, None)  # should it come to be all the same, it is killed at once
         self._spawn_wanted()
@@ -210,7 +231,7 @@ class Pool:
                 self.kill(worker)
 
     def move_back(self, zygote: ZygoteLink) -> None:
-        """The workers of the newest generation cannot boot: the one before goes on."""
+        """Go back to the generation before, because workers of the newest cannot boot."""
         self.zygote = zygote
         self._wanted.clear()
         self._restarts.succeeded()  # the failures were the other one's
@@ -221,14 +242,14 @@ class Pool:
             self._want(slot)
 
     def kill(self, worker: Worker) -> None:
-        """End a worker now."""
+        """Kill a worker now."""
         worker.step(WorkerEvent.KILL)
         if worker.pid:  # else it is killed when it is there, or given up if that is never said
             worker.stop_boot_timer()
         worker.kill()
 
     def give_up(self, worker: Worker, event: str, reason: str) -> None:
-        """Its memory holds what cannot be: end it, and nobody can tell any more which of its tasks had run."""
+        """Kill a worker whose memory holds what cannot be: nobody can tell any more which of its tasks had run."""
         self._log.error(event, worker=worker.slot, pid=worker.pid, reason=reason)
         worker.damaged = True
         if worker.state in (State.STARTING, State.SERVING, State.RETIRING):
@@ -237,7 +258,7 @@ class Pool:
     # -- what the zygote and the rings say -------------------------------------------------------------
 
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
-        """The zygote has forked it."""
+        """The zygote has forked a worker."""
         worker = self.workers.get(worker_id)
         if worker is None:  # given up because nobody said so in time
             procs.kill(pidfd)
@@ -258,7 +279,7 @@ class Pool:
         self._spawn_wanted()
 
     def _on_ended(self, worker: Worker) -> None:
-        """Its process has ended; its zygote is about to say so."""
+        """A worker's process has ended; its zygote is about to say so."""
         self._loop.remove_reader(worker.pidfd)
         self._wait_for_report(worker, time.monotonic_ns())
 
@@ -275,7 +296,7 @@ class Pool:
         self._spawn_wanted()
 
     def on_ready(self, worker: Worker) -> None:
-        """Its first record has come."""
+        """A worker's first record has come: it can take tasks."""
         worker.step(WorkerEvent.READY)
         worker.stop_boot_timer()
         if worker.state is State.SERVING:
@@ -286,7 +307,8 @@ class Pool:
             self._events.on_worker_ready(worker)
 
     def on_exited(self, worker_id: int, status: int, reason: str = "") -> None:
-        """The zygote has reaped it: let its owner settle, then replace it. ``reason``: it could not be started."""
+        """The zygote has reaped a worker: its tasks are settled, and it is replaced. ``reason``: it could not be
+        started."""
         worker = self.workers.get(worker_id)
         if worker is None:
             return
@@ -300,7 +322,7 @@ class Pool:
         self._spawn_wanted()
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
-        """All its workers are dying with it, and nobody reports their ends any more.
+        """A zygote has died: all its workers die with it, and nobody reports their ends any more.
 
         First all of them are stopped, then their tasks are settled: a task that comes back from one must not be given
         to another that is about to die.
@@ -315,7 +337,8 @@ class Pool:
         self._spawn_wanted()
 
     def _remove(self, worker: Worker, status: int | None) -> None:
-        """It is gone: have what it had settled, whatever is raised there, and give everything back."""
+        """Remove a worker that is gone: its tasks are settled, and everything is given back whatever is raised
+        there."""
         try:
             self._events.on_worker_gone(worker, status)
         finally:
@@ -326,7 +349,7 @@ class Pool:
             if worker.pidfd >= 0:
                 self._loop.remove_reader(worker.pidfd)
             try:
-                self._limits.detach(worker.id)
+                self.limits.detach(worker.id)
             finally:
                 worker.close()
 
@@ -364,27 +387,7 @@ class Pool:
         serving = {worker.slot for worker in self.workers.values() if worker.state is State.SERVING and worker.pid}
         return len(serving) == len(self._cpus)
 
-    # -- tasks -----------------------------------------------------------------------------------------
-
-    def send(self, worker_id: int, assignment: Assignment) -> bool:
-        """Put a task into a worker's ring; ``False`` if the ring has no room. ``wake`` must follow.
-
-        Raises ``RingCorruptError`` if the worker wrote there what cannot be, ``OSError`` if no waiting helps.
-        """
-        worker = self.workers[worker_id]
-        return worker.push(assignment, worker.zygote.numbers[assignment.task.action])
-
-    def wake(self, worker_ids: Iterable[int]) -> None:
-        """Wake those of these workers that sleep, after all their tasks have been sent.
-
-        Not after each task: on a busy machine a worker that is woken runs at once, in place of the supervisor, and
-        would find one task and go to sleep again. Measured with batches of 28: a third of the supervisor's time.
-        """
-        self._fence()
-        for worker_id in worker_ids:
-            worker = self.workers[worker_id]
-            if worker.cell.worker_sleeps():
-                doorbell.ring(worker.bell)
+    # -- news -----------------------------------------------------------------------------------------
 
     def with_news(self) -> list[Worker]:
         """The workers that may have published something since this was asked last.
@@ -405,7 +408,7 @@ class Pool:
     # -- the end ---------------------------------------------------------------------------------------
 
     def stop_replacing(self) -> None:
-        """From now on a worker that ends stays away."""
+        """Replace no worker any more."""
         self._closing = True
 
     def close(self) -> None:
@@ -423,3 +426,4 @@ class Pool:
         self.board.release()
         self._board_mapping.close()
         os.close(self._board_fd)
+        os.close(self.bell)

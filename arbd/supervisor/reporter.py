@@ -1,4 +1,4 @@
-"""What the daemon tells about itself: reads everybody's figures, changes nothing.
+"""The daemon's reports about itself: it reads everybody's figures, and changes nothing.
 
 Called on the event loop, where nothing moves while it looks; what the workers write meanwhile is one word at a time.
 """
@@ -10,57 +10,28 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-import msgspec
-
 from arbd import logs
-from arbd.control.reports import (
-    DaemonState,
-    LimitReport,
-    LinkReport,
-    RunningTask,
-    StatusReport,
-    WorkerReport,
-)
-from arbd.core.dispatch import Dispatcher
+from arbd.control.reports import DaemonState, LimitReport, RunningTask, StatusReport, WorkerReport
 from arbd.core.lifecycle import State
-from arbd.core.outbox import Outbox
-from arbd.links.base import HubLink
 from arbd.settings.table import Settings
-from arbd.supervisor.limits.limits import DaemonLimits
-from arbd.supervisor.pool import Pool
-from arbd.supervisor.verdicts import Verdicts
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
 
 
 class Reporter:
     """Collects reports. ``is_draining``: whether the daemon has been told to stop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        pool: Pool,
-        dispatcher: Dispatcher,
-        verdicts: Verdicts,
-        outbox: Outbox,
-        link: HubLink,
-        limits: DaemonLimits,
-        is_draining: Callable[[], bool],
-    ) -> None:
+    def __init__(self, settings: Settings, flow: Flow, is_draining: Callable[[], bool]) -> None:
         self.provider = settings.name
         self._settings = settings
-        self._pool = pool
-        self._dispatcher = dispatcher
-        self._verdicts = verdicts
-        self._outbox = outbox
-        self._link = link
-        self._limits = limits
+        self._flow = flow
+        self._pool = flow.pool
         self._is_draining = is_draining
         self._started_at_ns = time.monotonic_ns()
         self._version = version("arbd")
 
     def status(self) -> StatusReport:
-        """How the daemon is at this moment."""
+        """The state of the daemon at this moment."""
         now_ns = time.monotonic_ns()
         workers = sorted(self._pool.workers.values(), key=lambda worker: (worker.slot, worker.id))
         return StatusReport(
@@ -70,19 +41,19 @@ class Reporter:
             state=self._state(workers),
             uptime_s=(now_ns - self._started_at_ns) / 1e9,
             hub=self._settings.hub_url,
-            link=msgspec.convert(self._link.stats, LinkReport, from_attributes=True),
+            link=self._flow.link.stats,
             workers=[self._worker(worker, now_ns) for worker in workers],
-            in_flight=self._dispatcher.in_flight(),
-            backlog=self._dispatcher.backlog,
-            outbox=len(self._outbox),
+            in_flight=self._flow.dispatcher.in_flight(),
+            backlog=self._flow.dispatcher.backlog,
+            outbox=len(self._flow.outbox),
             outbox_limit=self._settings.outbox_limit,
-            verdicts={str(status): count for status, count in self._verdicts.counts.items()},
+            verdicts={str(status): count for status, count in self._flow.verdicts.counts.items()},
             log_lines_lost=logs.lines_lost(),
         )
 
     def limits(self) -> list[LimitReport]:
-        """The rate limits, as they are used at this moment."""
-        return self._limits.report({worker.id: worker.slot for worker in self._pool.workers.values()})
+        """The rate limits, and how much of each is used at this moment."""
+        return self._pool.limits.report({worker.id: worker.slot for worker in self._pool.workers.values()})
 
     def _state(self, workers: list[Worker]) -> DaemonState:
         if self._is_draining():
@@ -106,10 +77,10 @@ class Reporter:
         )
 
     def _tasks(self, worker: Worker, now_ns: int) -> tuple[RunningTask | None, int]:
-        """The task it runs, and how many more it has."""
-        if not self._dispatcher.has_worker(worker.id):
+        """The task that a worker runs, and how many more it has."""
+        if not self._flow.dispatcher.has_worker(worker.id):
             return None, 0
-        has = self._dispatcher.outstanding(worker.id)
+        has = self._flow.dispatcher.outstanding(worker.id)
         begun = worker.cell.running()
         assignment = has.get(begun.seq)
         if assignment is None or not begun.is_for(assignment.seq):

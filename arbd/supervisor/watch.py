@@ -1,79 +1,66 @@
-"""Hard deadlines: one timer, and the kill.
+"""Looks at what runs, at the right moments: is a task past its deadline, does another wait behind a slow one?
 
-When to look is decided in ``arbd.core.deadlines``. The kill is exact, because a worker may finish, and begin an
-innocent task, in the very moment in which it is judged::
+Deadlines: when to look is decided in ``arbd.core.deadlines``; one timer, and an overdue task's worker is killed.
 
-    condemn ─> fence ─> collect its results ─> does it still run the overdue task? ──no──> lift the mark
-                                                        └──yes──> it can begin nothing else now: SIGKILL
+Slow tasks: how long an action takes is learned, so a task that was taken for short may run for seconds, and others wait
+in its worker's ring meanwhile. Whoever runs one task for longer than ``dispatch.RING_NS`` has the others taken back,
+and they go to whoever is free first. One timer, and only while something waits behind another; a look costs one reading
+of each such worker's page.
 
-The verdict is given at the kill; the tasks that wait in the dead worker's ring go to others when its end is reported.
+Both go through ``arbd.supervisor.halt``, which makes them exact.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
+from arbd.core import dispatch
 from arbd.core.deadlines import Busy, Deadlines
-from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.lifecycle import State
-from arbd.host.fence import make_fence
-from arbd.ipc import layout
-from arbd.logs import get_logger, task_fields
-from arbd.supervisor.pool import Pool
+from arbd.supervisor import halt
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
 
-_RETRY_NS: Final = 50_000_000
-
-
-class Overdue(Protocol):
-    """Told about a task whose worker has just been killed for it."""
-
-    def __call__(self, worker: Worker, assignment: Assignment) -> None: ...
+_RETRY_NS: Final = round(halt.RETRY_S * 1e9)
+_SLOW_LOOK_S: Final = 0.02
 
 
 class Watch:
-    """Looks at the right moments. ``collect`` takes all of a worker's results; ``on_timeout`` gives the verdict."""
+    """Watches every worker that was sent something. ``grace_s``: from a task's deadline to the kill, in seconds."""
 
-    def __init__(self, grace_s: float, dispatcher: Dispatcher, pool: Pool) -> None:
+    def __init__(self, flow: Flow, grace_s: float) -> None:
+        self._flow = flow
         self._deadlines = Deadlines(grace_s)
-        self._dispatcher = dispatcher
-        self._pool = pool
-        self._fence = make_fence()
-        self._log = get_logger("arbd.watch")
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at_ns = 0
-        self._shortest_s = 0.0
-        self._collect: Callable[[Worker], None]
-        self._on_timeout: Overdue
+        self._shortest_s = 0.0  # the timeout that the planned look counts with
+        self._slow_timer: asyncio.TimerHandle | None = None
+        flow.on_sent = self.on_sent
 
-    def start(self, collect: Callable[[Worker], None], on_timeout: Overdue) -> None:
-        """Tell it whom to ask and whom to tell."""
-        self._collect = collect
-        self._on_timeout = on_timeout
-
-    def set_shortest(self, timeout_s: float) -> None:
-        """The shortest timeout of any action. A look that is planned for what runs already stays."""
-        self._shortest_s = timeout_s
-        self._deadlines.set_shortest(timeout_s)
-        if self._timer is not None:
-            self._arm(min(self._look_at_ns, self._deadlines.first_look_at(time.monotonic_ns())))
-
-    def on_dispatch(self, timeout_s: float) -> None:
-        """Tasks went to workers, this the shortest timeout among them: there is something to look at from now on."""
-        if self._timer is None:
-            self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
-        if timeout_s < self._shortest_s:  # it has a deadline of its own
-            self._arm(min(self._look_at_ns, self._deadlines.latest_look_at(time.monotonic_ns(), timeout_s)))
-
-    def stop(self) -> None:
+    def close(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._slow_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def on_sent(self, sent: set[int], shortest_s: float) -> None:
+        """Tasks went to these workers, this the shortest timeout among them: there is something to look at."""
+        if self._timer is None:
+            self._read_shortest()
+            self._arm(self._deadlines.first_look_at(time.monotonic_ns()))
+        if shortest_s < self._shortest_s:  # it has a deadline of its own, or came with a reload
+            self._arm(min(self._look_at_ns, self._deadlines.latest_look_at(time.monotonic_ns(), shortest_s)))
+        if self._slow_timer is None and any(len(self._flow.dispatcher.outstanding(each)) > 1 for each in sent):
+            self._look_for_slow_later()
+
+    # -- deadlines -----------------------------------------------------------------------------------------
+
+    def _read_shortest(self) -> None:
+        self._shortest_s = self._flow.shortest_s
+        self._deadlines.set_shortest(self._shortest_s)
 
     def _arm(self, at_ns: int) -> None:
         if self._timer is not None:
@@ -92,47 +79,62 @@ class Watch:
 
     def _judge_all(self) -> None:
         now_ns = time.monotonic_ns()  # before the pages are read: what begins after that begins later than now
-        workers = self._pool.workers
+        workers, dispatcher = self._flow.pool.workers, self._flow.dispatcher
         busy = [
-            Busy(worker_id, workers[worker_id].cell.running(), self._dispatcher.outstanding(worker_id))
-            for worker_id in self._dispatcher.busy_workers()
+            Busy(worker_id, workers[worker_id].cell.running(), dispatcher.outstanding(worker_id))
+            for worker_id in dispatcher.busy_workers()
             if workers[worker_id].state is not State.CONDEMNED
         ]
+        self._read_shortest()
         look = self._deadlines.look(now_ns, busy)
-        for worker_id, assignment in look.overdue:
-            self.judge(workers[worker_id], assignment)
-        for worker_id, assignment in look.unheard:
-            self.judge(workers[worker_id], assignment, whatever_it_says=True)
-        if look.next_at_ns is not None:
+        judged = [halt.kill(self._flow, workers[worker_id], assignment) for worker_id, assignment in look.overdue]
+        judged += [
+            halt.kill(self._flow, workers[worker_id], assignment, unheard=True)
+            for worker_id, assignment in look.unheard
+        ]
+        if not all(judged):
+            self._arm(min(look.next_at_ns or self._look_at_ns, now_ns + _RETRY_NS))
+        elif look.next_at_ns is not None:
             self._arm(look.next_at_ns)
 
-    def judge(self, worker: Worker, assignment: Assignment, *, whatever_it_says: bool = False) -> None:
-        """Kill the worker if it runs this task at this moment, and have the verdict given; otherwise do nothing.
+    # -- slow tasks ----------------------------------------------------------------------------------------
 
-        ``whatever_it_says``: its page is not asked; it is enough that it has not answered.
-        """
-        before = worker.state
-        worker.cell.condemn(layout.STOP)
-        self._fence()
-        self._collect(worker)
-        if worker.state is not before:
-            return  # its ring was unreadable, and it has been killed for that
-        if worker.unread:  # it has answered, and there was no descriptor to take the answer: nobody is late
-            worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
-            self._arm(min(self._look_at_ns, time.monotonic_ns() + _RETRY_NS))
-            return
-        still_there = assignment.seq in self._dispatcher.outstanding(worker.id)
-        if not still_there or not (whatever_it_says or worker.cell.running().is_for(assignment.seq)):
-            worker.cell.condemn(layout.LEAVE if before is State.RETIRING else 0)
-            return
-        task = assignment.task
-        self._log.warning(
-            "task_killed",
-            **task_fields(task.id, task.action, task.traceparent),
-            timeout=assignment.timeout,
-            cancelled=assignment.cancelled,
-            worker=worker.slot,
-            pid=worker.pid,
-        )
-        self._pool.kill(worker)
-        self._on_timeout(worker, assignment)
+    def _look_for_slow_later(self) -> None:
+        self._slow_timer = self._loop.call_later(_SLOW_LOOK_S, self._look_for_slow)
+
+    def _look_for_slow(self) -> None:
+        self._slow_timer = None
+        try:
+            self._take_back_all()
+        except BaseException:  # as above: nobody waits behind a slow task because another look has failed
+            if self._slow_timer is None:
+                self._look_for_slow_later()
+            raise
+
+    def _take_back_all(self) -> None:
+        for worker in self._crowded():
+            if self._is_slow(worker):
+                self._flow.collect_from(worker)  # it may have ended long ago, and nobody has looked since
+        crowded = self._crowded()
+        slow = [worker for worker in crowded if self._is_slow(worker)]
+        for worker in slow:
+            halt.take_back(self._flow, worker)
+        if slow:
+            self._flow.pump()
+        if self._slow_timer is None and len(crowded) > len(slow):  # what was pumped may have set it
+            self._look_for_slow_later()
+
+    def _crowded(self) -> list[Worker]:
+        """Workers with more than the one task they may be running, unless they are about to die."""
+        dispatcher = self._flow.dispatcher
+        busy = [self._flow.pool.workers[each] for each in dispatcher.busy_workers()]
+        return [
+            worker
+            for worker in busy
+            if worker.state in (State.SERVING, State.RETIRING) and len(dispatcher.outstanding(worker.id)) > 1
+        ]
+
+    def _is_slow(self, worker: Worker) -> bool:
+        running = worker.cell.running()
+        began = running.since_ns and running.seq in self._flow.dispatcher.outstanding(worker.id)
+        return bool(began) and time.monotonic_ns() - running.since_ns > dispatch.RING_NS

@@ -65,35 +65,37 @@ class Worker:
         return (self._cell_fd, self.bell, board_fd, results_bell, side, limits_bell, self.answers_bell)
 
     def handed_over(self) -> None:
-        """The process has its own copies now."""
+        """Close the descriptors of which the process has its own copies now."""
         os.close(self._cell_fd)
         self._cell_fd = -1
         self._side_theirs.close()
 
     def attach_process(self, pid: int, pidfd: int) -> None:
-        """The process exists."""
+        """Note the process that has started."""
         self.pid, self.pidfd = pid, pidfd
 
     def stop_boot_timer(self) -> None:
-        """It is ready, or being killed."""
+        """Cancel the boot timeout: it is ready, or being killed."""
         if self.boot_timer is not None:
             self.boot_timer.cancel()
             self.boot_timer = None
 
     def stop_timers(self) -> None:
-        """It is gone."""
+        """Cancel every timer: it is gone."""
         self.stop_boot_timer()
         if self.end_timer is not None:
             self.end_timer.cancel()
             self.end_timer = None
 
     def step(self, event: WorkerEvent) -> None:
-        """Move on in life; see ``arbd.core.lifecycle``."""
+        """Change its state by an event (``arbd.core.lifecycle``)."""
         self.state = step(self.state, event)
 
-    def push(self, assignment: Assignment, number: int) -> bool:
-        """Put a task into the ring; ``False`` if there is no room for it now."""
+    def push(self, assignment: Assignment) -> bool:
+        """Put a task into the ring; ``False`` if there is no room for it now, or no descriptor. Raises
+        ``RingCorruptError`` if the worker wrote there what cannot be, ``OSError`` if no waiting helps."""
         task = assignment.task
+        number = self.zygote.numbers[task.action]
         task_id = task.id.encode("utf-8", "surrogatepass")
         trace = task.traceparent.encode() if task.traceparent and trace_id(task.traceparent) else b""
         size = frame.TASK_HEADER + len(task_id) + 1 + len(trace) + len(task.payload) + len(task.account)
@@ -120,29 +122,29 @@ class Worker:
         return parcels.take(self._side, limit)
 
     def signal_cancel(self) -> None:
-        """Have it look whether the task it runs was cancelled."""
+        """Signal it to look whether the task it runs was cancelled."""
         if self.pidfd >= 0:
             procs.signal_cancel(self.pidfd)
 
     def kill(self) -> None:
-        """SIGKILL; the exit is reported by the zygote."""
+        """Send SIGKILL; the zygote reports its end."""
         if self.pidfd >= 0:
             procs.kill(self.pidfd)
 
     def wait_gone(self, timeout_s: float = _GONE_TIMEOUT_S) -> None:
-        """After ``kill``: return when it runs no more, and can publish nothing."""
+        """Wait, after ``kill``, until it runs no more and can publish nothing; at most ``timeout_s`` seconds."""
         if self.pidfd >= 0:
             procs.wait_gone(self.pidfd, timeout_s)
 
     def kill_for_the_zygote(self) -> None:
-        """SIGKILL to it and what it started, and return when it is gone: its zygote is not there to do it."""
+        """Kill it and what it started, and wait until it is gone: its zygote is not there to do it."""
         if self.pidfd >= 0:
             self.kill()
             self.wait_gone()
             procs.kill_group(self.pid)
 
     def close(self) -> None:
-        """Give back everything; the process is gone, or will see its ends closed."""
+        """Close every descriptor; the process is gone, or will see its ends closed."""
         self.stop_timers()
         for fd in (self._cell_fd, self.bell, self.answers_bell, self.pidfd):
             if fd >= 0:

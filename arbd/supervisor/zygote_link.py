@@ -9,20 +9,19 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
-from arbd import logs
 from arbd.errors import ConfigError, TargetError, ZygoteError
-from arbd.host import channel, memory
+from arbd.host import channel, child, memory
 from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
 from arbd.model.description import Description
 
+_PROGRAM = "arbd.worker.zygote"
 _MAX_DESCRIPTION = 256 * 1024 * 1024
 _END_TIMEOUT_S = 0.1  # between the end of the stream and the end of the process: microseconds
 _KILLED_TIMEOUT_S = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
@@ -42,7 +41,7 @@ class ZygoteEvents(Protocol):
 
 
 class ZygoteLink:
-    """A running zygote. ``description`` is set once ``load`` has returned; ``numbers`` maps actions to theirs;
+    """A running zygote. ``description`` is empty until ``load`` has returned; ``numbers`` maps actions to theirs;
     ``lost``: its process has ended by itself; ``silent``: it is stopped, or hangs."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
@@ -51,7 +50,7 @@ class ZygoteLink:
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[Description] = self._loop.create_future()
         self._events: ZygoteEvents | None = None
-        self.description: Description
+        self.description = Description({}, [])
         self.numbers: dict[str, int] = {}
         self.lost = False
         self.silent = False
@@ -72,7 +71,7 @@ class ZygoteLink:
             raise ConfigError(
                 [f"target and arguments have {len(message)} bytes; {channel.MAX_MESSAGE} can be passed on"]
             )
-        process, control = _start_process(environ)
+        process, control = child.start(_PROGRAM, environ, message)
         try:
             link = cls(process, control)
         except BaseException:  # the kernel watches no more descriptors for us
@@ -81,7 +80,6 @@ class ZygoteLink:
             process.wait()
             raise
         try:
-            channel.send(control, message, logs.losses_for_children())
             link.description = await link._first
         except BaseException:
             link.close()
@@ -199,24 +197,3 @@ def _failure(failed: protocol.Failed) -> Exception:
     if failed.target_error:
         return TargetError(failed.problems)
     return ZygoteError(f"the provider's code failed: {'; '.join(failed.problems)}\n{failed.traceback}".rstrip())
-
-
-def _start_process(environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = channel.pair()
-    ours.setblocking(False)
-    try:
-        process = subprocess.Popen(
-            # -P: the current directory is the author's, so it must not shadow what the zygote imports for itself.
-            [sys.executable, "-P", "-m", "arbd.worker.zygote", str(theirs.fileno()), str(os.getpid())],
-            env=dict(environ),
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stderr=logs.stderr_for_children(),
-            process_group=0,  # a Ctrl-C in the terminal is for the supervisor, which drains
-        )
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    return process, ours

@@ -23,12 +23,11 @@ from typing import Any, Literal, TypeVar
 
 import psutil
 
-from arbd.core.dispatch import Dispatcher
 from arbd.core.lifecycle import State
-from arbd.hub.board import Event, NewTask, Result
+from arbd.hub.board import NewTask, Result, TaskEvent
 from arbd.hub.memory import Handle
 from arbd.hub.process import HubProcess
-from arbd.supervisor.watch import Watch
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
 from arbd.testing import Response, RunningProvider, running
 
@@ -133,23 +132,16 @@ def serving(daemon: RunningProvider) -> Worker:
     )
 
 
-def dispatcher(daemon: RunningProvider) -> Dispatcher:
-    """The daemon's record of who has which task. Look at it through ``on_loop``."""
+def flow(daemon: RunningProvider) -> Flow:
+    """The daemon's tasks under way. Look at it through ``on_loop``."""
     generations = daemon.daemon._generations
     assert generations is not None
-    return generations._dispatcher
-
-
-def watch(daemon: RunningProvider) -> Watch:
-    """The daemon's judge of deadlines."""
-    generations = daemon.daemon._generations
-    assert generations is not None
-    return generations._intake._watch
+    return generations._flow
 
 
 def wait_outstanding(daemon: RunningProvider, worker: Worker, count: int) -> None:
     """Wait until a worker has so many tasks, in its ring and running."""
-    eventually(lambda: on_loop(daemon, lambda: len(dispatcher(daemon).outstanding(worker.id)) == count))
+    eventually(lambda: on_loop(daemon, lambda: len(flow(daemon).dispatcher.outstanding(worker.id)) == count))
 
 
 def tasks_done(worker: Worker) -> int:
@@ -205,8 +197,8 @@ class Hub:
     """
 
     def __init__(self, **options: Any) -> None:
-        self._process = HubProcess(**{"hold_s": 1.0, **options})
-        self._like = repr(self._process.options)
+        self._options = {"hold_s": 1.0, **options}
+        self._like = repr(sorted(self._options.items()))
         self._token: str = next(iter(options.get("tokens", ())), "")
         self._batch = f"all-{next(_batches)}"
         self._submitted = 0
@@ -216,10 +208,8 @@ class Hub:
     def __enter__(self) -> Hub:
         from arbd.hub.client import HubClient
 
-        if (idle := _idle_hubs.pop(self._like, None)) is not None:
-            self._process = idle
-        else:
-            self._process.start()
+        idle = _idle_hubs.pop(self._like) if self._like in _idle_hubs else None
+        self._process = idle or HubProcess(**self._options)
         self.address = self._process.address
         self._thread.start()
 
@@ -235,7 +225,7 @@ class Hub:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if is_empty and self._process.options.address.endswith(":0") and self._like not in _idle_hubs:
+        if is_empty and "address" not in self._options and self._like not in _idle_hubs:
             _idle_hubs[self._like] = self._process
         else:
             self._process.stop()
@@ -298,9 +288,9 @@ class Hub:
         cancelled: bool = self._call(self._client.cancel(task_id))
         return cancelled
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task."""
-        events: list[Event] = self._call(self._client.history(task_id))
+        events: list[TaskEvent] = self._call(self._client.history(task_id))
         return events
 
     def kinds(self, task_id: str) -> list[str]:

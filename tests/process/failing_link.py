@@ -1,6 +1,6 @@
 """A link process in which something fails, once: the program of a ``LinkGroup``, and not a test.
 
-FAILS_BY     start_config, start_os: it cannot be started;  on_task, timer, poller: something unexpected, later
+FAILS_BY     start_config, start_os: it cannot be started;  take, timer, poller: something unexpected, later
 FAILED_FILE  made at that moment; while it is there, nothing fails
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from arbd.errors import ConfigError
@@ -41,21 +42,22 @@ def failing_link(options: LinkOptions, port: RingPort, log: Logger) -> HubLink:
         raise OSError(errno.EMFILE, "Too many open files")
     if HOW == "timer":
         asyncio.get_running_loop().call_later(WHEN_S, boom)
-    if HOW == "on_task":
+    if HOW == "take":
         fail_at_a_task(port)
     return link
 
 
 def fail_at_a_task(port: RingPort) -> None:
-    on_task, taken = port.on_task, []
+    take = port.take
+    taken: list[Task] = []
 
-    def faulty(task: Task) -> None:
-        on_task(task)
-        taken.append(task)
-        if len(taken) == 20:
+    def faulty(tasks: Sequence[Task]) -> None:
+        take(tasks)
+        taken.extend(tasks)
+        if len(taken) >= 20:
             boom()
 
-    port.on_task = faulty  # type: ignore[method-assign] # that is the fault
+    port.take = faulty  # type: ignore[method-assign] # that is the fault
 
 
 def boom() -> None:

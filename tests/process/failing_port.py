@@ -1,6 +1,6 @@
 """Collaborators of a hub link that raise when a test says so, and a note of what the loop's exception handler was told.
 
-Faults.fail("on_tasks", Boom())      the next call of that name raises; then all is well again
+Faults.fail("take_tasks", Boom())      the next call of that name raises; then all is well again
 FaultyPort, FaultyOutbox             the daemon, as a link sees it
 break_grpc                           the calls a link makes to gRPC
 """
@@ -81,10 +81,6 @@ class FaultyPort(Supervisor):
         self.faults.check("free_slots")
         return super().free_slots()
 
-    def has_idle_worker(self) -> bool:
-        self.faults.check("has_idle_worker")
-        return super().free_slots() > 0
-
     @property
     def actions(self) -> Any:
         self.faults.check("actions")
@@ -94,18 +90,13 @@ class FaultyPort(Supervisor):
     def actions(self, actions: Any) -> None:
         self._actions = actions
 
-    def on_task(self, task: Task) -> None:
-        super().on_task(task)
-        self.faults.check("on_tasks")
+    def take(self, tasks: Sequence[Task]) -> None:
+        super().take(tasks)
+        self.faults.check("take_tasks")
 
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            super().on_task(task)
-        self.faults.check("on_tasks")
-
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
-        super().on_cancel(task_ids)
-        self.faults.check("on_cancel")
+    def cancel(self, task_ids: Sequence[str]) -> None:
+        super().cancel(task_ids)
+        self.faults.check("cancel")
 
 
 def unexpected() -> list[BaseException]:

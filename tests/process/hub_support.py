@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,7 +14,9 @@ import grpc
 import grpc.aio
 
 from arbd.core.outbox import MemoryOutbox
-from arbd.links.base import HubLink
+from arbd.host import doorbell
+from arbd.host.fence import make_fence
+from arbd.links.base import HubLink, LinkProcesses
 from arbd.links.options import LinkOptions
 from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.description import ActionInfo
@@ -40,22 +43,39 @@ class Supervisor:
     def free_slots(self) -> int:
         return self.slots - self.running
 
-    def has_idle_worker(self) -> bool:
-        return self.free_slots() > 0
-
-    def on_task(self, task: Task) -> None:
+    def _take_one(self, task: Task) -> None:
         self.tasks.append(task)
         self.running += 1
         outcome = self._answer(task)
         if outcome is not None:
             self.finish(outcome)
 
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            self.on_task(task)
+            self._take_one(task)
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         self.cancelled += task_ids
+
+    def join(self, processes: LinkProcesses) -> int:
+        """Looks as the supervisor does, but never rests."""
+        self.bell = doorbell.create(blocking=False)
+        asyncio.get_running_loop().add_reader(self.bell, self._look, processes)
+        return self.bell
+
+    def _look(self, processes: LinkProcesses) -> None:
+        doorbell.wait(self.bell)
+        while True:
+            while processes.look():
+                pass
+            processes.ring_from_now_on()
+            make_fence()()
+            if not processes.look():
+                return
+
+    def leave(self, processes: LinkProcesses) -> None:
+        asyncio.get_running_loop().remove_reader(self.bell)
+        os.close(self.bell)
 
     def finish(self, outcome: Outcome) -> None:
         self.running -= 1

@@ -15,8 +15,8 @@ from daemon_support import (
     Gate,
     at_best,
     daemon_of,
-    dispatcher,
     eventually,
+    flow,
     frozen,
     is_alive,
     learn,
@@ -25,10 +25,10 @@ from daemon_support import (
     serving,
     tasks_done,
     wait_outstanding,
-    watch,
 )
 
 from arbd.core.lifecycle import State
+from arbd.supervisor import halt
 from arbd.supervisor.worker import Worker
 from arbd.testing import Response, RunningProvider
 
@@ -163,7 +163,7 @@ def test_nothing_begins_between_the_judgement_and_the_kill(
         kill = daemon.daemon.pool.kill
 
         def kill_too_late(condemned: Worker) -> None:
-            _, next_seq = dispatcher(daemon).outstanding(worker.id)
+            _, next_seq = flow(daemon).dispatcher.outstanding(worker.id)
             late.open()
             eventually(lambda: worker.cell.running().seq == next_seq)
             with pytest.raises(AssertionError):
@@ -211,10 +211,10 @@ def test_results_found_by_the_judge_are_sent_at_once(deep_rings: None, tmp_path:
 
         def judge() -> None:
             done_before = tasks_done(worker)
-            *_, last = dispatcher(daemon).outstanding(worker.id).values()
+            *_, last = flow(daemon).dispatcher.outstanding(worker.id).values()
             gate.open()
             eventually(lambda: tasks_done(worker) == done_before + 201 and worker.cell.worker_sleeps())
-            watch(daemon).judge(worker, last)
+            halt.kill(flow(daemon), worker, last)
 
         on_loop(daemon, judge)
         assert {response.status for response in responses(daemon, handles, timeout_s=5)} == {"success"}

@@ -81,12 +81,12 @@ async def serve_through(protocol: str, faults: Faults, name: str, *raised: Excep
 
 
 @errors
-@pytest.mark.parametrize("name", ["on_tasks", "free_slots", "take", "ack"])
+@pytest.mark.parametrize("name", ["take_tasks", "free_slots", "take", "ack"])
 @protocols
 def test_what_the_daemon_raises_is_seen_and_work_goes_on(
     protocol: str, name: str, make_error: Callable[[], Exception]
 ) -> None:
-    """E1: an exception of ``on_tasks`` left a poll under way for ever, or the stream without these tasks and without a
+    """E1: an exception of ``take`` left a poll under way for ever, or the stream without these tasks and without a
     word."""
     raised = [make_error(), make_error()]
     assert uvloop.run(serve_through(protocol, Faults(), name, *raised)) == raised
@@ -124,7 +124,7 @@ def test_a_cancel_that_raises_is_seen_and_work_goes_on(make_error: Callable[[], 
         async with EmbeddedHub() as hub, linked("stream", hub.address, port) as link:
             batch = submit(hub, 2)
             await eventually(lambda: len(port.tasks) == 2)
-            faults.fail("on_cancel", raised)
+            faults.fail("cancel", raised)
             first, second = port.tasks
             hub.board.cancel(first.id, time.monotonic())
             hub.streams._cancel(first.id)
@@ -151,7 +151,7 @@ def test_a_batch_that_waited_for_the_tick_is_not_lost_with_what_it_raises() -> N
         seen, port = unexpected(), FaultyPort(faults, slots=500, answer=lambda task: None)
         async with EmbeddedHub(HubOptions(hold_s=0.2)) as hub, linked("unary", hub.address, port) as link:
             batch = submit(hub, 400)
-            faults.fail("on_tasks", *(Boom() for _ in range(5)))
+            faults.fail("take_tasks", *(Boom() for _ in range(5)))
             while not hub.board.is_finished(batch):
                 while port.running:
                     port.finish(Outcome(port.tasks[-port.running], "success", OK))

@@ -103,8 +103,8 @@ def test_a_task_left_by_a_dead_link_that_is_answered_at_once(count: int) -> None
 @pytest.mark.parametrize(
     ("name", "make_error"),
     [
-        ("on_tasks", Boom),
-        ("on_tasks", no_descriptor),
+        ("take_tasks", Boom),
+        ("take_tasks", no_descriptor),
         ("ack", Boom),
         ("put_back", no_descriptor),
         ("take", Boom),
@@ -148,7 +148,7 @@ def test_whatever_the_daemon_raises_when_a_link_ends_it_is_replaced_and_nothing_
     uvloop.run(scenario())
 
 
-@pytest.mark.parametrize("name", ["on_tasks", "free_slots", "take", "ack", "has_idle_worker"])
+@pytest.mark.parametrize("name", ["take_tasks", "free_slots", "take", "ack"])
 def test_what_the_daemon_raises_is_seen_and_work_goes_on(name: str) -> None:
     async def scenario() -> None:
         faults, raised = Faults(), [Boom(), no_descriptor()]
@@ -186,7 +186,7 @@ def test_acknowledgements_beside_one_that_is_forged_lose_no_result() -> None:
                 numbers = list(group.links[0].unacked)
                 publish(group.links[0], link_frame.encode_acks([numbers[0], 12345, numbers[1]]))
                 silent.set()
-                group._look()
+                group.look()
                 await eventually(lambda: "link_ring_unreadable" in log.events())
                 await eventually(lambda: len(supervisor.outbox) == 0)
 
@@ -301,7 +301,7 @@ def test_a_start_that_fails_halfway_leaves_nothing_and_is_tried_again(
                 before = set(os.listdir("/proc/self/fd"))
                 fails = FailsFor(getattr(module, name), 3, make_error)
                 monkeypatch.setattr(module, name, fails)
-                group._roster.start(group._bell, 1)
+                group._roster.start(supervisor.bell, 1)
                 assert set(os.listdir("/proc/self/fd")) == before
                 await eventually(lambda: not fails.left)
                 monkeypatch.undo()
@@ -323,12 +323,13 @@ def test_a_process_that_cannot_be_watched_is_ended(monkeypatch: pytest.MonkeyPat
             pids.append(self.pid)
 
     async def scenario() -> None:
+        supervisor = Supervisor()
         async with EmbeddedHub() as hub:
             group = make_group(settings_for(hub.address), 0)
-            async with running(group, Supervisor()):
+            async with running(group, supervisor):
                 monkeypatch.setattr(subprocess, "Popen", Noted)
                 monkeypatch.setattr(os, "pidfd_open", FailsFor(os.pidfd_open, 1, no_descriptor))
-                group._roster.start(group._bell, 1)
+                group._roster.start(supervisor.bell, 1)
                 [pid] = pids
                 assert not is_alive(pid)
                 monkeypatch.undo()
@@ -412,7 +413,7 @@ def test_a_large_result_that_waits_for_a_descriptor_is_in_the_outbox_after_a_clo
     ("how", "status", "line"),
     [
         ("timer", 71, "unexpected_failure"),
-        ("on_task", 71, "unexpected_failure"),
+        ("take", 71, "unexpected_failure"),
         ("start_os", 71, "unexpected_failure"),
         ("start_config", 78, "link_cannot_start"),
     ],

@@ -181,7 +181,7 @@ def test_a_link_that_writes_into_every_word_harms_itself_alone() -> None:
                 os.kill(mad.pid, signal.SIGSTOP)
                 for word in range(layout.PAGE_WORDS):
                     mad._words[word] = (1 << 64) - 1
-                doorbell.ring(group._bell)
+                doorbell.ring(supervisor.bell)
                 ids = submit(hub, 100)
                 await eventually(lambda: mad not in group.links)
                 await eventually(lambda: set(ids) <= {task.id for task in supervisor.tasks})
@@ -221,7 +221,7 @@ def forge(group: LinkGroup, link: LinkHandle, record: bytes) -> None:
     """Write a record up in place of the link, and have it looked at."""
     os.kill(link.pid, signal.SIGSTOP)
     assert LinkEnd(link._mapping, link._words).up.push(record)
-    doorbell.ring(group._bell)
+    group.look()
 
 
 def test_a_link_that_is_stuck_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,12 +159,12 @@ def test_a_real_daemon_says_what_it_was_and_ends_with_71(hub: Hub, tmp_path: Pat
     """The traceback in the log, every result with the hub, nothing left behind."""
     code = "\n".join(
         [
-            "import arbd.supervisor.results as module",
-            "collect = module.Results._collect_round",
+            "import arbd.supervisor.flow as module",
+            "collect = module.Flow.collect",
             "def broken(self):",
-            "    if self._verdicts.counts['success'] >= 20: raise RuntimeError('injected')",
+            "    if self.verdicts.counts['success'] >= 20: raise RuntimeError('injected')",
             "    return collect(self)",
-            "module.Results._collect_round = broken",
+            "module.Flow.collect = broken",
             "from arbd.cli import main",
             "main()",
         ]
@@ -224,7 +224,7 @@ def test_a_task_for_which_there_is_no_descriptor_is_handed_over_later(
 
 
 def test_one_for_which_there_never_is_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbd.supervisor.intake._PUT_OFF_S", 0.3)
+    monkeypatch.setattr("arbd.core.stuck.GIVE_UP_S", 0.3)
     with daemon_of() as daemon:
         monkeypatch.setattr(memory, "create_parcel", Failing(memory.create_parcel, NO_DESCRIPTOR))
         large = daemon.submit("echo", {"text": "x" * 100_000})
@@ -671,7 +671,7 @@ def test_results_of_a_worker_that_died_are_taken_although_one_of_them_cannot_be_
         assert gate.pid == worker.pid
         handles = [daemon.submit("echo", {"n": n}) for n in range(5)]
         wait_outstanding(daemon, worker, 6)
-        outbox = daemon.daemon._drain._verdicts._outbox  # type: ignore[union-attr] # there is a drain
+        outbox = daemon.daemon._drain._flow.outbox  # type: ignore[union-attr] # there is a drain
         append, failures = outbox.append, iter([RuntimeError("injected")])
 
         def flaky(outcome: Any) -> None:

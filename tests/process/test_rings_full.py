@@ -13,8 +13,8 @@ import pytest
 from daemon_support import (
     Gate,
     daemon_of,
-    dispatcher,
     eventually,
+    flow,
     frozen,
     learn,
     on_loop,
@@ -57,7 +57,7 @@ def test_both_rings_full_and_the_supervisor_away(deep_rings: None, tmp_path: Pat
         handles = [daemon.submit("hold", gate.payload)]
         handles += [daemon.submit("blob", {"size": 3_000}) for _ in range(500)]
         assert gate.pid == worker.pid
-        eventually(lambda: on_loop(daemon, lambda: dispatcher(daemon).backlog > 0))
+        eventually(lambda: on_loop(daemon, lambda: flow(daemon).dispatcher.backlog > 0))
         words = worker.cell._words
         with frozen(daemon):
             free_for_tasks = TINY - (words[layout.TASK_TAIL] - words[layout.TASK_HEAD])

@@ -1,7 +1,7 @@
 """The unary link spread over processes: ``hub.links``. A map of the package; nothing is imported here.
 
  |-------------- link process --------------|------ shared memory ------|------------ supervisor ------------|
-  GetTask -> GrpcUnaryLink -> port.on_task ───> ring up   ─> doorbell ──> group ─> intake.on_tasks
+  GetTask -> GrpcUnaryLink -> port.take ──────> ring up   ─> doorbell ──> group ─> flow.take
                               outbox.ack ─────> ring up   ─> doorbell ──> group ─> outbox.ack
   Submit  <- GrpcUnaryLink <- port.outbox <──── ring down <─ doorbell <── group <─ outbox.take
                               free_slots <───── one word  <─ (doorbell) <─ group <─ intake.free_slots

@@ -1,7 +1,7 @@
 """How a link process is started, and what it is told.
 
     supervisor ──exec: python -m arbd.links.processes.process FD PID──> link process
-               ──Boot, as a memfd, with its descriptors─────────> reads it, and closes it
+               ──LinkBoot, as a memfd, with its descriptors─────> reads it, and closes it
                ──end of the stream──────────────────────────────> leaves
 
 Token and TLS key travel in the memfd alone: never in arguments, in the environment or in a file that has a name.
@@ -9,18 +9,15 @@ Token and TLS key travel in the memfd alone: never in arguments, in the environm
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
-from arbd import logs
-from arbd.host import channel, memory
+from arbd.host import channel, child, memory
 from arbd.model.encoding import Encoder
 from arbd.settings.secrets import scrub
 from arbd.settings.table import Settings
@@ -30,7 +27,7 @@ PROGRAM: Final = "arbd.links.processes.process"
 _MAX_BOOT: Final = 64 * 1024 * 1024
 
 
-class Boot(msgspec.Struct, frozen=True):
+class LinkBoot(msgspec.Struct, frozen=True):
     """All that a link process must know: which one it is, the settings in force, the TLS files as they were read."""
 
     number: int
@@ -38,54 +35,35 @@ class Boot(msgspec.Struct, frozen=True):
     tls: Tls
 
     def __repr__(self) -> str:
-        return f"Boot({self.number})"  # a key is in it
+        return f"LinkBoot({self.number})"  # a key is in it
 
 
 class Descriptors(NamedTuple):
-    """What comes with ``Boot``, in this order, behind the memfd that holds it."""
+    """What comes with ``LinkBoot``, in this order, behind the memfd that holds it."""
 
     cell: int
     bell: int
     supervisors_bell: int
     side: int
-    losses: int | None = None  # what lost log lines are counted on; ``start`` adds it
+    losses: int | None = None  # what lost log lines are counted on; ``child.start`` adds it
 
 
 def start(
-    boot: Boot, descriptors: Descriptors, program: str = PROGRAM
+    boot: LinkBoot, descriptors: Descriptors, program: str = PROGRAM
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a link process; it, and the socket whose end ends it. Raises ``OSError`` if there is none to be had."""
-    ours, theirs = channel.pair()
+    parcel = memory.create_parcel((msgspec.msgpack.encode(boot),))
     try:
-        parcel = memory.create_parcel((msgspec.msgpack.encode(boot),))
-        try:
-            own = (descriptors.cell, descriptors.bell, descriptors.supervisors_bell, descriptors.side)
-            channel.send(ours, b"boot", (parcel, *own, *logs.losses_for_children()))
-        finally:
-            os.close(parcel)
-        process = subprocess.Popen(
-            # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
-            [sys.executable, "-P", "-m", program, str(theirs.fileno()), str(os.getpid())],
-            env=_environment(boot.settings),
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stderr=logs.stderr_for_children(),
-            process_group=0,  # a Ctrl-C in the terminal is for the supervisor, which drains
-        )
-    except BaseException as error:
-        ours.close()
-        if isinstance(error, subprocess.SubprocessError):  # the child ended before it became that program
-            raise OSError(errno.EAGAIN, str(error)) from error
-        raise
+        own = (descriptors.cell, descriptors.bell, descriptors.supervisors_bell, descriptors.side)
+        return child.start(program, _environment(boot.settings), b"boot", (parcel, *own))
     finally:
-        theirs.close()
-    return process, ours
+        os.close(parcel)
 
 
-def receive(control: socket.socket) -> tuple[Boot, Descriptors]:
+def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
     """What this link process is told."""
     _, [parcel, *descriptors] = channel.receive(control)
-    boot = msgspec.msgpack.decode(memory.read_parcel(parcel, _MAX_BOOT), type=Boot)
+    boot = msgspec.msgpack.decode(memory.read_parcel(parcel, _MAX_BOOT), type=LinkBoot)
     return boot, Descriptors(*descriptors)
 
 

@@ -1,6 +1,6 @@
 """Link processes as one ``HubLink``: tasks in from all of them, results spread over them.
 
-    shared doorbell ─> every ring: tasks ─> port.on_tasks, once for all; acknowledgements ─> outbox.ack
+    the supervisor looks ─> every ring: tasks ─> port.take, once for all; acknowledgements ─> outbox.ack
     port.free_slots ─> split over those that may call ─> one word each           results: to who has fewest, in eights
     a link has ended ─> what is left in its ring; results that it had go back to the outbox, and to others
 
@@ -19,34 +19,29 @@ Which links there are is the ``roster``'s business. Invariants:
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
 
-from arbd.host import doorbell, parcels
+from arbd.host import parcels
 from arbd.host.fence import make_fence
-from arbd.links.base import PATIENCE_S, HubPort
+from arbd.links.base import HubPort
 from arbd.links.ending import until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.processes import boot
 from arbd.links.processes.callers import PROBE, Callers, split, split_anew
 from arbd.links.processes.handle import UNREADABLE, Given, LinkHandle
-from arbd.links.processes.patience import Patience
 from arbd.links.processes.roster import Roster
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
 
-_ROUNDS: Final = 4  # rounds over all links before the event loop gets its turn
 _CHUNK: Final = 8  # results that one link is given before the next one's turn
 _ENOUGH_POLLS: Final = 16  # under way at one link: more make it no faster
 _QUEUE: Final = 4  # results that one link has, in those it may send at once: so that it never waits for more
-_AFTER_S: Final = 0.002  # later than results are collected, when links are looked at as well: one wake-up for both
-_BUSY_RESULTS: Final = 8  # one at a time there is one
 _AGAIN_S: Final = 0.05  # when it is looked again after something could not be done; later each time
 _AGAIN_MAX_S: Final = 1.0
 _MOST_LATER: Final = 8  # results in a row that are put off: making a memfd for each costs time
@@ -66,13 +61,12 @@ class LinkGroup:
         self._enough_polls = min(options.max_polls, _ENOUGH_POLLS)
         self._most_unacked = _QUEUE * options.max_submits
         self._next_result = 1
-        self._have_slots = False  # each link as many as keep it busy
-        self._doze: asyncio.TimerHandle | None = None
+        self.have_slots = False
+        self._has_news = False  # who may call has changed
         self._again: asyncio.TimerHandle | None = None
         self._again_s = _AGAIN_S
         self._put_off: list[Outcome] = []  # to go back to the outbox at that look
-        self._is_taking = False
-        self._patience = Patience()
+        self.sends_one_by_one = True
         self._is_stopping = False
         self._is_flushing = False
         self._is_closing = False
@@ -85,33 +79,20 @@ class LinkGroup:
         """The sum of all links, those that have ended included."""
         return self._roster.stats()
 
-    @property
-    def patience_s(self) -> float:
-        """Longer while no link waits for slots: then a wake-up of the supervisor serves so many more tasks."""
-        return self._patience.seconds if self._have_slots else PATIENCE_S
-
     async def start(self, port: HubPort) -> None:
         self._port = port
         self._outbox = port.outbox
         self._loop = asyncio.get_running_loop()
         self._fence = make_fence()
-        self._bell = doorbell.create(blocking=False)
-        try:
-            self._loop.add_reader(self._bell, self._on_bell)
-        except OSError:
-            os.close(self._bell)
-            raise
-        self._roster.start(self._bell, self._count)
+        self._roster.start(port.join(self), self._count)
+        self._news()
+
         self._news()
 
     def slots_changed(self) -> None:
         if self._is_closing or not self._links:
             return
         try:
-            if self._doze is not None and not self._is_taking:  # the supervisor is awake anyway
-                self._patience.found(self._take_from(list(self._links.values())), time.monotonic())
-                self._doze_again()
-                self._hand_out()
             self._share()
             self._wake()
         except Exception as error:
@@ -145,13 +126,11 @@ class LinkGroup:
     async def close(self) -> None:
         self._is_closing = True
         self._progress.set()
-        self._stop_dozing()
         if self._again is not None:
             self._again.cancel()
         await self._roster.close()
         self._end_put_off()
-        self._loop.remove_reader(self._bell)
-        os.close(self._bell)
+        self._port.leave(self)
 
     # -- links come and go -----------------------------------------------------------------------------------
 
@@ -187,39 +166,22 @@ class LinkGroup:
 
     # -- up: tasks and acknowledgements --------------------------------------------------------------------------
 
-    def _on_bell(self) -> None:
-        doorbell.wait(self._bell)
-        self._look()
-
-    def _look(self) -> None:
-        """Take what there is; then doze, or say that this side sleeps, and look once more."""
+    def look(self) -> int:
+        """Take a batch of what each link has brought; how many tasks and acknowledgements."""
         if self._is_closing:
-            return
-        self._stop_dozing()
+            return 0
+        found = 0
         try:
-            self._take_all()
+            found = self._take_from(list(self._links.values()))
         except Exception as error:
             self._look_again(error)
-        self._news()
+        if found or self._has_news:
+            self._news()
+        return found
 
-    def _take_all(self) -> None:
-        found = 0
-        for _ in range(_ROUNDS):
-            taken = self._take_from(list(self._links.values()))
-            found += taken
-            if not taken:
-                if found and self._can_doze():
-                    self._patience.found(found, time.monotonic())
-                    self._doze_again()
-                    break
-                self._patience.reset()
-                for link in self._links.values():
-                    link.cell.sleep()
-                self._fence()
-                if not self._take_from(list(self._links.values())):
-                    break
-        else:
-            self._loop.call_soon(self._look)
+    def ring_from_now_on(self) -> None:
+        for link in self._links.values():
+            link.cell.sleep()
 
     def _look_again(self, error: Exception | None = None) -> None:
         """Look in a moment, since nobody rings for it: after something unexpected, or what lacked a descriptor."""
@@ -232,7 +194,8 @@ class LinkGroup:
     def _end_pause(self) -> None:
         self._again = None
         self._end_put_off()
-        self._look()
+        self.look()
+        self._news()
         if self._again is None:
             self._again_s = _AGAIN_S
 
@@ -240,21 +203,6 @@ class LinkGroup:
         put_off, self._put_off = self._put_off, []
         for outcome in reversed(put_off):
             self._put_back(outcome)
-
-    def _can_doze(self) -> bool:
-        """Whether to look again in a moment, and not be rung until then, because nothing would come of it sooner: the
-        hub is busy with earlier results, and no link waits for slots or no worker for tasks. A look that finds nothing
-        ends it."""
-        return len(self._outbox) >= _BUSY_RESULTS and (self._have_slots or not self._port.has_idle_worker())
-
-    def _doze_again(self) -> None:
-        self._stop_dozing()
-        self._doze = self._loop.call_later(self.patience_s + _AFTER_S, self._look)
-
-    def _stop_dozing(self) -> None:
-        if self._doze is not None:
-            self._doze.cancel()
-            self._doze = None
 
     def _take_from(self, links: list[LinkHandle]) -> int:
         """Take a batch from each; how many tasks and acknowledgements."""
@@ -270,13 +218,10 @@ class LinkGroup:
         return max(records, len(tasks) + len(acked))
 
     def _hand_over(self, tasks: list[Task]) -> None:
-        self._is_taking = True  # the port may say at once that slots have changed: not to begin anew within this
         try:
-            self._port.on_tasks(tasks)
+            self._port.take(tasks)
         except Exception as error:  # results go on
             self._look_again(error)
-        finally:
-            self._is_taking = False
 
     def _ack(self, outcome: Outcome) -> None:
         try:
@@ -320,16 +265,18 @@ class LinkGroup:
         if link.is_damaged:
             return
         if not link.has_booted and link.cell.sleeps():
-            link.has_booted = True
+            link.has_booted = self._has_news = True
             self._callers.came(link.number)
         accepted, refused = link.news_of_token()
         if refused:
             self._callers.refused(link.number)
         if accepted:
             self._callers.accepted(link.number)
+        self._has_news |= accepted or refused
 
     def _news(self) -> None:
-        """Something has changed: who may call, how many slots are free, what waits for room."""
+        """Act upon what has changed: who may call, how many slots are free, what waits for room."""
+        self._has_news = False
         try:
             self._share()
             self._hand_out()
@@ -345,7 +292,7 @@ class LinkGroup:
         free = self._port.free_slots()
         if not self._callers.token_is_accepted:
             free = min(free, PROBE)
-        self._have_slots = free >= len(callers) * self._enough_polls
+        self.have_slots = free >= len(callers) * self._enough_polls
         self._allow(split(free, {number: self._links[number].slots for number in callers}))
 
     def _allow(self, shares: Mapping[int, int]) -> None:

@@ -24,7 +24,7 @@ from arbd.ipc.link_frame import LinkRecordError
 from arbd.ipc.ring import RingCorruptError
 from arbd.links.options import max_receive
 from arbd.links.processes import boot
-from arbd.links.stats import COUNTERS, STATES, LinkProcess, LinkState, LinkStats
+from arbd.model.link_stats import COUNTERS, STATES, LinkProcessStats, LinkState, LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
@@ -88,7 +88,7 @@ class LinkHandle:
             undo.callback(self._side.close)
             self._side.setblocking(False)
             descriptors = boot.Descriptors(cell_fd, self._bell, supervisors_bell, side_theirs.fileno())
-            self._process, self._control = boot.start(boot.Boot(self.number, settings, tls), descriptors, program)
+            self._process, self._control = boot.start(boot.LinkBoot(self.number, settings, tls), descriptors, program)
             undo.callback(self._abandon)
             self.pid = self._process.pid
             self.pidfd = os.pidfd_open(self.pid)
@@ -274,9 +274,9 @@ class LinkHandle:
         """CPU seconds it has used."""
         return cpu_clock.used_s(self.pid)
 
-    def describe(self) -> LinkProcess:
+    def describe(self) -> LinkProcessStats:
         """For whoever looks at the daemon."""
-        return LinkProcess(
+        return LinkProcessStats(
             number=self.number,
             pid=self.pid,
             state=self.state,

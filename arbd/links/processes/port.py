@@ -1,11 +1,11 @@
 """The daemon, as the link in a link process sees it: a ``HubPort`` over two rings.
 
-    on_task ──> ring up; at the end of this turn of the loop: acknowledgements, fence, one ring of the bell
+    take ──> ring up; at the end of this turn of the loop: acknowledgements, fence, one ring of the bell
     doorbell ─> ring down ──> outbox ──> link.results_ready(); link.slots_changed()
              └> held? stopping? flushing?
 
-While it has several results on their way, it does not say that it sleeps, but *dozes*: it looks again by itself,
-and the supervisor need not ring, which costs it 10 to 20 µs each time.
+While it has several results on their way, it does not say that it sleeps, but rests (``arbd.core.doze``): it looks
+again by itself, and the supervisor need not ring.
 
 Not the link, which is the same as in a supervisor without link processes. Invariants:
 
@@ -24,22 +24,21 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from arbd.core import doze
 from arbd.core.outbox import MemoryOutbox
+from arbd.errors import InvariantError
 from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.ipc import link_frame
 from arbd.ipc.link_cell import NEVER, LinkEnd
-from arbd.links.base import HubLink
+from arbd.links.base import HubLink, LinkProcesses
 from arbd.links.pace import TokenGate
-from arbd.links.stats import COUNTERS, STATES
 from arbd.model.description import ActionInfo
+from arbd.model.link_stats import COUNTERS, STATES
 from arbd.model.task import Outcome, Task
 from arbd.supervised import report, supervised
 
 _BATCH: Final = 64
-_BUSY_RESULTS: Final = 8  # as many as are on their way when the hub is busy; one at a time there is one
-_DOZE_S: Final = 0.002
-_MOST_DOZES: Final = 50  # then it sleeps once, each 0.1 s: to the supervisor a link that never does is one that hangs
 _RING_FULL_PAUSE_S: Final = 0.001  # the supervisor empties rings many times faster; waiting here is rare
 _NO_PARCEL_PAUSE_S: Final = 0.05  # at most; for want of a descriptor or memory, and each try makes a memfd of a task
 _NOT_NOW_PAUSE_S: Final = 0.05
@@ -97,7 +96,8 @@ class SharedGate(TokenGate):
 
 
 class RingPort:
-    """See the module. ``max_polls``: the most calls its link has under way, so that many slots never keep it back."""
+    """The supervisor, for the link of a link process. ``max_polls``: the most calls its link has under way, so that
+    many slots never keep it back."""
 
     actions: Sequence[ActionInfo] = ()
 
@@ -121,8 +121,8 @@ class RingPort:
         self._failures: dict[str, int] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._report_timer: asyncio.TimerHandle | None = None
-        self._doze: asyncio.TimerHandle | None = None
-        self._dozes = 0  # one after the other
+        self._rest: asyncio.TimerHandle | None = None
+        self._rests = 0  # one after the other
         self._link: HubLink
         self._gate: SharedGate
 
@@ -142,7 +142,7 @@ class RingPort:
     def close(self) -> None:
         """Listen no more."""
         self._loop.remove_reader(self._bell)
-        for timer in (self._report_timer, self._doze):
+        for timer in (self._report_timer, self._rest):
             if timer is not None:
                 timer.cancel()
         for job in self._jobs.values():
@@ -171,25 +171,25 @@ class RingPort:
             cell.ring_above(NEVER)
         return max(0, slots)
 
-    def has_idle_worker(self) -> bool:
-        return False  # the supervisor knows; nobody asks here
-
-    def on_task(self, task: Task) -> None:
-        self._taken += 1
-        encoded = link_frame.encode_task(task, self._cell.longest)
-        if self._waiting or not self._push(encoded):
-            self._waiting.append(encoded)
-        self._flush_soon()
-
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
+            self._taken += 1
             try:
-                self.on_task(task)
+                encoded = link_frame.encode_task(task, self._cell.longest)
+                if self._waiting or not self._push(encoded):
+                    self._waiting.append(encoded)
             except Exception as error:  # the others go up all the same
                 report(error, "a task on its way to the supervisor")
+        self._flush_soon()
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         pass  # the unary protocol has no cancels
+
+    def join(self, processes: LinkProcesses) -> int:
+        raise InvariantError("a link process has no link processes")
+
+    def leave(self, processes: LinkProcesses) -> None:
+        raise InvariantError("a link process has no link processes")
 
     def _push(self, encoded: link_frame.Encoded) -> bool:
         if not self._cell.up.has_room(len(encoded.record)):
@@ -246,16 +246,16 @@ class RingPort:
         self._look()
 
     def _look(self) -> None:
-        """Take every result there is, then sleep or doze; then have the link do what it can."""
-        if self._doze is not None:
-            self._doze.cancel()
-            self._doze = None
+        """Take every result there is, then sleep or rest; then have the link do what it can."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         self._take_results()
-        if len(self.outbox) >= _BUSY_RESULTS and self._dozes < _MOST_DOZES:
-            self._dozes += 1
-            self._doze = self._loop.call_later(_DOZE_S, self._look)
+        if len(self.outbox) >= doze.BUSY_RESULTS and self._rests < doze.MOST_LINK_RESTS:
+            self._rests += 1
+            self._rest = self._loop.call_later(doze.LINK_REST_S, self._look)
         else:
-            self._dozes = 0
+            self._rests = 0
             self._cell.sleep()
             self._fence()
             self._take_results()

@@ -1,6 +1,6 @@
 """The program of a link process: ``python -m arbd.links.processes.process CONTROL_FD PARENT_PID``.
 
-    start ─> tied to its supervisor ─> Boot ─> GrpcUnaryLink over a RingPort ─> until the end of the stream
+    start ─> tied to its supervisor ─> LinkBoot ─> GrpcUnaryLink over a RingPort ─> until the end of the stream
                                                      └─ something unexpected ─> take no more, send what there is, leave
 
 Signals that end a daemon are for the supervisor, which drains; this process ends with it, or when it says so, or when
@@ -80,7 +80,9 @@ def _run(control_fd: int, make_link: LinkMaker) -> int:
         return runner.run(_serve(told, descriptors, control, make_link))
 
 
-async def _serve(told: boot.Boot, descriptors: boot.Descriptors, control: socket.socket, make_link: LinkMaker) -> int:
+async def _serve(
+    told: boot.LinkBoot, descriptors: boot.Descriptors, control: socket.socket, make_link: LinkMaker
+) -> int:
     has_failed = asyncio.Event()
     install(asyncio.get_running_loop(), lambda _: has_failed.set())
     mapping = memory.attach(descriptors.cell)

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from arbd.core.backoff import Backoff
 from arbd.links.processes.handle import LinkHandle
-from arbd.links.stats import LinkStats
+from arbd.model.link_stats import LinkStats, best_state, total
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
 
@@ -63,13 +63,12 @@ class Roster:
 
     def stats(self) -> LinkStats:
         """The sum of all links, those that have ended included."""
-        total = LinkStats(links=[link.describe() for link in self.links.values()])
-        total.add(self._past)
-        states = {link.state for link in self.links.values()}
-        for link in self.links.values():
-            total.add(link.stats)
-        total.state = next((state for state in ("up", "refused", "down") if state in states), "connecting")
-        return total
+        links = self.links.values()
+        summed = total([self._past, *(link.stats for link in links)])
+        summed.protocol = "unary"
+        summed.state = best_state({link.state for link in links})
+        summed.links = [link.describe() for link in links]
+        return summed
 
     def start(self, bell: int, count: int) -> None:
         """Start ``count`` links. ``bell``: the doorbell that all of them ring."""
@@ -155,7 +154,7 @@ class Roster:
         try:
             self._owner.on_link_ended(link)
         finally:
-            self._past.add(link.stats)
+            self._past = total([self._past, link.stats])
 
     def _tick(self) -> None:
         """Also kill links that were rung and do not come round to look."""

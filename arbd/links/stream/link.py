@@ -1,6 +1,6 @@
 """The hub link over the stream protocol: a shell around ``arbd.links.stream.session``, which decides everything.
 
-    ┌─> pause ─> connect ─> read  ──frame──> session.receive ──> port.on_tasks, on_cancel; outbox.ack
+    ┌─> pause ─> connect ─> read  ──frame──> session.receive ──> port.take, cancel;    outbox.ack
     │                       write <──frame── session.data_to_send <── outbox.take, port.free_slots
     └──────────── the stream ended ──────────┘
 
@@ -33,9 +33,9 @@ from arbd.links.base import HubPort
 from arbd.links.ending import close_channel, end, until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
-from arbd.links.stats import LinkStats
 from arbd.links.stream.session import Identity, Phase, ProviderSession, Received
 from arbd.model.description import ActionInfo
+from arbd.model.link_stats import LinkStats
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire import stream_frames as frames
 from arbd.wire.grpc_channel import channel_options, open_channel, parse_url
@@ -74,7 +74,7 @@ class GrpcStreamLink:
         on_unimplemented: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.stats = LinkStats(protocol="stream")
-        self.patience_s = 0.0
+        self.sends_one_by_one = False
         self._options = options
         self._target = parse_url(options.url, options.tls)
         self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
@@ -278,10 +278,10 @@ class GrpcStreamLink:
     def _hand_over(self, received: Received) -> None:
         try:
             if received.tasks:
-                self._port.on_tasks(received.tasks)
+                self._port.take(received.tasks)
         finally:
             if received.cancel:
-                self._port.on_cancel(received.cancel)
+                self._port.cancel(received.cancel)
 
     def _settle(self, received: Received) -> None:
         for task_id, why in received.refused:

@@ -2,7 +2,7 @@
 
 Not a policy: what a status means is ``policy``, how often to call is ``pace``, how messages look is ``messages``.
 
-    parked pollers ──_release_polls──> GetTask ──> port.on_tasks         released while window, pause, token gate
+    parked pollers ──_release_polls──> GetTask ──> port.take             released while window, pause, token gate
          ^                               │                               and free_slots() allow one more call
          └───────────────────────────────┘ every answer counts, then asks again
     parked submitters ─_release_submits─> SubmitTaskResult ─> outbox.ack  released while there is something to send
@@ -39,22 +39,20 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from arbd.core.backoff import Backoff
-from arbd.links.base import PATIENCE_S, HubPort
+from arbd.core.doze import BUSY_RESULTS, TICK_S
+from arbd.links.base import HubPort
 from arbd.links.ending import end, until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.pace import Pace, TokenGate
-from arbd.links.stats import LinkStats
 from arbd.links.unary.connection import Connection
 from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.links.unary.policy import Method, Verdict, verdict
 from arbd.links.unary.sending import Parcel, SendQueue
+from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire.grpc_channel import parse_url
 
-_TICK_S: Final = 0.001  # the shortest uvloop can measure
-# From so many results under way on, new tasks wait for the tick. One at a time there is one, 5 ms tasks have two.
-_BUSY_SUBMITS: Final = 8
 _ERROR_MIN_S: Final = 0.05
 _ERROR_MAX_S: Final = 2.0
 _ASIDE_MIN_S: Final = 1.0
@@ -83,8 +81,8 @@ class GrpcUnaryLink:
     """
 
     def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:
-        self.stats = LinkStats()
-        self.patience_s = PATIENCE_S
+        self.stats = LinkStats(protocol="unary")
+        self.sends_one_by_one = True
         self._options = options
         self._target = parse_url(options.url, options.tls)
         self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
@@ -215,7 +213,7 @@ class GrpcUnaryLink:
         """
         if not self._tick_is_due:
             self._tick_is_due = True
-            self._loop.call_later(_TICK_S, self._tick)
+            self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._tick_is_due = False
@@ -226,7 +224,7 @@ class GrpcUnaryLink:
         if self._arrived:
             tasks, self._arrived = self._arrived, []
             try:
-                self._port.on_tasks(tasks)
+                self._port.take(tasks)
             except Exception as error:  # polls and results go on
                 report(error, "tasks from the hub")
 
@@ -300,8 +298,8 @@ class GrpcUnaryLink:
 
     def _take(self, task: Task) -> None:
         self.stats.tasks += 1
-        if self._submits.under_way < _BUSY_SUBMITS and not self._arrived:
-            self._port.on_task(task)
+        if self._submits.under_way < BUSY_RESULTS and not self._arrived:
+            self._port.take((task,))
         else:
             # Measured on two cores from a full hub: 0.90 of the bare loop instead of 0.82.
             self._arrived.append(task)
@@ -325,7 +323,7 @@ class GrpcUnaryLink:
                         self._submits.started()
                         self._gate.started(now)
                         self._parked_submitters.pop().set_result(self._send(parcel, now))
-                        if self._submits.under_way >= _BUSY_SUBMITS:
+                        if self._submits.under_way >= BUSY_RESULTS:
                             continue
                         self._loop.call_soon(self._release_submits)
                         return

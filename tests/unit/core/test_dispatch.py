@@ -170,7 +170,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             (self.sent[worker_id][:1], self.sent[worker_id][1:]) if runs_one else ([], self.sent[worker_id])
         )
         for assignment in waiting[1::2]:
-            assignment.cancelled = True
+            assignment.cancelled_at_ns = 1
         before = [assignment.seq for assignment in waiting]
         back = self.dispatcher.take_back(worker_id, running[0].seq if running else 0, ran_ns)
         assert back == [assignment for assignment in waiting if assignment.cancelled]

@@ -10,6 +10,7 @@ import pytest
 from arbd.core.outbox import MemoryOutbox
 from arbd.hub.board import SubmitError
 from arbd.hub.memory import MemoryHub, MemoryLink
+from arbd.links.base import LinkProcesses
 from arbd.model.description import ActionInfo
 from arbd.model.task import Outcome, Task
 
@@ -28,17 +29,17 @@ class Supervisor:
     def free_slots(self) -> int:
         return self.slots - len(self.tasks)
 
-    def has_idle_worker(self) -> bool:
-        return self.free_slots() > 0
-
-    def on_task(self, task: Task) -> None:
-        self.tasks.append(task)
-
-    def on_tasks(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Sequence[Task]) -> None:
         self.tasks += tasks
 
-    def on_cancel(self, task_ids: Sequence[str]) -> None:
+    def cancel(self, task_ids: Sequence[str]) -> None:
         self.cancelled += task_ids
+
+    def join(self, processes: LinkProcesses) -> int:
+        raise NotImplementedError("a memory link has no processes")
+
+    def leave(self, processes: LinkProcesses) -> None:
+        raise NotImplementedError("a memory link has no processes")
 
     def answer(self) -> None:
         self.outbox.append(Outcome(self.tasks.pop(0), "success", b'{"status":"success","data":{"n":1}}'))

@@ -15,7 +15,7 @@ from thoroughness import examples
 
 from arbd.core.outbox import MemoryOutbox
 from arbd.hub.board import NewTask, TaskBoard
-from arbd.hub.desk import Desk, Peer
+from arbd.hub.desk import Desk, StreamPeer
 from arbd.links.options import plain_too_large
 from arbd.links.stream.session import Identity, Phase, ProviderSession
 from arbd.model.description import ActionInfo
@@ -38,7 +38,7 @@ class Provider:
         )
         self.running: dict[str, Task] = {}
         self.refused: list[tuple[str, str]] = []
-        self.peer: Peer | None = None
+        self.peer: StreamPeer | None = None
         self.to_hub: deque[bytes] = deque()
         self.to_provider: deque[bytes] = deque()
 

@@ -1,0 +1,573 @@
+"""Every task under way, from its arrival to its verdict.
+
+    link ── take ──> refuse? ──yes──> give          unknown action, too large, too late: no worker needs to see it
+                        └─no─> dispatcher ─> worker.push ─> task ring       pump: those that wait, when there is room
+    link <─ outbox <─ give <──── collect <─ worker's result ring
+                        ^ ^
+     lose: its worker ──┘ └── settle: a worker has ended, and with it all that it had
+     was killed for it
+
+Who else has to do with a task calls these verbs: links (this is their ``HubPort``), ``wakeup``, ``watch``, ``halt``,
+``drain``, ``generations``. None of them holds a part of that state.
+
+Invariants:
+
+* each task that came is with the dispatcher, or has its verdict, whatever is raised in here;
+* a verdict is given once; one that the outbox does not take is kept here and offered to it again;
+* payloads and results are opaque: nothing that a caller or an author wrote is decoded here.
+
+Tasks are sent, and what can wait is done while the worker wakes up. A task that cannot be handed to its worker,
+because there is no descriptor or memory for it, goes back in line and is tried again for a while (``core.stuck``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypedDict
+
+import msgspec
+
+from arbd.core.dispatch import Assignment, Dispatcher
+from arbd.core.lifecycle import State
+from arbd.core.outbox import MemoryOutbox, Verdicts
+from arbd.core.stuck import Stuck
+from arbd.host import doorbell, parcels
+from arbd.ipc import frame
+from arbd.ipc.ring import RingCorruptError
+from arbd.links.base import HubLink, LinkProcesses
+from arbd.logs import get_logger, task_fields
+from arbd.model.description import ActionInfo, Description
+from arbd.model.encoding import Encoder
+from arbd.model.response import (
+    ProviderResponse,
+    aborted,
+    action_not_found,
+    cancelled,
+    error,
+    expired,
+    no_resources,
+    payload_too_large,
+    timed_out,
+    worker_lost,
+)
+from arbd.model.task import Outcome, Status, Task
+from arbd.settings.table import Settings
+from arbd.supervised import report
+from arbd.supervisor.limits.hold import Hold
+from arbd.supervisor.pool import Pool
+from arbd.supervisor.worker import Worker
+
+# An id travels in the ring even where the payload goes by reference: it must fit the smallest ring in any language.
+_MAX_ID_CHARS: Final = 1000
+_RETRY_S: Final = 0.05  # until what could not be done is tried again, if nothing happens before
+_BATCH: Final = 64  # results of one worker before the next one's turn
+_TRIES: Final = 20  # for a result whose body cannot be taken, while somebody waits for all that its worker has answered
+_TRY_PAUSE_S: Final = 0.001
+_UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
+
+
+class WorkerEnd(TypedDict, total=False):
+    """The way a worker ended: by ``signal`` or with ``exit_code``; neither where nobody can tell."""
+
+    signal: str
+    exit_code: int
+
+
+class Flow:
+    """The owner of every task under way: a ``HubPort`` for links, and verbs for the rest of the supervisor.
+
+    ``on_sent`` is called with the workers that were sent something, and the shortest timeout of it in seconds; also
+    when tasks that they have were cancelled: these have no time left but the grace. ``progress`` is set whenever tasks
+    may have ended."""
+
+    def __init__(self, settings: Settings, encoder: Encoder, pool: Pool, link: HubLink) -> None:
+        self.pool = pool
+        self.link = link
+        self.dispatcher = Dispatcher(settings.prefetch)
+        self.outbox = MemoryOutbox()
+        self.verdicts = Verdicts(self.outbox)
+        self.actions: Sequence[ActionInfo] = ()
+        self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
+        self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
+        self.link_processes: list[LinkProcesses] = []
+        self.progress = asyncio.Event()
+        self._settings = settings
+        self._encode = encoder.encode_any_size
+        self._hold = Hold(pool.limits, pool, self.dispatcher, link)
+        self._timeouts: dict[str, float] = {}
+        self._closed = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._stuck = Stuck()
+        self._unfinished: list[Worker] = []  # those with more in their rings than one turn takes
+        self._late_collect: asyncio.TimerHandle | None = None
+        self._late_announce: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._log = get_logger("arbd.flow")
+
+    def close(self) -> None:
+        """Cancel every timer."""
+        self._hold.close()
+        for timer in (self._retry, self._late_collect, self._late_announce):
+            if timer is not None:
+                timer.cancel()
+
+    # -- take: tasks in ----------------------------------------------------------------------------------
+
+    def free_slots(self) -> int:
+        """How many more tasks could start soon; none while too many results wait for the hub."""
+        if len(self.outbox) >= self._settings.outbox_limit:
+            return 0
+        return min(self.dispatcher.free_slots(), self._hold.room())
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Take tasks over from a link, and send them on together."""
+        sent: set[int] = set()
+        shortest, worker_id = math.inf, None
+        refused = False
+        left = iter(tasks)
+        try:
+            for task in left:
+                timeout = self._timeout_of(task)
+                if isinstance(timeout, ProviderResponse):
+                    self.decide(task, timeout)
+                    refused = True
+                    continue
+                placed = self.dispatcher.place(task, timeout, worker_id)
+                if placed is not None and self._send(*placed):
+                    worker_id, assignment = placed
+                    sent.add(worker_id)
+                    shortest = min(shortest, assignment.timeout)
+        except BaseException:
+            self._abandon(task, left)
+            raise
+        finally:
+            self._wake(sent, shortest)
+        if refused:
+            self.announce()
+
+    def _abandon(self, task: Task, others: Iterable[Task]) -> None:
+        """Something unexpected happened at this task, and these were to come after it: the daemon is about to end."""
+        is_settled = self.dispatcher.has_task(task) or self.verdicts.has_kept(task)
+        for each in others if is_settled else (task, *others):
+            try:
+                self.decide(each, aborted(each.action))
+            except Exception as error:  # the others get theirs all the same
+                report(error, "tasks that came when something unexpected happened")
+        self.announce()
+
+    def _timeout_of(self, task: Task) -> float | ProviderResponse:
+        """How long a task that has just come may run, in seconds; or why it is refused."""
+        if self._closed:
+            return aborted(task.action)
+        if len(task.id) > _MAX_ID_CHARS:
+            return error(f"The task's id has {len(task.id)} characters; this provider takes at most {_MAX_ID_CHARS}")
+        limit = self._settings.max_payload
+        if len(task.payload) > limit:
+            return payload_too_large(len(task.payload), limit)
+        if len(task.account) > limit:
+            return payload_too_large(len(task.account), limit, "account")
+        return self._time_left(task)
+
+    def _time_left(self, task: Task) -> float | ProviderResponse:
+        """How long it may run from now on, not beyond the moment from which nobody wants its result; or why it may not
+        run: there is no such action, perhaps since a reload, or that moment has come."""
+        timeout = self._timeouts.get(task.action)
+        if timeout is None:
+            return action_not_found(task.action, list(self._timeouts))
+        if task.deadline == math.inf:
+            return timeout
+        left = task.deadline - time.monotonic()
+        return min(timeout, left) if left > 0 else expired(task.action)
+
+    def refuse_all(self) -> None:
+        """Abort every task that comes from now on: the drain is over."""
+        self._closed = True
+
+    # -- pump: to the workers ------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what waits, as far as workers have room."""
+        dispatcher, sent = self.dispatcher, set[int]()
+        shortest, worker_id = math.inf, None
+        refused = False
+        try:
+            while (chosen := dispatcher.next_assignment(worker_id)) is not None:
+                worker_id, assignment = chosen
+                if (refusal := self._late_refusal(assignment)) is not None:
+                    dispatcher.finish(worker_id, assignment.seq, None)
+                    self.decide(assignment.task, refusal)
+                    refused = True
+                elif self._send(worker_id, assignment):
+                    sent.add(worker_id)
+                    shortest = min(shortest, assignment.timeout)
+                else:
+                    break  # the next result makes room, and pumps again; or the timer does
+        except BaseException:  # the others wait on, and there may be no result that would have them sent
+            self._pump_soon()
+            raise
+        finally:
+            self._wake(sent, shortest)
+        if refused:
+            self.announce()
+            self.tell_of_room()
+
+    def _late_refusal(self, assignment: Assignment) -> ProviderResponse | None:
+        """What may have changed while it waited, here or at a worker that died with it in its ring."""
+        task = assignment.task
+        if assignment.cancelled:
+            return cancelled(task.action)
+        if self._stuck.is_given_up(assignment):
+            return no_resources(task.action, "the provider has had no memory or descriptor for it")
+        timeout = self._time_left(task)
+        if isinstance(timeout, ProviderResponse):
+            return timeout
+        if task.deadline != math.inf:
+            assignment.timeout = timeout  # less than when it was offered
+        return None
+
+    def _send(self, worker_id: int, assignment: Assignment) -> bool:
+        """Put a task into its worker's ring; ``_wake`` must follow. ``False``: it waits again, or has its verdict."""
+        worker = self.pool.workers[worker_id]
+        try:
+            if worker.push(assignment):
+                return True
+        except RingCorruptError as exc:
+            self.dispatcher.close_worker(worker_id)
+            self.pool.give_up(worker, "task_ring_unreadable", str(exc))
+        except OSError as exc:  # it can never be handed over, for example under a limit of the size of files
+            self.dispatcher.finish(worker_id, assignment.seq, None)
+            self.decide(assignment.task, no_resources(assignment.task.action, str(exc)))
+            self._loop.call_soon(self.announce)
+            self._loop.call_soon(self.tell_of_room)
+            self._pump_soon()
+            return False
+        except BaseException:
+            self.dispatcher.undo(worker_id, assignment)
+            raise
+        self.dispatcher.undo(worker_id, assignment)
+        self._stuck.tried(assignment, time.monotonic())
+        self._pump_soon()
+        return False
+
+    def _wake(self, sent: set[int], shortest_s: float) -> None:
+        """Wake those of these workers that sleep, once all their tasks have been sent.
+
+        Not after each task: on a busy machine a worker that is woken runs at once, in place of the supervisor, and
+        would find one task and go to sleep again. Measured with batches of 28: a third of the supervisor's time.
+        """
+        if not sent:
+            return
+        self.pool.fence()
+        for worker_id in sent:
+            worker = self.pool.workers[worker_id]
+            if worker.cell.worker_sleeps():
+                doorbell.ring(worker.bell)
+        self.on_sent(sent, shortest_s)  # while the worker wakes up
+
+    def _pump_soon(self) -> None:
+        if self._retry is None and not self._closed:
+            self._retry = self._loop.call_later(_RETRY_S, self._pump_again)
+
+    def _pump_again(self) -> None:
+        self._retry = None
+        self.pump()
+
+    # -- collect: from the workers ----------------------------------------------------------------------------
+
+    def collect(self) -> int:
+        """Take what workers have answered, at most ``_BATCH`` records of each; how many in all."""
+        workers: Iterable[Worker] = self.pool.with_news()
+        if self._unfinished:
+            workers = dict.fromkeys([*self._unfinished, *workers])
+            self._unfinished = []
+        collected = 0
+        left = iter(workers)
+        try:
+            for worker in left:
+                taken = self._take_results(worker)
+                collected += taken
+                if taken >= _BATCH:
+                    self._unfinished.append(worker)
+        except BaseException:  # nobody tells of their news once more
+            self._unfinished += [worker, *left]
+            raise
+        if collected:
+            self._on_collected()
+        return collected
+
+    def _on_collected(self) -> None:
+        """Results were taken: rings have room, the outbox has something to send."""
+        self.pump()
+        self.announce()
+
+    def collect_from(self, worker: Worker) -> None:
+        """Take all that one worker has answered, for somebody who is about to judge it.
+
+        The doorbell that was rung for these results will find the ring empty, so the others are told from here; not at
+        once, because what is free now depends on the judgement.
+        """
+        failures: list[BaseException] = []
+        for _ in range(_TRIES):
+            while self._take_or_fail(worker, failures):
+                pass
+            if not worker.unread:
+                break
+            time.sleep(_TRY_PAUSE_S)  # afterwards it may be too late: what it has waits for a descriptor
+        self._loop.call_soon(self._on_collected)
+        self._loop.call_soon(self.tell_of_room)
+        if failures:
+            raise failures[0]
+
+    def _take_or_fail(self, worker: Worker, failures: list[BaseException]) -> int:
+        """As ``_take_results``, but what is raised at one record keeps none of the others from being taken."""
+        try:
+            return self._take_results(worker)
+        except Exception as exc:
+            failures.append(exc)
+            return 1
+
+    def _take_results(self, worker: Worker) -> int:
+        """A batch of what one worker has answered; how many records. A worker whose ring is damaged is killed."""
+        if worker.damaged:
+            return 0
+        try:
+            records = worker.cell.results.pop_many(_BATCH)
+        except RingCorruptError as exc:
+            self._cannot_read(worker, exc)
+            return 0
+        if worker.unread:
+            records = worker.unread + records
+        left = iter(records)
+        held_back: list[bytes] = []
+        try:
+            for record in left:
+                if not self._accept(worker, record, not held_back):
+                    held_back.append(record)
+        except RingCorruptError as exc:
+            self._cannot_read(worker, exc)
+            return 0
+        finally:
+            worker.unread = [*held_back, *left]  # what was raised concerns one of them; the others are finished results
+        if held_back:
+            self._collect_later(worker)
+        return len(records) - len(held_back)
+
+    def _accept(self, worker: Worker, record: bytes, may_take_parcel: bool) -> bool:
+        """Take one record; ``False`` if its body cannot be taken now, for want of a descriptor, or because the body of
+        an earlier one comes first. Raises ``RingCorruptError`` for what cannot be."""
+        try:
+            result = frame.decode_result(record)
+            if not result.by_reference:
+                body = result.body
+            elif may_take_parcel:
+                body = worker.take_parcel(self._settings.max_result)
+            else:
+                return False
+        except parcels.NotNow:
+            return False
+        except _UNREADABLE as exc:
+            raise RingCorruptError(str(exc)) from exc
+        if result.seq == frame.READY_SEQ:
+            if worker.state not in (State.STARTING, State.CONDEMNED):
+                raise RingCorruptError("a worker that serves says once more that it is ready")
+            self.pool.on_ready(worker)
+        elif result.skipped:
+            self.dispatcher.return_skipped(worker.id, result.seq)
+        else:
+            assignment = self.dispatcher.finish(worker.id, result.seq, result.run_ns)
+            if assignment is not None:  # else it has its verdict already, and the late answer goes
+                self.pass_on(assignment.task, result.status, body)
+        return True
+
+    def _cannot_read(self, worker: Worker, why: Exception) -> None:
+        if self.dispatcher.has_worker(worker.id):
+            self.dispatcher.close_worker(worker.id)
+        self.pool.give_up(worker, "result_ring_unreadable", str(why))
+
+    def _collect_later(self, worker: Worker) -> None:
+        if worker not in self._unfinished:
+            self._unfinished.append(worker)
+        if self._late_collect is None:
+            self._late_collect = self._loop.call_later(_RETRY_S, self._collect_again)
+
+    def _collect_again(self) -> None:
+        self._late_collect = None
+        if self.collect():
+            self._loop.call_soon(self.tell_of_room)
+
+    # -- give: verdicts ------------------------------------------------------------------------------------------
+
+    def pass_on(self, task: Task, status: Status, result: bytes) -> None:
+        """Give a task its worker's answer, as it came. The caller announces it, once for many."""
+        try:
+            self.verdicts.add(Outcome(task, status, result))
+        except BaseException as exc:
+            self._announce_later()
+            if not isinstance(exc, OSError):
+                raise
+            self._log.warning("result_put_off", task_id=task.id, reason=str(exc))
+
+    def decide(self, task: Task, response: ProviderResponse) -> None:
+        """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it."""
+        try:
+            result = self._encode(task.action, response)
+        except BaseException:  # a bug in there must not cost the task its verdict
+            self.pass_on(task, response.status, msgspec.json.encode(response))
+            raise
+        self.pass_on(task, response.status, result)
+
+    def give(self, task: Task, response: ProviderResponse) -> None:
+        """Give a task a verdict of the supervisor's own, and tell the link."""
+        self.decide(task, response)
+        self.announce()
+
+    def give_cancelled(self, assignments: Iterable[Assignment]) -> None:
+        """Give each of these, which the dispatcher has no more, its verdict: what fails at one costs no other its
+        own."""
+        for assignment in assignments:
+            try:
+                self.give(assignment.task, cancelled(assignment.task.action))
+            except Exception as exc:
+                report(exc, "the verdict of a cancelled task")
+
+    def announce(self) -> None:
+        """Tell the link that there is something to send."""
+        try:
+            if self.verdicts.kept and not self.verdicts.save_kept():
+                self._announce_later()
+        finally:
+            self.link.results_ready()
+
+    def _announce_later(self) -> None:
+        if self._late_announce is None:
+            self._late_announce = self._loop.call_later(_RETRY_S, self._announce_again)
+
+    def _announce_again(self) -> None:
+        self._late_announce = None
+        self.announce()
+
+    def tell_of_room(self) -> None:
+        """Tell the link that more tasks could start now. Told after what was announced has gone out: nobody waits for
+        that but the next tasks."""
+        self.link.slots_changed()
+        self.progress.set()
+
+    # -- lose, settle: what ends without an answer ------------------------------------------------------------------
+
+    def lose(self, worker: Worker, assignment: Assignment) -> None:
+        """Give a task its verdict for which its worker has just been killed: it was late, or cancelled and did not
+        end."""
+        task = assignment.task
+        self.dispatcher.close_worker(worker.id)
+        ran_ns = None if assignment.cancelled else round(assignment.timeout * 1e9)
+        self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
+        late = cancelled(task.action) if assignment.cancelled else timed_out(task.action, assignment.timeout)
+        self.give(task, late)
+
+    def settle(self, worker: Worker, status: int | None) -> None:
+        """Give every task of a worker that has ended its verdict, or put it back in line.
+
+        ``status``: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be read.
+
+            its results                              are taken first
+            killed for a task that was late          that one has its verdict; the others had not begun: back in line
+            died by itself                           the task it was running: WORKER_LOST; the others: back in line
+            its ring was damaged                     all it had: WORKER_LOST, for nobody can tell which had run
+            a result's body could not be had         WORKER_LOST: it must not run again
+        """
+        try:
+            self.collect_from(worker)
+        finally:  # whatever was raised at one of its results
+            if self.dispatcher.has_worker(worker.id):
+                self._settle_rest(worker, _how(status))
+        self.pump()
+        self.progress.set()
+
+    def _settle_rest(self, worker: Worker, how: WorkerEnd) -> None:
+        had = self.dispatcher.outstanding(worker.id)
+        cannot_tell = set(had) if worker.damaged else {frame.decode_result(each).seq for each in worker.unread}
+        for seq in cannot_tell & had.keys():
+            assignment = had[seq]
+            self.dispatcher.finish(worker.id, seq, None)
+            self._give_lost(worker, assignment.task, how)
+        # A condemned worker has its verdict, and what its page names as running was parked before it began.
+        running = 0 if worker.state is State.CONDEMNED else worker.cell.running().seq
+        loss = self.dispatcher.remove_worker(worker.id, running)
+        if loss.running is not None:
+            self._give_lost(worker, loss.running.task, how)
+        elif worker.state is State.SERVING:
+            self._log.error("worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
+
+    def _give_lost(self, worker: Worker, task: Task, how: WorkerEnd) -> None:
+        fields = task_fields(task.id, task.action, task.traceparent)
+        self._log.error("worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
+        self.give(task, worker_lost(task.action, **how))
+
+    # -- workers, actions and link processes come and go ------------------------------------------------------------
+
+    def set_actions(self, description: Description) -> None:
+        """Set which actions can be run from now on. Tasks that wait for one that is gone are told so."""
+        default = self._settings.execution_timeout
+        self.actions = description.actions
+        self._timeouts = {action.name: action.timeout or default for action in description.actions}
+        self.shortest_s = min(self._timeouts.values(), default=default)
+        waited = self.dispatcher.drop_backlog()
+        self.give_cancelled([each for each in waited if each.cancelled])
+        self.take([each.task for each in waited if not each.cancelled])
+
+    def add(self, worker: Worker) -> None:
+        """Give this worker tasks from now on."""
+        self.dispatcher.add_worker(worker.id)
+        self.pump()
+        self.link.slots_changed()
+
+    def join(self, processes: LinkProcesses) -> int:
+        """Have these looked at whenever the supervisor is awake; the doorbell that they ring otherwise."""
+        self.link_processes.append(processes)
+        return self.pool.bell
+
+    def leave(self, processes: LinkProcesses) -> None:
+        """Look at these no more."""
+        self.link_processes.remove(processes)
+
+    def cancel(self, task_ids: Sequence[str]) -> None:
+        """Cancel these tasks, wherever they are: the hub does not want their results any more.
+
+            waits for a worker     is taken out of the line
+            waits in a ring        its number goes into the worker's cell: the worker answers instead of running it
+            runs                   the same, and a signal: ``TaskCancelled`` is raised inside the action; if it still
+                                   runs after the grace, its worker is killed, as for a deadline (``watch``)
+            has its outcome        the outcome stands; an id that is not known is ignored
+
+        The ring is the worker's to read, so the worker looks: before each task, and when it is signalled. A signal that
+        comes when another task runs is ignored there.
+        """
+        ids = frozenset(task_ids)
+        self.give_cancelled(self.dispatcher.withdraw(ids))
+        cancelled_at: set[int] = set()
+        for worker_id, assignment in self.dispatcher.assigned(ids):
+            assignment.cancelled_at_ns = time.monotonic_ns()
+            cancelled_at.add(worker_id)
+        if cancelled_at:
+            self.on_sent(cancelled_at, 0.0)  # first: whatever is raised below, they are looked at
+        for worker_id, assignment in self.dispatcher.assigned(ids):
+            worker = self.pool.workers[worker_id]
+            worker.cell.cancel(assignment.seq)
+            worker.signal_cancel()
+
+
+def _how(status: int | None) -> WorkerEnd:
+    """A worker's end: the name of the signal, or the exit code."""
+    if status is None:
+        return {}
+    if status >= 0:
+        return {"exit_code": status}
+    try:
+        return {"signal": signal.Signals(-status).name}
+    except ValueError:  # a real-time signal
+        return {"signal": f"signal {-status}"}

@@ -1,0 +1,133 @@
+"""What ends a task other than its answer, while a worker has it; and the ritual that makes it exact.
+
+A worker may finish, and begin an innocent task, in the very moment in which it is judged. So each of these goes::
+
+    mark its cell ─> fence ─> what does it run? ─> collect its answers ─> compare
+
+    kill       STOP: it begins nothing else    still runs that task: SIGKILL, and the task's verdict; else the mark goes
+    take_back  skip what lies before here      all but the task it runs go back to the front of the line
+    abort      STOP, for all                   SIGKILL, its last answers, and ABORTED for what is left
+
+The task announced last before the fence is left with the worker, and those before it have their answers in the ring. A
+task announced after the fence sees the mark. After a take-back the one that is left may have seen it just as well; but
+the worker says of every task it skips that it did, and that one goes back in line then. So each task is begun once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from arbd.core.dispatch import Assignment
+from arbd.core.lifecycle import State
+from arbd.ipc import layout
+from arbd.ipc.cell import Running
+from arbd.logs import get_logger, task_fields
+from arbd.model.response import aborted
+from arbd.supervised import report
+from arbd.supervisor.flow import Flow
+from arbd.supervisor.worker import Worker
+
+RETRY_S: Final = 0.05
+_KILLED_S: Final = 1.0  # for all workers together: SIGKILL takes well under a millisecond
+
+
+def _halt(flow: Flow, worker: Worker, mark: Callable[[], None]) -> Running | None:
+    """Mark, fence, read, collect; what the worker ran after the mark. ``None``: its ring could not be read, and it has
+    been killed for that."""
+    before = worker.state
+    mark()
+    flow.pool.fence()
+    running = worker.cell.running()
+    flow.collect_from(worker)
+    return running if worker.state is before else None
+
+
+def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = False) -> bool:
+    """Kill the worker if it runs this task at this moment, and give the task its verdict; otherwise do nothing.
+
+    ``unheard``: its page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it
+    has answered, and there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
+    """
+    try:
+        if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
+            return True
+    except BaseException:  # at one of its answers: the others that it has are not to pay for that
+        _go_on(worker)
+        raise
+    has_it = assignment.seq in flow.dispatcher.outstanding(worker.id)
+    if worker.unread or not has_it or not (unheard or worker.cell.running().is_for(assignment.seq)):
+        _go_on(worker)
+        return not worker.unread
+    task = assignment.task
+    get_logger("arbd.watch").warning(
+        "task_killed",
+        **task_fields(task.id, task.action, task.traceparent),
+        timeout=assignment.timeout,
+        cancelled=assignment.cancelled,
+        worker=worker.slot,
+        pid=worker.pid,
+    )
+    flow.pool.kill(worker)
+    flow.lose(worker, assignment)
+    return True
+
+
+def _go_on(worker: Worker) -> None:
+    """Take the mark away again."""
+    if worker.state is not State.CONDEMNED:
+        worker.cell.condemn(layout.LEAVE if worker.state is State.RETIRING else 0)
+
+
+def take_back(flow: Flow, worker: Worker) -> None:
+    """Put everything that this worker has not begun back in line; the caller pumps."""
+    running = _halt(flow, worker, worker.cell.take_back)
+    if running is None:
+        return
+    ran_ns = time.monotonic_ns() - running.since_ns if running.since_ns else 0
+    flow.give_cancelled(flow.dispatcher.take_back(worker.id, running.seq, ran_ns))
+
+
+def abort(flow: Flow) -> None:
+    """End every task, because the daemon ends: kill each worker that has one, and give all of them their verdicts.
+
+    A result that was published before the kill is a result. What fails at one of them is reported, and keeps none of
+    the others from its verdict.
+    """
+    busy = [worker for worker in flow.pool.workers.values() if _has_tasks(flow, worker)]
+    for worker in busy:
+        worker.cell.condemn(layout.STOP)  # all at once, so that none begins another while the first are looked at
+    for worker in busy:
+        _attempt(partial(_halt, flow, worker, partial(worker.cell.condemn, layout.STOP)))
+    left = [worker for worker in busy if _has_tasks(flow, worker)]
+    for worker in left:
+        if worker.state is not State.CONDEMNED:
+            flow.dispatcher.close_worker(worker.id)
+            _attempt(partial(flow.pool.kill, worker))
+    until = time.monotonic() + _KILLED_S
+    for worker in left:
+        _attempt(partial(worker.wait_gone, max(0.0, until - time.monotonic())))
+        _attempt(partial(flow.collect_from, worker))
+    # Also what a dying worker had: nobody waits for its end, which would settle for it.
+    for assignment in flow.dispatcher.drop_everything():
+        _attempt(partial(_abort, flow, assignment))
+    flow.announce()
+
+
+def _abort(flow: Flow, assignment: Assignment) -> None:
+    task = assignment.task
+    get_logger("arbd.drain").warning("task_aborted", **task_fields(task.id, task.action, task.traceparent))
+    flow.decide(task, aborted(task.action))
+
+
+def _attempt(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception as error:
+        report(error, "a step of the drain")
+
+
+def _has_tasks(flow: Flow, worker: Worker) -> bool:
+    return flow.dispatcher.has_worker(worker.id) and bool(flow.dispatcher.outstanding(worker.id))

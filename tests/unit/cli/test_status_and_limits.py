@@ -1,0 +1,181 @@
+"""``arbd status`` and ``arbd limits``: what a report looks like to people and to programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import invoke
+from click.testing import Result
+
+from arbd.cli import _daemon
+from arbd.control import client as control
+from arbd.control.protocol import ControlReply, GetLimits, GetStatus, LimitsReply, StatusReply
+from arbd.control.reports import Holding, LimitReport, Rejection, RunningTask, StatusReport, WorkerReport
+from arbd.errors import ControlError
+from arbd.model.link_stats import LinkStats
+from arbd.settings.table import Settings
+
+STATUS = StatusReport(
+    provider="prices",
+    version="0.1.0",
+    pid=41,
+    state="serving",
+    uptime_s=11_530.0,
+    hub="hub:50051",
+    link=LinkStats("down", tasks=120, accepted=1, failures={"GetTask UNAVAILABLE": 3}),
+    workers=[
+        WorkerReport(0, 42, 2, "serving", 100.0, 60, 41.0, 20.0, 1, RunningTask("t9", "total", 0.25, 2.0)),
+        WorkerReport(1, 0, None, "starting", 0.0, 0, 0.0, 0.0, 0),
+    ],
+    in_flight=3,
+    backlog=1,
+    outbox=1,
+    outbox_limit=10_000,
+    verdicts={"success": 118, "error": 2, "limit": 0},
+)
+LIMITS = LimitsReply(
+    provider="prices",
+    limits=[
+        LimitReport(
+            name="provider",
+            scope="provider",
+            rule="2 calls in any second",
+            rate=2.0,
+            usage=1.0,
+            holdings=[Holding(0, 5, 4, 1), Holding(1, 2, 2, 0)],
+            rejections=17,
+            last_rejections=[Rejection(0.25, 0.4, 1), Rejection(75.0, 0.012)],
+        ),
+        LimitReport("cpu", "action", "0.5 s of CPU per second", None, 0.25, [], "wait", actions=["total", "risk"]),
+    ],
+)
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """What the daemon is to answer next, one reply after the other; and whom the command asked."""
+    replies: list[Any] = []
+
+    def find(name: str | None, settings: Settings) -> Path:
+        return Path(f"/run/{name}.sock")
+
+    def ask(path: Path, request: object, expected: type[ControlReply]) -> ControlReply:
+        reply = replies.pop(0)
+        if isinstance(reply, BaseException):
+            raise reply
+        assert isinstance(reply, expected)
+        asked.append((path, request))
+        return reply
+
+    asked: list[Any] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(control, "find", find)
+    monkeypatch.setattr(control, "ask", ask)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    replies.append(asked)
+    return replies
+
+
+def arbd(*arguments: str) -> Result:
+    return invoke(*arguments)
+
+
+def answered(daemon: list[Any], reply: ControlReply, *arguments: str) -> tuple[Result, list[Any]]:
+    asked = daemon.pop(0)
+    daemon.append(reply)
+    return arbd(*arguments), asked
+
+
+def rows(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip() and "─" not in line]
+
+
+class TestStatus:
+    def test_for_people(self, daemon: list[Any]) -> None:
+        result, asked = answered(daemon, StatusReply(report=STATUS), "status", "prices")
+        assert asked == [(Path("/run/prices.sock"), GetStatus())]
+        assert rows(result.stdout) == [
+            "prices serving, up 3 h 12 min (pid 41, arbd 0.1.0)",
+            "hub hub:50051 down; 120 tasks taken, 1 result accepted",
+            "failed calls: GetTask UNAVAILABLE 3 times",
+            "tasks 3 in flight, of which 1 wait for a worker; answered: 118 success, 2 error, 0 limit",
+            "outbox 1 result not yet accepted by the hub (no more tasks are taken from 10000 on)",
+            "worker pid cpu state tasks busy on cpu waiting running",
+            "0 42 2 serving 60 41% 20% 1 total for 0.2 s of 2 s",
+            "1 - any starting 0 - - 0 -",
+        ]
+        assert result.exit_code == 0
+
+    def test_for_programs(self, daemon: list[Any]) -> None:
+        result, _ = answered(daemon, StatusReply(report=STATUS), "status", "--json")
+        document = json.loads(result.stdout)
+        assert (document["provider"], document["link"]["state"]) == ("prices", "down")
+        assert document["workers"][0]["running"] == {
+            "id": "t9", "action": "total", "elapsed_s": 0.25, "timeout_s": 2.0,
+        }  # fmt: skip
+
+    def test_without_a_daemon_it_fails_and_says_so(self, daemon: list[Any]) -> None:
+        daemon[:] = [ControlError("no daemon is running")]
+        result = arbd("status")
+        assert (result.exit_code, result.stdout, result.stderr) == (1, "", "arbd: no daemon is running\n")
+
+
+class TestLimits:
+    def test_for_people(self, daemon: list[Any]) -> None:
+        result, asked = answered(daemon, LIMITS, "limits")
+        assert asked == [(Path("/run/None.sock"), GetLimits())]
+        assert rows(result.stdout)[:-2] == [
+            "limit of rule per second used at the limit rejected",
+            "provider provider 2 calls in any second 2 100% reject 17",
+            "cpu total, risk 0.5 s of CPU per second - 25% wait 0",
+            "limit worker granted spent held",
+            "provider 0 5 4 1",
+            "provider 1 2 2 0",
+            "last rejected when worker to come back after",
+            "provider 0.2 s ago 1 0.4 s",
+            "provider 1 min 15 s ago - 0.012 s",
+        ]
+        assert rows(result.stdout)[-1].startswith("held: granted to a worker")
+
+    def test_a_provider_without_limits_is_shown_how_to_get_one(self, daemon: list[Any]) -> None:
+        result, _ = answered(daemon, LimitsReply(provider="prices", limits=[]), "limits")
+        assert result.stdout.startswith("prices has no rate limits.")
+        assert "rate_limit_monitor=TimeBasedRateLimitMonitor(max_calls_per_second=2)" in result.stdout
+
+    def test_for_programs(self, daemon: list[Any]) -> None:
+        result, _ = answered(daemon, LIMITS, "limits", "--json")
+        document = json.loads(result.stdout)
+        assert [limit["name"] for limit in document["limits"]] == ["provider", "cpu"]
+        assert document["limits"][0]["last_rejections"][0] == {"ago_s": 0.25, "wait_time": 0.4, "worker": 1}
+
+    def test_watching_gives_a_line_of_json_at_every_look_until_it_is_interrupted(self, daemon: list[Any]) -> None:
+        daemon[:] = [LIMITS, LIMITS, KeyboardInterrupt()]
+        result = arbd("limits", "--json", "--watch")
+        assert result.exit_code == 0
+        assert [json.loads(line)["provider"] for line in result.stdout.splitlines()] == ["prices", "prices"]
+
+    def test_watching_ends_when_the_daemon_does(self, daemon: list[Any]) -> None:
+        daemon[:] = [LIMITS, ControlError("its daemon has ended")]
+        result = arbd("limits", "--watch")
+        assert (result.exit_code, result.stderr) == (1, "arbd: its daemon has ended\n")
+        assert result.stdout.count("at the limit") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (42.4, "42 s"),
+        (61, "1 min 1 s"),
+        (3599.9, "59 min 59 s"),
+        (86_399, "23 h 59 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_lengths_of_time_have_two_units(seconds: float, text: str) -> None:
+    assert _daemon.duration(seconds) == text
