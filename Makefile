@@ -1,6 +1,7 @@
 # Every target sets up what it needs: a virtual environment in .venv, and the packages of its extras.
 #   make demo    real tasks through a hub, a supervisor and pinned workers, in half a minute
 #   make test    all tests        make lint    ruff and mypy        make bench   the figures of bench/README.md
+#   make test-fast   the unit tests: half a minute        make test-thorough   the same with four times the examples
 #   make test-latest   the tests with the newest release of every dependency, fetched each time: run it on a schedule
 #   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
@@ -27,8 +28,10 @@ TEST_EXTRAS := examples,pydantic,test
 LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
+# Two tests at a time, those of one file one after the other: they share what they start. Without this, one at a time.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo picture test test-fast test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
+.PHONY: demo picture test test-fast test-thorough test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,16 +43,19 @@ picture: $(call STAMP,$(RUN_EXTRAS))
 	$(BIN)/python docs/record.py docs/demo.svg arbd demo
 
 test: $(call STAMP,$(TEST_EXTRAS))
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+test-thorough: export TEST_THOROUGHLY := 1
+test-thorough: test-fast
 
 test-fast: $(call STAMP,$(TEST_EXTRAS))
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
 
 # What a newcomer gets tomorrow: releases that were made since the environment was, too. No stamp, for that reason.
 test-latest:
 	@$(MAKE) --no-print-directory VENV=.venvs/latest .venvs/latest/bin/python
 	.venvs/latest/bin/python -m pip install $(QUIETLY) --upgrade --upgrade-strategy eager -e '.[$(TEST_EXTRAS)]'
-	.venvs/latest/bin/python -m pytest $(ARGS)
+	.venvs/latest/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # The build, too, is done with its oldest tools: not in an environment of its own, which would have newer ones.
 test-oldest:
@@ -59,7 +65,7 @@ test-oldest:
 	@$(MAKE) --no-print-directory VENV=.venvs/oldest .venvs/oldest/bin/python
 	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt setuptools
 	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt --no-build-isolation -e '.[$(TEST_EXTRAS)]'
-	.venvs/oldest/bin/python -m pytest $(ARGS)
+	.venvs/oldest/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff check .

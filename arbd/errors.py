@@ -60,10 +60,8 @@ class TargetError(ConfigError):
 
 
 class ProviderError(ArbdError):
-    """An action failed for a reason its author or caller can act on.
-
-    An author may raise it: ``data`` becomes the ``data`` of the error result, beside ``error_type``.
-    """
+    """An action failed for a reason its author or caller can act on. An author may raise it: ``data`` becomes the
+    ``data`` of the error result, beside ``error_type``."""
 
     def __init__(self, message: str = "", data: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -124,10 +122,8 @@ class InvariantError(ArbdError):
 
 
 class TaskTimeout(BaseException):
-    """The soft deadline of the running task has passed; raised inside the action.
-
-    A ``BaseException`` so that ``except Exception`` in an action does not swallow it.
-    """
+    """The soft deadline of the running task has passed; raised inside the action. A ``BaseException``, so that an
+    action with ``except Exception`` does not swallow it."""
 
 
 class TaskCancelled(TaskTimeout):

@@ -1,4 +1,4 @@
-"""What nobody expected on an event loop: it is logged with its traceback, once, in one place, and acted upon.
+"""Unexpected exceptions on an event loop: logged with their traceback, once, in one place, and acted upon.
 
     supervised(coroutine, name) ──ends by an exception──────┐
     a callback, a reader, a timer, anybody's task ──raises──┼─> the loop's exception handler ─> log ─> ``on_failure``
@@ -18,13 +18,13 @@ from typing import Any, Final, TypeVar
 from arbd.logs import get_logger
 
 T = TypeVar("T")
-Context = dict[str, Any]  # of asyncio's exception handlers
+HandlerContext = dict[str, Any]  # of asyncio's exception handlers
 
 _MOST_LOGGED: Final = 20
 
 
 def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Run a coroutine as a task of the running loop whose unexpected end does not go unseen.
+    """Run a coroutine as a task of the running loop, and report its unexpected end.
 
     An exception that leaves the coroutine goes to the loop's exception handler, at once and whether or not somebody
     awaits the task; so does an end as cancelled that nobody asked for. ``name`` is what the log calls it.
@@ -35,7 +35,7 @@ def supervised(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
 
 
 def report(error: BaseException, where: str) -> None:
-    """Have the running loop's exception handler act on what nobody expected, where whoever caught it goes on: it keeps
+    """Report an unexpected exception to the running loop's exception handler, where whoever caught it goes on: it keeps
     books for others, or must give something back first. ``where``: what the log calls it."""
     asyncio.get_running_loop().call_exception_handler({"message": where, "exception": error})
 
@@ -54,7 +54,7 @@ def install(loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException
     log = get_logger("arbd.supervised")
     left = iter(range(_MOST_LOGGED - 1, -1, -1))
 
-    def handle(_loop: asyncio.AbstractEventLoop, context: Context) -> None:
+    def handle(_loop: asyncio.AbstractEventLoop, context: HandlerContext) -> None:
         error = context.get("exception")
         if error is None or _is_of_grpc(context, error):
             log.warning("event_loop_warning", message=context.get("message", ""), exc_info=error)
@@ -81,14 +81,14 @@ def _report(task: asyncio.Task[Any]) -> None:
         task.get_loop().call_exception_handler(context)
 
 
-def _where(context: Context) -> str:
-    """What raised, in words: the task's name, or the callback."""
+def _where(context: HandlerContext) -> str:
+    """The name of what raised: a task's, or the callback."""
     message = str(context.get("message", ""))
     handle = context.get("handle")
     return f"{message} {handle!r}" if handle is not None and "callback" not in message else message
 
 
-def _is_of_grpc(context: Context, error: BaseException) -> bool:
+def _is_of_grpc(context: HandlerContext, error: BaseException) -> bool:
     """Whether it happened in gRPC's own machinery, which tells the calls concerned by their status as well.
 
     Its poller reads a socket that several loops share, and finds it empty now and then: grpc/grpc#25364. Its own tasks

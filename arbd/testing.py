@@ -69,10 +69,8 @@ class Response(msgspec.Struct, frozen=True):
 
 
 def run_action(provider: Provider, action: str, payload: Any = None, account: Any = None) -> Response:
-    """Run one action in this process, from JSON to JSON, as a worker would; without its timeout.
-
-    ``payload`` and ``account`` are values for JSON, or ``bytes`` that are sent as they are.
-    """
+    """Run one action in this process, from JSON to JSON, as a worker would; without its timeout. ``payload`` and
+    ``account`` are values for JSON, or ``bytes`` that are sent as they are."""
     from arbd.worker.execute import Context, execute
 
     context = Context(provider, utc_now=lambda: datetime.now(UTC), run_async=_run_async)

@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from arbd.hub.board import Event, Result
+from arbd.hub.board import Result, TaskEvent
 from bench.faults.plan import VARIANTS, plan
 from bench.faults.tasks import LIMIT, RIGHT, WRONG, Tasks, payload, right_answer, verdict_of
 from bench.faults.verdicts import Notes, Task, Trouble, judge, read_notes
 
-_TWO_THAT_DIFFER = (Event(0, "result", status="success"), Event(1, "result_duplicate", status="error"))
+_TWO_THAT_DIFFER = (TaskEvent(0, "result", status="success"), TaskEvent(1, "result_duplicate", status="error"))
 _HELD = Notes(began=[(10, 1)], ended=1)
 _CUT_SHORT = Notes(began=[(10, 1)])
 _NO_TROUBLE = Trouble(killed=set(), daemon_ended=False)
 
 
-def _task(action: str, *verdicts: str, notes: Notes = _HELD, events: tuple[Event, ...] = ()) -> Task:
+def _task(action: str, *verdicts: str, notes: Notes = _HELD, events: tuple[TaskEvent, ...] = ()) -> Task:
     return Task(1, action, verdicts, events, notes)
 
 
@@ -57,7 +57,9 @@ def test_what_a_fault_explains_is_right(task: Task, trouble: Trouble) -> None:
         _task("echo", "ABORTED"),
         _task("echo", "OSError", notes=_CUT_SHORT),
         _task(
-            "echo", RIGHT, events=(Event(0, "result", status="success"), Event(1, "result_duplicate", status="error"))
+            "echo",
+            RIGHT,
+            events=(TaskEvent(0, "result", status="success"), TaskEvent(1, "result_duplicate", status="error")),
         ),
     ],
 )
@@ -83,7 +85,7 @@ def test_what_happens_twice_is_seen(task: Task) -> None:
 
 
 def test_the_same_result_sent_twice_is_counted_and_right() -> None:
-    events = (Event(0, "result", status="success"), Event(1, "result_duplicate", status="success"))
+    events = (TaskEvent(0, "result", status="success"), TaskEvent(1, "result_duplicate", status="success"))
     judgement = judge([_task("echo", RIGHT, events=events)], _NO_TROUBLE)
     assert (judgement.broken, judgement.sent_again) == ([], 1)
 

@@ -15,7 +15,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from arbd.control.client import ask
-from arbd.control.protocol import GetStatus, Status
+from arbd.control.protocol import GetStatus, StatusReply
 from arbd.control.reports import StatusReport
 from arbd.errors import ControlError
 from arbd.host.cpu_clock import used_s
@@ -85,7 +85,7 @@ class _Fed:
         self._process.wait(_START_TIMEOUT_S)
 
     def _status(self) -> StatusReport:
-        return ask(self._socket, GetStatus(), Status).report
+        return ask(self._socket, GetStatus(), StatusReply).report
 
     def _accepted(self) -> int:
         try:

@@ -1,11 +1,15 @@
-"""What every test owes the next one: no process and no descriptor of it is left.
+"""What every test owes the next one: no process and no descriptor of it is left; and the machine to those that need it.
 
 Processes are found by a variable that every child inherits, so that one which was orphaned, and so is no child of this
 process any more, is found too. Both checks are made once per module, because a daemon may serve all tests of one.
+
+Where pytest-xdist runs tests side by side, one that is marked ``alone`` waits until no other runs, and others wait for
+it: two locks on files do that, whose holder may die.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import re
@@ -22,31 +26,50 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from thoroughness import examples
 
 from arbd.core import dispatch
 
 _MARK = "TEST_RUN_OF_ARBD"  # not ARBD_...: those are settings, and an unknown one is an error
 _RUN = uuid.uuid4().hex
+_TURNS = "TEST_TURNS_OF_ARBD"  # the directory of the two locks, from the process that all others were started by
 _END_TIMEOUT_S = 5.0
 # gRPC keeps its own pollers and their wake-up descriptors for the life of the process.
 _KEPT_BY_GRPC = {"anon_inode:[eventpoll]", "anon_inode:[eventfd]", "socket", "pipe"}
 
 
 # The same examples every time, and no time limit for one of them: a busy machine must not fail a test.
-hypothesis.settings.register_profile("arbd", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("arbd", max_examples=examples(100), deadline=None, derandomize=True)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("arbd")
+    _keep_bytecode(config)
     # A shell starts background jobs with SIGINT ignored, and what tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[_MARK] = _RUN
     # Where daemons put their control sockets: not among those of the machine.
     os.environ["RUNTIME_DIRECTORY"] = tempfile.mkdtemp(prefix="arbd-test-")
+    os.environ.setdefault(_TURNS, os.environ["RUNTIME_DIRECTORY"])
+
+
+def pytest_collection_finish() -> None:
+    # What is there now stays: the collection after each module need not go through it.
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["RUNTIME_DIRECTORY"], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the time that a test may take
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    turns = Path(os.environ[_TURNS])
+    with (turns / "door").open("wb") as door, (turns / "room").open("wb") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)  # held while it waits, or those who go in and out would never leave the room
+        fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,6 +77,8 @@ def nothing_survives() -> Iterator[None]:
     """Fail a module that leaves processes or descriptors behind."""
     open_before = _descriptors()
     yield
+    if (support := sys.modules.get("daemon_support")) is not None:
+        support.stop_idle_hubs()
     left = _wait_for_the_end()
     for process in left:
         process.kill()
@@ -70,6 +95,15 @@ def deep_rings(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many tasks may wait in a ring as ``prefetch`` says, however long they are thought to take."""
     monkeypatch.setattr(dispatch, "COVER_NS", 1 << 60)
     monkeypatch.setattr(dispatch, "RING_NS", 1 << 59)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Where none is to be written beside the sources: keep it elsewhere, or each process started compiles all anew."""
+    if sys.dont_write_bytecode:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(config.rootpath / ".pytest_cache" / "bytecode")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def _wait_for_the_end() -> list[psutil.Process]:

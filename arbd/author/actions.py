@@ -95,10 +95,8 @@ class Actions(Mapping[str, Action]):
         timeout: float | None = None,
         rate_limit_monitor: RateLimitMonitor | None = None,
     ) -> Callable[[H], H]:
-        """Decorate a handler to register it; it is returned unchanged. :class:`ActionOptions` has the defaults.
-
-        The decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses.
-        """
+        """Decorate a handler to register it; it is returned unchanged. :class:`ActionOptions` has the defaults. The
+        decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses."""
         options = ActionOptions(name, description, payload_schema, account_schema, timeout, rate_limit_monitor)
 
         def decorate(handler: H) -> H:

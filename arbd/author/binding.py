@@ -118,10 +118,8 @@ class Binding:
                 yield f"parameter '{name}' has no default and payload_schema does not require it: tasks without it fail"
 
     def prepare(self, context: BindingContext) -> Call:
-        """The function that fills the parameters and calls the handler.
-
-        It raises :class:`MissingParametersError` before the handler starts, and otherwise what the handler raises.
-        """
+        """The function that fills the parameters and calls the handler. It raises :class:`MissingParametersError`
+        before the handler starts, and otherwise what the handler raises."""
         handler = self.handler
         names = [p.name for p in self.positional]
         if self.keyword or self.takes_rest:
@@ -160,11 +158,8 @@ class Binding:
 
 
 def bind(handler: Handler, schema: Schema, *, where: str) -> Binding:
-    """The binding of ``handler``. ``where`` names the action in messages.
-
-    Raises :class:`~arbd.errors.BindingError` for a signature that cannot be read, or a required parameter that nothing
-    can ever fill.
-    """
+    """The binding of ``handler``. ``where`` names the action in messages. Raises :class:`~arbd.errors.BindingError` for
+    a signature that cannot be read, or a required parameter that nothing can ever fill."""
     if not callable(handler):
         raise BindingError(f"{where}: the handler is {handler!r}, which cannot be called")
     try:
@@ -201,10 +196,8 @@ def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str
 
 
 def _from_keys(handler: Handler, names: list[str], otherwise: Call) -> Call:
-    """The function for keys that every valid payload has: one C-level look-up for all of them.
-
-    A payload that is an object instead of a dict goes the general way, because a field may be ``UNSET``.
-    """
+    """The function for keys that every valid payload has: one C-level look-up for all of them. A payload that is an
+    object instead of a dict goes the general way, because a field may be ``UNSET``."""
     if len(names) == 1:
         name = names[0]
 

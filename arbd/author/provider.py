@@ -96,10 +96,8 @@ class Provider:
         self._explicit.pop("auth_token", None)
 
     def start(self) -> None:
-        """Run this provider; the last line of a script. The process becomes ``arbd run``, so this never returns.
-
-        Raises ``ConfigError`` where there is no script to run, as in an interactive session.
-        """
+        """Run this provider; the last line of a script. The process becomes ``arbd run``, so this never returns. Raises
+        ``ConfigError`` where there is no script to run, as in an interactive session."""
         from arbd.author.start import start
 
         start(self)

@@ -1,7 +1,7 @@
 """The implementation of ``provider.start()``, the last line of a script, which is reached in two processes.
 
-in the user's own process ──> exec: python -m arbd run --script FILE     the same process, with a clean memory in a
-zygote, which runs the script again ──> StartReached: here is the provider
+in the user's own process ──> exec: python -m arbd run --script FILE     the same process, with a clean memory
+in a zygote, which runs the script again ──> StartReached: here is the provider
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from arbd.errors import ConfigError
-
-if TYPE_CHECKING:
-    from arbd.author.provider import Provider
 
 _loading = False
 
@@ -24,7 +21,7 @@ _loading = False
 class StartReached(BaseException):
     """``provider.start()`` was called while a target was being loaded; carries the provider."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: object) -> None:
         super().__init__("provider.start() was reached")
         self.provider = provider
 
@@ -40,11 +37,9 @@ def loading() -> Iterator[None]:
         _loading = False
 
 
-def start(provider: Provider) -> NoReturn:
-    """Replace this process by ``arbd run`` of the script it is running.
-
-    Raises ``StartReached`` inside ``loading``, and ``ConfigError`` where there is no script.
-    """
+def start(provider: object) -> NoReturn:
+    """Replace this process by ``arbd run`` of the script it is running. Raises ``StartReached`` inside ``loading``, and
+    ``ConfigError`` where there is no script."""
     if _loading:
         raise StartReached(provider)
     main = sys.modules["__main__"]

@@ -1,4 +1,4 @@
-"""What commands share that ask a running daemon: which one, and asking again and again."""
+"""The options and formats of commands that ask a running daemon."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def watch(show: Callable[[], None]) -> None:
-    """Show again and again, until Ctrl-C."""
+    """Show every second, until Ctrl-C."""
     try:
         while True:
             show()
@@ -59,5 +59,5 @@ def share(part: float, whole: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 result``, ``2 results``."""
+    """A number with its noun, such as ``1 result`` and ``2 results``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

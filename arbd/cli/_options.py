@@ -49,7 +49,7 @@ parent_option: Final = click.option(
 )
 
 
-class Given(msgspec.Struct, frozen=True):
+class CommandSettings(msgspec.Struct, frozen=True):
     """What the command line said about settings: values by setting name, and ``--config``."""
 
     flags: dict[str, Any]
@@ -69,7 +69,7 @@ class Given(msgspec.Struct, frozen=True):
         return target or self.resolve().settings.target
 
     def required_target(self, target: str | None) -> str:
-        """The same, but without a target the command line is wrong."""
+        """TARGET of the command line or of the settings. Raises ``click.UsageError`` if neither has it."""
         found = self.target(target)
         if not found:
             raise click.UsageError(f"Missing argument 'TARGET' (or set `target` in {CONFIG_FILE}).")
@@ -99,7 +99,9 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*, config_file: str | None, **params: Any) -> None:
         flags = {setting.name: params.pop(setting.attribute) for setting in FLAGGED}
-        function(given=Given({name: raw for name, raw in flags.items() if raw is not None}, config_file), **params)
+        function(
+            given=CommandSettings({name: raw for name, raw in flags.items() if raw is not None}, config_file), **params
+        )
 
     help_text = f"Settings file.  [default: {CONFIG_FILE} here, if there is one]"
     decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
@@ -125,7 +127,7 @@ def json_text(option: str, text: str) -> bytes:
 
 
 def checked_json(option: str, data: bytes) -> bytes:
-    """The same bytes, if they are JSON."""
+    """These bytes, if they are JSON. Raises ``click.BadParameter``."""
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -49,10 +49,10 @@ class ProgressLine:
             self._progress.stop()
 
     def advance(self) -> None:
-        """One more is done."""
+        """Count one more as done."""
         self._progress.advance(self._task)
 
     def begin(self, description: str) -> None:
-        """The next one begins, so all before it are done; ``description`` is shown meanwhile."""
+        """Count all that were begun as done, and show ``description`` while the next one runs."""
         self._progress.update(self._task, completed=self._begun, description=description)
         self._begun += 1

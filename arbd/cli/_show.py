@@ -41,7 +41,7 @@ def drawn(columns: Sequence[str | Column], rows: Iterable[Iterable[RenderableTyp
 
 
 def console() -> Console:
-    """Standard output. Text is printed as it is: no markup, no colours for numbers."""
+    """A console on standard output. Text is printed as it is: no markup, no colours for numbers."""
     from rich.console import Console
 
     found = Console(highlight=False, markup=False)

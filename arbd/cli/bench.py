@@ -17,7 +17,7 @@ import msgspec
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, duration
-from arbd.cli._options import Given, KindType, checked_json, json_text
+from arbd.cli._options import CommandSettings, KindType, checked_json, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
 from arbd.settings.kinds import Kind, choice, seconds, switch, whole
 from arbd.settings.table import BY_NAME, Resolved
@@ -42,7 +42,7 @@ def _list_of(kind: Kind) -> KindType:
     return KindType("LIST", Kind(f"one or more, separated by commas, of: {kind.expects}", parse))
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line said about how to measure, and what to do with it. ``asked``: values by dimension."""
 
     asked: dict[str, list[Any]]
@@ -129,7 +129,7 @@ def command(
     from arbd.tuning.bench import Bench
 
     description = describe(target, [], dict(os.environ))
-    resolved = Given({}, config_file).resolve(description)
+    resolved = CommandSettings({}, config_file).resolve(description)
     info = next((each for each in description.actions if each.name == action), None)
     if info is None:
         known = ", ".join(each.name for each in description.actions) or "none"
@@ -139,22 +139,22 @@ def command(
     ctx.exit(_conclude(bench.record(), before, options, failure))
 
 
-def _options(given: dict[str, Any]) -> Options:
+def _options(given: dict[str, Any]) -> BenchOptions:
     asked = {name: given.pop(name) for name in ("workers", "pin", "prefetch", "protocol", "links")}
     asked = {name: values for name, values in asked.items() if values is not None}
     if given["fail_on_regression"] and given["compare"] is None:
         raise click.UsageError("--fail-on-regression needs --compare FILE.")
     if given["quick"]:
         given |= _QUICK
-    return Options(asked=asked, **given)
+    return BenchOptions(asked=asked, **given)
 
 
 def _payload(text: str) -> bytes:
     return checked_json("--payload -", sys.stdin.buffer.read()) if text == "-" else json_text("--payload", text)
 
 
-def _checked(options: Options) -> Record | None:
-    """Everything that would be a pity to find out after minutes of measuring; the record to compare with."""
+def _checked(options: BenchOptions) -> Record | None:
+    """Check files and extras before minutes are spent on measuring; returns the record to compare with."""
     for option, place in (("--out", options.out), ("--plot", options.plot)):
         if place is not None and not os.access(Path(place).absolute().parent, os.W_OK):
             raise click.BadParameter(f"cannot write into {Path(place).absolute().parent}", param_hint=option)
@@ -181,7 +181,7 @@ def _may_write(path: Path) -> bool:
 
 
 def _request(
-    target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: Options
+    target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: BenchOptions
 ) -> BenchRequest:
     from arbd.tuning.bench import BenchRequest
     from arbd.tuning.own import Workload
@@ -214,7 +214,7 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
 
 
 def _conclude(
-    record: Record, before: Record | None, options: Options, failure: ArbdError | KeyboardInterrupt | None
+    record: Record, before: Record | None, options: BenchOptions, failure: ArbdError | KeyboardInterrupt | None
 ) -> int:
     """Write and print what was found; the exit code."""
     from arbd.tuning.compare import compare
@@ -239,7 +239,7 @@ def _conclude(
     return EXIT_SLOWER if options.fail_on_regression and comparison and comparison.is_slower else EXIT_OK
 
 
-def _write(record: Record, options: Options) -> None:
+def _write(record: Record, options: BenchOptions) -> None:
     from arbd.tuning.record import encode
 
     # Interrupted before the first sample: what an earlier benchmark wrote is worth more.

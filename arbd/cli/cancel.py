@@ -1,4 +1,4 @@
-"""``arbd cancel``: nobody wants the results of these tasks any more."""
+"""``arbd cancel``: cancels tasks at the embedded hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``arbd check``: would ``arbd run`` work, and what would it run?"""
+"""``arbd check``: loads a provider as ``arbd run`` would, and prints its actions and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from arbd.cli import _show
-from arbd.cli._options import Given, settings_options
+from arbd.cli._options import CommandSettings, settings_options
 from arbd.errors import EXIT_CONFIG, EXIT_OK
 from arbd.model.description import ActionInfo, Description
 from arbd.settings.table import Resolved
@@ -28,7 +28,7 @@ Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an acti
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 @click.pass_context
-def command(ctx: click.Context, target: str | None, as_json: bool, given: Given) -> None:
+def command(ctx: click.Context, target: str | None, as_json: bool, given: CommandSettings) -> None:
     """Load TARGET as `run` would, and print its actions, schemas, timeouts and problems."""
     found = given.required_target(target)
     from arbd.supervisor.describe import describe

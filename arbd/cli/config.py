@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from arbd.cli import _show
-from arbd.cli._options import Given, settings_options
+from arbd.cli._options import CommandSettings, settings_options
 from arbd.settings.table import Resolved
 
 
@@ -26,7 +26,7 @@ Later wins: defaults, arbd.toml, environment, constructor, flags.""",
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
-def command(target: str | None, as_json: bool, given: Given) -> None:
+def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
     """Print each setting with its value and where that came from.
 
     Secrets are not shown. Every wrong setting is reported, and the exit code is 78. What only earlier versions had is a

@@ -1,4 +1,4 @@
-"""``arbd demo``: the whole machine on real data. Its work is in ``arbd.examples.demo``."""
+"""``arbd demo``: value at risk over real exchange rates. Its work is in ``arbd.examples.demo``."""
 
 from __future__ import annotations
 

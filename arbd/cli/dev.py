@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from arbd.cli._options import LOCAL_HUB, Given, settings_options
+from arbd.cli._options import LOCAL_HUB, CommandSettings, settings_options
 from arbd.cli.hub import READY
 from arbd.errors import HubError
 
@@ -37,7 +37,7 @@ Examples:
 @click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
 @settings_options
 @click.pass_context
-def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], listen: str, given: Given) -> None:
+def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], listen: str, given: CommandSettings) -> None:
     """Run TARGET against a hub of its own, and restart its workers when its source changes."""
     if "hub.url" in given.flags:
         raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")

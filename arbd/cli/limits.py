@@ -14,7 +14,7 @@ from arbd.cli._daemon import daemon_options, duration, watch
 from arbd.control.reports import LimitReport
 
 if TYPE_CHECKING:
-    from arbd.control.protocol import Limits
+    from arbd.control.protocol import LimitsReply
 
 _NO_LIMITS = """{provider} has no rate limits. This gives it one; register() takes the same argument for one action:
 
@@ -44,10 +44,10 @@ def command(path: Path, as_json: bool, again: bool) -> None:
     DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
     """
     from arbd.control.client import ask
-    from arbd.control.protocol import GetLimits, Limits
+    from arbd.control.protocol import GetLimits, LimitsReply
 
     def look() -> None:
-        reply = ask(path, GetLimits(), Limits)
+        reply = ask(path, GetLimits(), LimitsReply)
         if as_json and again:
             click.echo(msgspec.json.encode(_document(reply)))
         elif as_json:
@@ -63,11 +63,11 @@ def command(path: Path, as_json: bool, again: bool) -> None:
         look()
 
 
-def _document(reply: Limits) -> dict[str, object]:
+def _document(reply: LimitsReply) -> dict[str, object]:
     return {"provider": reply.provider, "limits": reply.limits}
 
 
-def _print(reply: Limits) -> None:
+def _print(reply: LimitsReply) -> None:
     if not reply.limits:
         click.echo(_NO_LIMITS.format(provider=reply.provider))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from arbd.cli._options import Given, parent_option, settings_options
+from arbd.cli._options import CommandSettings, parent_option, settings_options
 
 
 @click.command(
@@ -26,7 +26,9 @@ The token comes from PROVIDER_AUTH_TOKEN or from the file that hub.auth_token_fi
 @parent_option
 @settings_options
 @click.pass_context
-def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], script: bool, given: Given) -> None:
+def command(
+    ctx: click.Context, target: str | None, argv: tuple[str, ...], script: bool, given: CommandSettings
+) -> None:
     """Take tasks from the hub, run them, and send the results back.
 
     TARGET is module, module:attribute or path/file.py[:attribute]; the attribute is a Provider, a subclass of it, or a

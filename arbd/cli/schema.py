@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from arbd.cli import _show
-from arbd.cli._options import Given, settings_options
+from arbd.cli._options import CommandSettings, settings_options
 from arbd.model.description import ActionInfo
 
 
@@ -25,7 +25,7 @@ Examples:
 @click.argument("action", required=False)
 @click.option("--account", is_flag=True, help="The schema of the account instead of the payload; needs ACTION.")
 @settings_options
-def command(target: str | None, action: str | None, account: bool, given: Given) -> None:
+def command(target: str | None, action: str | None, account: bool, given: CommandSettings) -> None:
     """Print JSON Schema (2020-12) of every action of TARGET, or of one ACTION."""
     found = given.required_target(target)
     from arbd.supervisor.describe import describe

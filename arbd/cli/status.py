@@ -1,4 +1,4 @@
-"""``arbd status``: how a running daemon is."""
+"""``arbd status``: the state of a running daemon."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def command(path: Path, as_json: bool) -> None:
     DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
     """
     from arbd.control.client import ask
-    from arbd.control.protocol import GetStatus, Status
+    from arbd.control.protocol import GetStatus, StatusReply
 
-    report = ask(path, GetStatus(), Status).report
+    report = ask(path, GetStatus(), StatusReply).report
     if as_json:
         _show.json_document(report)
         return

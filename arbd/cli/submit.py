@@ -29,7 +29,7 @@ _PRIORITIES: Final = click.IntRange(-(2**31), 2**31 - 1)  # what the protocol ha
 _MANY: Final = 20  # from so many tasks on, a bar says more than lines that rush by
 
 
-class Job(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True):
     """What to send where, and what to do with the answers."""
 
     hub: str
@@ -93,7 +93,7 @@ def command(
         for _ in range(count)
     ]
     token = os.environ.get("PROVIDER_AUTH_TOKEN", "")
-    ctx.exit(asyncio.run(_send(Job(token=token, tasks=tasks, **options))))
+    ctx.exit(asyncio.run(_send(Submission(token=token, tasks=tasks, **options))))
 
 
 def _json_lines() -> list[bytes]:
@@ -108,56 +108,56 @@ def _json_lines() -> list[bytes]:
     return lines
 
 
-async def _send(job: Job) -> int:
+async def _send(submission: Submission) -> int:
     from arbd.hub.client import HubClient
 
     started_at = time.monotonic()
-    async with HubClient(job.hub, token=job.token) as client:
+    async with HubClient(submission.hub, token=submission.token) as client:
         try:
-            batch = await client.submit(job.tasks)
+            batch = await client.submit(submission.tasks)
         except HubError as error:
-            raise HubError(error.code, f"hub {job.hub}: {error.details}; `arbd hub` starts one") from error
-        if not job.wait:
+            raise HubError(error.code, f"hub {submission.hub}: {error.details}; `arbd hub` starts one") from error
+        if not submission.wait:
             for task_id in batch.ids:
-                click.echo(msgspec.json.encode({"id": task_id}) if job.as_json else task_id)
+                click.echo(msgspec.json.encode({"id": task_id}) if submission.as_json else task_id)
             return EXIT_OK
         try:
-            async with asyncio.timeout(job.timeout_s):
-                counts = await _print_results(client.results(batch.name), job)
+            async with asyncio.timeout(submission.timeout_s):
+                counts = await _print_results(client.results(batch.name), submission)
         except TimeoutError:
-            raise HubError("DEADLINE_EXCEEDED", f"not all results came within {job.timeout_s:g} s") from None
-    if len(job.tasks) > 1:
+            raise HubError("DEADLINE_EXCEEDED", f"not all results came within {submission.timeout_s:g} s") from None
+    if len(submission.tasks) > 1:
         _print_summary(counts, time.monotonic() - started_at)
-    return EXIT_OK if counts["success"] == len(job.tasks) else EXIT_FAILURE
+    return EXIT_OK if counts["success"] == len(submission.tasks) else EXIT_FAILURE
 
 
-async def _print_results(results: AsyncIterator[Result], job: Job) -> Counter[str]:
+async def _print_results(results: AsyncIterator[Result], submission: Submission) -> Counter[str]:
     """Print every result and count by status. Where a bar is drawn, lines wait until it is gone."""
     from arbd.cli._progress import ProgressLine
 
     counts: Counter[str] = Counter()
     kept: list[Result] = []
-    has_bar = len(job.tasks) >= _MANY and sys.stderr.isatty()
-    with ProgressLine(len(job.tasks), "results") if has_bar else nullcontext() as line:
+    has_bar = len(submission.tasks) >= _MANY and sys.stderr.isatty()
+    with ProgressLine(len(submission.tasks), "results") if has_bar else nullcontext() as line:
         async for result in results:
             counts[result.status] += 1
             if line is None:
-                _print_result(result, job)
+                _print_result(result, submission)
             else:
                 line.advance()
                 kept.append(result)
     for result in kept:
-        _print_result(result, job)
+        _print_result(result, submission)
     return counts
 
 
-def _print_result(result: Result, job: Job) -> None:
+def _print_result(result: Result, submission: Submission) -> None:
     response = _response(result)
-    if job.as_json:
+    if submission.as_json:
         line = {"id": result.id, "action": result.action, "status": result.status, "provider": result.provider}
         times = {"attempts": result.attempts, "taken_s": round(result.taken_s, 6)}
         click.echo(msgspec.json.encode({**line, **times, "response": response}))
-    elif len(job.tasks) == 1:
+    elif len(submission.tasks) == 1:
         click.echo(msgspec.json.format(msgspec.json.encode(response), indent=2))
     else:
         click.echo(f"{result.id} {msgspec.json.encode(response).decode()}")

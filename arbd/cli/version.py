@@ -1,4 +1,4 @@
-"""``arbd version``: what a bug report needs."""
+"""``arbd version``: the versions of arbd and of what it stands on, for bug reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a running daemon: finds its control socket, sends one request, gives back the reply.
+"""The asking end of the control socket: finds a daemon's socket, sends one request, returns the reply.
 
     which daemon?   a path is its socket; a name is a provider's; nothing: the one daemon there is
     ask             connect ─> is it a daemon of this user, or root's? ─> request ─> reply, all within a timeout
@@ -25,7 +25,7 @@ from arbd.settings.table import Settings
 
 ASK_TIMEOUT_S: Final = 5.0  # a daemon answers in a millisecond
 _CHUNK: Final = 64 * 1024
-_R = TypeVar("_R", bound=protocol.Reply)
+_R = TypeVar("_R", bound=protocol.ControlReply)
 
 
 class Found(NamedTuple):
@@ -57,7 +57,7 @@ def find(daemon: str | None, settings: Settings) -> Path:
     raise ControlError(_none(daemon, running, directories, closed))
 
 
-def ask(path: Path, request: protocol.Request, expected: type[_R], timeout_s: float = ASK_TIMEOUT_S) -> _R:
+def ask(path: Path, request: protocol.ControlRequest, expected: type[_R], timeout_s: float = ASK_TIMEOUT_S) -> _R:
     """Send a request, wait for its reply. Raises ``ControlError``."""
     deadline = time.monotonic() + timeout_s
     try:
@@ -123,7 +123,8 @@ def _none(daemon: str | None, running: Sequence[Found], directories: Sequence[Pa
 
 
 def _trust(path: Path, connection: socket.socket) -> None:
-    """In a directory that others can write to, anybody could pretend to be the daemon."""
+    """Raise ``ControlError`` unless whoever listens is this user or root: in a directory that others can write to,
+    anybody could pretend to be the daemon."""
     own, peer = os.geteuid(), control_socket.peer_of(connection)
     if own != 0 and peer.uid not in (own, 0):
         raise ControlError(f"{path}: it belongs to user {peer.uid}, who could be anybody; ask as that user or as root")

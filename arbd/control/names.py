@@ -40,12 +40,12 @@ class SocketName(msgspec.Struct, frozen=True):
 
     @property
     def selector(self) -> str:
-        """What names this very daemon on a command line."""
+        """The name by which a command line means this daemon alone."""
         return f"{self.provider}@{self.number}"
 
 
 def names_for(provider: str) -> Iterator[SocketName]:
-    """The names a daemon of this provider may take, the first first."""
+    """The names that a daemon of this provider may take, in order of preference."""
     stem = _stem(provider)
     return (SocketName(stem, number) for number in range(1, MAX_DAEMONS + 1))
 
@@ -64,12 +64,12 @@ def parse(file: str) -> SocketName | None:
 
 
 def matches(name: SocketName, selector: str) -> bool:
-    """Whether somebody who says ``prices`` means this daemon: every daemon of that provider is meant."""
+    """Whether ``selector`` is the name of this daemon's provider, such as ``prices``."""
     return name.stem == _stem(selector)
 
 
 def matches_number(name: SocketName, selector: str) -> bool:
-    """Whether somebody who says ``prices@2`` means this very daemon."""
+    """Whether ``selector`` means this daemon alone, such as ``prices@2``."""
     provider, at, number = selector.rpartition("@")
     return bool(at) and name.stem == _stem(provider) and str(name.number) == number
 

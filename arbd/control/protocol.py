@@ -12,11 +12,11 @@ who asks is ``arbd.control.client``. Any number of requests on one connection, a
 A message is one line of JSON: its ``type``, the ``version`` of the protocol it is written in, and its fields. A line
 is bounded in either direction, so nobody can make the other side keep more than that.
 
-A new command adds its request to ``Request``, its reply to ``Reply``, and its handler to ``supervisor.main``. That
-needs no new version: a daemon that does not know the message says so, and which ones it knows. Nor does a new field of
-a reply, if it has a default. A new field of a request is refused by older daemons, because to ignore it could mean to
-do something else than was asked. The version is for a change of what a message of today means. ``Failure`` is the one
-message that never changes: it has to be understood across all versions.
+A new command adds its request to ``ControlRequest``, its reply to ``ControlReply``, and its handler to
+``supervisor.main``. That needs no new version: a daemon that does not know the message says so, and which ones it
+knows. Nor does a new field of a reply, if it has a default. A new field of a request is refused by older daemons,
+because to ignore it could mean to do something else than was asked. The version is for a change of what a message of
+today means. ``Failure`` is the one message that never changes: it has to be understood across all versions.
 """
 
 from __future__ import annotations
@@ -43,47 +43,47 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class GetStatus(_Message, frozen=True, tag="get_status", forbid_unknown_fields=True):
-    """How the daemon is; answered by ``Status``."""
+    """A request for the daemon's status; answered by ``StatusReply``."""
 
 
 class GetLimits(_Message, frozen=True, tag="get_limits", forbid_unknown_fields=True):
-    """Its rate limits; answered by ``Limits``."""
+    """A request for the daemon's rate limits; answered by ``LimitsReply``."""
 
 
-Request = GetStatus | GetLimits
+ControlRequest = GetStatus | GetLimits
 
 
 # -- replies ---------------------------------------------------------------------------------------------------------
 
 
-class Status(_Message, frozen=True, kw_only=True, tag="status"):
-    """The answer to ``GetStatus``."""
+class StatusReply(_Message, frozen=True, kw_only=True, tag="status"):
+    """The reply to ``GetStatus``."""
 
     report: StatusReport
 
 
-class Limits(_Message, frozen=True, kw_only=True, tag="limits"):
-    """The answer to ``GetLimits``; no limits is an answer too."""
+class LimitsReply(_Message, frozen=True, kw_only=True, tag="limits"):
+    """The reply to ``GetLimits``, also where there are none."""
 
     provider: str
     limits: list[LimitReport]
 
 
 class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
-    """The answer to a request that was not served: ``code`` for programs, ``message`` for people."""
+    """The reply to a request that was not served: ``code`` for programs, ``message`` for people."""
 
     code: str  # a `FailureCode`, or one that only a later version knows
     message: str
 
 
-Reply = Status | Limits | Failure
+ControlReply = StatusReply | LimitsReply | Failure
 
 
 # -- both ways -------------------------------------------------------------------------------------------------------
 
 
 class ControlProtocolError(ValueError):
-    """What came is no message of this protocol; ``failure`` is what to answer."""
+    """Bytes that are no message of this protocol; ``failure`` is the reply to them."""
 
     def __init__(self, code: FailureCode, message: str) -> None:
         super().__init__(message)
@@ -96,15 +96,15 @@ def too_long(limit: int) -> ControlProtocolError:
 
 
 class _Head(msgspec.Struct):
-    """What every message of every version begins with."""
+    """The fields that every message of every version has."""
 
     type: str
     version: int
 
 
 _head: Final = msgspec.json.Decoder(_Head)
-_request: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
-_reply: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
+_request: Final[msgspec.json.Decoder[ControlRequest]] = msgspec.json.Decoder(ControlRequest)
+_reply: Final[msgspec.json.Decoder[ControlReply]] = msgspec.json.Decoder(ControlReply)
 _encode: Final = msgspec.json.Encoder().encode
 # Beside what msgspec raises for wrong data: text that is not UTF-8, and nesting beyond all measure.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -114,17 +114,17 @@ def _tags(union: Any) -> frozenset[str]:
     return frozenset(str(member.__struct_config__.tag) for member in get_args(union))
 
 
-REQUESTS: Final = _tags(Request)
-REPLIES: Final = _tags(Reply)
+REQUESTS: Final = _tags(ControlRequest)
+REPLIES: Final = _tags(ControlReply)
 
 
-def encode(message: Request | Reply) -> bytes:
-    """A message as a line."""
+def encode(message: ControlRequest | ControlReply) -> bytes:
+    """A message as one line of JSON."""
     return _encode(message) + b"\n"
 
 
-def decode_request(line: bytes) -> Request:
-    """What a command asks. Raises ``ControlProtocolError`` with the reply for it."""
+def decode_request(line: bytes) -> ControlRequest:
+    """The request in a line. Raises ``ControlProtocolError`` with the reply for it."""
     head = _decode_head(line)
     if head.version != VERSION:
         raise ControlProtocolError(
@@ -142,8 +142,8 @@ def decode_request(line: bytes) -> Request:
     return _decode(_request, line)
 
 
-def decode_reply(line: bytes) -> Reply:
-    """What a daemon answers. Raises ``ControlProtocolError`` if that cannot be understood."""
+def decode_reply(line: bytes) -> ControlReply:
+    """The reply in a line. Raises ``ControlProtocolError`` if that cannot be understood."""
     head = _decode_head(line)
     if head.version != VERSION and head.type != "failure":
         raise ControlProtocolError(

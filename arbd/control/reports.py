@@ -1,4 +1,4 @@
-"""What a running daemon tells about itself: plain data, for the control socket and whoever shows it.
+"""Reports of a running daemon: plain data, for the control socket and whoever shows it.
 
 Not the messages that carry it (``arbd.control.protocol``), and not who collects it (``arbd.supervisor.reporter``).
 
@@ -17,11 +17,11 @@ import msgspec
 from arbd.model.link_stats import LinkStats
 
 DaemonState = Literal["starting", "serving", "draining"]
-Scope = Literal["provider", "action", "by hand"]
+LimitScope = Literal["provider", "action", "by hand"]
 
 
 class RunningTask(msgspec.Struct, frozen=True):
-    """The task a worker is busy with: for how long, and how long it may take."""
+    """The task that a worker runs: for how long, and how long it may take."""
 
     id: str
     action: str
@@ -30,7 +30,7 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """One worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
+    """The state of one worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
     running one included, ``cpu_s`` the CPU time of its process up to its last answer, both since it started ``age_s``
     ago; ``waiting`` counts the tasks behind the running one."""
 
@@ -47,9 +47,10 @@ class WorkerReport(msgspec.Struct, frozen=True):
 
 
 class StatusReport(msgspec.Struct, frozen=True):
-    """One daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has not, of which
-    ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet. ``log_lines_lost``: lines of all
-    its processes that were dropped, because nobody read them or they could not be written."""
+    """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
+    not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
+    ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
+    written."""
 
     provider: str
     version: str
@@ -68,8 +69,8 @@ class StatusReport(msgspec.Struct, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True):
-    """What one worker has of a limit: calls ``granted`` to it so far, ``spent`` of them, and ``held``: granted, neither
-    spent nor given back."""
+    """What one worker holds of a limit: calls ``granted`` to it so far, ``spent`` of them, and ``held``: granted,
+    neither spent nor given back."""
 
     worker: int  # its slot
     granted: int
@@ -86,13 +87,13 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class LimitReport(msgspec.Struct, frozen=True):
-    """One rate limit. ``rule`` says in words what it allows, ``rate`` is that in calls per second over time (``None``:
-    it does not count calls), ``usage`` how much of it is used now: 0 to 1, and above for a cost that overran.
-    ``at_limit`` is what happens there: reject, wait or hold. ``last_rejections``: the last few, newest first.
+    """The state of one rate limit. ``rule`` says in words what it allows, ``rate`` is that in calls per second over
+    time (``None``: it does not count calls), ``usage`` how much of it is used now: 0 to 1, and above for a cost that
+    overran. ``at_limit`` is what happens there: reject, wait or hold. ``last_rejections``: the last few, newest first.
     ``trouble``: why nothing more is let through by it for now; ``None``: nothing stands in the way."""
 
     name: str
-    scope: Scope
+    scope: LimitScope
     rule: str
     rate: float | None
     usage: float

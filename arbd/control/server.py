@@ -1,4 +1,4 @@
-"""Answers on the control socket. What can be asked is the table of handlers it is given; see ``supervisor.main``.
+"""The answering end of the control socket. What can be asked is the table of handlers that it is given.
 
     accept ─> may this process ask? ──no──> "denied"
            ─> line ─> decode ─> handler ─> line ─> the next, until the other side has no more to ask
@@ -25,7 +25,7 @@ from arbd.control.names import names_for
 from arbd.control.protocol import ControlProtocolError, Failure
 from arbd.errors import ConfigError, os_reason
 from arbd.host import control_socket, runtime_dir
-from arbd.host.control_socket import ControlSocket, Peer
+from arbd.host.control_socket import ControlSocket, PeerCredentials
 from arbd.logs import get_logger
 from arbd.settings.table import Settings
 from arbd.supervised import supervised
@@ -33,7 +33,7 @@ from arbd.supervised import supervised
 MAX_CLIENTS: Final = 32
 REQUEST_TIMEOUT_S: Final = 10.0  # until a whole request is there, and until a reply is taken
 
-Handlers = Mapping[type[Any], Callable[[Any], protocol.Reply]]
+Handlers = Mapping[type[Any], Callable[[Any], protocol.ControlReply]]
 
 
 @contextmanager
@@ -80,8 +80,9 @@ def _listen(settings: Settings) -> ControlSocket | None:
         return None
 
 
-def same_user_or_root(peer: Peer) -> bool:
-    """Who may ask: the mode of the socket says the same, but a mode can be changed."""
+def same_user_or_root(peer: PeerCredentials) -> bool:
+    """Whether the process that asks runs as this user or as root. The mode of the socket says so, but can be
+    changed."""
     return peer.uid in (os.geteuid(), 0)
 
 
@@ -92,7 +93,7 @@ class ControlServer:
         self,
         handlers: Handlers,
         *,
-        may_ask: Callable[[Peer], bool] = same_user_or_root,
+        may_ask: Callable[[PeerCredentials], bool] = same_user_or_root,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self._handlers = handlers
@@ -160,7 +161,7 @@ class ControlServer:
             await self._send(writer, self._answer(line))
             await asyncio.sleep(0)  # reading and writing may go through without a pause: one client, one turn
 
-    async def _send(self, writer: asyncio.StreamWriter, reply: protocol.Reply) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, reply: protocol.ControlReply) -> None:
         line = protocol.encode(reply)
         if len(line) > protocol.MAX_REPLY:
             line = protocol.encode(Failure(code="failed", message=f"the answer would have {len(line)} bytes"))
@@ -168,7 +169,7 @@ class ControlServer:
             writer.write(line)
             await writer.drain()
 
-    def _answer(self, line: bytes) -> protocol.Reply:
+    def _answer(self, line: bytes) -> protocol.ControlReply:
         try:
             request = protocol.decode_request(line)
             return self._handlers[type(request)](request)

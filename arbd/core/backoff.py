@@ -39,8 +39,8 @@ class Backoff:
 class Retry:
     """The time before which something that failed is not tried again, in nanoseconds of one monotonic clock."""
 
-    def __init__(self) -> None:
-        self._backoff = Backoff(RETRY_MIN_S, RETRY_MAX_S, jitter=float)
+    def __init__(self, min_s: float = RETRY_MIN_S, max_s: float = RETRY_MAX_S) -> None:
+        self._backoff = Backoff(min_s, max_s, jitter=float)
         self.until_ns = 0
 
     def failed(self, now_ns: int) -> int:

@@ -6,7 +6,7 @@ or not, cannot reach its hard deadline before ``now + its timeout + grace``. Loo
 idle daemon does not look at all.
 
     look(now) ──> a worker past its hard deadline: kill        otherwise look again at the earliest of
-                  * the hard deadline of each task that runs
+                  * the hard deadline of each task that runs; of a cancelled one: the grace after its cancel
                   * now + timeout + grace of each task that waits (a reload may have changed its action since)
                   * now + shortest timeout + grace, for what may be sent meanwhile
 
@@ -45,7 +45,7 @@ class Look(NamedTuple):
 
 
 class Deadlines:
-    """``grace_s`` is the time between the soft deadline and the kill (default 0.25 s)."""
+    """The hard deadlines of all tasks. ``grace_s``: from a soft deadline, or a cancel, to the kill, in seconds."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_ns = round(grace_s * 1e9)
@@ -65,8 +65,12 @@ class Deadlines:
         return now_ns + round(timeout_s * 1e9) + self._grace_ns
 
     def hard_deadline(self, assignment: Assignment, since_ns: int) -> int:
-        """The moment after which a task that began at ``since_ns`` is killed."""
-        return since_ns + round(assignment.timeout * 1e9) + self._grace_ns
+        """The moment after which a task that began at ``since_ns`` is killed: its timeout and the grace later, or the
+        grace after it was cancelled."""
+        deadline = since_ns + round(assignment.timeout * 1e9) + self._grace_ns
+        if assignment.cancelled:
+            return min(deadline, max(since_ns, assignment.cancelled_at_ns) + self._grace_ns)
+        return deadline
 
     def look(self, now_ns: int, busy: Iterable[Busy]) -> Look:
         """Judge every busy worker. ``now_ns`` must be read before the workers' pages are."""

@@ -54,7 +54,12 @@ class Assignment(msgspec.Struct, gc=False):
     task: Task
     timeout: float  # seconds
     cost_ns: int = 0
-    cancelled: bool = False  # nobody wants its result any more
+    cancelled_at_ns: int = 0  # nobody wants its result since then; 0: somebody does
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants its result any more."""
+        return self.cancelled_at_ns != 0
 
 
 class Loss(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ LONGEST_S: Final = 0.016
 """A result waits so long behind others at most; a hub that is busy takes longer than that for those before it."""
 
 
-class Load(Protocol):
+class SupervisorLoad(Protocol):
     """The load of the supervisor, as far as it matters for how long to rest."""
 
     def hub_is_busy(self) -> bool:
@@ -83,7 +83,7 @@ class Doze:
         self._brought = 0
         self._since = now
 
-    def after_nothing(self, load: Load) -> float:
+    def after_nothing(self, load: SupervisorLoad) -> float:
         """Decide, after a look that found nothing, how many seconds to rest; 0: sleep until rung."""
         self._empty_looks += 1
         if self._empty_looks <= MOST_EMPTY_LOOKS:

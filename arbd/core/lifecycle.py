@@ -21,7 +21,7 @@ from arbd.errors import InvariantError
 class State(Enum):
     """A state of a worker."""
 
-    STARTING = "starting"  # forked, not yet heard of
+    STARTING = "starting"  # forked, not yet ready
     SERVING = "serving"  # takes tasks
     RETIRING = "retiring"  # takes no new tasks; leaves when it has finished those it has
     CONDEMNED = "condemned"  # being killed

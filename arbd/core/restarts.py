@@ -35,11 +35,9 @@ class Restarts:
         self._backoff.reset()
 
     def failed(self, *, by_machine: bool, others_serve: bool) -> float | None:
-        """Record a failed start: seconds to wait before the next one, or ``None`` to give up.
-
-        ``by_machine``: there was no process, descriptor or memory to be had. ``others_serve``: tasks are run meanwhile.
-        """
-        self._failures += not others_serve  # who serves has all the time there is
+        """Record a failed start: seconds to wait before the next one, or ``None`` to give up. ``by_machine``: there was
+        no process, descriptor or memory to be had. ``others_serve``: tasks are run meanwhile."""
+        self._failures += not others_serve  # while others serve there is no end to trying
         most = MAX_MACHINE_FAILURES if by_machine else self._max_code_failures
         if self._failures >= most:
             return None

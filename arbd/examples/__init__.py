@@ -3,7 +3,7 @@
     quickstart.py   the smallest provider: one subclass, one action      arbd dev arbd.examples.quickstart
     order.py        a nested payload schema and what it refuses          arbd check arbd.examples.order
     fx_risk/        value at risk over real exchange rates               arbd check arbd.examples.fx_risk
-    demo.py         fx_risk under a hub and the daemon, measured         arbd demo
+    demo/           fx_risk under a hub and the daemon, measured         arbd demo
 
 ``fx_risk`` and the demo need the extra: ``pip install 'arbd[examples]'``.
 """

@@ -45,7 +45,7 @@ class OutOfStockError(ProviderError):
     timeout=0.25,
 )
 def price_order(order_id: str, items: list[dict[str, Any]], currency: str) -> dict[str, Any]:
-    """Only the keys the handler names are passed to it; the rest of the payload was still checked."""
+    """The price of an order. Only the keys that the handler names are passed to it; the rest was checked, too."""
     sold_out = [item["product_id"] for item in items if item["product_id"] == "unicorn"]
     if sold_out:
         raise OutOfStockError(f"Order {order_id} asks for products that are out of stock", {"products": sold_out})

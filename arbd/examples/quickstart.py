@@ -15,7 +15,7 @@ from arbd import Provider
 
 
 class QuickstartProvider(Provider):
-    """Settings come from the environment, actions are registered in the constructor."""
+    """A provider with settings from the environment, whose constructor registers its actions."""
 
     def __init__(self) -> None:
         super().__init__(

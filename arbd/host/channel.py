@@ -20,7 +20,7 @@ _ROOM: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends."""
+    """Make a channel: its two connected ends."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 

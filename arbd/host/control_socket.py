@@ -1,4 +1,4 @@
-"""Unix stream sockets with names: who listens, who connects, who is at the other end.
+"""Named Unix stream sockets: listening, connecting, and the credentials of the other end.
 
 Invariants:
 
@@ -32,7 +32,7 @@ _UCRED: Final = struct.Struct("3i")
 _TIMEVAL: Final = struct.Struct("ll")
 
 
-class Peer(NamedTuple):
+class PeerCredentials(NamedTuple):
     """The process at the other end, as it was when it connected."""
 
     pid: int
@@ -90,9 +90,9 @@ def is_listening(path: Path) -> bool:
         return _answers(at, path.name)
 
 
-def peer_of(connection: socket.socket) -> Peer:
-    """Who is at the other end. The kernel says so, the other end has no part in it."""
-    return Peer(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+def peer_of(connection: socket.socket) -> PeerCredentials:
+    """The credentials of the process at the other end, as the kernel gives them."""
+    return PeerCredentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 @contextmanager
 def _locked(at: int, directory: Path) -> Iterator[None]:
-    """Alone among those who look for a name in this directory. The lock ends with the descriptor."""
+    """Hold the lock of this directory, so that one process at a time looks for a name. It ends with the descriptor."""
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:

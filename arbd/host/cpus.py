@@ -11,7 +11,7 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def allowed() -> frozenset[int]:
-    """The affinity mask."""
+    """The CPUs of this process's affinity mask."""
     return frozenset(os.sched_getaffinity(0))
 
 

@@ -1,4 +1,4 @@
-"""SIGHUP before a daemon can tell what to reload: it does nothing, where its default would end the start.
+"""SIGHUP during the start of a daemon: it does nothing, where its default would end the process.
 
 Imports next to nothing, because it must come before everything that takes time. What the interpreter itself needs until
 then cannot be covered: 20 ms on a machine with nothing else to do.
@@ -12,7 +12,7 @@ _DAEMONS = ("run", "dev")
 
 
 def survive(arguments: list[str]) -> None:
-    """Take SIGHUP for nothing if these are the arguments of a daemon; every other command ends with its terminal.
+    """Have SIGHUP do nothing if these are the arguments of a daemon; every other command ends with its terminal.
 
     Not ignored, but handled by nothing: what is started meanwhile would inherit that it is ignored.
     """

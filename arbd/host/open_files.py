@@ -7,21 +7,22 @@ from typing import Final
 
 from arbd.errors import ConfigError
 
-_PLENTY: Final = 65_536
+_WANTED: Final = 65_536
 # Also a bound for what is on its way over sockets: an unprivileged user may have that many descriptors in transit.
 
 
 def raise_limit() -> int:
-    """Raise the soft limit as far as the hard one lets it go, up to a plenty; the soft limit of before."""
+    """Raise the soft limit to the hard one, to 65,536 at most; returns the soft limit of before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _PLENTY if hard == resource.RLIM_INFINITY else min(hard, _PLENTY)
+    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         _set(wanted, hard)
     return soft
 
 
 def require(needed: int, what: str) -> None:
-    """Raise ``ConfigError`` if this process may not have so many; ``what`` needs them, in words."""
+    """Raise ``ConfigError`` if this process may not have ``needed`` descriptors; ``what`` says in words who needs
+    them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

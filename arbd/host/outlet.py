@@ -60,8 +60,8 @@ class Outlet:
         self.fd = fd
 
     def writer(self) -> Callable[[bytes], int]:
-        """What writes, and tells how many bytes went out. ``BlockingIOError``: none, there is no room now; another
-        ``OSError``: none, for another reason."""
+        """A function that writes, and returns how many bytes went out. ``BlockingIOError``: none, there is no room;
+        another ``OSError``: none, for another reason."""
         return partial(os.write, self.fd)
 
     def fits(self, size: int) -> bool:
@@ -99,14 +99,14 @@ class _Asked(Outlet):
 
 
 class _Pipe(Outlet):
-    """What holds for a pipe, however it is written to."""
+    """A pipe: whether something fits into it, and the wait for room, however it is written to."""
 
     bytes_of_a_page = _PAGE // 2  # at least, on average: a write begins a page where the last one has no room for it
 
     def fits(self, size: int) -> bool:
-        """More than a page goes out in pieces if there is not enough room, and others may write in between. A pipe is a
-        number of pages; it tells how many bytes are in it, not in how many of them. What a pipe cannot hold at all has
-        to go out in pieces."""
+        """Whether the pipe has room for all of it: more than a page goes out in pieces otherwise, and others may write
+        in between. A pipe is a number of pages; it tells how many bytes are in it, not in how many of them. What it
+        cannot hold at all has to go out in pieces."""
         if size <= ATOMIC:
             return True
         free = _pages_for(self.fd, size) - _used_pages(_bytes_in(self.fd), self.bytes_of_a_page)
@@ -144,7 +144,7 @@ class _PipeOfAnother(_Asked, _Pipe):
     _is_empty = True
 
     def _write_otherwise(self, data: bytes) -> int:
-        """Each write takes a page, so the pipe holds fewer lines."""
+        """Move a page from a pipe of our own. Each write takes a page, so the pipe holds fewer lines."""
         if self._in < 0:
             self._make_own_pipe()
         if not self._is_empty:  # there was no room for what is in there, or a signal's handler has raised
@@ -195,7 +195,7 @@ class _Socket(_Asked):
 
 
 def outlet_of(fd: int) -> Outlet:
-    """The way out for this descriptor, as it is now. Raises ``OSError`` if it is none."""
+    """The outlet for what this descriptor is now. Raises ``OSError`` if it is none."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
         return _first(fd, _OwnPipe, _PipeOfAnother)
@@ -289,7 +289,7 @@ def _first(fd: int, own: type[Outlet], other: type[Outlet]) -> Outlet:
 
 
 def _used_pages(size: int, bytes_of_a_page: int) -> int:
-    """At most, where so many bytes are in a pipe: of the first page something may have been read."""
+    """How many pages hold so many bytes, at most: of the first one something may have been read."""
     return size // bytes_of_a_page + 2 if size else 0
 
 

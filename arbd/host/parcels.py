@@ -29,7 +29,7 @@ NOT_NOW: Final = frozenset(
         *(errno.ENOBUFS, errno.ETOOMANYREFS),  # the second: more descriptors in flight than RLIMIT_NOFILE
     }
 )
-"""What may be otherwise in a moment."""
+"""The errors of a call that may succeed in a moment."""
 
 _GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET})
 _ONE_DESCRIPTOR: Final = socket.CMSG_LEN(array.array("i").itemsize)
@@ -73,7 +73,7 @@ def _send(side: socket.socket, parts: tuple[bytes, ...]) -> bool:
 
 
 def take(side: socket.socket, limit: int) -> bytes:
-    """The next parcel.
+    """Receive the next parcel.
 
     Raises ``NotNow`` if it cannot be received at this moment; ``BlockingIOError`` or ``ValueError`` if none came,
     ``ValueError`` if it has more than ``limit`` bytes, ``OSError`` if it cannot be read.

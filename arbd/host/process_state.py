@@ -25,7 +25,7 @@ _STANDARD: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def establish(*, keep_handler: bool = False) -> None:
-    """Make it so. From the main thread, at the start, and once more after foreign code was imported.
+    """Establish that state. From the main thread, at the start, and once more after foreign code was imported.
 
     ``keep_handler``: leave a function that the author's code has for SIGCHLD. Only where nobody waits for children.
     """

@@ -41,12 +41,12 @@ def require_parent_death_signal() -> None:
 
 
 def outlive_parent() -> None:
-    """Take ``die_with_parent`` back."""
+    """Undo ``die_with_parent``."""
     _prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def set_name(name: str) -> None:
-    """The name that ``ps`` and ``top`` show: at most 15 bytes."""
+    """Set the name that ``ps`` and ``top`` show: at most 15 bytes."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
@@ -55,7 +55,7 @@ CANCEL_SIGNAL: Final = signal.SIGRTMIN + 1
 
 
 def signal_cancel(pidfd: int) -> None:
-    """Have a worker look at its cancelled tasks now."""
+    """Send a worker the signal at which it looks at its cancelled tasks."""
     try:
         signal.pidfd_send_signal(pidfd, CANCEL_SIGNAL)
     except ProcessLookupError:

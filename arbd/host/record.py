@@ -37,7 +37,7 @@ class RecordFile:
         self.fd = fd
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self.fd)
 
     def is_empty(self) -> bool:
@@ -50,7 +50,7 @@ class RecordFile:
         return None if found is None else found[1]
 
     def write(self, record: bytes) -> None:
-        """Replace it. Raises ``OSError``, and then the record of before is still there."""
+        """Replace the record. Raises ``OSError``, and then the one of before is still there."""
         newest = self._newest()
         before = _Place(0, _FIRST_AT, 0, 0) if newest is None else newest[0]
         fits_in_front = _FIRST_AT + len(record) <= before.offset

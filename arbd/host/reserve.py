@@ -1,4 +1,4 @@
-"""One descriptor that a process keeps for the moment in which there is no other.
+"""A reserve descriptor: kept open, to be closed when a descriptor is needed and none is free.
 
     hold() .. give_up() ─> one number is free: receive or make what must not be lost ─> restore()
 
@@ -24,14 +24,15 @@ _is_wanted = False
 
 
 def hold() -> None:
-    """Have one from now on."""
+    """Open the reserve, and let ``restore`` open it again from now on."""
     global _is_wanted
     _is_wanted = True
     restore()
 
 
 def restore() -> None:
-    """Have it again, if it was given up and can be had now. Costs nothing where it is there, or never was."""
+    """Open the reserve again if it was given up and a descriptor is free. No system call where it is open, or never
+    was."""
     global _held
     if _held is not None or not _is_wanted:
         return
@@ -44,7 +45,7 @@ def restore() -> None:
 
 
 def give_up() -> bool:
-    """Free it for something else; ``False`` if there is none."""
+    """Close the reserve, so that its number is free for something else; ``False`` if there is none."""
     global _held
     held, _held = _held, None
     if held is None:

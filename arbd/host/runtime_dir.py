@@ -1,4 +1,4 @@
-"""Where a daemon keeps what lives as long as it runs: its control socket, and files it shares with other daemons.
+"""The runtime directory of a daemon: its control socket, and files it shares with other daemons.
 
     daemon: the first of                                    command: looks into every one that exists, and
       runtime_dir of the settings                             into the directories below /run/arbd, one for
@@ -48,7 +48,8 @@ def prepare(directory: Path, uid: int) -> None:
 
 
 def _places(environ: Mapping[str, str], uid: int) -> list[Path]:
-    """In order of preference. systemd separates several directories by colons; the first is as good as any."""
+    """The directories of a user, in order of preference; of several that systemd gives, separated by colons, the
+    first."""
     places = [Path(name) for name in environ.get("RUNTIME_DIRECTORY", "").split(":") if name][:1]
     if uid == 0:
         places.append(ROOT_DIR)

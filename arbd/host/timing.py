@@ -1,4 +1,4 @@
-"""What waiting and measuring need of a process: clocks, locks among its threads, sleep."""
+"""The clocks, locks and sleep of a process, for whoever waits and measures in it."""
 
 from __future__ import annotations
 

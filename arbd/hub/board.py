@@ -56,7 +56,7 @@ class NewTask(msgspec.Struct, frozen=True, gc=False):
     traceparent: str = ""
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class TaskEvent(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened to a task, ``at`` seconds of the board's clock.
 
     ``kind`` is one of: submitted, handed_out, renewed, given_back, expired, cancelled, result, result_late (its lease
@@ -116,7 +116,7 @@ class _Record(msgspec.Struct, gc=True):
     number: int
     batch: _Batch
     submitted_at: float
-    events: list[Event]
+    events: list[TaskEvent]
     state: _State = _State.QUEUED
     attempts: int = 0
     holder: str = ""  # who had it last
@@ -144,10 +144,10 @@ class _Batch(msgspec.Struct, gc=True):
 class TaskBoard:
     """All tasks of one embedded hub.
 
-    ``lease_s``: how long a provider has a task for itself. ``max_attempts``: by action name, how often a task is
-    handed out before the board itself reports an error; actions not named are handed out for ever.
-    ``run`` becomes part of the ids it makes: give each start of a hub its own, because a provider may still send
-    a result for a task of the last run.
+    ``lease_s``: how long a provider has a task before it goes to another. ``max_attempts``: by action name, how often a
+    task is handed out before the board itself reports an error; actions not named are handed out for ever. ``run``
+    becomes part of the ids it makes: give each start of a hub its own, because a provider may still send a result for a
+    task of the last run.
     """
 
     def __init__(
@@ -173,12 +173,12 @@ class TaskBoard:
 
     @property
     def leased(self) -> int:
-        """Tasks that somebody has for himself now."""
+        """How many tasks are leased now."""
         return len(self._leases)
 
     @property
     def lease_s(self) -> float:
-        """How long a lease is."""
+        """How long a lease lasts, in seconds."""
         return self._leases.length_s
 
     def submit(self, tasks: Iterable[NewTask], now: float, batch: str = "") -> tuple[str, list[str]]:
@@ -193,7 +193,7 @@ class TaskBoard:
         for task_id, new in named:
             deadline = now + new.timeout if new.timeout > 0 else math.inf
             task = Task(task_id, new.action, new.payload, new.account, 1, deadline, new.traceparent, new.priority)
-            record = _Record(task, new.provider, next(self._numbers), group, now, [Event(now, "submitted")])
+            record = _Record(task, new.provider, next(self._numbers), group, now, [TaskEvent(now, "submitted")])
             self._records[task_id] = record
             self._queues.push(record)
             if deadline is not math.inf:
@@ -214,7 +214,7 @@ class TaskBoard:
         attempts = record.attempts = record.attempts + 1
         record.holder = provider
         record.session = session
-        record.events.append(Event(now, "handed_out", provider, attempts))
+        record.events.append(TaskEvent(now, "handed_out", provider, attempts))
         self._leases.begin(record, now)
         self.queued -= 1
         if attempts > 1:
@@ -222,51 +222,52 @@ class TaskBoard:
         return record.task
 
     def renew(self, task_id: str, session: str, now: float) -> bool:
-        """Begin the lease anew; ``False`` if this session does not have it any more."""
+        """Begin a task's lease anew; ``False`` if this session does not have it any more."""
         record = self._records.get(task_id)
         if record is None or record.state is not _State.LEASED or record.session != session:
             return False
-        record.events.append(Event(now, "renewed", record.holder, record.attempts))
+        record.events.append(TaskEvent(now, "renewed", record.holder, record.attempts))
         self._leases.begin(record, now)
         return True
 
     def give_back(self, task_id: str, provider: str, now: float, session: str = "") -> bool:
-        """The task did not reach the provider: queue it again, before all others. Whether it was there to be queued."""
+        """Queue again, before all others, a task that did not reach its provider; ``False`` if that does not have
+        it."""
         record = self._records.get(task_id)
         if record is None or record.state is not _State.LEASED:
             return False
         if record.holder != provider or record.session != session:
             return False
-        record.events.append(Event(now, "given_back", provider, record.attempts))
+        record.events.append(TaskEvent(now, "given_back", provider, record.attempts))
         self._release(record, now, first=True)
         return True
 
     def cancel(self, task_id: str, now: float) -> bool:
-        """Nobody wants the result any more; ``False``: it is finished already. Raises ``ForgottenError``.
+        """Cancel a task; ``False``: it is finished already. Raises ``ForgottenError``.
 
-        Whoever has the task must be told by the caller: see ``session_of``.
+        Whoever has it must be told by the caller: see ``session_of``.
         """
         record = self._record(task_id)
         if record.state is _State.FINISHED:
             return False
         record.cancelled = True
-        record.events.append(Event(now, "cancelled", "", record.attempts))
+        record.events.append(TaskEvent(now, "cancelled", "", record.attempts))
         if record.state is _State.QUEUED:
             self._give_up(record, now, "CANCELLED", "Task was cancelled before it began")
         return True
 
     def record_result(self, task_id: str, provider: str, status: str, result: bytes, now: float) -> Receipt:
-        """A provider's verdict. The first one wins."""
+        """Record a provider's verdict. The first one wins."""
         record = self._records.get(task_id)
         if record is None or record.attempts == 0:
             return Receipt.UNKNOWN
         if status not in STATUSES:
             return Receipt.INVALID
         if record.state is _State.FINISHED:
-            record.events.append(Event(now, "result_duplicate", provider, record.attempts, status))
+            record.events.append(TaskEvent(now, "result_duplicate", provider, record.attempts, status))
             return Receipt.DUPLICATE
         kind = "result" if record.state is _State.LEASED else "result_late"
-        self._finish(record, Event(now, kind, provider, record.attempts, status), result)
+        self._finish(record, TaskEvent(now, kind, provider, record.attempts, status), result)
         return Receipt.ACCEPTED
 
     def next_expiry(self) -> float | None:
@@ -287,13 +288,13 @@ class TaskBoard:
             self._give_up(record, now, "EXPIRED", "Task was not finished within its time")
             finished.append(record.task.id)
         while (ended := self._leases.pop_ended(now)) is not None:
-            ended.events.append(Event(now, "expired", ended.holder, ended.attempts))
+            ended.events.append(TaskEvent(now, "expired", ended.holder, ended.attempts))
             self._release(ended, now, first=False)
             if ended.state is _State.FINISHED:
                 finished.append(ended.task.id)
         return finished
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """Everything that happened to a task, oldest first. Raises ``ForgottenError`` for an id never seen or gone."""
         return list(self._record(task_id).events)
 
@@ -320,7 +321,7 @@ class TaskBoard:
         return self._records[task_id].session
 
     def is_leased_to(self, task_id: str, session: str) -> bool:
-        """Whether this stream session has the task for itself now."""
+        """Whether the task is leased to this stream session now."""
         record = self._records.get(task_id)
         return record is not None and record.state is _State.LEASED and record.session == session
 
@@ -354,7 +355,7 @@ class TaskBoard:
         return group
 
     def _release(self, record: _Record, now: float, *, first: bool) -> None:
-        """Nobody has this task any more: queue it again, unless there is a reason not to."""
+        """Queue a task again that nobody has any more, or give it up if it was cancelled or handed out too often."""
         limit = self._max_attempts.get(record.task.action)
         if record.cancelled:
             self._give_up(record, now, "CANCELLED", "Task was cancelled, and never answered")
@@ -369,10 +370,10 @@ class TaskBoard:
 
     def _give_up(self, record: _Record, now: float, code: str, message: str) -> None:
         response = {"status": "error", "message": message, "data": {"error_code": code}}
-        event = Event(now, "gave_up", "", record.attempts, "error")
+        event = TaskEvent(now, "gave_up", "", record.attempts, "error")
         self._finish(record, event, msgspec.json.encode(response))
 
-    def _finish(self, record: _Record, event: Event, result: bytes) -> None:
+    def _finish(self, record: _Record, event: TaskEvent, result: bytes) -> None:
         if record.state is _State.QUEUED:
             self.queued -= 1
         self._leases.end(record)

@@ -18,7 +18,7 @@ import grpc.aio
 import msgspec
 
 from arbd.errors import HubError
-from arbd.hub.board import Event, NewTask, Result
+from arbd.hub.board import NewTask, Result, TaskEvent
 from arbd.wire.grpc_channel import Tls, channel_options, open_channel, parse_url
 from arbd.wire.pb import arbd_client_pb2 as client_pb
 
@@ -85,15 +85,15 @@ class HubClient:
             raise _hub_error(error) from error
 
     async def cancel(self, task_id: str) -> bool:
-        """Have a task not started, or stopped where it runs; ``False``: it had its verdict already."""
+        """Cancel a task, waiting or running; ``False``: it had its verdict already."""
         data = await self._call("Cancel", client_pb.CancelRequest(id=task_id))
         return not client_pb.CancelReply.FromString(data).finished
 
-    async def history(self, task_id: str) -> list[Event]:
+    async def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task; times count from its submission, in seconds."""
         data = await self._call("History", client_pb.HistoryRequest(id=task_id))
         events = client_pb.HistoryReply.FromString(data).events
-        return [Event(event.at_s, event.kind, event.provider, event.attempt, event.status) for event in events]
+        return [TaskEvent(event.at_s, event.kind, event.provider, event.attempt, event.status) for event in events]
 
     async def time_with_provider(self, task_id: str) -> float:
         """Seconds from a finished task's last hand-out to its verdict, by the hub's clock; 0 if it never left."""
@@ -107,7 +107,7 @@ class HubClient:
         return dict(client_pb.StatsReply.FromString(data).counters)
 
     async def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         await self._channel.close(None)
 
     async def __aenter__(self) -> HubClient:

@@ -1,4 +1,4 @@
-"""What streams mean for the tasks of an embedded hub: hellos, results, renewals and cancels, settled on the board.
+"""The tasks of an embedded hub's streams: hellos, results, renewals and cancels, settled on the board.
 
     frame ──HubSession──> Desk.settle ──> TaskBoard: record_result, renew, give_back
     frame <──HubSession── Desk.next_frame <── TaskBoard: hand_out, up to the credit
@@ -31,7 +31,7 @@ _REASONS: Final = {
 }
 
 
-class Peer(msgspec.Struct, eq=False):
+class StreamPeer(msgspec.Struct, eq=False):
     """One stream and, after its hello, the provider process behind it. ``given``: ids of tasks it was sent and has not
     answered. ``is_connected`` is false once its stream has ended or was replaced by another."""
 
@@ -49,7 +49,7 @@ class Effects(NamedTuple):
 
     finished: list[str]
     requeued: bool = False
-    replaced: Peer | None = None
+    replaced: StreamPeer | None = None
 
 
 class Desk:
@@ -58,27 +58,27 @@ class Desk:
     def __init__(self, board: TaskBoard, *, max_frame: int) -> None:
         self._board = board
         self._max_frame = max_frame
-        self._peers: dict[str, Peer] = {}  # by session
+        self._peers: dict[str, StreamPeer] = {}  # by session
 
     @property
-    def peers(self) -> list[Peer]:
+    def peers(self) -> list[StreamPeer]:
         """Provider processes with a stream, and those without one that still have tasks."""
         return list(self._peers.values())
 
-    def open(self) -> Peer:
-        """A new stream."""
-        return Peer(HubSession(lease_s=self._board.lease_s, max_frame=self._max_frame))
+    def open(self) -> StreamPeer:
+        """The peer of a new stream."""
+        return StreamPeer(HubSession(lease_s=self._board.lease_s, max_frame=self._max_frame))
 
-    def close(self, peer: Peer) -> None:
-        """A stream has ended. What was given stays leased: the provider may come back."""
+    def close(self, peer: StreamPeer) -> None:
+        """Note that a stream has ended. What was given stays leased: the provider may come back."""
         peer.is_connected = False
         if not peer.given and self._peers.get(peer.key) is peer:
             del self._peers[peer.key]
 
     # -- frames in -----------------------------------------------------------------------------------------
 
-    def settle(self, peer: Peer, frame: ProviderFrame, now: float) -> Effects:
-        """Do what a frame of ``peer.session.receive`` says. The caller has checked the token in its hello."""
+    def settle(self, peer: StreamPeer, frame: ProviderFrame, now: float) -> Effects:
+        """Settle a frame of ``peer.session.receive`` on the board. The caller has checked the token in its hello."""
         effects = Effects([])
         if frame.hello is not None:
             effects = self._greet(peer, frame.hello, now)
@@ -89,7 +89,7 @@ class Desk:
             self._board.renew(task_id, peer.key, now)
         return effects
 
-    def _greet(self, peer: Peer, hello: Hello, now: float) -> Effects:
+    def _greet(self, peer: StreamPeer, hello: Hello, now: float) -> Effects:
         peer.name, peer.key = hello.provider, hello.session
         before = self._peers.get(hello.session)
         self._peers[hello.session] = peer
@@ -106,7 +106,7 @@ class Desk:
                 peer.session.cancel(task_id)
         return Effects([], requeued, before)
 
-    def _record(self, peer: Peer, frame: ProviderFrame, now: float) -> list[str]:
+    def _record(self, peer: StreamPeer, frame: ProviderFrame, now: float) -> list[str]:
         finished = []
         record, given = self._board.record_result, peer.given
         for verdict in frame.results:
@@ -121,11 +121,11 @@ class Desk:
 
     # -- frames out ----------------------------------------------------------------------------------------
 
-    def next_frame(self, peer: Peer, now: float) -> bytes | None:
+    def next_frame(self, peer: StreamPeer, now: float) -> bytes | None:
         """What is to be sent to this provider now, with as many tasks as it may have; ``None``: nothing."""
         return peer.session.data_to_send(now, self._tasks_for(peer, now))
 
-    def _tasks_for(self, peer: Peer, now: float) -> list[Task]:
+    def _tasks_for(self, peer: StreamPeer, now: float) -> list[Task]:
         room = peer.session.room
         if room <= 0 or not peer.key or not peer.is_connected or not self._board.queued:
             return []
@@ -140,8 +140,8 @@ class Desk:
 
     # -- what else happens ---------------------------------------------------------------------------------
 
-    def cancel(self, task_id: str) -> Peer | None:
-        """Nobody wants this task any more: the peer that has it now, to be sent a frame; ``None`` if none has."""
+    def cancel(self, task_id: str) -> StreamPeer | None:
+        """Cancel a task at the peer that has it now: that peer, which must be sent a frame; ``None`` if none has it."""
         peer = self._peers.get(self._board.session_of(task_id))
         if peer is None or not peer.is_connected or task_id not in peer.given:
             return None
@@ -156,8 +156,8 @@ class Desk:
                 if not peer.given:
                     del self._peers[key]
 
-    def go_away(self, go_away: GoAway) -> list[Peer]:
-        """Have every provider leave; those that must be sent a frame for it."""
+    def go_away(self, go_away: GoAway) -> list[StreamPeer]:
+        """Have every provider leave: the peers that must be sent a frame for it."""
         connected = [peer for peer in self._peers.values() if peer.is_connected]
         for peer in connected:
             peer.session.go_away(go_away)

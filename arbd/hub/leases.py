@@ -1,4 +1,5 @@
-"""Which lease ends next. One length for all leases, so they are a queue; a renewed one goes to its end again.
+"""The leases of a board in the order in which they end. All have one length, so they are a queue; a renewed one goes to
+its end again.
 
 Pure; times are seconds of a monotonic clock. An entry counts only while its task still says that its lease ends at that
 moment: what was answered or renewed meanwhile is dropped when its turn comes, or when such entries are the majority, so
@@ -45,7 +46,7 @@ class Leases(Generic[T]):
             self._entries = deque(entry for entry in self._entries if entry[1].lease_until == entry[0])
 
     def end(self, task: T) -> None:
-        """The lease is over, because of an answer or of time."""
+        """End a lease, because of an answer or of time."""
         if task.lease_until != NOT_LEASED:
             self._count -= 1
             task.lease_until = NOT_LEASED

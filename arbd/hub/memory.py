@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from arbd.errors import InvariantError
-from arbd.hub.board import Event, NewTask, Result, TaskBoard
+from arbd.hub.board import NewTask, Result, TaskBoard, TaskEvent
 from arbd.links.base import HubPort
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
@@ -46,7 +46,7 @@ class Handle:
 
 
 class MemoryHub:
-    """Tasks in, verdicts out. ``lease_s`` and ``max_attempts`` as in ``TaskBoard``."""
+    """A hub for the tasks and links of this process. ``lease_s`` and ``max_attempts`` as in ``TaskBoard``."""
 
     def __init__(self, *, lease_s: float = 30.0, max_attempts: Mapping[str, int] | None = None) -> None:
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class MemoryHub:
         return handle
 
     def cancel(self, task_id: str) -> bool:
-        """Nobody wants this result any more; ``False``: it is there already. Raises ``ForgottenError``."""
+        """Cancel a task; ``False``: its verdict is there already. Raises ``ForgottenError``."""
         with self._lock:
             cancelled = self._board.cancel(task_id, time.monotonic())
             links = list(self._links)
@@ -80,7 +80,7 @@ class MemoryHub:
         self._publish()
         return cancelled
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task. Raises ``ForgottenError`` for an id that was never submitted."""
         with self._lock:
             return self._board.history(task_id)
@@ -113,7 +113,7 @@ class MemoryHub:
         return task, expiry
 
     def report(self, provider: str, outcome: Outcome) -> None:
-        """A verdict."""
+        """Record a verdict."""
         with self._lock:
             self._board.record_result(outcome.task.id, provider, outcome.status, outcome.result, time.monotonic())
         self._publish()
@@ -152,7 +152,7 @@ class MemoryLink:
         self.wake()
 
     def wake(self) -> None:
-        """There may be tasks to take. From any thread."""
+        """Have the link look for tasks. From any thread."""
         loop = self._loop
         if loop is not None:
             try:
@@ -161,7 +161,7 @@ class MemoryLink:
                 pass  # the loop was closed without close(): a test that killed its supervisor
 
     def cancel(self, task_id: str) -> None:
-        """Nobody wants this task any more. From any thread."""
+        """Have the daemon cancel a task. From any thread."""
         loop, port = self._loop, self._port
         if loop is not None and port is not None:
             try:

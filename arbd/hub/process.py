@@ -23,18 +23,15 @@ _STOP_TIMEOUT_S: Final = 5.0
 
 
 class HubProcess:
-    """A context manager: ``with HubProcess(hold_s=1) as hub: ... hub.address``. Options as in ``HubOptions``.
+    """A hub in a child process that listens on ``address``, as a context manager: ``with HubProcess(hold_s=1) as
+    hub:``.
 
-    ``process`` is the child, for tests that stop or kill it. Raises ``HubError`` if it does not start.
+    Options as in ``HubOptions``. ``process`` is the child, for tests that stop or kill it. Raises ``HubError`` if it
+    does not start.
     """
 
     def __init__(self, **options: Any) -> None:
-        self.options = HubOptions(**options)
-        self.address = ""
-
-    def start(self) -> None:
-        """Start the child and wait until it listens."""
-        argv = [sys.executable, "-m", "arbd.hub.process", msgspec.json.encode(self.options).decode()]
+        argv = [sys.executable, "-m", "arbd.hub.process", msgspec.json.encode(HubOptions(**options)).decode()]
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
@@ -57,7 +54,6 @@ class HubProcess:
             self.process.communicate()
 
     def __enter__(self) -> HubProcess:
-        self.start()
         return self
 
     def __exit__(

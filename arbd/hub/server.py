@@ -49,7 +49,7 @@ class EmbeddedHub:
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Listen. Raises ``HubError`` if the address cannot be used."""
+        """Begin to listen. Raises ``HubError`` if the address cannot be used."""
         options = self.options
         try:
             require_room()

@@ -13,14 +13,14 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import ForgottenError, NewTask, Result, SubmitError
-from arbd.hub.state import Context, HubState, guarded
+from arbd.hub.state import CallContext, HubState, guarded
 from arbd.wire.pb import arbd_client_pb2 as client_pb
 
 _RESULTS_PER_MESSAGE: Final = 256
 
 
 class ClientService:
-    """See the module. ``counters``: what Stats tells beside the calls."""
+    """The client service over one board. ``counters``: what Stats tells beside the calls."""
 
     def __init__(self, state: HubState, counters: Callable[[], dict[str, int]]) -> None:
         self._state = state
@@ -28,7 +28,7 @@ class ClientService:
         self._counters = counters
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """To be added to a server."""
+        """The service as gRPC takes it, to be added to a server."""
         handlers = {
             "Submit": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._submit))),
             "Await": grpc.unary_stream_rpc_method_handler(guarded(self._await)),
@@ -38,8 +38,8 @@ class ClientService:
         }
         return grpc.method_handlers_generic_handler("arbd.client.v1.Client", handlers)
 
-    def _checked(self, handle: Callable[[bytes], bytes]) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def handler(data: bytes, context: Context) -> bytes:
+    def _checked(self, handle: Callable[[bytes], bytes]) -> Callable[[bytes, CallContext], Awaitable[bytes]]:
+        async def handler(data: bytes, context: CallContext) -> bytes:
             await self._state.check_bearer(context)
             try:
                 return handle(data)
@@ -77,7 +77,7 @@ class ClientService:
     def _stats(self, _: bytes) -> bytes:
         return client_pb.StatsReply(counters={**self._state.calls, **self._counters()}).SerializeToString()
 
-    async def _await(self, data: bytes, context: Context) -> None:
+    async def _await(self, data: bytes, context: CallContext) -> None:
         await self._state.check_bearer(context)
         request = client_pb.AwaitRequest.FromString(data)
         sent = request.skip
@@ -129,6 +129,6 @@ def _encode_results(results: list[Result]) -> bytes:
     ).SerializeToString()
 
 
-async def _abort_for(error: SubmitError | ForgottenError, context: Context) -> NoReturn:
+async def _abort_for(error: SubmitError | ForgottenError, context: CallContext) -> NoReturn:
     code = grpc.StatusCode.ALREADY_EXISTS if isinstance(error, SubmitError) else grpc.StatusCode.NOT_FOUND
     await context.abort(code, str(error))

@@ -16,8 +16,8 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from arbd.hub.desk import Desk, Peer
-from arbd.hub.state import Context, HubState, guarded
+from arbd.hub.desk import Desk, StreamPeer
+from arbd.hub.state import CallContext, HubState, guarded
 from arbd.supervised import is_being_cancelled, supervised
 from arbd.wire import stream_frames as frames
 from arbd.wire.grpc_channel import MAX_MESSAGE
@@ -32,7 +32,7 @@ _RECONNECT_S: Final = 0.1
 class _Line:
     """One stream: its peer at the desk, its call, and the writer's bell."""
 
-    def __init__(self, peer: Peer, context: Context) -> None:
+    def __init__(self, peer: StreamPeer, context: CallContext) -> None:
         self.peer = peer
         self.context = context
         self.wake = asyncio.Event()
@@ -41,7 +41,7 @@ class _Line:
 
 
 class StreamService:
-    """Connect over one board."""
+    """The stream service (Connect) over one board."""
 
     def __init__(self, state: HubState) -> None:
         self._state = state
@@ -51,14 +51,14 @@ class StreamService:
         state.on_cancel(self._cancel)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """To be added to a server."""
+        """The service as gRPC takes it, to be added to a server."""
         return grpc.method_handlers_generic_handler(
             _SERVICE, {_METHOD: grpc.stream_stream_rpc_method_handler(guarded(self._connect))}
         )
 
     @property
     def streams(self) -> int:
-        """Streams that are there now."""
+        """How many streams are open."""
         return len(self._lines)
 
     async def stop(self) -> None:
@@ -72,7 +72,7 @@ class StreamService:
         except TimeoutError:
             pass  # their streams end with the server
 
-    async def _connect(self, _requests: Any, context: Context) -> None:
+    async def _connect(self, _requests: Any, context: CallContext) -> None:
         self.desk.drop_gone()
         line = _Line(self.desk.open(), context)
         self._lines[id(line.peer)] = line
@@ -107,7 +107,7 @@ class StreamService:
                 self._state.tasks_waiting()
             line.wake.set()
 
-    async def _check(self, hello: Hello, context: Context) -> None:
+    async def _check(self, hello: Hello, context: CallContext) -> None:
         self._state.calls["Connect"] += 1
         await self._state.check_token(hello.token, context)
         if hello.version != frames.VERSION:
@@ -136,12 +136,12 @@ class StreamService:
             if line.peer.session.room > 0:
                 line.wake.set()
 
-    def _wake(self, peer: Peer) -> None:
+    def _wake(self, peer: StreamPeer) -> None:
         line = self._lines.get(id(peer))
         if line is not None:
             line.wake.set()
 
-    def _end(self, peer: Peer) -> None:
+    def _end(self, peer: StreamPeer) -> None:
         line = self._lines.get(id(peer))
         if line is not None and line.reader is not None:
             line.reader.cancel()

@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import Receipt
-from arbd.hub.state import Context, HubState, guarded
+from arbd.hub.state import CallContext, HubState, guarded
 from arbd.model.task import Task
 from arbd.wire.pb import hub_pb2 as pb
 
@@ -31,7 +31,7 @@ _NO_TASK: Final = b""  # an empty Task on the wire
 
 
 class UnaryService:
-    """GetTask and SubmitTaskResult over one board."""
+    """The Hub service (GetTask and SubmitTaskResult) over one board."""
 
     def __init__(self, state: HubState) -> None:
         self._state = state
@@ -40,7 +40,7 @@ class UnaryService:
         state.on_tasks_waiting(self.feed_polls)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """To be added to a server."""
+        """The service as gRPC takes it, to be added to a server."""
         handlers = {
             "GetTask": grpc.unary_unary_rpc_method_handler(guarded(self._get_task)),
             "SubmitTaskResult": grpc.unary_unary_rpc_method_handler(guarded(self._submit_result)),
@@ -49,7 +49,7 @@ class UnaryService:
 
     @property
     def held(self) -> int:
-        """Polls that wait for a task."""
+        """How many polls wait for a task."""
         return sum(1 for _, poll in self._polls if not poll.done())
 
     def stop(self) -> None:
@@ -59,7 +59,7 @@ class UnaryService:
             if not poll.done():
                 poll.set_result(None)
 
-    async def _get_task(self, data: bytes, context: Context) -> bytes:
+    async def _get_task(self, data: bytes, context: CallContext) -> bytes:
         calls = self._state.calls
         calls["GetTask"] += 1
         request = pb.ProviderRequest.FromString(data)
@@ -75,7 +75,7 @@ class UnaryService:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no task")
         return _NO_TASK
 
-    def _hold_s(self, context: Context) -> float:
+    def _hold_s(self, context: CallContext) -> float:
         hold_s = self._state.options.hold_s
         for key, value in context.invocation_metadata() or ():
             if key == LONG_POLL_KEY and _MILLISECONDS.fullmatch(str(value)):
@@ -115,7 +115,7 @@ class UnaryService:
                 poll.set_result(task)
         self._polls.extendleft(reversed(unfed))
 
-    async def _submit_result(self, data: bytes, context: Context) -> bytes:
+    async def _submit_result(self, data: bytes, context: CallContext) -> bytes:
         self._state.calls["SubmitTaskResult"] += 1
         message = pb.TaskResult.FromString(data)
         await self._state.check_token(message.auth_token, context)

@@ -27,20 +27,20 @@ from arbd.supervised import report
 DEFAULT_MAX_MESSAGE: Final = 4 * 1024 * 1024
 """gRPC's own default limit for a received message, which most hubs have."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
+CallContext = grpc.aio.ServicerContext[Any, Any]
 
 
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
+RequestT = TypeVar("RequestT")
+ReplyT = TypeVar("ReplyT")
 
 
 def guarded(
-    handler: Callable[[Request, Context], Awaitable[Reply]],
-) -> Callable[[Request, Context], Awaitable[Reply]]:
-    """A handler of calls whose bugs are seen: gRPC itself would answer UNKNOWN, and go on. A request that is no
-    message is its sender's fault, and told so."""
+    handler: Callable[[RequestT, CallContext], Awaitable[ReplyT]],
+) -> Callable[[RequestT, CallContext], Awaitable[ReplyT]]:
+    """A handler of calls whose unexpected exceptions are reported: gRPC itself would answer UNKNOWN, and go on. A
+    request that is no message is its sender's fault, and told so."""
 
-    async def handle(request: Request, context: Context) -> Reply:
+    async def handle(request: RequestT, context: CallContext) -> ReplyT:
         try:
             return await handler(request, context)
         except DecodeError:
@@ -81,7 +81,7 @@ class HubOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HubState:
-    """See the module. ``calls`` counts calls by method, and frames."""
+    """The board with its clock and timer, who may call, and who waits for what. ``calls`` counts calls and frames."""
 
     def __init__(self, options: HubOptions) -> None:
         self.options = options
@@ -100,20 +100,20 @@ class HubState:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    async def check_token(self, token: str, context: Context) -> None:
+    async def check_token(self, token: str, context: CallContext) -> None:
         """End the call with UNAUTHENTICATED if this token may not call."""
         if self._tokens and token not in self._tokens:
             self.calls["refused"] += 1
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not known here")
 
-    async def check_bearer(self, context: Context) -> None:
-        """The same for callers that carry their token in the metadata."""
+    async def check_bearer(self, context: CallContext) -> None:
+        """End the call with UNAUTHENTICATED if the token in its metadata may not call."""
         if self._tokens:
             given = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]
             await self.check_token(given[0].removeprefix("Bearer ") if given else "", context)
 
     def stop(self) -> None:
-        """No more timers."""
+        """Set no more timers."""
         self.is_stopping = True
         if self._timer is not None:
             self._timer.cancel()
@@ -125,7 +125,7 @@ class HubState:
         self._takers.append(take)
 
     def tasks_waiting(self) -> None:
-        """There may be tasks for those who had found none."""
+        """Call those who had found no task: there may be some now."""
         for take in self._takers:
             if self.board.queued:
                 take()
@@ -140,14 +140,14 @@ class HubState:
         return news
 
     def unwatch(self, batch: str, news: asyncio.Event) -> None:
-        """Nobody waits for this event any more."""
+        """Set this event no more."""
         watchers = self._watchers[batch]
         watchers.discard(news)
         if not watchers:
             del self._watchers[batch]
 
     def finished(self, task_ids: Iterable[str]) -> None:
-        """These tasks have got their verdict."""
+        """Set the events of the batches of these tasks, which have got their verdict."""
         if not self._watchers:
             return
         for batch in {self.board.batch_of(task_id) for task_id in task_ids}:
@@ -159,7 +159,7 @@ class HubState:
         self._cancellers.append(cancel)
 
     def cancel(self, task_id: str) -> bool:
-        """Nobody wants this task any more; ``False``: it is finished already. Raises ``ForgottenError``."""
+        """Cancel a task, and tell whoever has it; ``False``: it is finished already. Raises ``ForgottenError``."""
         if not self.board.cancel(task_id, time.monotonic()):
             return False
         self._unwanted(task_id)
@@ -173,7 +173,7 @@ class HubState:
     # -- time -----------------------------------------------------------------------------------------------
 
     def arm_timer(self) -> None:
-        """Be there when the next lease ends. It may be set too early by then, never too late."""
+        """Set the timer for the next lease or task whose time ends. It may be too early by then, never too late."""
         expiry = self.board.next_expiry()
         if expiry is None or self.is_stopping or (self._timer is not None and self._timer_at <= expiry):
             return

@@ -20,8 +20,8 @@ from arbd.wire import stream_frames as frames
 from arbd.wire.stream_frames import GoAway, ProviderFrame, StreamError, Welcome
 
 
-class Phase(enum.Enum):
-    """Where a session stands."""
+class HubPhase(enum.Enum):
+    """The phase of a stream, as the hub sees it."""
 
     EXPECTING = "expecting"
     OPEN = "open"
@@ -29,10 +29,10 @@ class Phase(enum.Enum):
 
 
 class HubSession:
-    """One stream of one provider. ``lease_s`` and ``max_frame`` are told in the welcome."""
+    """The hub's side of one stream of one provider. ``lease_s`` and ``max_frame`` are told in the welcome."""
 
     def __init__(self, *, lease_s: float, max_frame: int) -> None:
-        self.phase = Phase.EXPECTING
+        self.phase = HubPhase.EXPECTING
         self._welcome: Welcome | None = Welcome(frames.VERSION, lease_s, max_frame)
         self._go_away: GoAway | None = None
         self._cancel: list[str] = []
@@ -42,17 +42,11 @@ class HubSession:
         self._sent_seq = 0
         self._taken_seq = 0
         self._acknowledged = 0  # the number that was told last
-        self.acked_seq = 0  # the last of our frames that the provider has taken over
 
     @property
     def room(self) -> int:
         """How many tasks may be sent now."""
-        return max(0, self._credit - self._sent) if self.phase is Phase.OPEN else 0
-
-    @property
-    def in_transit(self) -> bool:
-        """Whether a frame is on its way that the provider has not acknowledged."""
-        return self.acked_seq < self._sent_seq
+        return max(0, self._credit - self._sent) if self.phase is HubPhase.OPEN else 0
 
     def receive(self, data: bytes) -> ProviderFrame | None:
         """Take a frame; ``None`` for a repetition. Raises ``StreamError`` if the stream cannot go on."""
@@ -61,14 +55,13 @@ class HubSession:
             return None
         if frame.seq != self._taken_seq + 1:
             raise StreamError(f"frame {frame.seq} came after frame {self._taken_seq}")
-        if (frame.hello is not None) != (self.phase is Phase.EXPECTING):
+        if (frame.hello is not None) != (self.phase is HubPhase.EXPECTING):
             raise StreamError("a stream begins with a hello, and has no other")
         if frame.acked > self._sent_seq:
             raise StreamError(f"frame {frame.acked} was acknowledged, and {self._sent_seq} were sent")
         if frame.hello is not None:
-            self.phase = Phase.OPEN
+            self.phase = HubPhase.OPEN
         self._taken_seq = frame.seq
-        self.acked_seq = max(self.acked_seq, frame.acked)
         self._credit = frame.credit
         return frame
 
@@ -82,13 +75,13 @@ class HubSession:
 
     def go_away(self, go_away: GoAway) -> None:
         """Send no more tasks; have the provider end this stream."""
-        if self.phase is Phase.OPEN:
-            self.phase = Phase.LEAVING
+        if self.phase is HubPhase.OPEN:
+            self.phase = HubPhase.LEAVING
             self._go_away = go_away
 
     def data_to_send(self, now: float, tasks: Sequence[Task] = ()) -> bytes | None:
         """Everything that has piled up and ``tasks`` (at most ``room``), as one frame; ``None``: nothing to say."""
-        if self.phase is Phase.EXPECTING:
+        if self.phase is HubPhase.EXPECTING:
             return None
         if len(tasks) > self.room:
             raise ValueError(f"{len(tasks)} tasks, and room for {self.room}")

@@ -14,11 +14,8 @@ from arbd.ipc.ring import ByteStore, Consumer, Producer
 
 
 class Running(NamedTuple):
-    """The task that a worker began last.
-
-    ``seq`` is 0 before its first; ``since_ns`` is 0 when that task is finished and its answer only waits for room in
-    the result ring.
-    """
+    """The task that a worker began last. ``seq`` is 0 before its first; ``since_ns`` is 0 when that task is finished
+    and its answer only waits for room in the result ring."""
 
     seq: int
     since_ns: int
@@ -64,11 +61,8 @@ class SupervisorCell:
         words[layout.CANCELS] = total + 1
 
     def running(self) -> Running:
-        """The task that the worker began last.
-
-        A worker stores the time first and the number after it, so a time read here is never older than its number: a
-        deadline computed from the pair may be late, never early.
-        """
+        """The task that the worker began last. A worker stores the time first and the number after it, so a time read
+        here is never older than its number: a deadline computed from the pair may be late, never early."""
         words = self._words
         return Running(int(words[layout.RUNNING_SEQ]), int(words[layout.RUNNING_SINCE_NS]))
 

@@ -39,11 +39,8 @@ _unpack_result = _RESULT.unpack_from
 
 
 class TaskFrame(msgspec.Struct, gc=False):
-    """A decoded task record.
-
-    ``timeout`` is in seconds. ``body`` is payload and account, empty if it comes by reference; ``trace`` is its W3C
-    trace context, empty if it has none.
-    """
+    """A decoded task record. ``timeout`` is in seconds. ``body`` is payload and account, empty if it comes by
+    reference; ``trace`` is its W3C trace context, empty if it has none."""
 
     seq: int
     timeout: float

@@ -2,8 +2,8 @@
 
 Not an owner of the memory, and no doorbell: as with ``arbd.ipc.cell`` both belong to others.
 
-Who rings whom follows from one word of each side, which counts how often it *went to sleep*. Whoever has published
-something rings only if the other has gone to sleep since it was rung last:
+Each side has one word that counts how often it *went to sleep*. A side that has published something rings only if the
+other has gone to sleep since it was rung last:
 
     publisher: store ─> fence ─> sleeps != rung_for? ─> rung_for = sleeps, ring
     sleeper:   look until there is nothing ─> sleeps + 1 ─> fence ─> look once more ─> event loop
@@ -25,9 +25,7 @@ NEVER: Final = (1 << 64) - 1
 
 class SupervisorEnd:
     """The supervisor's side of a link cell: pops tasks, pushes results, and sets how many tasks the link may ask for.
-
-    It never reads a word of its own back: a link that has gone wrong may have written there.
-    """
+    It never reads a word of its own back: a link that has gone wrong may have written there."""
 
     __slots__ = ("_allowed", "_rung_for", "_sleeps", "_words", "down", "is_held", "up")
 
@@ -69,10 +67,8 @@ class SupervisorEnd:
         self._words[layout.SUPERVISOR_SLEEPS] = self._sleeps
 
     def must_ring(self, pushed: bool) -> bool:
-        """Whether the link must be rung now; it then counts as rung. Call it only after a fence.
-
-        ``pushed``: there is something for it, other than that it may ask for more.
-        """
+        """Whether the link must be rung now; it then counts as rung. Call it only after a fence. ``pushed``: there is
+        something for it, other than that it may ask for more."""
         sleeps = self._words[layout.LINK_SLEEPS]
         if sleeps == self._rung_for or not (pushed or self._allowed > self._words[layout.RING_ABOVE]):
             return False
@@ -88,10 +84,8 @@ class SupervisorEnd:
         return bool(self._words[layout.LINK_SLEEPS] == self._rung_for)
 
     def token_calls(self) -> tuple[int, int]:
-        """How often the hub was found to accept the token, and how often it refused it.
-
-        Accepted counts once each time after it was not known or refused.
-        """
+        """How often the hub was found to accept the token, and how often it refused it. Accepted counts once each time
+        after it was not known or refused."""
         return int(self._words[layout.TOKEN_ACCEPTED]), int(self._words[layout.TOKEN_REFUSED])
 
     def figures(self) -> tuple[int, list[int]]:

@@ -10,7 +10,7 @@
 With ``BY_REFERENCE`` the record ends after its numbers: what follows them otherwise is a memfd that was sent over the
 side socket before. ``number`` is the supervisor's own for a result, never used twice towards one link.
 
-The supervisor trusts no record: everything here raises ``LinkRecordError``, and nothing else, for what is none.
+The supervisor trusts no record: for an invalid one every function here raises ``LinkRecordError``, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A lock-free queue of byte records between one producer and one consumer, over shared memory.
 
-Not a wake-up: who sleeps and who rings is the doorbell's business (``arbd.host.doorbell``).
+Not a wake-up: sleeping and ringing is ``arbd.host.doorbell``.
 
     data     | len | record ..... | len | record ... | WRAP |  (unused)  |
               ^head (consumer's word)       ^tail (producer's word)
@@ -11,8 +11,8 @@ and a position is ``index & (size - 1)``. Invariants:
 * the producer alone writes ``data`` and ``tail``; the consumer alone writes ``head``;
 * a record is in place before the ``tail`` that covers it; a record is read before the ``head`` that frees it;
 * a record never wraps: a ``WRAP`` mark sends the reader to the start, so one slice copies it;
-* the reader trusts nothing: a length or index that cannot be is a ``RingCorruptError``, because the other side
-  may have died in the middle of anything, or gone mad. A producer killed at any instant leaves only whole
+* the reader checks everything: an impossible length or index is a ``RingCorruptError``, because the other side
+  may have died in the middle of anything, or write nonsense. A producer killed at any instant leaves only whole
   records below ``tail``.
 
 ``data`` is anything that takes and gives slices of bytes (an ``mmap``; a ``bytearray`` in tests): slicing an mmap
@@ -45,10 +45,8 @@ def check_ring_size(size: int) -> None:
 
 
 class _End:
-    """The common part of both sides: where the ring lies, in bytes, and the indices of its control words.
-
-    ``words`` are all of the shared memory as 64-bit words; lengths of records are stored through them.
-    """
+    """The common part of both sides: where the ring lies, in bytes, and the indices of its control words. ``words`` are
+    all of the shared memory as 64-bit words; lengths of records are stored through them."""
 
     __slots__ = ("_base", "_head_word", "_lengths", "_size", "_store", "_tail_word", "_words")
 
@@ -78,11 +76,8 @@ class Producer(_End):
         self._limit = int(words[head_word]) + size
 
     def push(self, record: bytes) -> bool:
-        """Append a record; ``False`` if there is no room for it now.
-
-        Raises ``ValueError`` instead of ``False`` for a record longer than ``layout.largest_record``, which may never
-        fit, and ``RingCorruptError``.
-        """
+        """Append a record; ``False`` if there is no room for it now. Raises ``ValueError`` instead of ``False`` for a
+        record longer than ``layout.largest_record``, which may never fit, and ``RingCorruptError``."""
         length = len(record)
         need = (length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN
         tail = self._tail

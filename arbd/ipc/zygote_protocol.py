@@ -83,10 +83,8 @@ class Spawned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Exited(msgspec.Struct, frozen=True, tag=True):
-    """Reports that a worker ended: ``status`` is its exit code, or minus the signal that killed it.
-
-    With a ``reason`` it never started: no process could be had, and ``status`` means nothing.
-    """
+    """Reports that a worker ended: ``status`` is its exit code, or minus the signal that killed it. With a ``reason``
+    it never started: no process could be had, and ``status`` means nothing."""
 
     worker_id: int
     status: int
@@ -99,13 +97,5 @@ FromZygote = Described | Failed | Spawned | Exited
 encode = msgspec.msgpack.Encoder().encode
 _to_zygote: msgspec.msgpack.Decoder[ToZygote] = msgspec.msgpack.Decoder(ToZygote)
 _from_zygote: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygote)
-
-
-def decode_to_zygote(message: bytes) -> ToZygote:
-    """Decode a message of the supervisor."""
-    return _to_zygote.decode(message)
-
-
-def decode_from_zygote(message: bytes) -> FromZygote:
-    """Decode a message of the zygote."""
-    return _from_zygote.decode(message)
+decode_to_zygote = _to_zygote.decode
+decode_from_zygote = _from_zygote.decode

@@ -23,9 +23,9 @@ from arbd.zones import zone
 
 Envelope = Literal["plain", "metadata"]
 
-#: How far the walk follows a culprit down. A structure that contains itself has no end.
+#: Levels that the search goes down. A structure that contains itself has no end.
 _MAX_DEPTH: Final = 64
-#: Characters of a path that are told. A key may be as long as the data.
+#: Characters of a path that are reported. A key may be as long as the data.
 _MAX_PATH: Final = 500
 
 
@@ -41,11 +41,8 @@ class Metadata(msgspec.Struct):
 
 
 class Encoder:
-    """The encoder of one provider's responses.
-
-    ``max_result`` is the largest JSON text in bytes, ``None`` for no limit. ``logger`` is the object handlers are given
-    as ``logger``.
-    """
+    """The encoder of one provider's responses. ``max_result`` is the largest JSON text in bytes, ``None`` for no limit.
+    ``logger`` is the object handlers are given as ``logger``."""
 
     def __init__(
         self,

@@ -34,12 +34,15 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
     min_concurrency: int | None = None
     max_concurrency: int | None = None
 
+    @property
+    def window_ns(self) -> int:
+        """The window in nanoseconds; 0 without one."""
+        return round((self.window_size or 0) * 1_000_000_000)
+
 
 class Schedule(msgspec.Struct, frozen=True):
-    """Business hours, and the rates outside them; ``outside=None``: nothing may start then.
-
-    ``hours`` are minutes since midnight, from and to; ``days`` are weekdays, 0 is Monday.
-    """
+    """Business hours, and the rates outside them; ``outside=None``: nothing may start then. ``hours`` are minutes since
+    midnight, from and to; ``days`` are weekdays, 0 is Monday."""
 
     hours: list[tuple[int, int]]
     days: list[int]
@@ -63,11 +66,8 @@ class RedisBackend(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, url="")
 
     def key(self, window_ns: int) -> str:
-        """The key of the limit's state in Redis.
-
-        Members that disagree about ``max_requests`` share it, each with its own figure; windows of other lengths are
-        other limits.
-        """
+        """The key of the limit's state in Redis. Members that disagree about ``max_requests`` share it, each with its
+        own figure; windows of other lengths are other limits."""
         return f"{self.key_prefix}:{window_ns // 1_000_000 or 1}"
 
 

@@ -91,8 +91,7 @@ def error(message: str, data: Any = None) -> ProviderResponse:
 
 
 def limited(wait_time: float, message: str | None = None, **fields: Any) -> ProviderResponse:
-    """A refusal by a rate limit (shape 3, with the fields of a monitor shapes 8 to 10). ``wait_time``: seconds, above
-    0."""
+    """A refusal by a rate limit (shape 3; with the fields of a monitor 8 to 10). ``wait_time``: seconds, above 0."""
     if not isfinite(wait_time) or wait_time <= 0:
         wait_time = _SHORTEST_WAIT_S
     text = message or f"Rate limit exceeded. Please wait {wait_time:g} seconds"
@@ -100,10 +99,8 @@ def limited(wait_time: float, message: str | None = None, **fields: Any) -> Prov
 
 
 def rate_limited(limits: Mapping[str, Any]) -> ProviderResponse:
-    """The response for a monitor's refusal, with its own fields.
-
-    ``retry_after``, the older name, is taken for ``wait_time`` where only that is given.
-    """
+    """The response for a monitor's refusal, with its own fields. ``retry_after``, the older name, is taken for
+    ``wait_time`` where only that is given."""
     fields = {key: value for key, value in limits.items() if key not in ("rate_limited", "wait_time")}
     wait_time = limits.get("wait_time", limits.get("retry_after", _DEFAULT_WAIT_S))
     message = fields.pop("message", None)
@@ -138,8 +135,7 @@ def connection_failed(reason: str, *, retry_count: int, next_retry: str) -> Prov
 
 
 def action_not_found(action: str, available: Sequence[str]) -> ProviderResponse:
-    """The response for an unknown action (shape 7). An empty name has its own message: the task names no action at
-    all."""
+    """The response for an unknown action (shape 7); with an empty name, for a task that names no action."""
     message = f"Action '{action}' not found" if action else "The task names no action"
     return error(message, {"available_actions": list(available)})
 
@@ -159,7 +155,7 @@ def message_of(exc: BaseException) -> str:
     """The message of an exception as text that can be sent; its type where it has none."""
     try:
         text = str(exc)
-    except Exception:  # the author's own __str__ may be broken, and the failure must be told all the same
+    except Exception:  # the author's own __str__ may be broken, and the failure must be reported all the same
         text = ""
     # Text with lone surrogates (file names, for example) is no UTF-8, so it could not be sent.
     return text.encode("utf-8", "backslashreplace").decode() or type(exc).__name__
@@ -174,10 +170,8 @@ def timed_out(action: str, timeout_s: float) -> ProviderResponse:
 
 
 def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None = None) -> ProviderResponse:
-    """The response for an action whose worker process died.
-
-    It was killed by ``signal`` (its name), or ended with ``exit_code``; without either that is not known.
-    """
+    """The response for an action whose worker process died. It was killed by ``signal`` (its name), or ended with
+    ``exit_code``; without either that is not known."""
     ended: dict[str, str | int]
     if signal:
         how, ended = f"was killed by {signal}", {"signal": signal}
@@ -189,10 +183,8 @@ def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None
 
 
 def worker_exhausted(action: str, what: Literal["payload", "result"], reason: str) -> ProviderResponse:
-    """The response for a worker process that lacks descriptors or memory: ``reason``.
-
-    It could not receive the payload, so the action was not started, or it could not hand over the result.
-    """
+    """The response for a worker process that lacks descriptors or memory: ``reason``. It could not receive the payload,
+    so the action was not started, or it could not hand over the result."""
     how = "could not receive its payload" if what == "payload" else "could not hand over its result"
     return error(
         f"The worker running action '{action}' {how}: {reason}", {"error_code": "WORKER_EXHAUSTED", "reason": reason}

@@ -19,10 +19,8 @@ class RateLimitMonitor(ABC):
 
     @abstractmethod
     def check_rate_limits(self) -> dict[str, Any] | None:
-        """Whether a call may start: ``None``, or a dict that says why not.
-
-        A refusal has ``rate_limited: True``, ``wait_time`` in seconds, and any figures of its own.
-        """
+        """Whether a call may start: ``None``, or a dict that says why not. A refusal has ``rate_limited: True``,
+        ``wait_time`` in seconds, and any figures of its own."""
 
     def handle_throttling(self, wait_time: float = 60) -> None:
         """Wait ``wait_time`` seconds inside an action. The action's deadline still holds."""

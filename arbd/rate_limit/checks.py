@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ def checked_rates(where: str, given: dict[str, Any]) -> Rates:
     unknown = given.keys() - set(Rates.__struct_fields__)
     if unknown:
         raise refuse(where, f"there is no {', '.join(sorted(unknown))}; there are {', '.join(Rates.__struct_fields__)}")
-    values = {name: _CHECKS[name](where, name, value) for name, value in given.items() if value is not None}
+    values = {name: _checked(where, name, value) for name, value in given.items() if value is not None}
     rates = msgspec.convert(values, Rates, strict=False)
     if rates.burst_size is not None and rates.requests_per_minute is None:
         raise refuse(where, "burst_size goes with requests_per_minute; give both")
@@ -60,42 +59,26 @@ def number(where: str, name: str, value: object, low: float, high: float, unit: 
     return float(value)
 
 
-def whole(where: str, name: str, value: object, unit: str) -> int:
-    """A whole number of at least one; ``10.0`` is one too. Raises ``RegistrationError``."""
-    got = number(where, name, value, 1, MOST_CALLS, unit)
+def _checked(where: str, name: str, value: object) -> float:
+    if name in _BOUNDS:
+        return number(where, name, value, *_BOUNDS[name])
+    got = number(where, name, value, 1, MOST_CALLS, "calls")
     if got != int(got):
-        raise refuse(where, f"{name} is a whole number of {unit}; got {value!r}")
+        raise refuse(where, f"{name} is a whole number of calls; got {value!r}")
     return int(got)
 
 
-def _seconds(where: str, name: str, value: object) -> float:
-    return number(where, name, value, SHORTEST_S, LONGEST_S, "seconds")
-
-
-def _calls(where: str, name: str, value: object) -> float:
-    return number(where, name, value, 1 / LONGEST_S, MOST_CALLS, "calls")
-
-
-def _cost(where: str, name: str, value: object) -> float:
-    return number(where, name, value, 1e-3, 10_000, "seconds of cost per second")
-
-
-def _whole_calls(where: str, name: str, value: object) -> int:
-    return whole(where, name, value, "calls")
-
-
-_CHECKS: Final[dict[str, Callable[[str, str, object], float]]] = {
-    "min_delay": _seconds,
-    "max_calls_per_second": _calls,
-    "requests_per_minute": _calls,
-    "burst_size": _whole_calls,
-    "max_requests": _whole_calls,
-    "window_size": _seconds,
-    "max_cpu_per_second": _cost,
-    "max_time_per_second": _cost,
-    "min_concurrency": _whole_calls,
-    "max_concurrency": _whole_calls,
-}
+_SECONDS: Final = (SHORTEST_S, LONGEST_S, "seconds")
+_CALLS: Final = (1 / LONGEST_S, MOST_CALLS, "calls")
+_COST: Final = (1e-3, 10_000, "seconds of cost per second")
+_BOUNDS: Final[dict[str, tuple[float, float, str]]] = {
+    "min_delay": _SECONDS,
+    "max_calls_per_second": _CALLS,
+    "requests_per_minute": _CALLS,
+    "window_size": _SECONDS,
+    "max_cpu_per_second": _COST,
+    "max_time_per_second": _COST,
+}  # all others: whole calls
 
 
 def checked_schedule(

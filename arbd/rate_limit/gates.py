@@ -25,10 +25,8 @@ class Gate(Protocol):
     """Decides whether a call may start now."""
 
     def take(self, until_ns: int = 0) -> int:
-        """Count a call and return 0 if it may start now; otherwise the nanoseconds after which to try again.
-
-        With ``until_ns`` (monotonic clock) it waits for its turn, if that comes before this moment.
-        """
+        """Count a call and return 0 if it may start now; otherwise the nanoseconds after which to try again. With
+        ``until_ns`` (monotonic clock) it waits for its turn, if that comes before this moment."""
 
     def peek(self) -> int:
         """The same answer as ``take`` without waiting and without counting."""
@@ -44,10 +42,8 @@ class Gate(Protocol):
 
 
 class Timing(Protocol):
-    """The clocks (nanoseconds), locks and sleep of a process, as ``arbd.host.timing`` has them.
-
-    ``sleep`` is interruptible.
-    """
+    """The clocks (nanoseconds), locks and sleep of a process, as ``arbd.host.timing`` has them. ``sleep`` is
+    interruptible."""
 
     def clock(self) -> int: ...
     def cpu_clock(self) -> int: ...
@@ -57,11 +53,8 @@ class Timing(Protocol):
 
 
 class LocalGate:
-    """A limit that holds for this process alone; threads may share it.
-
-    ``on_crossing`` is called when usage enters or leaves a threshold. A task's deadline never interrupts the counting;
-    it may interrupt the sleep.
-    """
+    """A limit that holds for this process alone; threads may share it. ``on_crossing`` is called when usage enters or
+    leaves a threshold. A task's deadline never interrupts the counting; it may interrupt the sleep."""
 
     def __init__(self, spec: LimitSpec, timing: Timing, on_crossing: Callable[[LimitSpec, Figures], None]) -> None:
         self._spec = spec
@@ -140,7 +133,7 @@ def warns(spec: LimitSpec, limit: Limit) -> bool:
 
 def meter_window_ns(spec: LimitSpec) -> int:
     """The window over which responses total a limit's calls: the limit's own, or a minute; in nanoseconds."""
-    return round(spec.rates.window_size * SECOND_NS) if spec.rates.window_size else METER_NS
+    return spec.rates.window_ns or METER_NS
 
 
 def figures_of(spec: LimitSpec, meter: UsageMeter, usage: float, level: int, now_ns: int) -> Figures:

@@ -1,7 +1,7 @@
 """The common part of the built-in monitors, from the check of a call to the response.
 
-spec   what holds: plain data, checked (``arbd.rate_limit.checks``) gate   whether it does now: the daemon's, once a
-worker has attached it, or one of this process
+spec   what holds: plain data, checked (``arbd.rate_limit.checks``)
+gate   whether it does now: the daemon's, once a worker has attached it, or one of this process
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class LimitMonitor(RateLimitMonitor):
         rates: dict[str, Any],
         *,
         on_limit: str,
-        timezone: str,
-        business_hours: str | None,
-        days: str | Iterable[str],
-        outside: Any,
         name: str | None,
+        timezone: str = "UTC",
+        business_hours: str | None = None,
+        days: str | Iterable[str] = "mon-fri",
+        outside: Any = None,
         thresholds: tuple[float, float] = (0.8, 0.9),
         metered: bool = False,
         shared: str | None = None,
@@ -97,10 +97,8 @@ class LimitMonitor(RateLimitMonitor):
         return self._told(wait_ns) if wait_ns else None
 
     def admit(self, deadline: float) -> dict[str, Any] | None:
-        """Count one call: ``None`` if it may start, otherwise the refusal.
-
-        A monitor that waits does so until shortly before ``deadline`` (seconds of the monotonic clock).
-        """
+        """Count one call: ``None`` if it may start, otherwise the refusal. A monitor that waits does so until shortly
+        before ``deadline`` (seconds of the monotonic clock)."""
         until_ns = 0 if self.spec.on_limit == "reject" else round(deadline * SECOND_NS) - _TO_ANSWER_NS
         wait_ns = self.gate.take(until_ns)
         return self._refusal(wait_ns) if wait_ns else None
@@ -134,7 +132,7 @@ class LimitMonitor(RateLimitMonitor):
     async def _request_async(
         self, request_func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        from asyncio import sleep  # not at import: nobody pays for it who does not use it
+        from asyncio import sleep  # not at import: only async code pays for it
 
         while (wait_ns := self.gate.take()) > 0:
             if self.spec.on_limit == "reject":
@@ -166,6 +164,14 @@ class LimitMonitor(RateLimitMonitor):
     def _fields(self, figures: Figures) -> dict[str, Any]:
         return {"current_usage": usage_of(figures), "limit_type": self.kind}
 
+    def _window_fields(self, figures: Figures) -> dict[str, Any]:
+        limit = self.spec.rates.max_requests or 0
+        return {
+            "current_count": min(limit, round(figures.call_usage * limit)),
+            "limit": limit,
+            "window_size": plain(self.spec.rates.window_size),
+        }
+
 
 @interruptible
 async def _awaited(function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -186,7 +192,7 @@ def _warn_late(monitor: LimitMonitor) -> None:
 
 def log_crossing(spec: LimitSpec, figures: Figures) -> None:
     """Log that a limit's usage has entered or left a threshold."""
-    from arbd.logs import get_logger  # where the lines go is the process's business
+    from arbd.logs import get_logger
 
     log = get_logger("arbd.limits")
     say = (log.info, log.warning, log.error)[figures.level]
@@ -205,6 +211,5 @@ def usage_of(figures: Figures) -> float:
 
 
 def _seconds(wait_ns: int) -> float:
-    """Nanoseconds as seconds, rounded up to a microsecond, so that a caller that waits that long does not come too
-    early."""
+    """Nanoseconds as seconds, rounded up to a microsecond, so that a caller that waits does not come too early."""
     return -(-wait_ns // 1000) / 1e6

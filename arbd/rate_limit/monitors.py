@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from arbd.rate_limit.limit_monitor import SECOND_NS, LimitMonitor, plain, usage_of
+from arbd.rate_limit.limit_monitor import SECOND_NS, LimitMonitor, usage_of
 from arbd.rate_limit.usage import CRITICAL, NORMAL, Figures
 
 
@@ -139,12 +139,7 @@ class CustomRateLimitMonitor(LimitMonitor):
         )
 
     def _fields(self, figures: Figures) -> dict[str, Any]:
-        limit = self.spec.rates.max_requests or 0
-        return {
-            "current_count": min(limit, round(figures.call_usage * limit)),
-            "limit": limit,
-            "window_size": plain(self.spec.rates.window_size),
-        }
+        return self._window_fields(figures)
 
 
 class AdaptiveRateLimitMonitor(LimitMonitor):
@@ -167,10 +162,6 @@ class AdaptiveRateLimitMonitor(LimitMonitor):
         super().__init__(
             {"min_concurrency": min_concurrency, "max_concurrency": max_concurrency},
             on_limit=on_limit,
-            timezone="UTC",
-            business_hours=None,
-            days="mon-fri",
-            outside=None,
             name=name,
             metered=True,
         )
@@ -199,21 +190,12 @@ class SharedRateLimitMonitor(LimitMonitor):
             {"window_size": window_size, "max_requests": max_requests},
             on_limit=on_limit,
             timezone=timezone,
-            business_hours=None,
-            days="mon-fri",
-            outside=None,
             name=name,
             shared=_place_in_source() if name is None else name,
         )
 
     def _fields(self, figures: Figures) -> dict[str, Any]:
-        limit = self.spec.rates.max_requests or 0
-        return {
-            "current_count": min(limit, round(figures.call_usage * limit)),
-            "limit": limit,
-            "window_size": plain(self.spec.rates.window_size),
-            "providers": list(figures.members),
-        }
+        return {**self._window_fields(figures), "providers": list(figures.members)}
 
 
 def _place_in_source() -> str:

@@ -50,14 +50,9 @@ class RedisRateLimitMonitor(LimitMonitor):
         super().__init__(
             {"window_size": window_size, "max_requests": max_requests},
             on_limit=on_limit,
-            timezone="UTC",
-            business_hours=None,
-            days="mon-fri",
-            outside=None,
             name=name,
         )
         self.spec = msgspec.structs.replace(self.spec, redis=backend)
-        self._window_key = backend.key(round(window_size * 1e9))
 
     def attach(self, gate: Gate) -> None:
         super().attach(gate)
@@ -76,9 +71,5 @@ class RedisRateLimitMonitor(LimitMonitor):
             self.spec = msgspec.structs.replace(self.spec, redis=self.spec.redis.without_url())
 
     def _fields(self, figures: Figures) -> dict[str, Any]:
-        return {
-            "current_count": min(self.max_requests, round(figures.call_usage * self.max_requests)),
-            "limit": self.max_requests,
-            "window_size": self.window_size,
-            "window_key": self._window_key,
-        }
+        backend, window_ns = self.spec.redis, self.spec.rates.window_ns
+        return {**self._window_fields(figures), "window_key": backend.key(window_ns) if backend else None}

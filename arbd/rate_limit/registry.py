@@ -1,27 +1,32 @@
 """The registry of all built-in monitors that exist, in order of construction, wherever their authors keep them.
 
-import of the author's module   monitors register themselves zygote: collect(provider)       from now on their number is
-their place in the ledger; later ones are local worker: the same numbers        by fork, or by the same import again
+import of the author's module   monitors register themselves
+zygote: collect(provider)       from now on their number is their place in the ledger; later ones are local
+worker: the same numbers        by fork, or by the same import again
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import ref
 
 import msgspec
 
-from arbd.model.limit_spec import Scope
+from arbd.model.limit_spec import LimitSpec, Scope
 
-if TYPE_CHECKING:
-    from arbd.rate_limit.limit_monitor import LimitMonitor
 
-_monitors: list[ref[LimitMonitor]] = []
+class Registered(Protocol):
+    """A monitor, as far as it matters here."""
+
+    spec: LimitSpec
+
+
+_monitors: list[ref[Registered]] = []
 _sealed = False
 
 
-def add(monitor: LimitMonitor) -> None:
+def add(monitor: Registered) -> None:
     """Register a monitor, by a weak reference."""
     _monitors.append(ref(monitor))
 
@@ -37,7 +42,7 @@ def is_sealed() -> bool:
     return _sealed
 
 
-def collect(provider: Any) -> list[LimitMonitor]:
+def collect(provider: Any) -> list[Registered]:
     """The monitors that exist now, each with a unique name; the caller keeps them alive."""
     living = [monitor for reference in _monitors if (monitor := reference()) is not None]
     _monitors[:] = [ref(monitor) for monitor in living]
@@ -54,12 +59,10 @@ def collect(provider: Any) -> list[LimitMonitor]:
 
 
 def _place(
-    monitor: LimitMonitor, provider: Any, actions_of: Mapping[int, list[str]]
+    monitor: Registered, provider: Any, actions_of: Mapping[int, list[str]]
 ) -> tuple[Scope, str | None, list[str]]:
-    """The scope of a monitor, a name for the place it was put, and the actions it was put on.
-
-    ``actions_of`` has these by the ``id`` of their monitor.
-    """
+    """The scope of a monitor, a name for the place it was put, and the actions it was put on. ``actions_of`` has these
+    by the ``id`` of their monitor."""
     if provider.rate_limit_monitor is monitor:
         return "provider", "provider", []
     if actions := actions_of.get(id(monitor)):

@@ -1,6 +1,6 @@
 """Usage of a limit over a sliding window, and its warning and critical thresholds.
 
-Not a limit: it stops nobody. The window is kept in slices, so it is exact to one slice and small however many calls.
+Not a limit: it refuses nothing. The window is kept in slices, so it is exact to one slice and small however many calls.
 """
 
 from __future__ import annotations
@@ -25,11 +25,8 @@ class Totals(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """The figures of a limit that responses report.
-
-    Usages are parts of the limit; ``level`` is ``NORMAL``, ``WARNING`` or ``CRITICAL``; ``members`` are the providers
-    that share the limit.
-    """
+    """The figures of a limit that responses report. Usages are parts of the limit; ``level`` is ``NORMAL``, ``WARNING``
+    or ``CRITICAL``; ``members`` are the providers that share the limit."""
 
     totals: Totals
     call_usage: float

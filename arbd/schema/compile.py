@@ -86,8 +86,7 @@ _NO_KEYS: frozenset[str] = frozenset()
 
 
 def _top_level(plan: Plan, where: str) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """``keys`` and ``required`` of a schema. Raises ``SchemaError`` if it is no object, because hubs send only
-    objects."""
+    """``keys`` and ``required`` of a schema. Raises ``SchemaError`` unless it is an object, as hubs send."""
     match plan:
         case Mapping():
             return None, _NO_KEYS

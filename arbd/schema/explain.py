@@ -240,8 +240,7 @@ def _whole(visit: _Visit) -> Iterator[Problem]:
 
 
 def _refused(value: Any, hint: Any) -> Exception | None:
-    """msgspec's error for ``value``, by the rules of decoding: strict, and JSON keys are strings; ``None`` if it
-    fits."""
+    """msgspec's error for ``value``, by the rules of decoding (strict, keys are strings); ``None`` if it fits."""
     try:
         msgspec.convert(value, hint, str_keys=True, dec_hook=pydantic_bridge.decode_hook)
     except RecursionError:

@@ -62,8 +62,7 @@ def summary(plan: Plan) -> Any:
 
 
 def _summary(plan: Plan, inside: tuple[Plan, ...]) -> Any:
-    """The summary of one node. ``inside`` holds the plans around it: a class that contains itself is named the second
-    time."""
+    """The summary of one node. A class that is among the plans ``inside`` which it stands is only named."""
     match plan:
         case Object():
             if plan in inside:

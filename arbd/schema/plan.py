@@ -48,10 +48,8 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key of an object: ``name`` in JSON, ``attribute`` in the decoded value.
-
-    ``required``: data without it is refused; ``present``: the decoded value has it, from the data or by default.
-    """
+    """A key of an object: ``name`` in JSON, ``attribute`` in the decoded value. ``required``: data without it is
+    refused; ``present``: the decoded value has it, from the data or by default."""
 
     name: str
     attribute: str

@@ -43,10 +43,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Invalid(Exception):
-    """The data does not fit its schema. ``problems`` lists everything that is wrong with it, never empty.
-
-    Not in the tree of ``arbd.errors``: it never leaves a worker; whoever decodes turns it into a response.
-    """
+    """The data does not fit its schema. ``problems`` lists everything that is wrong with it, never empty. Not in the
+    tree of ``arbd.errors``: it never leaves a worker; whoever decodes turns it into a response."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)

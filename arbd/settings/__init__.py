@@ -1,4 +1,4 @@
-"""What an operator can set. Not what a part does with it: each part is given its own values.
+"""The settings of an operator, and how layers of them become values. A part is given its own values, not these.
 
 flags ─┐
 environment ─┼─> table.py (every setting: name, kind, default, limits) ─> Settings, or all problems at once

@@ -1,6 +1,6 @@
-"""Reads what ``arbd.settings.table`` decides on: ``arbd.toml``, the environment, the token file.
+"""Reads the layers of settings: ``arbd.toml``, the environment, the token file. The only place that does.
 
-The only place that does. The whole of it: fetch, and hand over as layers.
+What they mean is decided by ``arbd.settings.table``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def read_layers(config_file: str | Path | None, environ: Mapping[str, str]) -> l
 
 
 def read_token(resolved: Resolved) -> Resolved:
-    """Put the token in place if a file holds it. Raises ``ConfigError`` if that cannot be read or is empty."""
+    """The settings with the token of the file that holds it, if one does. Raises ``ConfigError`` if that cannot be read
+    or is empty."""
     file = resolved.settings.hub_auth_token_file
     if file is None:
         return resolved
@@ -58,7 +59,7 @@ def _read_toml(file: Path) -> Layer:
 
 
 def _reason(error: Exception) -> str:
-    """Without the bytes a decoding error would quote: they may be the token's."""
+    """Why a file cannot be read, without the bytes that a decoding error quotes: they may be the token's."""
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8 text"
     return error.strerror or "failed" if isinstance(error, OSError) else str(error)

@@ -23,7 +23,7 @@ N = TypeVar("N", int, float)
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """``parse`` gives the setting's value or raises ``ValueError``; ``expects`` says in words what it takes."""
+    """One kind of value: ``parse`` gives it or raises ``ValueError``; ``expects`` says in words what it takes."""
 
     expects: str
     parse: Callable[[object], Any]

@@ -215,21 +215,21 @@ BY_VARIABLE: Final = {setting.variable: setting for setting in TABLE}
 _NAME_OF_VARIABLE: Final = {setting.variable: setting.name for setting in TABLE} | retired.NAME_OF_VARIABLE
 
 
-class Given(msgspec.Struct, frozen=True):
+class RawValue(msgspec.Struct, frozen=True):
     """A raw value and where it came from, such as ``environment PROVIDER_NAME``."""
 
     raw: Any
     origin: str
 
     def __repr__(self) -> str:
-        return f"Given({REDACTED}, {self.origin!r})"  # it may be the token
+        return f"RawValue({REDACTED}, {self.origin!r})"  # it may be the token
 
 
 class Layer(msgspec.Struct, frozen=True):
     """What one source gives: raw values by setting name, those of retired settings among them, and what was wrong with
     the source itself."""
 
-    values: dict[str, Given]
+    values: dict[str, RawValue]
     problems: Sequence[str] = ()
 
 
@@ -253,7 +253,7 @@ def from_toml(document: Mapping[str, Any], file: str = CONFIG_FILE) -> Layer:
     values, problems = {}, []
     for name, raw in _leaves(document):
         if name in BY_NAME or name in retired.NAMES:
-            values[name] = Given(raw, file)
+            values[name] = RawValue(raw, file)
         else:
             problems.append(f"{file}: there is no setting {name}{_did_you_mean(name, list(BY_NAME))}")
     return Layer(values, problems)
@@ -266,7 +266,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         name = _NAME_OF_VARIABLE.get(variable)
         if name is not None:
             if raw.strip():
-                values[name] = Given(raw, f"environment {variable}")
+                values[name] = RawValue(raw, f"environment {variable}")
         elif variable.startswith("ARBD_"):
             problems.append(f"environment {variable}: no such setting{_did_you_mean_variable(variable)}")
     return Layer(values, problems)
@@ -274,13 +274,13 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
 
 def from_constructor(given: Mapping[str, Any]) -> Layer:
     """The layer of the arguments of ``Provider(...)``, by setting name; ``None`` counts as not given."""
-    return Layer({name: Given(raw, "constructor") for name, raw in given.items() if raw is not None})
+    return Layer({name: RawValue(raw, "constructor") for name, raw in given.items() if raw is not None})
 
 
 def from_flags(flags: Mapping[str, Any]) -> Layer:
     """The layer of the command line: values by setting name; ``None`` counts as not given."""
     given = {name: raw for name, raw in flags.items() if raw is not None}
-    return Layer({name: Given(raw, _flag_written(name, raw)) for name, raw in given.items()})
+    return Layer({name: RawValue(raw, _flag_written(name, raw)) for name, raw in given.items()})
 
 
 def secrets_in(layers: Iterable[Layer]) -> list[str]:
@@ -318,10 +318,10 @@ def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
     return Resolved(settings, {s.name: given[s.name].origin if s.name in given else "default" for s in TABLE}, warnings)
 
 
-def _one_token(layers: Sequence[Layer], problems: list[str]) -> dict[str, Given]:
+def _one_token(layers: Sequence[Layer], problems: list[str]) -> dict[str, RawValue]:
     """Merge; of the token and the file that holds it, the later one counts. In one layer, they contradict."""
     token, file = "hub.auth_token", "hub.auth_token_file"
-    merged: dict[str, Given] = {}
+    merged: dict[str, RawValue] = {}
     for layer in layers:
         if token in layer.values and file in layer.values:
             problems.append(f"{layer.values[file].origin}: set {token} or {file}, not both")
@@ -333,13 +333,13 @@ def _one_token(layers: Sequence[Layer], problems: list[str]) -> dict[str, Given]
     return merged
 
 
-def _take_retired(given: dict[str, Given]) -> list[str]:
+def _take_retired(given: dict[str, RawValue]) -> list[str]:
     """Remove what is retired, so that defaults count; the warnings about it."""
     found = [(name, row) for name, value in given.items() if (row := retired.find(name, value.raw)) is not None]
     return [row.warning(given.pop(name).origin) for name, row in found]
 
 
-def _contradictions(values: Mapping[str, Any], given: Mapping[str, Given]) -> Iterator[str]:
+def _contradictions(values: Mapping[str, Any], given: Mapping[str, RawValue]) -> Iterator[str]:
     """Values that are right each by itself, and wrong together. Values that failed to parse are not there."""
 
     def at(*names: str) -> str:

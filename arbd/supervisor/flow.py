@@ -58,7 +58,6 @@ from arbd.model.response import (
 from arbd.model.task import Outcome, Status, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
-from arbd.supervisor import halt
 from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.worker import Worker
@@ -82,9 +81,9 @@ class WorkerEnd(TypedDict, total=False):
 class Flow:
     """The owner of every task under way: a ``HubPort`` for links, and verbs for the rest of the supervisor.
 
-    ``on_sent`` is called with the workers that were sent something, and the shortest timeout of it in seconds.
-    ``progress`` is set whenever tasks may have ended.
-    """
+    ``on_sent`` is called with the workers that were sent something, and the shortest timeout of it in seconds; also
+    when tasks that they have were cancelled: these have no time left but the grace. ``progress`` is set whenever tasks
+    may have ended."""
 
     def __init__(self, settings: Settings, encoder: Encoder, pool: Pool, link: HubLink) -> None:
         self.pool = pool
@@ -208,6 +207,9 @@ class Flow:
                     shortest = min(shortest, assignment.timeout)
                 else:
                     break  # the next result makes room, and pumps again; or the timer does
+        except BaseException:  # the others wait on, and there may be no result that would have them sent
+            self._pump_soon()
+            raise
         finally:
             self._wake(sent, shortest)
         if refused:
@@ -424,6 +426,15 @@ class Flow:
         self.decide(task, response)
         self.announce()
 
+    def give_cancelled(self, assignments: Iterable[Assignment]) -> None:
+        """Give each of these, which the dispatcher has no more, its verdict: what fails at one costs no other its
+        own."""
+        for assignment in assignments:
+            try:
+                self.give(assignment.task, cancelled(assignment.task.action))
+            except Exception as exc:
+                report(exc, "the verdict of a cancelled task")
+
     def announce(self) -> None:
         """Tell the link that there is something to send."""
         try:
@@ -505,11 +516,9 @@ class Flow:
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self.shortest_s = min(self._timeouts.values(), default=default)
-        for assignment in self.dispatcher.drop_backlog():
-            if assignment.cancelled:
-                self.give(assignment.task, cancelled(assignment.task.action))
-            else:
-                self.take((assignment.task,))
+        waited = self.dispatcher.drop_backlog()
+        self.give_cancelled([each for each in waited if each.cancelled])
+        self.take([each.task for each in waited if not each.cancelled])
 
     def add(self, worker: Worker) -> None:
         """Give this worker tasks from now on."""
@@ -527,8 +536,29 @@ class Flow:
         self.link_processes.remove(processes)
 
     def cancel(self, task_ids: Sequence[str]) -> None:
-        """Cancel these tasks: the hub does not want their results any more. Ids that are not known are ignored."""
-        halt.cancel(self, frozenset(task_ids), self._settings.kill_grace)
+        """Cancel these tasks, wherever they are: the hub does not want their results any more.
+
+            waits for a worker     is taken out of the line
+            waits in a ring        its number goes into the worker's cell: the worker answers instead of running it
+            runs                   the same, and a signal: ``TaskCancelled`` is raised inside the action; if it still
+                                   runs after the grace, its worker is killed, as for a deadline (``watch``)
+            has its outcome        the outcome stands; an id that is not known is ignored
+
+        The ring is the worker's to read, so the worker looks: before each task, and when it is signalled. A signal that
+        comes when another task runs is ignored there.
+        """
+        ids = frozenset(task_ids)
+        self.give_cancelled(self.dispatcher.withdraw(ids))
+        cancelled_at: set[int] = set()
+        for worker_id, assignment in self.dispatcher.assigned(ids):
+            assignment.cancelled_at_ns = time.monotonic_ns()
+            cancelled_at.add(worker_id)
+        if cancelled_at:
+            self.on_sent(cancelled_at, 0.0)  # first: whatever is raised below, they are looked at
+        for worker_id, assignment in self.dispatcher.assigned(ids):
+            worker = self.pool.workers[worker_id]
+            worker.cell.cancel(assignment.seq)
+            worker.signal_cancel()
 
 
 def _how(status: int | None) -> WorkerEnd:

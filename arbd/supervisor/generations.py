@@ -37,7 +37,7 @@ _LOAD_MANY_TIMES: Final = 5
 _ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first) gives way to one asked for later
 
 
-class Owner(Protocol):
+class GenerationEvents(Protocol):
     """What the generations tell the daemon."""
 
     def on_serving(self) -> None:
@@ -50,7 +50,7 @@ class Owner(Protocol):
 class Generations:
     """Zygotes and their workers."""
 
-    def __init__(self, request: RunRequest, settings: Settings, flow: Flow, owner: Owner) -> None:
+    def __init__(self, request: RunRequest, settings: Settings, flow: Flow, owner: GenerationEvents) -> None:
         self._request = request
         self._settings = settings
         self._flow = flow

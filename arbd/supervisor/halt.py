@@ -6,7 +6,6 @@ A worker may finish, and begin an innocent task, in the very moment in which it 
 
     kill       STOP: it begins nothing else    still runs that task: SIGKILL, and the task's verdict; else the mark goes
     take_back  skip what lies before here      all but the task it runs go back to the front of the line
-    cancel     (waits: out of the line)        its number in the cell, and a signal; after the grace: kill
     abort      STOP, for all                   SIGKILL, its last answers, and ABORTED for what is left
 
 The task announced last before the fence is left with the worker, and those before it have their answers in the ring. A
@@ -16,23 +15,20 @@ the worker says of every task it skips that it did, and that one goes back in li
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arbd.core.dispatch import Assignment
 from arbd.core.lifecycle import State
 from arbd.ipc import layout
 from arbd.ipc.cell import Running
 from arbd.logs import get_logger, task_fields
-from arbd.model.response import aborted, cancelled
+from arbd.model.response import aborted
 from arbd.supervised import report
+from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
-
-if TYPE_CHECKING:
-    from arbd.supervisor.flow import Flow
 
 RETRY_S: Final = 0.05
 _KILLED_S: Final = 1.0  # for all workers together: SIGKILL takes well under a millisecond
@@ -55,11 +51,15 @@ def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = 
     ``unheard``: its page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it
     has answered, and there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
     """
-    if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
-        return True
+    try:
+        if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
+            return True
+    except BaseException:  # at one of its answers: the others that it has are not to pay for that
+        _go_on(worker)
+        raise
     has_it = assignment.seq in flow.dispatcher.outstanding(worker.id)
     if worker.unread or not has_it or not (unheard or worker.cell.running().is_for(assignment.seq)):
-        worker.cell.condemn(layout.LEAVE if worker.state is State.RETIRING else 0)
+        _go_on(worker)
         return not worker.unread
     task = assignment.task
     get_logger("arbd.watch").warning(
@@ -75,38 +75,19 @@ def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = 
     return True
 
 
+def _go_on(worker: Worker) -> None:
+    """Take the mark away again."""
+    if worker.state is not State.CONDEMNED:
+        worker.cell.condemn(layout.LEAVE if worker.state is State.RETIRING else 0)
+
+
 def take_back(flow: Flow, worker: Worker) -> None:
     """Put everything that this worker has not begun back in line; the caller pumps."""
     running = _halt(flow, worker, worker.cell.take_back)
     if running is None:
         return
     ran_ns = time.monotonic_ns() - running.since_ns if running.since_ns else 0
-    for assignment in flow.dispatcher.take_back(worker.id, running.seq, ran_ns):
-        flow.give(assignment.task, cancelled(assignment.task.action))
-
-
-def cancel(flow: Flow, task_ids: Collection[str], grace_s: float) -> None:
-    """Cancel these tasks, wherever they are; one that has its outcome keeps it. ``grace_s``: from signal to kill.
-
-    The ring is the worker's to read, so the worker looks: before each task, and when it is signalled, where
-    ``TaskCancelled`` is raised inside the action. A signal that comes when another task runs is ignored there.
-    """
-    for assignment in flow.dispatcher.withdraw(task_ids):
-        flow.give(assignment.task, cancelled(assignment.task.action))
-    for worker_id, assignment in flow.dispatcher.assigned(task_ids):
-        assignment.cancelled = True
-        worker = flow.pool.workers[worker_id]
-        worker.cell.cancel(assignment.seq)
-        worker.signal_cancel()
-        asyncio.get_running_loop().call_later(grace_s, _end_grace, flow, worker, assignment.seq)
-
-
-def _end_grace(flow: Flow, worker: Worker, seq: int) -> None:
-    if worker.state is State.CONDEMNED or not flow.dispatcher.has_worker(worker.id):
-        return
-    assignment = flow.dispatcher.outstanding(worker.id).get(seq)
-    if assignment is not None and not kill(flow, worker, assignment):
-        asyncio.get_running_loop().call_later(RETRY_S, _end_grace, flow, worker, seq)
+    flow.give_cancelled(flow.dispatcher.take_back(worker.id, running.seq, ran_ns))
 
 
 def abort(flow: Flow) -> None:
@@ -124,10 +105,10 @@ def abort(flow: Flow) -> None:
     for worker in left:
         if worker.state is not State.CONDEMNED:
             flow.dispatcher.close_worker(worker.id)
-            flow.pool.kill(worker)
+            _attempt(partial(flow.pool.kill, worker))
     until = time.monotonic() + _KILLED_S
     for worker in left:
-        worker.wait_gone(max(0.0, until - time.monotonic()))
+        _attempt(partial(worker.wait_gone, max(0.0, until - time.monotonic())))
         _attempt(partial(flow.collect_from, worker))
     # Also what a dying worker had: nobody waits for its end, which would settle for it.
     for assignment in flow.dispatcher.drop_everything():

@@ -220,7 +220,7 @@ class Daemon:
         pinned = self._place(settings)
         if self._owns_process:
             _require_files(settings, len(pinned))
-        flow = self._assemble(settings, pinned, link, encoder, started)
+        flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, settings, flow, self)
         self._drain = Drain(flow, self._stop_at_once)
         started.push_async_callback(self._generations.close)
@@ -249,13 +249,14 @@ class Daemon:
         return self._drain
 
     def _assemble(
-        self, settings: Settings, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
+        self, loaded: Loaded, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> Flow:
         """Make the parts of the straight path."""
+        settings = loaded.resolved.settings
         limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits)
+        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote)
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))
@@ -319,8 +320,8 @@ def _require_files(settings: Settings, workers: int) -> None:
 def _handlers(reporter: Reporter) -> server.Handlers:
     """The commands of the control socket, with what answers them."""
     return {
-        GetStatus: lambda _: protocol.Status(report=reporter.status()),
-        GetLimits: lambda _: protocol.Limits(provider=reporter.provider, limits=reporter.limits()),
+        GetStatus: lambda _: protocol.StatusReply(report=reporter.status()),
+        GetLimits: lambda _: protocol.LimitsReply(provider=reporter.provider, limits=reporter.limits()),
     }
 
 

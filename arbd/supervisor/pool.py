@@ -65,10 +65,30 @@ class PoolEvents(Protocol):
         """A zygote is stopped, or hangs: it neither starts workers nor says who ended."""
 
 
-class Pool:
-    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned."""
+class _Nobody:
+    """The owner of a pool that has none yet, and no workers: hears nothing."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: DaemonLimits) -> None:
+    def on_worker_ready(self, worker: Worker) -> None:
+        pass
+
+    def on_worker_retiring(self, worker: Worker) -> None:
+        pass
+
+    def on_worker_gone(self, worker: Worker, status: int | None) -> None:
+        pass
+
+    def on_cannot_boot(self, by_machine: bool) -> None:
+        pass
+
+    def on_zygote_silent(self, zygote: ZygoteLink) -> None:
+        pass
+
+
+class Pool:
+    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned. ``zygote``: the one
+    that the first workers will come from."""
+
+    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink) -> None:
         self._cpus = cpus
         self.limits = limits
         self._ring_bytes = ring_bytes
@@ -89,8 +109,8 @@ class Pool:
         self._wanted: dict[int, None] = {}  # slots for which a worker is to be started, in that order
         self._unborn: set[int] = set()  # workers that the zygote was asked for
         self._machine_pause: asyncio.TimerHandle | None = None  # while it runs, none is asked for
-        self.zygote: ZygoteLink
-        self._events: PoolEvents
+        self.zygote = zygote
+        self._events: PoolEvents = _Nobody()
 
     # -- start, replace, retire ------------------------------------------------------------------------
 
@@ -115,7 +135,7 @@ class Pool:
 
         Raises ``ConfigError`` if its limits cannot be had; then nothing has changed.
         """
-        before, wanted = getattr(self, "zygote", zygote), self._wanted
+        before, wanted = self.zygote, self._wanted
         self.zygote = zygote
         self._wanted = dict.fromkeys(range(len(self._cpus)))
         try:

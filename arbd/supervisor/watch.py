@@ -104,6 +104,14 @@ class Watch:
 
     def _look_for_slow(self) -> None:
         self._slow_timer = None
+        try:
+            self._take_back_all()
+        except BaseException:  # as above: nobody waits behind a slow task because another look has failed
+            if self._slow_timer is None:
+                self._look_for_slow_later()
+            raise
+
+    def _take_back_all(self) -> None:
         for worker in self._crowded():
             if self._is_slow(worker):
                 self._flow.collect_from(worker)  # it may have ended long ago, and nobody has looked since

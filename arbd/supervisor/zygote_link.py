@@ -41,7 +41,7 @@ class ZygoteEvents(Protocol):
 
 
 class ZygoteLink:
-    """A running zygote. ``description`` is set once ``load`` has returned; ``numbers`` maps actions to theirs;
+    """A running zygote. ``description`` is empty until ``load`` has returned; ``numbers`` maps actions to theirs;
     ``lost``: its process has ended by itself; ``silent``: it is stopped, or hangs."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
@@ -50,7 +50,7 @@ class ZygoteLink:
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[Description] = self._loop.create_future()
         self._events: ZygoteEvents | None = None
-        self.description: Description
+        self.description = Description({}, [])
         self.numbers: dict[str, int] = {}
         self.lost = False
         self.silent = False

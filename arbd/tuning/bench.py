@@ -41,7 +41,7 @@ class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bench:
-    """``measure_own``, then ``sweep``; ``record`` at any time after that."""
+    """One benchmark: ``measure_own``, then ``sweep``; ``record`` at any time after that."""
 
     def __init__(self, request: BenchRequest, environ: Mapping[str, str]) -> None:
         self._request = request
@@ -70,7 +70,7 @@ class Bench:
         return plan.estimate_s(self._space, self._own, request.duration_s, request.repeats, full=request.full)
 
     def measure_own(self) -> None:
-        """The action by itself. Raises ``ActionError``: it fails, and to measure it more would be no use."""
+        """Measure the action by itself. Raises ``ActionError`` if it fails: there is nothing more to measure then."""
         request = self._request
         call = own.OwnTimeRequest(request.workload, request.duration_s * _OWN_SHARE, request.timeout_s, os.getpid())
         self._own = own.measure(call, zygote_environment(self._environment, ()))
@@ -98,7 +98,7 @@ class Bench:
         return None
 
     def record(self) -> Record:
-        """Everything that was measured."""
+        """The record of everything that was measured so far."""
         request, workload = self._request, self._request.workload
         return Record(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Which point to choose. Pure; the sweep asks it for the best so far, the report for the recommendation.
+"""The choice of a point: the best so far for the sweep, the recommendation for the report. Pure.
 
 Of the points that are better than the baseline by more than noise, the best; and of those that cannot be told from it,
 the one with the fewest changes. If none is better by more than noise, the baseline stays.
@@ -28,14 +28,14 @@ def choose(good: Measured, baseline: Point) -> Point:
 
 
 def against(good: Measured, point: Point) -> dict[Point, Change]:
-    """Every other point, seen from this one."""
+    """The change of throughput from this point to each of the others."""
     others = [other for other in good if other != point]
     mine = values(good[point], THROUGHPUT)
     return dict(zip(others, changes([(mine, values(good[other], THROUGHPUT)) for other in others]), strict=True))
 
 
 def throughput(found: Measurement) -> float:
-    """The median, in tasks/s."""
+    """The median throughput, in tasks/s."""
     return median(values(found, THROUGHPUT))
 
 

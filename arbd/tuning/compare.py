@@ -1,4 +1,4 @@
-"""Is a difference more than noise? Pure statistics on the samples of two points, or of two records.
+"""The statistics of a difference: whether it is more than noise, between two points or two records. Pure.
 
 Throughput on a shared machine has long tails and no known distribution, and samples are few: so ranks and medians.
 
@@ -30,15 +30,16 @@ from arbd.tuning.record import Machine, Measurement, Point, Record, Sample
 FALSE_DISCOVERIES: Final = 0.05
 LEAST_EFFECT: Final = 0.02
 
-Kind = Literal["more", "less", "noise"]
+ChangeKind = Literal["more", "less", "noise"]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """``ratio`` of the new median to the old; ``p``: the chance of such a difference between equal things."""
+    """The change of a quantity. ``ratio`` of the new median to the old; ``p``: the chance of such a difference between
+    equal things."""
 
     ratio: float
     p: float
-    kind: Kind
+    kind: ChangeKind
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -56,8 +57,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """``cautions``: what else differs between the two. ``only_*``: points that have no counterpart.
-    ``can_tell``: at some common point, if any, there are samples enough for a difference to be more than noise."""
+    """What changed between two records. ``cautions``: what else differs between them. ``only_*``: points that have no
+    counterpart. ``can_tell``: at some common point, if any, there are samples enough for a difference to be more than
+    noise."""
 
     cautions: list[str]
     rows: list[Row]
@@ -72,7 +74,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Quantity(msgspec.Struct, frozen=True):
-    """Something that is compared. ``counts``: getting worse means that it got slower."""
+    """A quantity that is compared. ``counts``: getting worse means that it got slower."""
 
     name: str
     of: Callable[[Sample], float]
@@ -107,7 +109,7 @@ def smallest_p(one: int, other: int) -> float:
 
 
 def changes(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[Change]:
-    """Old against new for each pair, all of them looked at together."""
+    """The change from old to new of each pair, all of them judged together."""
     chances = [p_value(old, new) for old, new in pairs]
     bound = _largest_discovery(chances)
     return [_change(old, new, p, bound) for (old, new), p in zip(pairs, chances, strict=True)]
@@ -140,7 +142,7 @@ def values(measurement: Measurement, quantity: Quantity) -> list[float]:
 
 
 def _row(point: Point, quantity: Quantity, old: Measurement, new: Measurement, change: Change) -> Row:
-    worse: Kind = "less" if quantity.more_is_better else "more"
+    worse: ChangeKind = "less" if quantity.more_is_better else "more"
     return Row(
         point=point,
         quantity=quantity.name,

@@ -46,12 +46,13 @@ class DaemonProcess:
             raise DaemonError(f"{error}{last_lines}") from None
 
     def kill(self) -> None:
-        """End it at once: nobody wants to hear of it any more. Its workers end with it."""
+        """Kill the daemon. Its workers end with it."""
         if self._process.returncode is None:
             self._process.kill()
 
     async def stop(self, timeout: float) -> None:
-        """Ask, wait, then kill. Workers need no care: none of them outlives its supervisor."""
+        """Terminate the daemon; kill it if it has not ended after ``timeout`` seconds. None of its workers outlives
+        it."""
         if self._process.returncode is not None:
             return
         self._process.terminate()

@@ -17,7 +17,7 @@ _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 def facts() -> Machine:
-    """What is written beside the figures."""
+    """The facts about this machine that are written beside the figures."""
     return Machine(
         cpu=_cpu_model(),
         cpus=os.cpu_count() or 1,

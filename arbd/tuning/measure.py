@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from arbd.control.client import ask
-from arbd.control.protocol import GetStatus, Status
+from arbd.control.protocol import GetStatus, StatusReply
 from arbd.control.reports import StatusReport
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import Batch, HubClient
@@ -33,7 +33,7 @@ from arbd.settings.table import BY_NAME, TABLE, Resolved
 from arbd.tuning import plan
 from arbd.tuning.daemon_process import DaemonError, DaemonProcess, daemon_process
 from arbd.tuning.meter import Meter, percentile
-from arbd.tuning.own import Workload, told
+from arbd.tuning.own import Workload, describe_failure
 from arbd.tuning.record import Point, Sample
 
 _LEASE_S: Final = 7 * 86_400.0  # the hub hands out no task twice
@@ -55,8 +55,8 @@ OWN_HUB: Final = frozenset(
 
 
 class LoadSpec(msgspec.Struct, frozen=True):
-    """What to run at every point, for about ``duration_s``. ``own_s``: what a call takes by itself; ``environment``:
-    the daemon's, without what the point says."""
+    """The load of a benchmark: what to run at every point, for about ``duration_s``. ``own_s``: what a call takes by
+    itself; ``environment``: the daemon's, without what the point says."""
 
     workload: Workload
     duration_s: float
@@ -65,7 +65,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
 
     @property
     def task(self) -> NewTask:
-        """One task."""
+        """A task of this load."""
         return NewTask(self.workload.action, self.workload.payload, self.workload.account)
 
 
@@ -86,7 +86,7 @@ def daemon_environment(resolved: Resolved, environ: Mapping[str, str]) -> dict[s
 
 
 def point_environment(point: Point) -> dict[str, str]:
-    """A point as variables."""
+    """The settings of a point, as environment variables."""
     return {BY_NAME[setting].variable: _written(getattr(point, name)) for name, setting in plan.SETTINGS.items()}
 
 
@@ -149,7 +149,7 @@ class _Run:
         self._count = len(batch.ids)
 
     async def sample(self) -> Sample:
-        """Everything, in the order of the module's drawing."""
+        """Measure everything, in the order of the drawing above."""
         begin = _Mark(time.monotonic(), 0)
         first = await self._wait_done(self._count // 10)
         meter = Meter(self._daemon.pid, first.at)
@@ -205,16 +205,16 @@ class _Run:
         return stats["queued"] + stats["leased"]
 
     def _status(self) -> StatusReport:
-        return ask(self._socket, GetStatus(), Status).report
+        return ask(self._socket, GetStatus(), StatusReply).report
 
     async def _loaded_latencies(self) -> list[float]:
-        """Of tasks from the middle of the run, ascending."""
+        """Latencies of tasks from the middle of the run, ascending."""
         middle = self._batch.ids[self._count // 10 : self._count * 9 // 10] or self._batch.ids
         chosen = middle[:: max(1, len(middle) // _LATENCIES)]
         return sorted([await self._client.time_with_provider(task_id) for task_id in chosen])
 
     async def _idle_latencies(self) -> list[float]:
-        """Of single tasks, each sent when the one before was answered, ascending."""
+        """Latencies of single tasks, each sent when the one before was answered, ascending."""
         spec, name = self._spec, f"{self._batch.name}-idle"
         end_at = time.monotonic() + plan.idle_tasks_s(spec.own_s, spec.duration_s)
         sent = 0
@@ -237,12 +237,12 @@ class _Run:
         for batch in (self._batch.name, f"{self._batch.name}-idle"):
             async for result in self._client.results(batch):
                 if result.status != "success":
-                    return failed, _told(result)
+                    return failed, _describe_failure(result)
         raise DaemonError(f"the daemon counts {failed} failed tasks, the hub none")
 
 
 class _Mark(msgspec.Struct, frozen=True):
-    """So many tasks were done at that moment."""
+    """How many tasks were done at a moment."""
 
     at: float
     done: int
@@ -257,8 +257,8 @@ def _busy(before: StatusReport, after: StatusReport) -> float:
     return min(1.0, busy_s / age_s) if age_s > 0 else 0.0
 
 
-def _told(result: Result) -> str:
+def _describe_failure(result: Result) -> str:
     try:
-        return told(result.response)
+        return describe_failure(result.response)
     except msgspec.DecodeError:
         return f"{result.status}: an answer that is no JSON object"

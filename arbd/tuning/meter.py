@@ -26,7 +26,7 @@ def percentile(ascending: Sequence[float], share: float) -> float:
 
 
 class WorkerLoad(msgspec.Struct, frozen=True):
-    """``busy`` is the share of the time the worker ran; ``cpu_busy`` that its CPU ran anything at all.
+    """The load of one worker. ``busy`` is the share of the time it ran; ``cpu_busy`` that its CPU ran anything at all.
 
     ``cpu`` is None for a worker that may run on several CPUs; ``cpu_busy`` is then None too.
     """
@@ -39,7 +39,7 @@ class WorkerLoad(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Shares between 0 and 1 of the time between ``start`` and ``stop``."""
+    """The load of a daemon: shares, 0 to 1, of the time between ``start`` and ``stop``."""
 
     workers: list[WorkerLoad]
     supervisor_busy: float

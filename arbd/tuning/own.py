@@ -48,7 +48,8 @@ class Workload(msgspec.Struct, frozen=True):
 
 
 class OwnTimeRequest(msgspec.Struct, frozen=True):
-    """What to call, for about ``duration_s``. ``timeout_s`` is the action's own; ``parent`` the process that asks."""
+    """A request to call the action for about ``duration_s``. ``timeout_s`` is the action's own; ``parent`` the process
+    that asks."""
 
     workload: Workload
     duration_s: float
@@ -57,8 +58,8 @@ class OwnTimeRequest(msgspec.Struct, frozen=True):
 
 
 class OwnTimeReply(msgspec.Struct, frozen=True):
-    """Seconds of wall clock for each call, of CPU for all; or the response of the call that failed, after so many
-    that ``succeeded``."""
+    """The times of an action by itself: seconds of wall clock for each call, of CPU for all; or the response of the
+    call that failed, after so many that ``succeeded``."""
 
     wall_s: list[float] = []
     cpu_s: float = 0.0
@@ -88,8 +89,8 @@ def measure(request: OwnTimeRequest, environment: Mapping[str, str]) -> OwnTime:
     return _own_time(request, msgspec.json.decode(done.stdout, type=OwnTimeReply))
 
 
-def told(response: Mapping[str, Any]) -> str:
-    """A response that is no success, in one line."""
+def describe_failure(response: Mapping[str, Any]) -> str:
+    """What a response without success says, in one line."""
     data = response.get("data")
     errors = data.get("errors") if isinstance(data, Mapping) else None
     reasons = f" ({'; '.join(map(str, errors))})" if isinstance(errors, list) else ""
@@ -100,7 +101,7 @@ def _own_time(request: OwnTimeRequest, reply: OwnTimeReply) -> OwnTime:
     action = request.workload.action
     if reply.failure is not None:
         after = f", after {reply.succeeded} calls that succeeded" if reply.succeeded else ""
-        raise ActionError(f"action {action!r} fails with this payload{after}: {told(reply.failure)}")
+        raise ActionError(f"action {action!r} fails with this payload{after}: {describe_failure(reply.failure)}")
     ascending = sorted(reply.wall_s)
     own = OwnTime(
         calls=len(ascending),
@@ -119,7 +120,7 @@ def _own_time(request: OwnTimeRequest, reply: OwnTimeReply) -> OwnTime:
 
 
 class _Stopwatch:
-    """Stands around a handler: sums up what its calls take, awaitables included."""
+    """A handler that is timed: sums up what its calls take, awaitables included."""
 
     def __init__(self, call: Any) -> None:
         self.wall_s: list[float] = []
@@ -137,7 +138,7 @@ class _Stopwatch:
         return value
 
     def forget(self) -> None:
-        """What was so far was the warm-up."""
+        """Drop what was measured so far: it was the warm-up."""
         self.wall_s.clear()
         self.cpu_s = 0.0
 

@@ -1,4 +1,4 @@
-"""Which settings are worth a try, and in which order. Pure.
+"""The plan of a sweep: which settings are tried, and in which order. Pure.
 
     stage 1    protocol x workers      the two that matter most, and that depend on each other
     stage 2    pin                     one at a time from here on, around the best so far
@@ -55,19 +55,20 @@ class Space(msgspec.Struct, frozen=True):
 
 
 def worker_counts(cpus: int) -> list[int]:
-    """1, 2, 4, ... and all CPUs, and one beyond."""
+    """The numbers of workers to try: 1, 2, 4, ..., all CPUs, and one more."""
     return [*_powers_of_two(below=cpus), cpus, cpus + 1]
 
 
 def link_counts(cpus: int) -> list[int]:
-    """No link process, and 1, 2, 4, ... up to a quarter of the CPUs; none at all where there is no room beside one."""
+    """The numbers of link processes to try: 0, and 1, 2, 4, ... up to a quarter of the CPUs; none at all where there is
+    no room beside one."""
     if cpus <= 2:
         return [0]
     return [0, *_powers_of_two(below=max(1, cpus // 4) + 1)]
 
 
 def space(current: Point, asked: Mapping[str, Sequence[Any]], cpus: int) -> Space:
-    """What to try: the values ``asked`` for, or else the usual ones and the current value among them.
+    """The space to search: the values ``asked`` for, or else the usual ones and the current value among them.
 
     The baseline is the current point. Where its value was not asked for, the first value that was takes its place.
     """
@@ -107,8 +108,8 @@ def points(of: Space, stage: Sequence[str], best: Point) -> list[Point]:
 
 
 def rounds(of: Sequence[Point], repeats: int) -> list[list[Point]]:
-    """Each round has every point once, in an order of its own, so that no point always follows the same other one and
-    a busy minute of the machine hits all alike. The same for the same points."""
+    """The points of a stage in rounds: each has every point once, in an order of its own, so that no point always
+    follows the same other one and a busy minute of the machine hits all alike. The same for the same points."""
     shuffled = Random(len(of))
     return [shuffled.sample(list(of), len(of)) for _ in range(repeats)]
 
@@ -119,7 +120,7 @@ def most_runs(of: Space, repeats: int, *, full: bool) -> int:
 
 
 def idle_tasks_s(own_s: float, duration_s: float) -> float:
-    """For how long to send one task at a time."""
+    """For how many seconds to send one task at a time."""
     return max(_IDLE_SHARE * duration_s, FEWEST_IDLE * own_s)
 
 

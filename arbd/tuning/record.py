@@ -1,4 +1,4 @@
-"""What a benchmark finds, as values: what ``arbd bench --out`` writes and ``--compare`` reads. Pure.
+"""The record of a benchmark: what ``arbd bench --out`` writes and ``--compare`` reads. Pure.
 
 Times are in seconds, CPU times in seconds per task. No payload is ever in here, only its size and digest; nor the name
 of the machine. A new field has a default, so that older files can still be read.
@@ -50,7 +50,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     @property
     def tasks_per_s(self) -> float:
-        """Throughput."""
+        """Throughput, in tasks/s."""
         return self.tasks / self.window_s
 
 
@@ -62,7 +62,7 @@ class Measurement(msgspec.Struct, frozen=True):
 
     @property
     def failed(self) -> int:
-        """Tasks without success."""
+        """How many tasks did not succeed."""
         return sum(sample.failed for sample in self.samples)
 
 
@@ -76,7 +76,7 @@ class OwnTime(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What the figures depend on. ``usable_cpus``: by affinity and cgroup quota."""
+    """The machine of a benchmark. ``usable_cpus``: by affinity and cgroup quota."""
 
     cpu: str
     cpus: int
@@ -87,7 +87,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What was run. ``settings``: those of the operator that are not their defaults, secrets left out."""
+    """What a benchmark ran. ``settings``: those of the operator that are not their defaults, secrets left out."""
 
     target: str
     action: str

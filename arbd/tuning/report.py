@@ -1,4 +1,4 @@
-"""What a benchmark says: a table, the settings to choose and why, what changed since the last time. Pure."""
+"""The report of a benchmark: a table, the settings to choose and why, what changed since the last time. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 def headline(record: Record) -> str:
-    """What was measured where."""
+    """What was measured, and on which machine, in one line."""
     own, machine = record.own, record.machine
     return (
         f"{record.setup.action}: {show_time(own.median_s)} by itself (p99 {show_time(own.p99_s)}, CPU "
@@ -49,7 +49,8 @@ def headline(record: Record) -> str:
 
 
 def recommend(record: Record) -> Recommendation | None:
-    """What to choose; ``None`` if the baseline was not measured without failures, or there are too few samples."""
+    """The point to choose and why; ``None`` if the baseline was not measured without failures, or there are too few
+    samples."""
     good = {found.point: found for found in record.measurements if not found.failed}
     if record.baseline not in good or not can_tell(record):
         return None
@@ -87,7 +88,7 @@ def rows(record: Record, recommendation: Recommendation | None) -> list[tuple[st
 
 
 def notes(record: Record) -> Iterator[str]:
-    """What a reader must know beside the table."""
+    """Notes on the table of measurements."""
     if record.load_before > _BUSY_LOAD * record.machine.cpus:
         yield f"the machine had other work when this began (load {record.load_before:.1f}), so there is more noise"
     for found in record.measurements:
@@ -101,14 +102,14 @@ def notes(record: Record) -> Iterator[str]:
 
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """What became of each point; its CPU times only where they changed by more than noise."""
+    """The table of changes, point by point; CPU times only where they changed by more than noise."""
     shown = [row for row in comparison.rows if row.counts or row.change.kind != "noise"]
     points = [None, *(row.point for row in shown)]
     return [_comparison_row(row, is_first=row.point != before) for before, row in zip(points, shown, strict=False)]
 
 
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
-    """What a reader must know beside them."""
+    """Notes on the table of changes."""
     for caution in comparison.cautions:
         yield f"not the same: {caution}"
     if not comparison.can_tell:
@@ -175,7 +176,7 @@ def _short(name: str, point: Point) -> str:
 
 
 def _dimensions(record: Record) -> list[str]:
-    """Those that matter: links only where they were tried."""
+    """The dimensions that were tried: links only where there were any."""
     return [name for name in plan.DIMENSIONS if name != "links" or any(m.point.links for m in record.measurements)]
 
 

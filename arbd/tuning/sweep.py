@@ -1,4 +1,4 @@
-"""The course of a benchmark: stage by stage, round by round, around the best so far.
+"""The measuring of a benchmark: stage by stage, round by round, around the best so far.
 
 Decides nothing about statistics (``compare``, ``report``) and nothing about order (``plan``); it measures what they say
 and keeps what was measured, so that an interrupted sweep still has something to say.
@@ -14,7 +14,7 @@ from arbd.tuning import plan
 from arbd.tuning.choose import choose
 from arbd.tuning.record import Measurement, OwnTime, Point, Sample
 
-_HOPELESS: Final = 0.5  # the share of failed tasks from which on nothing is measured any more
+_TOO_MANY_FAILED: Final = 0.5  # the share of failed tasks from which on nothing is measured any more
 
 Measure = Callable[[Point, float], Awaitable[Sample]]
 """Takes one sample at a point, where so many tasks/s are expected."""
@@ -25,7 +25,8 @@ class FailingError(ArbdError):
 
 
 class Sweep:
-    """``measurements`` are there at any time. ``before``: told of each point just before it is measured."""
+    """The course of one benchmark; ``measurements`` are there at any time. ``before``: told of each point just before
+    it is measured."""
 
     def __init__(
         self, space: plan.Space, own: OwnTime, cpus: int, *, repeats: int, full: bool, before: Callable[[Point], None]
@@ -53,11 +54,11 @@ class Sweep:
 
     def _keep(self, point: Point, sample: Sample) -> None:
         self._samples.setdefault(point, []).append(sample)
-        if sample.failed > _HOPELESS * sample.tasks:
+        if sample.failed > _TOO_MANY_FAILED * sample.tasks:
             raise FailingError(f"{sample.failed} tasks failed; the first one was answered {sample.failure}")
 
     def _best(self) -> Point:
-        """What would be chosen by now: what comes next is compared with that, and not with a lucky run."""
+        """The point that would be chosen by now: what comes next is compared with that, and not with a lucky run."""
         good = {found.point: found for found in self.measurements if not found.failed}
         return choose(good, self._space.baseline) if self._space.baseline in good else self._space.baseline
 

@@ -27,7 +27,7 @@ MAX_MESSAGE: Final = (1 << 31) - 1
 KEEPALIVE_S: Final = 300
 """Seconds between pings on a silent connection. Servers drop clients that ping more often, unless told otherwise."""
 
-Options = list[tuple[str, int | str]]
+ChannelOptions = list[tuple[str, int | str]]
 
 _ROOM: Final = 16  # descriptors that gRPC may need to be set up; it was seen to need six
 
@@ -56,7 +56,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse_url(url: str, tls: bool | None = None) -> Target:
-    """Where ``url`` points. ``tls``: ``None`` = what the URL says. Raises ``ConfigError`` for what gRPC cannot use."""
+    """The target that ``url`` names. ``tls``: ``None`` = what the URL says. Raises ``ConfigError`` for what gRPC cannot
+    use."""
     scheme, sep, rest = url.partition(":")
     if sep and scheme in _PASSED_ON and rest:
         return Target(url, bool(tls))
@@ -85,7 +86,7 @@ def _problem(scheme: str, netloc: str, path: str, encrypted: bool, tls: bool | N
     return ""
 
 
-def channel_options(*, max_send: int, max_receive: int) -> Options:
+def channel_options(*, max_send: int, max_receive: int) -> ChannelOptions:
     """Options of every client channel; sizes in bytes, -1 = no limit."""
     return [
         ("grpc.max_send_message_length", min(max_send, MAX_MESSAGE)),
@@ -105,7 +106,7 @@ def channel_options(*, max_send: int, max_receive: int) -> Options:
     ]
 
 
-def open_channel(target: Target, tls: Tls, options: Options) -> grpc.aio.Channel:
+def open_channel(target: Target, tls: Tls, options: ChannelOptions) -> grpc.aio.Channel:
     """A channel; nothing is connected yet, and a hub that is down is no error.
 
     Raises ``OSError`` if the process has no descriptor or no thread left.

@@ -41,7 +41,7 @@ class StreamError(ArbdError):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """Who is speaking; see the proto file."""
+    """A provider's first words on a stream: who it is, what it takes, and which tasks it still holds."""
 
     provider: str
     token: str
@@ -64,7 +64,7 @@ class Verdict(NamedTuple):
 
 
 class ProviderFrame(NamedTuple):
-    """What a provider says. ``actions`` is ``None`` where the frame has no description of them."""
+    """One frame of a provider. ``actions`` is ``None`` where the frame has no description of them."""
 
     seq: int
     acked: int
@@ -84,14 +84,14 @@ class Welcome(NamedTuple):
 
 
 class GoAway(NamedTuple):
-    """The hub wants this stream to end."""
+    """The hub's request that this stream end."""
 
     reason: str
     reconnect_after_s: float
 
 
 class HubFrame(NamedTuple):
-    """What a hub says. ``refused``: pairs of id and reason."""
+    """One frame of a hub. ``refused``: pairs of id and reason."""
 
     seq: int
     acked: int
@@ -136,7 +136,7 @@ def encode_provider_frame(
     results: Iterable[tuple[str, int, Status, bytes]] = (),
     renew: Iterable[str] = (),
 ) -> bytes:
-    """A frame; ``results`` are id, attempt, status and JSON text."""
+    """A provider's frame as bytes; ``results`` are id, attempt, status and JSON text."""
     frame = pb.ProviderFrame(seq=seq, acked=acked, credit=credit, renew=renew)
     if hello is not None:
         frame.hello.CopyFrom(
@@ -177,7 +177,7 @@ def _encode_actions(actions: Sequence[ActionInfo]) -> Iterable[pb.Action]:
 
 
 def decode_provider_frame(data: bytes) -> ProviderFrame:
-    """The frame in ``data``. Raises ``StreamError``."""
+    """A provider's frame from its bytes. Raises ``StreamError``."""
     frame = _parse(pb.ProviderFrame, data, "a provider")
     return ProviderFrame(
         frame.seq,
@@ -227,7 +227,7 @@ def encode_hub_frame(
     refused: Iterable[tuple[str, str]] = (),
     go_away: GoAway | None = None,
 ) -> bytes:
-    """A frame; ``now`` (seconds of the clock of the tasks' deadlines) turns deadlines into time left."""
+    """A hub's frame as bytes; ``now`` (seconds of the clock of the tasks' deadlines) turns deadlines into time left."""
     frame = pb.HubFrame(seq=seq, acked=acked, cancel=cancel)
     if welcome is not None:
         frame.welcome.version = welcome.version
@@ -252,12 +252,12 @@ def encode_hub_frame(
 
 
 def _whole(number: float) -> int:
-    """A length as a field can hold it."""
+    """The nearest number that an unsigned field can hold."""
     return round(number) if 0 <= number < MAX_NUMBER else MAX_NUMBER if number > 0 else 0
 
 
 def decode_hub_frame(data: bytes, now: float) -> HubFrame:
-    """The frame in ``data``; deadlines are moments of the clock ``now`` comes from. Raises ``StreamError``."""
+    """A hub's frame from its bytes; deadlines are moments of the clock ``now`` comes from. Raises ``StreamError``."""
     frame = _parse(pb.HubFrame, data, "a hub")
     welcome, go_away = frame.welcome, frame.go_away
     return HubFrame(

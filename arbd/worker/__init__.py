@@ -2,9 +2,9 @@
 
 They do not talk to the hub and do not import gRPC.
 
-zygote.py  imports the code once, forks the workers      target.py    finds the provider that TARGET names main.py,
-__main__.py  a worker's start                   failures.py  messages about code that cannot be loaded loop.py    task
-ring ─> task ─> result ring              numbers.py   numbers of actions and limits execute.py one task, from bytes to
-bytes                 aio.py       ``async`` handlers limits/    rate limits
-soft_timer.py  deadline and cancel
+    zygote.py             imports the code once, forks workers      target.py      finds the provider that TARGET names
+    main.py, __main__.py  a worker's start                          failures.py    what is told of code that fails
+    loop.py               task ring ─> task ─> result ring          numbers.py     numbers of actions and limits
+    execute.py            one task, from bytes to bytes             aio.py         ``async`` handlers
+    limits/               rate limits                               soft_timer.py  deadline and cancel
 """

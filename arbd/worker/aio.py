@@ -29,10 +29,8 @@ class AsyncRunner:
 
     @uninterruptible  # a task that was made and not run would run with the next one
     def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
-        """Run an awaitable to its end, and return its result.
-
-        Raises ``TaskTimeout`` at ``deadline`` (seconds of ``time.monotonic()``), and ``TaskCancelled``.
-        """
+        """Run an awaitable to its end, and return its result. Raises ``TaskTimeout`` at ``deadline`` (seconds of
+        ``time.monotonic()``), and ``TaskCancelled``."""
         if self._loop is None:
             self._loop = uvloop.new_event_loop()
             asyncio.set_event_loop(self._loop)

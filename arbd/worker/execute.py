@@ -1,5 +1,4 @@
-"""Execution of one task, from bytes to bytes. No signals, no rings, no clock of its own: what it needs is in
-``Context``.
+"""Execution of one task, from bytes to bytes. No signals, rings or clock: what it needs is in ``Context``.
 
     task ─> limit ─> decode + validate ─> fill parameters ─> handler ─> normalise ─> encode ─> (status, JSON text)
               │            │                    │               │            │          │
@@ -53,18 +52,16 @@ class _Step(msgspec.Struct, frozen=True):
     """Everything that running one action needs, looked up once."""
 
     decode_payload: Callable[[bytes], Any]
-    decode_account: Callable[[bytes], Any] | None  # None: nobody looks at the account
+    decode_account: Callable[[bytes], Any] | None  # None: the account is not used
     call: Call
     admit: Admit | None  # None: nothing limits it
-    measure: LimitMonitor | None  # what wants to know what a call took
+    measure: LimitMonitor | None  # the monitor that measures calls
     action: Action
 
 
 class _Steps(dict[str, _Step]):
-    """The step of each action, made on first use. ``changed``: monitors in place of the actions' own.
-
-    Not all at once: a worker with 5,000 actions would start in 500 ms instead of 10, and take 45 MB of its own.
-    """
+    """The step of each action, made on first use. ``changed``: monitors in place of the actions' own. Not all at once:
+    a worker with 5,000 actions would start in 500 ms instead of 10, and take 45 MB of its own."""
 
     def __init__(
         self,
@@ -130,11 +127,8 @@ class Context:
 
 
 def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
-    """Run one task; its status and response. ``deadline`` (seconds of the monotonic clock) is for handlers that ask for
-    it.
-
-    Raises ``TaskTimeout``, and nothing else.
-    """
+    """Run one task; its status and response. ``deadline``: seconds of the monotonic clock. Raises ``TaskTimeout``
+    only."""
     try:
         response = _respond(context, task, deadline)
         return response.status, context.encode(task.action, response)
@@ -190,8 +184,7 @@ def _run(context: Context, step: _Step, task: Task, deadline: float) -> Provider
 
 
 def _is_timeout(exc: BaseException) -> bool:
-    """Whether this is the soft deadline, also if it was raised inside an ``asyncio.TaskGroup``, which wraps
-    exceptions."""
+    """Whether this is the soft deadline, also inside an ``asyncio.TaskGroup``, which wraps exceptions."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.subgroup(TaskTimeout) is not None
     return isinstance(exc, TaskTimeout)
@@ -210,7 +203,7 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
 
 def _log_failure(logger: Any, exc: BaseException) -> None:
     try:
-        if isinstance(exc, ProviderError):  # told on purpose: the message says it all
+        if isinstance(exc, ProviderError):  # raised on purpose: the message says it all
             logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
         else:
             logger.error("action failed", exc_info=exc)
@@ -248,8 +241,7 @@ def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
 
 
 def _counted(monitor: RateLimitMonitor | None, handler: Call) -> Call:
-    """The handler, called through an author's own ``make_safe_request`` where a monitor has one: there it counts
-    calls."""
+    """The handler, called through an author's own ``make_safe_request`` if there is one, which counts calls."""
     if monitor is None or isinstance(monitor, (LimitMonitor, NoRateLimitMonitor)):
         return handler
     request = getattr(monitor, "make_safe_request", None)

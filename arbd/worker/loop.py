@@ -139,10 +139,8 @@ class Loop:
         self._answer(task_frame.seq, run_ns, status, action, answer)
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
-        """Answer a task that was taken back, because a task before it took too long.
-
-        The answer matters only where the supervisor could not tell whether it had begun.
-        """
+        """Answer a task that was taken back, because a task before it took too long. The answer matters only where the
+        supervisor could not tell whether it had begun."""
         if task_frame.by_reference:
             parcels.skip(self._side)
         self._publish(frame.encode_skipped(task_frame.seq), self._skip_news + self._tasks.place)

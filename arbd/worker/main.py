@@ -110,10 +110,8 @@ def run(
 
 
 def pin(spawn: protocol.Spawn) -> None:
-    """Bind this process to the CPU of its slot, if it has one.
-
-    Where that is forbidden, or the CPU is not there any more, that is logged and the worker runs unpinned.
-    """
+    """Bind this process to the CPU of its slot, if it has one. Where that is forbidden, or the CPU is not there any
+    more, that is logged and the worker runs unpinned."""
     if spawn.cpu is None:
         return
     try:
@@ -153,14 +151,11 @@ def start_by_exec(
 
 
 def leave(status: int) -> NoReturn:
-    """End this process now, without the interpreter's shutdown.
-
-    That would wait for threads of the author's, and a forked worker would run what the zygote has planned for its own
-    end.
-    """
+    """End this process now, without the interpreter's shutdown. That would wait for threads of the author's, and a
+    forked worker would run what the zygote has planned for its own end."""
     try:
         logs.finish()
-    finally:  # whatever happened there must not send this process back to where it came from
+    finally:  # an exception there must not return into the caller
         os._exit(status)
 
 

@@ -8,11 +8,8 @@ from arbd.model.description import Description
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """The names of actions and limits in the zygote's order.
-
-    A module that is imported again, for a worker that is started by exec, may make its actions and limits in another
-    order, so they are found by name.
-    """
+    """The names of actions and limits in the zygote's order. A module that is imported again, for a worker that is
+    started by exec, may make its actions and limits in another order, so they are found by name."""
 
     actions: list[str]
     limits: list[str]

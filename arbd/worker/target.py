@@ -15,7 +15,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from arbd.author.provider import Provider
 from arbd.author.start import StartReached, loading
@@ -28,16 +28,14 @@ _NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parents[1])
 
 def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
     """Load the provider that ``target`` names. Raises ``TargetError``; errors of the author's code pass through.
-
-    ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``.
-    """
+    ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``."""
     place, _, attribute = _split(target)
     try:
         with loading():
             module = _run_script(place, argv) if script else _import(place, argv)
             return _provider_in(module, attribute, target)
     except StartReached as reached:
-        return reached.provider
+        return cast(Provider, reached.provider)
 
 
 def author_files() -> list[str]:
@@ -109,8 +107,7 @@ def _run_module(place: str, argv: list[str]) -> ModuleType:
 
 
 def _run_as_main(code: CodeType, file: str, spec: ModuleSpec | None) -> ModuleType:
-    """Run code as ``__main__``, as ``runpy`` does, but keep the module: its classes look names up in
-    ``sys.modules``."""
+    """Run code as ``__main__`` like ``runpy``, but keep the module: its classes look names up in ``sys.modules``."""
     main = ModuleType("__main__")
     main.__file__ = file
     main.__spec__ = spec

@@ -9,7 +9,7 @@ Then it does nothing but wait for three things::
     a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
     the shared monitors' ──────> ended, or due to be started
 
-There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. What is not ordinary is
+There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. Any other exception is
 logged as ``zygote_failed`` and ends it with code 71, and its workers with it; the supervisor starts another.
 
 A module that started threads while it was imported cannot be forked safely: its workers are started by exec, and
@@ -26,7 +26,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, cast
 
 from arbd import logs
 from arbd.author.provider import Provider, describe
@@ -34,6 +34,7 @@ from arbd.errors import EXIT_UNEXPECTED
 from arbd.host import channel, memory, parcels, process_state, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker import main as worker
 from arbd.worker import target
 from arbd.worker.failures import failed
@@ -72,7 +73,8 @@ class Zygote:
         """Import the target; returns a parcel with its description. Raises whatever the author's code raises."""
         self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
         self._threads = procs.threads_of_this_process()[1:]
-        self._monitors = registry.collect(self._provider)  # kept, so that none of them is gone in the workers
+        # Kept, so that none of them is gone in the workers.
+        self._monitors = cast(list[LimitMonitor], registry.collect(self._provider))
         limits = [monitor.spec for monitor in self._monitors]
         description = describe(self._provider, self._threads, target.author_files(), limits)
         self._numbers = Numbers.of(description)
@@ -171,10 +173,8 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
 
     def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
-        """Start a worker and report it; its process id and pidfd.
-
-        Raises ``OSError`` if no process can be had, or its pidfd cannot be sent; then there is no process.
-        """
+        """Start a worker and report it; its process id and pidfd. Raises ``OSError`` if no process can be had, or its
+        pidfd cannot be sent; then there is no process."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
         if self._threads:

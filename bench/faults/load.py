@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from arbd.errors import HubError
-from arbd.hub.board import Event, NewTask
+from arbd.hub.board import NewTask, TaskEvent
 from arbd.hub.client import HubClient
 from bench.faults.tasks import ACTIONS, BATCH, Tasks, verdict_of
 
@@ -100,9 +100,9 @@ class Load:
         """The same for all there are."""
         return await self.wait_for(range(1, self._tasks.made + 1), timeout_s)
 
-    async def histories(self) -> list[list[Event]]:
+    async def histories(self) -> list[list[TaskEvent]]:
         """What happened to each task, as the hub tells it."""
-        found: list[list[Event]] = []
+        found: list[list[TaskEvent]] = []
         for first in range(1, self._tasks.made + 1, _AT_ONCE):
             numbers = range(first, min(first + _AT_ONCE, self._tasks.made + 1))
             found += await asyncio.gather(*[self._client.history(str(number)) for number in numbers])

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
-from arbd.hub.board import Event
+from arbd.hub.board import TaskEvent
 from bench.faults.tasks import LIMIT, LIMITED, RIGHT, TOO_LATE
 
 
@@ -33,7 +33,7 @@ class Task(msgspec.Struct, frozen=True):
     number: int
     action: str
     verdicts: Sequence[str]
-    events: Sequence[Event]
+    events: Sequence[TaskEvent]
     notes: Notes
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 import pytest
@@ -35,6 +35,7 @@ _ASKS: Final = re.compile(r"arbd (status|limits|submit|cancel) ")
 _TOKEN: Final = re.compile(r"PROVIDER_AUTH_TOKEN=(\S+)")
 _READY: Final = {"dev": b"hub_connected", "run": b"hub_connected", "hub": b"listening"}
 _READY_TIMEOUT_S: Final = 20.0
+_COMMAND_TIMEOUT_S: Final = 60.0
 _SIDE_BY_SIDE: Final = 3
 
 Reading = Future[None]
@@ -81,31 +82,31 @@ class Place:
         if stays:
             self._start(command, _READY[stays[1]])
             return
-        ran = subprocess.run(
+        process = self._popen(command, subprocess.PIPE)
+        try:
+            output, _ = process.communicate(timeout=_COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the shell and what it started
+            pytest.fail(f"{command} takes longer than {_COMMAND_TIMEOUT_S:g} s\n{process.communicate()[0].decode()}")
+        assert process.returncode == 0, f"{command}\n{output.decode()}"
+        token = _TOKEN.match(command)
+        assert token is None or token[1].encode() not in output
+
+    def _popen(self, command: str, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             ["sh", "-c", command],
             cwd=self.directory,
             env=self.environ,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
+            start_new_session=True,
         )
-        assert ran.returncode == 0, f"{command}\n{ran.stdout.decode()}"
-        token = _TOKEN.match(command)
-        assert token is None or token[1].encode() not in ran.stdout
 
     def _start(self, command: str, ready: bytes) -> None:
         log = self.directory / f"{len(self._running)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["sh", "-c", f"exec env {command}"],
-                cwd=self.directory,
-                env=self.environ,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            process = self._popen(f"exec env {command}", output)
         self._running.append(process)
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while ready not in log.read_bytes():
@@ -143,8 +144,9 @@ def read(page: str, place: Place, company: Place) -> None:
 def readings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Reading]]:
     """The pages of this run, read side by side: most of it is waiting for processes to start."""
     company = Place(tmp_path_factory.mktemp("company"))
-    params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    pages = [each["page"] for each in params if each.get("page") in _RUN]
+    items = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
+    params = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    pages = [each["page"] for each in params if "page" in each]
     try:
         company.run("arbd dev prices.py")  # the daemon that pages ask which start none
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
@@ -165,16 +167,8 @@ def test_examples_run(block: Block) -> None:
     exec(compile(block.text, "an example", "exec"), names)
     own = [value for value in names.values() if getattr(value, "__module__", "") == "an_example"]
     classes: list[Any] = [value for value in own if isinstance(value, type) and issubclass(value, Provider)]
-    made: list[Provider] = [each() for each in classes]
-    made += [value for value in names.values() if isinstance(value, Provider)]
+    made = [value for value in names.values() if isinstance(value, Provider)] + [each() for each in classes]
     assert all(describe(provider).actions for provider in made)
-
-
-def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    for block in blocks("docs/test.md", "python"):
-        save(place.directory, block)
-    place.run(f"{sys.executable} -m pytest -q -p no:cacheprovider")
 
 
 def test_a_command_is_recorded(tmp_path: Path) -> None:

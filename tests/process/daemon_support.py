@@ -6,6 +6,7 @@ Nothing here sleeps for a fixed time: a condition is looked at until it holds, o
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import psutil
 
 from arbd.core.lifecycle import State
-from arbd.hub.board import Event, NewTask, Result
+from arbd.hub.board import NewTask, Result, TaskEvent
 from arbd.hub.memory import Handle
 from arbd.hub.process import HubProcess
 from arbd.supervisor.flow import Flow
@@ -178,12 +179,28 @@ def learn(daemon: RunningProvider, directory: Path) -> None:
 # -- a daemon as an operator runs it: processes, sockets, signals ---------------------------------------------------
 
 
+_batches = itertools.count(1)
+_idle_hubs: dict[str, HubProcess] = {}
+"""By options: those of tests before, which serve the next test of the module that wants one like it."""
+
+
+def stop_idle_hubs() -> None:
+    """Stop those that no test has any more."""
+    while _idle_hubs:
+        _idle_hubs.popitem()[1].stop()
+
+
 class Hub:
-    """The embedded hub in a process of its own, and a client of it that can be called from a test."""
+    """The embedded hub in a process of its own, and a client of it that can be called from a test.
+
+    The process is one that a test before has left, if that has left no task in it.
+    """
 
     def __init__(self, **options: Any) -> None:
-        self._process = HubProcess(**{"hold_s": 1.0, **options})
+        self._options = {"hold_s": 1.0, **options}
+        self._like = repr(sorted(self._options.items()))
         self._token: str = next(iter(options.get("tokens", ())), "")
+        self._batch = f"all-{next(_batches)}"
         self._submitted = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-hub-client")
@@ -191,7 +208,8 @@ class Hub:
     def __enter__(self) -> Hub:
         from arbd.hub.client import HubClient
 
-        self._process.start()
+        idle = _idle_hubs.pop(self._like) if self._like in _idle_hubs else None
+        self._process = idle or HubProcess(**self._options)
         self.address = self._process.address
         self._thread.start()
 
@@ -202,11 +220,15 @@ class Hub:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None) -> None:
+        is_empty = not error and self.done() == self._submitted
         self._call(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._process.stop()
+        if is_empty and "address" not in self._options:
+            _idle_hubs[self._like] = self._process
+        else:
+            self._process.stop()
 
     def _call(self, coroutine: Any, timeout_s: float = 60) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
@@ -215,7 +237,7 @@ class Hub:
         """Submit tasks; their ids."""
         body = b"" if payload is None else json.dumps(payload).encode()
         tasks = [NewTask(action, body) for _ in range(count)]
-        ids: list[str] = self._call(self._client.submit(tasks, batch="all")).ids
+        ids: list[str] = self._call(self._client.submit(tasks, self._batch)).ids
         self._submitted += count
         return ids
 
@@ -238,7 +260,7 @@ class Hub:
 
     def results_of(self, tasks: list[NewTask]) -> dict[str, Result]:
         """Submit these, and wait for all results there are to be."""
-        self._call(self._client.submit(tasks, batch="all"))
+        self._call(self._client.submit(tasks, self._batch))
         self._submitted += len(tasks)
         return self.results()
 
@@ -246,7 +268,7 @@ class Hub:
         """All results, by task id; waits until every task that was ever submitted has one."""
 
         async def collect() -> dict[str, Result]:
-            return {result.id: result async for result in self._client.results("all")}
+            return {result.id: result async for result in self._client.results(self._batch)}
 
         found: dict[str, Result] = self._call(collect())
         return found
@@ -266,9 +288,9 @@ class Hub:
         cancelled: bool = self._call(self._client.cancel(task_id))
         return cancelled
 
-    def history(self, task_id: str) -> list[Event]:
+    def history(self, task_id: str) -> list[TaskEvent]:
         """What happened to a task."""
-        events: list[Event] = self._call(self._client.history(task_id))
+        events: list[TaskEvent] = self._call(self._client.history(task_id))
         return events
 
     def kinds(self, task_id: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 from faults_support import END_S, LIMIT, Fault, Host, Tasks, wait_until
 
 from arbd.control import client as control
-from arbd.control.protocol import GetStatus, Status
+from arbd.control.protocol import GetStatus, StatusReply
 from arbd.errors import ControlError
 
 LinkKind = Literal["memory", "unary", "stream"]
@@ -83,7 +83,7 @@ def a_question(running: Running) -> None:
 
 def _is_answered(running: Running) -> bool:
     try:
-        control.ask(running.directory / "control.sock", GetStatus(), Status, timeout_s=1.0)
+        control.ask(running.directory / "control.sock", GetStatus(), StatusReply, timeout_s=1.0)
     except ControlError:
         return running.host.has_ended
     return True

@@ -33,7 +33,7 @@ import uvloop
 from daemon_support import PROVIDERS, Hub
 
 from arbd import logs
-from arbd.hub.board import Event, NewTask, Result
+from arbd.hub.board import NewTask, Result, TaskEvent
 from arbd.hub.memory import Handle, MemoryHub
 from arbd.links.base import HubLink
 from arbd.links.connect import make_link
@@ -226,7 +226,7 @@ class TaskHub(Protocol):
 
     def results(self, number: int) -> list[Result]: ...
 
-    def events(self, number: int) -> list[Event]: ...
+    def events(self, number: int) -> list[TaskEvent]: ...
 
     def close(self) -> None: ...
 
@@ -247,7 +247,7 @@ class InMemory:
         handle = self._handles[number]
         return [handle.result()] if handle.done() else []
 
-    def events(self, number: int) -> list[Event]:
+    def events(self, number: int) -> list[TaskEvent]:
         return self.hub.history(str(number))
 
     def close(self) -> None:
@@ -276,7 +276,7 @@ class InProcess:
     def results(self, number: int) -> list[Result]:
         return self._results.get(self._id(number), [])
 
-    def events(self, number: int) -> list[Event]:
+    def events(self, number: int) -> list[TaskEvent]:
         return self._hub.history(self._id(number))
 
     def close(self) -> None:

@@ -72,7 +72,8 @@ def test_a_quick_benchmark_measures_both_protocols(
         assert 0 < sample["loaded_p50_s"] <= sample["loaded_p99_s"] < 10
         assert 0 < sample["supervisor_cpu_s"] < 0.01
         assert 50 < sample["tasks"] / sample["window_s"] < 1e6
-        assert 0 < sample["busy"] <= 1
+        assert 0 <= sample["busy"] <= 1
+    assert any(sample["busy"] > 0 for (sample,) in points.values())
     assert document["own"]["calls"] > 3
     assert 0 < document["own"]["median_s"] < 0.01
 

@@ -16,7 +16,7 @@ import pytest
 from arbd.control import client as control
 from arbd.control import protocol
 from arbd.control.names import names_for
-from arbd.control.protocol import Failure, GetLimits, Limits
+from arbd.control.protocol import Failure, GetLimits, LimitsReply
 from arbd.errors import ControlError
 from arbd.host import control_socket, runtime_dir
 from arbd.settings.table import Settings, from_flags, resolve
@@ -128,8 +128,8 @@ class Impostor:
         with connection:
             self._answer(connection)
 
-    def ask(self, timeout_s: float = 5.0) -> Limits:
-        return control.ask(self.path, GetLimits(), Limits, timeout_s)
+    def ask(self, timeout_s: float = 5.0) -> LimitsReply:
+        return control.ask(self.path, GetLimits(), LimitsReply, timeout_s)
 
 
 def says(line: bytes) -> Callable[[socket.socket], None]:
@@ -148,7 +148,7 @@ def waits(event: threading.Event) -> None:
 
 class TestAsk:
     def test_the_reply_is_given_back(self, tmp_path: Path) -> None:
-        reply = Limits(provider="p", limits=[])
+        reply = LimitsReply(provider="p", limits=[])
         with Impostor(tmp_path, says(protocol.encode(reply))) as daemon:
             assert daemon.ask() == reply
 
@@ -182,12 +182,12 @@ class TestAsk:
             daemon.ask()
 
     def test_a_reply_of_another_kind_is_an_error(self, tmp_path: Path) -> None:
-        reply = protocol.encode(Limits(provider="p", limits=[]))
+        reply = protocol.encode(LimitsReply(provider="p", limits=[]))
         with (
             Impostor(tmp_path, says(reply)) as daemon,
-            pytest.raises(ControlError, match="answered Limits to GetLimits"),
+            pytest.raises(ControlError, match="answered LimitsReply to GetLimits"),
         ):
-            control.ask(daemon.path, GetLimits(), protocol.Status)
+            control.ask(daemon.path, GetLimits(), protocol.StatusReply)
 
     def test_a_reply_without_an_end_is_cut_off(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(protocol, "MAX_REPLY", 1000)
@@ -214,7 +214,7 @@ class TestAsk:
             asked.set()
 
     def test_somebody_elses_socket_is_not_trusted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(control_socket, "peer_of", lambda _: control_socket.Peer(1, 4243, 1))
+        monkeypatch.setattr(control_socket, "peer_of", lambda _: control_socket.PeerCredentials(1, 4243, 1))
         monkeypatch.setattr(os, "geteuid", lambda: 4242)
         with Impostor(tmp_path, lambda _: None) as daemon, pytest.raises(ControlError, match="who could be anybody"):
             daemon.ask()
@@ -238,4 +238,4 @@ class TestAsk:
 
         monkeypatch.setattr(control_socket, "connect", refuse)
         with pytest.raises(ControlError, match=message):
-            control.ask(tmp_path / "p.sock", GetLimits(), Limits)
+            control.ask(tmp_path / "p.sock", GetLimits(), LimitsReply)

@@ -17,7 +17,7 @@ from daemon_support import Arbd, Gate, daemon_of, eventually, responses
 
 from arbd.control import client as control
 from arbd.control import protocol
-from arbd.control.protocol import GetLimits, GetStatus, Limits, Status
+from arbd.control.protocol import GetLimits, GetStatus, LimitsReply, StatusReply
 from arbd.control.reports import StatusReport
 from arbd.errors import EXIT_CONFIG, ConfigError, ControlError
 from arbd.host.control_socket import is_listening
@@ -42,10 +42,10 @@ def rare():
 
 
 def status(path: Path) -> StatusReport:
-    return control.ask(path, GetStatus(), Status).report
+    return control.ask(path, GetStatus(), StatusReply).report
 
 
-def raw(path: Path, request: protocol.Request) -> bytes:
+def raw(path: Path, request: protocol.ControlRequest) -> bytes:
     """The reply as it goes over the socket."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
@@ -118,7 +118,7 @@ class TestLimits:
         with daemon_of(here / "limited.py", control_socket=str(here / "c.sock")) as daemon:
             answered = [daemon.run("echo", {}).status for _ in range(3)]
             assert answered == ["success", "success", "limit"]
-            reply = control.ask(here / "c.sock", GetLimits(), Limits)
+            reply = control.ask(here / "c.sock", GetLimits(), LimitsReply)
         limits = {limit.name: limit for limit in reply.limits}
         assert reply.provider == "limited"
         assert {(limit.scope, limit.at_limit) for limit in limits.values()} == {
@@ -252,7 +252,7 @@ class TestProcess:
     def test_a_daemon_that_is_stopped_does_not_hang_who_asks(self, here: Path, daemon: Arbd) -> None:
         daemon.signal(signal.SIGSTOP)
         with pytest.raises(ControlError, match=r"did not answer within 0\.2 s"):
-            control.ask(here / "run" / "prov.sock", GetStatus(), Status, timeout_s=0.2)
+            control.ask(here / "run" / "prov.sock", GetStatus(), StatusReply, timeout_s=0.2)
         daemon.signal(signal.SIGCONT)
         assert status(here / "run" / "prov.sock").provider == "prov"
 

@@ -21,14 +21,14 @@ from descriptor_support import no_free_descriptor
 from arbd import logs
 from arbd.control import client as control
 from arbd.control import protocol
-from arbd.control.protocol import Failure, GetLimits, GetStatus, Limits, Reply
+from arbd.control.protocol import ControlReply, Failure, GetLimits, GetStatus, LimitsReply
 from arbd.control.reports import LimitReport
 from arbd.control.server import MAX_CLIENTS, ControlServer, same_user_or_root
 from arbd.errors import ControlError
 from arbd.host import control_socket
 
 ASK = b'{"type":"get_limits","version":1}\n'
-ANSWER = protocol.encode(Limits(provider="p", limits=[]))
+ANSWER = protocol.encode(LimitsReply(provider="p", limits=[]))
 STALL_S = 0.3  # how long the server below bears with a client
 
 
@@ -36,7 +36,7 @@ class Server:
     """A ``ControlServer`` on a loop in a thread; ``limits`` is what it answers."""
 
     def __init__(self, directory: Path, may_ask: Callable[[Any], bool], stall_s: float) -> None:
-        self.limits: Callable[[], Reply] = lambda: Limits(provider="p", limits=[])
+        self.limits: Callable[[], ControlReply] = lambda: LimitsReply(provider="p", limits=[])
         self._control = control_socket.listen(directory, ["p.sock"])
         self.path = self._control.path
         self._may_ask = may_ask
@@ -68,9 +68,9 @@ class Server:
     def client(self) -> Client:
         return Client(self.path)
 
-    def ask(self) -> Reply:
+    def ask(self) -> ControlReply:
         """A good request on a connection of its own."""
-        return control.ask(self.path, GetLimits(), Limits)
+        return control.ask(self.path, GetLimits(), LimitsReply)
 
 
 class Client:
@@ -167,8 +167,8 @@ class TestAnswers:
 
     def test_a_long_answer_comes_whole(self, server: Server) -> None:
         limit = LimitReport("name", "provider", "r" * 1000, None, 0.0, [])
-        server.limits = lambda: Limits(provider="p", limits=[limit] * 3000)
-        assert server.ask() == Limits(provider="p", limits=[limit] * 3000)
+        server.limits = lambda: LimitsReply(provider="p", limits=[limit] * 3000)
+        assert server.ask() == LimitsReply(provider="p", limits=[limit] * 3000)
 
     def test_an_answer_beyond_all_measure_is_not_sent(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(protocol, "MAX_REPLY", 10)
@@ -206,12 +206,12 @@ class TestBadClients:
             client.send(b"x" * (protocol.MAX_REQUEST + 1))
             assert client.failure().code == "too_long"
             assert client.line() == b""
-        assert server.ask() == Limits(provider="p", limits=[])
+        assert server.ask() == LimitsReply(provider="p", limits=[])
 
     def test_one_that_stalls_is_left_and_others_are_served_meanwhile(self, server: Server) -> None:
         with server.client() as silent, server.client() as half:
             half.send(ASK[:10])
-            assert server.ask() == Limits(provider="p", limits=[])
+            assert server.ask() == LimitsReply(provider="p", limits=[])
             assert silent.line() == b""
             assert half.line() == b""
 
@@ -223,10 +223,10 @@ class TestBadClients:
 
     def test_one_that_does_not_read_is_left_and_others_are_served_meanwhile(self, server: Server) -> None:
         limit = LimitReport("name", "provider", "r" * 1000, None, 0.0, [])
-        server.limits = lambda: Limits(provider="p", limits=[limit] * 3000)
+        server.limits = lambda: LimitsReply(provider="p", limits=[limit] * 3000)
         with server.client() as client:
             client.send(ASK)
-            assert server.ask() == Limits(provider="p", limits=[limit] * 3000)
+            assert server.ask() == LimitsReply(provider="p", limits=[limit] * 3000)
             eventually(lambda: not server.server._clients)
             assert client.line() == b""  # it was hung up on in the middle of the line
 
@@ -236,15 +236,15 @@ class TestBadClients:
                 with server.client() as client:
                     client.send(sent)
         eventually(lambda: not server.server._clients)
-        assert server.ask() == Limits(provider="p", limits=[])
+        assert server.ask() == LimitsReply(provider="p", limits=[])
 
     def test_one_that_asks_without_a_pause_leaves_the_loop_to_others(self, server: Server) -> None:
         asked: list[None] = []
         turns: list[int] = []  # how many had been answered at each turn of somebody else
 
-        def answer() -> Reply:
+        def answer() -> ControlReply:
             asked.append(None)
-            return Limits(provider="p", limits=[])
+            return LimitsReply(provider="p", limits=[])
 
         def turn() -> None:
             turns.append(len(asked))
@@ -269,12 +269,12 @@ class TestBadClients:
                 with pytest.raises(ControlError, match="others are asking"):
                     server.ask()
             eventually(lambda: not server.server._clients)
-            assert server.ask() == Limits(provider="p", limits=[])
+            assert server.ask() == LimitsReply(provider="p", limits=[])
 
 
 class TestTrouble:
     def test_a_handler_that_fails_costs_its_answer_and_tells_no_details(self, server: Server) -> None:
-        def fail() -> Reply:
+        def fail() -> ControlReply:
             raise RuntimeError("the token is s3cret")
 
         server.limits = fail
@@ -284,7 +284,7 @@ class TestTrouble:
             assert failure.code == "failed"
             assert "RuntimeError" in failure.message
             assert "s3cret" not in failure.message
-            server.limits = lambda: Limits(provider="p", limits=[])
+            server.limits = lambda: LimitsReply(provider="p", limits=[])
             client.send(ASK)
             assert client.line() == ANSWER
 
@@ -304,7 +304,7 @@ class TestTrouble:
     @pytest.mark.parametrize(("uid", "allowed"), [(0, True), (4242, True), (4243, False)])
     def test_the_same_user_and_root_may_ask(self, monkeypatch: pytest.MonkeyPatch, uid: int, allowed: bool) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 4242)
-        assert same_user_or_root(control_socket.Peer(1, uid, 1)) is allowed
+        assert same_user_or_root(control_socket.PeerCredentials(1, uid, 1)) is allowed
 
     def test_at_the_end_everybody_is_hung_up_on(self, tmp_path: Path) -> None:
         with ExitStack() as stack:
@@ -322,4 +322,4 @@ class TestTrouble:
                 connection.settimeout(10)
                 connection.connect(str(server.path))
                 assert connection.recv(1) == b""
-        assert server.ask() == Limits(provider="p", limits=[])
+        assert server.ask() == LimitsReply(provider="p", limits=[])

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from arbd.examples.demo import session
-from arbd.examples.demo.jobs import Job
+from arbd.examples.demo.jobs import DemoJob
 from arbd.tuning import daemon_process
 from arbd.tuning.daemon_process import DaemonError
 
@@ -36,7 +36,7 @@ while True:
         result = json.dumps({'status': 'success', 'data': data})
         put(pb.TaskResult(id=task.id, provider='stand-in', status='success', action=task.action, result=result))
 """
-JOBS = [Job(portfolio=number, action="any", payload={"number": number}) for number in range(20)]
+JOBS = [DemoJob(portfolio=number, action="any", payload={"number": number}) for number in range(20)]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def run(jobs: list[Job]) -> tuple[session.Session, int]:
+def run(jobs: list[DemoJob]) -> tuple[session.Session, int]:
     """The session of ``jobs``, and how often ``on_answer`` was called."""
     calls: list[None] = []
     return asyncio.run(session.run_session(jobs, "2", lambda: calls.append(None))), len(calls)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 import uvloop
@@ -204,8 +205,12 @@ def test_a_payload_too_large_to_be_echoed_does_not_cost_the_success() -> None:
 def test_closing_while_results_are_being_sent_leaves_every_other_one_in_the_outbox(turns: int) -> None:
     problems: list[object] = []
 
+    def note(_: object, context: dict[str, Any]) -> None:
+        if "PollerCompletionQueue" not in context["message"]:  # gRPC's own, of loops that tests before have closed
+            problems.append(context)
+
     async def scenario() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        asyncio.get_running_loop().set_exception_handler(note)
 
         async def never(hub: ScriptedHub, message: pb.TaskResult, context: Context) -> bytes:
             await asyncio.sleep(600)

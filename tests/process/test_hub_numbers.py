@@ -243,7 +243,7 @@ def test_a_first_connection_without_descriptors_is_an_error_and_no_crash(spare: 
 
 
 def test_a_moment_without_descriptors_is_a_hub_that_is_unavailable() -> None:
-    async def scenario(hub: HubProcess, again: HubProcess) -> None:
+    async def scenario(hub: HubProcess) -> None:
         seen, supervisor, log = unexpected(), Supervisor(), Log()
         async with running_link(hub.address, supervisor, log=log) as link:
             await eventually(lambda: link.stats.state == "up")
@@ -256,16 +256,12 @@ def test_a_moment_without_descriptors_is_a_hub_that_is_unavailable() -> None:
                 await asyncio.sleep(0.3)  # the length of that moment
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            again.start()
-            async with HubClient(hub.address) as client:
-                batch = await client.submit([NewTask("act")])
-                assert [result.status async for result in client.results(batch.name)] == ["success"]
+            with HubProcess(address=hub.address, hold_s=0.2):
+                async with HubClient(hub.address) as client:
+                    batch = await client.submit([NewTask("act")])
+                    assert [result.status async for result in client.results(batch.name)] == ["success"]
             assert seen == []
             assert log.events() == ["hub_connected", "hub_unavailable", "hub_connected"]
 
     with HubProcess(hold_s=0.2) as hub:
-        again = HubProcess(address=hub.address, hold_s=0.2)
-        try:
-            uvloop.run(scenario(hub, again))
-        finally:
-            again.stop()
+        uvloop.run(scenario(hub))

@@ -297,7 +297,6 @@ def test_serve_answers_held_polls_when_it_ends() -> None:
 
 def test_the_process_ends_with_its_parent() -> None:
     hub = HubProcess(hold_s=0.5)
-    hub.start()
     hub.stop()
     assert hub.process.returncode == 0
 

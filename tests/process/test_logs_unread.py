@@ -23,7 +23,7 @@ import pytest
 from daemon_support import PROVIDERS, ZOO, Arbd, Hub, eventually, is_alive
 
 from arbd.control import client as control
-from arbd.control.protocol import GetStatus, Status
+from arbd.control.protocol import GetStatus, StatusReply
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE, EXIT_ZYGOTE
 from arbd.hub.board import NewTask
 
@@ -107,7 +107,7 @@ def start(hub: Hub, log: Log, directory: Path, target: Path = CHATTY, workers: i
 
 
 def lines_lost(directory: Path) -> int:
-    return control.ask(directory / "socket", GetStatus(), Status).report.log_lines_lost
+    return control.ask(directory / "socket", GetStatus(), StatusReply).report.log_lines_lost
 
 
 def chat(hub: Hub, count: int) -> list[str]:

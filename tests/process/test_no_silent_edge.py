@@ -466,7 +466,7 @@ def test_an_import_that_hangs_is_given_up_by_itself(tmp_path: Path, monkeypatch:
 
 STRAY = """
 import ctypes, hashlib, re
-from arbd.core import layout
+from arbd.ipc import layout
 
 @provider.actions.register(name="stray", timeout=0.2)
 def stray(since: int):

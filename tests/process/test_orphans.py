@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -50,6 +51,13 @@ def test_a_supervisor_that_is_killed_during_a_stopped_zygote(tmp_path: Path) -> 
         eventually(lambda: not [pid for pids in family.values() for pid in pids if is_alive(pid)], 1)
 
 
+def stands_still(hub: Hub) -> bool:
+    """Whether no result has come for half a second: those under way when a supervisor was stopped are there then."""
+    done = hub.done()
+    time.sleep(0.5)
+    return hub.done() == done
+
+
 def test_a_stopped_supervisor_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGSTOP and SIGCONT: workers wait for it, and no task is taken for late or lost because of that."""
     with Hub() as hub, Arbd.run(hub.address, tmp_path) as arbd:
@@ -58,9 +66,8 @@ def test_a_stopped_supervisor_goes_on_where_it_was(tmp_path: Path) -> None:
         eventually(lambda: hub.done() > 100)
         arbd.signal(signal.SIGSTOP)
         eventually(lambda: "T" in Path(f"/proc/{arbd.process.pid}/stat").read_text().rpartition(")")[2])
-        done = hub.done()
-        with pytest.raises(AssertionError):
-            eventually(lambda: hub.done() > done, 1.0)
+        eventually(lambda: stands_still(hub))  # longer than a task may take
+        assert hub.done() < 2000
         arbd.signal(signal.SIGCONT)
         assert {result.status for result in hub.results().values()} == {"success"}
         assert arbd.events("task_killed") == []

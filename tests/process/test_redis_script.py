@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_support import RedisServer
+from thoroughness import examples
 
 from arbd.rate_limit.storage.redis_lease import RedisLease
 from arbd.rate_limit.storage.redis_script import LEASE_NS, LUA, MARGIN_NS, LeaseReply, LeaseRequest
@@ -151,7 +152,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=examples(400))
 @given(calls=st.integers(1, 3), happened=steps)
 def test_no_window_sees_too_many_starts(server: Any, calls: int, happened: list[tuple[str, int]]) -> None:
     world = World(server, calls)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from arbd import logs
-from arbd.supervised import install, supervised
+from arbd.supervised import install, is_being_cancelled, report, supervised
 
 
 class Loop:
@@ -143,3 +143,35 @@ def test_failures_without_end_fill_no_log(loop: Loop) -> None:
     loop.run(test)
     assert (len(loop.failures), len(loop.events)) == (100, 20)
     assert [("hint" in line) for line in loop.events] == [False] * 19 + [True]
+
+
+def test_what_was_caught_is_acted_upon_like_what_was_not(loop: Loop) -> None:
+    error = ValueError("nobody expected it")
+
+    async def test() -> None:
+        report(error, "a test")
+
+    loop.run(test)
+    assert loop.failures == [error]
+
+
+def test_a_cancel_of_what_is_waited_for_is_none_of_the_task(loop: Loop) -> None:
+    asked: list[bool] = []
+
+    async def wait(future: asyncio.Future[None]) -> None:
+        try:
+            await future
+        except asyncio.CancelledError:
+            asked.append(is_being_cancelled())
+
+    async def test() -> None:
+        running = asyncio.get_running_loop()
+        for cancel_task in (True, False):
+            future = running.create_future()
+            task = running.create_task(wait(future))
+            await asyncio.sleep(0)
+            (task if cancel_task else future).cancel()
+            await asyncio.wait([task])
+
+    loop.run(test)
+    assert asked == [True, False]

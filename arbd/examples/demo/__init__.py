@@ -20,8 +20,8 @@ import msgspec
 from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
 
 if TYPE_CHECKING:
-    from arbd.examples.demo.jobs import Job
-    from arbd.examples.demo.report import Report, Sample
+    from arbd.examples.demo.jobs import DemoJob
+    from arbd.examples.demo.report import Report, SampledCall
 
 _SAMPLE_SIZE: Final = 20
 
@@ -73,14 +73,14 @@ def _run(tasks: int, workers: str) -> Report:
     )
 
 
-def _call_here(job: Job, on_done: Callable[[], None]) -> Sample:
-    """The bare function: no hub, no schema, no limit on its time."""
+def _call_here(job: DemoJob, on_done: Callable[[], None]) -> SampledCall:
+    """Run a job in this process: the bare function, without hub, schema and time limit."""
     from arbd.examples import fx_risk
-    from arbd.examples.demo.report import Sample
+    from arbd.examples.demo.report import SampledCall
 
     function = fx_risk.historical_var if job.action == "historical_var" else fx_risk.monte_carlo_var
     started_at = time.perf_counter()
     data = function(job.payload)
     elapsed_s = time.perf_counter() - started_at
     on_done()
-    return Sample(job=job, data=data, seconds=elapsed_s)
+    return SampledCall(job=job, data=data, seconds=elapsed_s)

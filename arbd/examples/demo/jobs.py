@@ -1,4 +1,4 @@
-"""What the demo asks for: portfolios of real currencies, each judged by both methods. Pure.
+"""The jobs of the demo: portfolios of real currencies, each judged by both methods. Pure.
 
 The same count gives the same jobs on every machine that has the same rates: weights come from a fixed seed,
 currencies are those with enough history.
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from arbd.examples.fx_risk.rates import Rates
+from arbd.examples.fx_risk.rates import ExchangeRates
 
 CONFIDENCE: Final = 0.99
 HORIZON_DAYS: Final = 10  # with 99 %, the measure of the Basel II market risk rules
@@ -23,14 +23,15 @@ _SEED: Final = 1999
 
 
 class Portfolio(msgspec.Struct, frozen=True):
-    """``shares`` are parts of the net value by currency, the largest first; a debt is negative."""
+    """A portfolio of currencies. ``shares`` are parts of the net value by currency, the largest first; a debt is
+    negative."""
 
     base: str
     shares: list[tuple[str, float]]
     positions: list[dict[str, Any]]
 
 
-class Job(msgspec.Struct, frozen=True):
+class DemoJob(msgspec.Struct, frozen=True):
     """One task of the demo: ``portfolio`` is the number of the portfolio it judges."""
 
     portfolio: int
@@ -38,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     payload: dict[str, Any]
 
 
-def build_jobs(count: int, rates: Rates) -> tuple[list[Portfolio], list[Job]]:
+def build_jobs(count: int, rates: ExchangeRates) -> tuple[list[Portfolio], list[DemoJob]]:
     """``count`` jobs over half as many portfolios, historical simulation and Monte Carlo in turn."""
     row = rates.row(None)
     currencies = rates.currencies(row, WINDOW + HORIZON_DAYS)
@@ -48,7 +49,7 @@ def build_jobs(count: int, rates: Rates) -> tuple[list[Portfolio], list[Job]]:
     return portfolios, jobs
 
 
-def _portfolio(rng: Random, rates: Rates, row: int, currencies: list[str]) -> Portfolio:
+def _portfolio(rng: Random, rates: ExchangeRates, row: int, currencies: list[str]) -> Portfolio:
     """Three to seven currencies worth 1 to 25 million of the base; every third portfolio owes the last of them."""
     base = rng.choice(_BASES)
     chosen = rng.sample([code for code in currencies if code != base], rng.randint(3, 7))
@@ -65,7 +66,7 @@ def _portfolio(rng: Random, rates: Rates, row: int, currencies: list[str]) -> Po
     return Portfolio(base=base, shares=ranked, positions=positions)
 
 
-def _job(number: int, action: str, portfolio: Portfolio) -> Job:
+def _job(number: int, action: str, portfolio: Portfolio) -> DemoJob:
     payload: dict[str, Any] = {
         "portfolio": portfolio.positions,
         "base": portfolio.base,
@@ -75,4 +76,4 @@ def _job(number: int, action: str, portfolio: Portfolio) -> Job:
     }
     if action == "monte_carlo_var":
         payload |= {"paths": PATHS, "seed": number}
-    return Job(portfolio=number, action=action, payload=payload)
+    return DemoJob(portfolio=number, action=action, payload=payload)

@@ -1,4 +1,4 @@
-"""What the demo found, as values: from jobs, answers and measurements to one ``Report``. Pure.
+"""The report of the demo, as values: from jobs, answers and measurements to one ``Report``. Pure.
 
 ``arbd demo --json`` prints the Report as it is; ``screen.py`` draws it.
 """
@@ -11,22 +11,22 @@ from typing import Any
 
 import msgspec
 
-from arbd.examples.demo.jobs import Job, Portfolio
+from arbd.examples.demo.jobs import DemoJob, Portfolio
 from arbd.tuning.meter import Load, percentile
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What came back for one job. ``latency_s``: from the hub's hand-out to its acceptance of the result."""
+class JobResult(msgspec.Struct, frozen=True):
+    """The result of one job. ``latency_s``: from the hub's hand-out to its acceptance of the result."""
 
-    job: Job
+    job: DemoJob
     response: dict[str, Any]
     latency_s: float
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """The same function called here, without hub or daemon: its result and how long it took."""
+class SampledCall(msgspec.Struct, frozen=True):
+    """A job run in this process, without hub or daemon: its result and how long it took."""
 
-    job: Job
+    job: DemoJob
     data: dict[str, Any]
     seconds: float
 
@@ -40,7 +40,7 @@ class Assessment(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The whole outcome. Times in seconds unless the name says otherwise.
+    """The outcome of a demo. Times in seconds unless the name says otherwise.
 
     ``one_process_s`` is the time one process would need for the same jobs, scaled from ``sampled`` calls;
     ``sample_mismatches`` counts sampled calls whose result differs from the daemon's in any digit.
@@ -64,14 +64,14 @@ class Report(msgspec.Struct, frozen=True):
 
 def make_report(
     portfolios: Sequence[Portfolio],
-    answers: Sequence[Answer],
-    samples: Sequence[Sample],
+    answers: Sequence[JobResult],
+    samples: Sequence[SampledCall],
     *,
     ready_s: float,
     elapsed_s: float,
     load: Load,
 ) -> Report:
-    """Put everything together. ``answers`` has one entry per job, in any order; ``samples`` covers every action."""
+    """The report on these results. ``answers`` has one entry per job, in any order; ``samples`` covers every action."""
     good = {
         (answer.job.portfolio, answer.job.action): answer.response["data"]
         for answer in answers
@@ -104,7 +104,7 @@ def make_report(
     )
 
 
-def choose_sample(jobs: Sequence[Job], size: int) -> list[Job]:
+def choose_sample(jobs: Sequence[DemoJob], size: int) -> list[DemoJob]:
     """About ``size`` jobs spread evenly over all of them, with a first and a last of each action among them."""
     chosen = []
     for action in sorted({job.action for job in jobs}):
@@ -114,7 +114,7 @@ def choose_sample(jobs: Sequence[Job], size: int) -> list[Job]:
     return chosen
 
 
-def _scaled(samples: Sequence[Sample], jobs: Sequence[Job]) -> float:
+def _scaled(samples: Sequence[SampledCall], jobs: Sequence[DemoJob]) -> float:
     """Each action's mean sampled time, times the number of its jobs."""
     total = 0.0
     for action in {job.action for job in jobs}:
@@ -123,13 +123,13 @@ def _scaled(samples: Sequence[Sample], jobs: Sequence[Job]) -> float:
     return total
 
 
-def _same(sample: Sample, good: dict[tuple[int, str], dict[str, Any]]) -> bool:
+def _same(sample: SampledCall, good: dict[tuple[int, str], dict[str, Any]]) -> bool:
     # Through JSON, as the daemon's answer came: dates become text, floats keep every digit.
     here = json.loads(msgspec.json.encode(sample.data))
     return bool(here == good.get((sample.job.portfolio, sample.job.action)))
 
 
-def _failures(answers: Sequence[Answer]) -> list[str]:
+def _failures(answers: Sequence[JobResult]) -> list[str]:
     """One line for each different way to fail, with its number of tasks."""
     counts: dict[str, int] = {}
     for answer in answers:

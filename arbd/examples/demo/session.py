@@ -21,8 +21,8 @@ from typing import Final
 
 import msgspec
 
-from arbd.examples.demo.jobs import Job
-from arbd.examples.demo.report import Answer
+from arbd.examples.demo.jobs import DemoJob
+from arbd.examples.demo.report import JobResult
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import HubClient
 from arbd.hub.server import EmbeddedHub
@@ -39,15 +39,16 @@ _SETTINGS_PREFIXES: Final = ("ARBD_", "PROVIDER_", "HUB_GRPC_", "TASK_EXECUTION_
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What a run gave. ``ready_s``: from the child's start to its first answer; ``elapsed_s``: first to last job."""
+    """The results of one run. ``ready_s``: from the child's start to its first answer; ``elapsed_s``: first to last
+    job."""
 
-    answers: list[Answer]
+    answers: list[JobResult]
     ready_s: float
     elapsed_s: float
     load: Load
 
 
-async def run_session(jobs: Sequence[Job], workers: str, on_answer: Callable[[], None]) -> Session:
+async def run_session(jobs: Sequence[DemoJob], workers: str, on_answer: Callable[[], None]) -> Session:
     """Send ``jobs`` through hub and daemon; ``on_answer`` is called for each that is done. Raises DaemonError."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS_PREFIXES)}
     async with (
@@ -65,7 +66,7 @@ def daemon_command(address: str, workers: str) -> list[str]:
     return [sys.executable, "-m", "arbd", "run", TARGET, *options, "--log-level", "warning", "--log-format", "console"]
 
 
-async def _run_jobs(client: HubClient, pid: int, jobs: Sequence[Job], on_answer: Callable[[], None]) -> Session:
+async def _run_jobs(client: HubClient, pid: int, jobs: Sequence[DemoJob], on_answer: Callable[[], None]) -> Session:
     started_at = time.monotonic()
     await _warm_up(client)
     ready_at = time.monotonic()
@@ -79,7 +80,7 @@ async def _run_jobs(client: HubClient, pid: int, jobs: Sequence[Job], on_answer:
         metering.cancel()
     latencies_s = [await client.time_with_provider(result.id) for result in results]
     answers = [
-        Answer(job=job, response=result.response, latency_s=latency_s)
+        JobResult(job=job, response=result.response, latency_s=latency_s)
         for job, result, latency_s in zip(jobs, results, latencies_s, strict=True)
     ]
     return Session(answers=answers, ready_s=ready_at - started_at, elapsed_s=done_at - ready_at, load=load)
@@ -104,7 +105,7 @@ async def _send(client: HubClient, tasks: Sequence[NewTask], on_answer: Callable
     return [by_id[task_id] for task_id in batch.ids]
 
 
-def _new_task(job: Job) -> NewTask:
+def _new_task(job: DemoJob) -> NewTask:
     return NewTask(job.action, msgspec.json.encode(job.payload))
 
 

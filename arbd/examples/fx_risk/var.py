@@ -73,12 +73,12 @@ def _growth(history: Sequence[float]) -> list[float]:
 
 
 def value_at_risk(ascending_losses: Sequence[float], confidence: float) -> float:
-    """The loss that is not exceeded with probability ``confidence``. Definition: see the module."""
+    """The smallest loss that at least ``confidence`` of the losses do not exceed (0 < ``confidence`` < 1)."""
     return ascending_losses[_rank(len(ascending_losses), confidence) - 1]
 
 
 def expected_shortfall(ascending_losses: Sequence[float], confidence: float) -> float:
-    """The mean of the worst ``1 - confidence`` of the losses. Definition: see the module."""
+    """The mean of the worst ``1 - confidence`` of the losses, the last of them counted in part (Acerbi and Tasche)."""
     count = len(ascending_losses)
     rank = _rank(count, confidence)
     beyond = ascending_losses[rank:]

@@ -41,11 +41,11 @@ class Limit:
     capacity: int = 0
     #: Whether ``usage`` has steps between none and all; a minimum spacing has not.
     graded: bool = True
-    #: Who draws on it, where others do, too.
+    #: The providers that share it.
     members: tuple[str, ...] = ()
-    #: What keeps it from where its starts come from, in words; ``None``: nothing.
+    #: Why its storage cannot be reached, in words; ``None``: it can.
     trouble: str | None = None
-    #: Whether ``refill`` has asked somebody who answers later: whoever wants a start then waits for that.
+    #: Whether ``refill`` has asked a storage that answers later: requests wait for that.
     undecided: bool = False
 
     def spend(self, at_ns: int, calls: int) -> None:
@@ -86,11 +86,10 @@ class Limit:
         """Ask the shared storage for ``want`` more starts, if the limit has one."""
 
     def settle(self, now_ns: int, outstanding: int) -> None:
-        """Report spent starts to the shared storage, and return those that nobody here needs."""
+        """Report spent starts to the shared storage, and return those that no worker needs."""
 
     def look_at(self, now_ns: int, busy: bool) -> int | None:
-        """When to settle again because others share the limit; ``None``: no need. ``busy``: starts are outstanding or
-        asked for."""
+        """When to settle again because others share the limit. ``busy``: starts are outstanding or asked for."""
         return None
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class CostBudget(Limit):
         spoken_for, one = self._need(outstanding)
         missing = (spoken_for + one) * self._period_ns - self._level_at(now_ns)
         at_ns = max(now_ns, self._at_ns) + max(0, -(-missing // self._budget_ns))
-        # Nobody can know when the first call ever will end; asking again after one period is a fair guess.
+        # When the first call ever will end is not known; asking again after one period is a fair guess.
         return at_ns if self._expected_ns or not (self._running + outstanding) else now_ns + self._period_ns
 
     def usage(self, now_ns: int) -> float:

@@ -38,8 +38,8 @@ def _build_rates(rates: Rates) -> Limit:
     if rates.requests_per_minute is not None:
         per_minute = Fraction(rates.requests_per_minute).limit_denominator(1_000_000)
         parts.append(TokenBucket(per_minute.numerator, 60 * SECOND_NS * per_minute.denominator, burst_of(rates)))
-    if rates.max_requests is not None and rates.window_size is not None:
-        parts.append(SlidingWindow(rates.max_requests, _ns(rates.window_size)))
+    if rates.max_requests is not None:
+        parts.append(SlidingWindow(rates.max_requests, rates.window_ns))
     if rates.max_cpu_per_second is not None:
         parts.append(CostBudget(_ns(rates.max_cpu_per_second), SECOND_NS, cpu=True))
     if rates.max_time_per_second is not None:

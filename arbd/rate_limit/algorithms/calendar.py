@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 
-from arbd.rate_limit.algorithms.base import Limit
+from arbd.rate_limit.algorithms.base import All, Limit
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,10 +27,8 @@ _ROUNDS: Final = 32  # changes of the hours that `next_at` looks past
 
 
 class Hours:
-    """Opening hours on some weekdays, in a time zone: pairs of minutes since midnight; weekday 0 is Monday.
-
-    An end that is not after its start lies on the next day; the weekday is that of the start.
-    """
+    """Opening hours on some weekdays, in a time zone: pairs of minutes since midnight; weekday 0 is Monday. An end that
+    is not after its start lies on the next day; the weekday is that of the start."""
 
     def __init__(self, spans: Iterable[tuple[int, int]], days: Iterable[int], timezone: tzinfo) -> None:
         self._spans = list(spans)
@@ -80,16 +78,15 @@ class Hours:
         return (local.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-class ByHours(Limit):
+class ByHours(All):
     """A limit that is ``inside`` during the hours and ``outside`` at all other times. Both record every call."""
 
     def __init__(self, hours: Hours, inside: Limit, outside: Limit) -> None:
+        super().__init__((inside, outside))
         self._hours = hours
         self._inside = inside
         self._outside = outside
         self._utc_offset_ns = 0
-        self.max_batch = min(inside.max_batch, outside.max_batch)
-        self.capacity = min(inside.capacity, outside.capacity)
         self.graded = inside.graded
 
     def _now(self, now_ns: int) -> Limit:
@@ -97,18 +94,6 @@ class ByHours(Limit):
 
     def set_utc(self, now_ns: int, utc_ns: int) -> None:
         self._utc_offset_ns = utc_ns - now_ns
-
-    def spend(self, at_ns: int, calls: int) -> None:
-        self._inside.spend(at_ns, calls)
-        self._outside.spend(at_ns, calls)
-
-    def charge(self, at_ns: int, calls: int, wall_ns: int, cpu_ns: int) -> None:
-        self._inside.charge(at_ns, calls, wall_ns, cpu_ns)
-        self._outside.charge(at_ns, calls, wall_ns, cpu_ns)
-
-    def progress(self, running: int, elapsed_ns: int) -> None:
-        self._inside.progress(running, elapsed_ns)
-        self._outside.progress(running, elapsed_ns)
 
     def available(self, now_ns: int, outstanding: int) -> int:
         return self._now(now_ns).available(now_ns, outstanding)
@@ -122,10 +107,6 @@ class ByHours(Limit):
                 return next_ns
             from_ns = change_ns
         return from_ns
-
-    def forget(self, now_ns: int) -> None:
-        self._inside.forget(now_ns)
-        self._outside.forget(now_ns)
 
     def usage(self, now_ns: int) -> float:
         return self._now(now_ns).usage(now_ns)

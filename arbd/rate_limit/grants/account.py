@@ -30,7 +30,7 @@ from arbd.rate_limit.usage import Figures, Thresholds, UsageMeter
 _KEPT_PART: Final = 1000  # all idle workers together may keep a thousandth of a limit
 _STOCK_PART: Final = 64
 _REFUSALS_KEPT: Final = 5
-LOOK_AGAIN_NS: Final = 2_000_000  # while somebody waits for a start that another worker holds
+LOOK_AGAIN_NS: Final = 2_000_000  # while a worker waits for a start that another holds
 
 
 class Refusal(NamedTuple):
@@ -42,8 +42,7 @@ class Refusal(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The result of a look: workers that were answered and must be rung, when to look again, whether a threshold was
-    crossed."""
+    """The result of a look: workers to ring with an answer, when to look again, whether a threshold was crossed."""
 
     answered: list[int]
     look_at_ns: int | None
@@ -70,12 +69,10 @@ class Account:
         self._killed_since_ns = 0
 
     def change(self, spec: LimitSpec, limit: Limit | None = None) -> None:
-        """Replace the limit. The new one starts with nothing used but what is outstanding.
-
-        Raises what the old limit's ``close`` raises, after everything else is done.
-        """
+        """Replace the limit. The new one starts with nothing used but what is outstanding. Raises what the old limit's
+        ``close`` raises, after everything else is done."""
         self.observe()
-        for seen in self._deltas:  # what has been started by now was the business of the limit before
+        for seen in self._deltas:  # what has started by now counted for the limit before
             self.outstanding -= seen.spent + seen.returned
         self._deltas.clear()
         before, self.limit = self.limit, build(spec) if limit is None else limit
@@ -87,7 +84,7 @@ class Account:
             seat.begin_measuring()
         before.close()
 
-    # -- who takes part ----------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------------
 
     def attach(self, worker_id: int, seat: SupervisorSeat) -> None:
         """Add a worker that is about to start, with its zeroed seat."""
@@ -130,10 +127,8 @@ class Account:
             self._deltas.append(seen)
 
     def decide(self, now_ns: int, utc_ns: int) -> Decision:
-        """Apply what was observed, and answer requests.
-
-        ``now_ns`` (monotonic) is read after ``observe``; ``utc_ns`` is the wall clock, for calendars.
-        """
+        """Apply what was observed, and answer requests. ``now_ns`` (monotonic) is read after ``observe``; ``utc_ns`` is
+        the wall clock, for calendars."""
         self.limit.set_utc(now_ns, utc_ns)
         self._settle(now_ns)
         self._bound(now_ns)
@@ -143,8 +138,7 @@ class Account:
         return Decision(answered, self._look_at(now_ns), crossed)
 
     def put_off(self, now_ns: int, until_ns: int) -> list[int]:
-        """Refuse the requests that cannot wait until ``until_ns``, before which nothing can be decided; returns whom to
-        ring."""
+        """Refuse the requests that cannot wait until ``until_ns``, when this is tried again; the workers to ring."""
         answered = []
         for worker_id, seat in self._seats.items():
             request = seat.request()
@@ -157,8 +151,7 @@ class Account:
         return answered
 
     def startable(self, now_ns: int, at_ns: int) -> int:
-        """How many calls could start at ``at_ns``, with what workers hold already; ``now_ns`` is read after
-        ``observe``."""
+        """How many calls could start at ``at_ns``, outstanding ones included; ``now_ns`` is read after ``observe``."""
         self._settle(now_ns)
         return self.limit.startable(at_ns, self.outstanding)
 
@@ -176,7 +169,7 @@ class Account:
         deltas, self._deltas = sorted(self._deltas, key=lambda seen: seen.last_start_ns), []
         for seen in deltas:
             if seen.spent:
-                at_ns = min(now_ns, seen.last_start_ns)  # a date to come would be a broken worker's
+                at_ns = min(now_ns, seen.last_start_ns)  # a future date comes from a broken worker
                 limit.spend(at_ns, seen.spent)
                 meter.add(now_ns, seen.spent, 0, 0)
             self.outstanding -= seen.spent + seen.returned
@@ -204,8 +197,7 @@ class Account:
         self.limit.progress(running, elapsed_ns)
 
     def _bound(self, now_ns: int) -> None:
-        """Tell the seats how long their grants are valid; before anything is granted, or it might be void on
-        arrival."""
+        """Tell the seats how long grants are valid; before anything is granted, or it might be void on arrival."""
         until_ns = self.limit.usable_until(now_ns, self.outstanding)
         if until_ns != self._usable_until_ns:
             self._usable_until_ns = until_ns
@@ -229,8 +221,7 @@ class Account:
         return answered
 
     def _correct_refusals(self, now_ns: int) -> None:
-        """Move the time until which workers were refused: earlier if a start is free now, later if others came
-        first."""
+        """Change when refused workers may ask again: now if a start is free, later if others came first."""
         free = self.limit.available(now_ns, self.outstanding) > 0
         next_at_ns = 0 if free else self.limit.next_at(now_ns, self.outstanding)
         for seat in self._seats.values():

@@ -26,10 +26,8 @@ _REQUEST: Final = layout.PAGE_WORDS + layout.LINE
 
 
 class LiveLimit(msgspec.Struct, frozen=True):
-    """The limit that an action has from now on.
-
-    ``action`` is ``None`` for all actions without a limit of their own, ``limit`` is ``None`` for no limit.
-    """
+    """The limit that an action has from now on. ``action`` is ``None`` for all actions without a limit of their own,
+    ``limit`` is ``None`` for no limit."""
 
     action: str | None
     limit: LimitSpec | None
@@ -41,8 +39,7 @@ _request: Final = msgspec.msgpack.Decoder(LiveLimit)
 
 
 class LiveLimits:
-    """The live limits of one generation of the author's code, with its ``actions`` and ``limits`` seats of its own
-    limits first."""
+    """The live limits of one generation of the author's code. ``limits``: how many seats come before theirs."""
 
     def __init__(self, actions: Iterable[str], limits: int) -> None:
         self._first = limits
@@ -69,8 +66,7 @@ class LiveLimits:
             self._set[action] = before
 
     def add(self, request: LiveLimit) -> LiveLimit | None:
-        """Set a requested limit, named after its action; ``None`` if the action is unknown or the table would be too
-        long."""
+        """Set a limit, named after its action; ``None``: the action is unknown, or the table would be too long."""
         action = request.action
         if action is not None and action not in self._numbers:
             return None
@@ -107,10 +103,8 @@ class SupervisorLive:
         return _request.decode(_load(words, _REQUEST, length))
 
     def answer(self, *, granted: bool) -> None:
-        """Store the answer to the request that was read; the worker may be rung.
-
-        A worker whose task's deadline was raised while it waited may have made another request meanwhile.
-        """
+        """Store the answer to the request that was read; the worker may be rung. A worker whose task's deadline was
+        raised while it waited may have made another request meanwhile."""
         words = self._words
         number = words[layout.REQUESTS] if self._reading is None else self._reading
         self._reading = None

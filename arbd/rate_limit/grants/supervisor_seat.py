@@ -23,10 +23,8 @@ class SeatDelta(NamedTuple):
 
 
 class SupervisorSeat:
-    """The supervisor's side of one seat.
-
-    Values written by the worker are not trusted; they are clamped to the possible range.
-    """
+    """The supervisor's side of one seat. Values written by the worker are not trusted; they are clamped to the possible
+    range."""
 
     __slots__ = (
         *("_cpu_ns", "_ended", "_failed", "_granted", "_keep", "_members", "_never_measured", "_returned", "_spent"),
@@ -94,10 +92,8 @@ class SupervisorSeat:
 
     @property
     def has_abandoned_grant(self) -> bool:
-        """Whether starts were granted for a request that the worker no longer waits for: it may be asleep by now.
-
-        Load it only after the worker was rung: the grant must be stored before.
-        """
+        """Whether starts were granted for a request that the worker no longer waits for: it may be asleep by now. Load
+        it only after the worker was rung: the grant must be stored before."""
         return self.outstanding > 0 and self._words[layout.NEED] == 0
 
     def request(self) -> GrantRequest | None:

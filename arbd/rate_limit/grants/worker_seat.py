@@ -43,7 +43,7 @@ class SeatRuntime(Protocol):
 class WorkerSeat:
     """The worker's side of one seat; threads may share it."""
 
-    __slots__ = ("_ask_lock", "_clock", "_dry_at_ns", "_lock", "_need", "_returned", "_runtime", "_words")
+    __slots__ = ("_ask_lock", "_clock", "_last_ask_ns", "_lock", "_need", "_returned", "_runtime", "_words")
 
     def __init__(self, words: memoryview, runtime: SeatRuntime) -> None:
         self._words = words
@@ -53,23 +53,24 @@ class WorkerSeat:
         self._ask_lock = runtime.new_lock()  # one request at a time
         self._returned = 0
         self._need = 1
-        self._dry_at_ns = 0
+        self._last_ask_ns = 0
 
     @uninterruptible
     def take(self, until_ns: int = 0) -> int:
-        """Count a call and return 0 if it may start now; otherwise the nanoseconds after which to try again.
-
-        With ``until_ns`` it waits for its turn, if that comes before this moment.
-        """
-        with self._lock:
-            words = self._words
-            if words[layout.SPENT] + self._returned < words[layout.GRANTED]:
-                now_ns = self._clock()
-                if words[layout.NOT_BEFORE_NS] <= now_ns < words[layout.NOT_AFTER_NS]:
-                    words[layout.LAST_START_NS] = now_ns
-                    words[layout.SPENT] += 1
-                    return 0
-        return self._take_slowly(until_ns)
+        """Count a call and return 0 if it may start now; otherwise the nanoseconds after which to try again. With
+        ``until_ns`` it waits for its turn, if that comes before this moment."""
+        while True:  # again where another thread has taken the grant first
+            with self._lock:
+                words = self._words
+                if words[layout.SPENT] + self._returned < words[layout.GRANTED]:
+                    now_ns = self._clock()
+                    if words[layout.NOT_BEFORE_NS] <= now_ns < words[layout.NOT_AFTER_NS]:
+                        words[layout.LAST_START_NS] = now_ns
+                        words[layout.SPENT] += 1
+                        return 0
+            wait_ns = self._get_grant(until_ns)
+            if wait_ns > 0:
+                return wait_ns
 
     @uninterruptible
     def peek(self) -> int:
@@ -107,10 +108,8 @@ class WorkerSeat:
 
     @uninterruptible
     def give_back(self) -> bool:
-        """Return the unspent grants, because this worker is idle; whether there were any to return.
-
-        A few may be kept of a limit that has very many: then a worker with one task at a time does not ask for each.
-        """
+        """Return the unspent grants, because this worker is idle; whether there were any to return. A few may be kept
+        of a limit that has very many: then a worker with one task at a time does not ask for each."""
         with self._lock:
             words = self._words
             left = words[layout.GRANTED] - words[layout.SPENT] - self._returned
@@ -118,7 +117,7 @@ class WorkerSeat:
                 return False
             self._returned += left
             words[layout.RETURNED] = self._returned
-        self._dry_at_ns = 0  # the next request asks for one start again
+        self._last_ask_ns = 0  # the next request asks for one start again
         return True
 
     def _grant_wait_ns(self) -> int:
@@ -135,26 +134,18 @@ class WorkerSeat:
                 return -1
             return max(0, words[layout.NOT_BEFORE_NS] - now_ns)
 
-    def _take_slowly(self, until_ns: int) -> int:
+    def _get_grant(self, until_ns: int) -> int:
+        """Ask for a grant or wait for the one there is; 0 when it may be used, otherwise how long it is refused."""
         take_turn(self._ask_lock, self._runtime.sleep)
         try:
-            while True:  # again where another thread has taken the grant first
-                wait_ns = self._grant_wait_ns()
-                if wait_ns < 0:
-                    wait_ns = self._ask(until_ns)
-                elif wait_ns > 0:
-                    wait_ns = self._wait_for_grant(wait_ns, until_ns)
-                if wait_ns > 0:
-                    self._words[layout.REFUSED] += 1
-                    return wait_ns
-                with self._lock:
-                    words = self._words
-                    now_ns = self._clock()
-                    has_grant = words[layout.SPENT] + self._returned < words[layout.GRANTED]
-                    if has_grant and words[layout.NOT_BEFORE_NS] <= now_ns < words[layout.NOT_AFTER_NS]:
-                        words[layout.LAST_START_NS] = now_ns
-                        words[layout.SPENT] += 1
-                        return 0
+            wait_ns = self._grant_wait_ns()
+            if wait_ns < 0:
+                wait_ns = self._ask(until_ns)
+            elif wait_ns > 0:
+                wait_ns = self._wait_for_grant(wait_ns, until_ns)
+            if wait_ns > 0:
+                self._words[layout.REFUSED] += 1
+            return wait_ns
         finally:
             self._ask_lock.release()
 
@@ -174,9 +165,9 @@ class WorkerSeat:
         next_at_ns = words[layout.NEXT_AT_NS]
         if now_ns < next_at_ns and until_ns < next_at_ns:
             return int(next_at_ns) - now_ns
-        eager = now_ns - self._dry_at_ns < _EAGER_NS
+        eager = now_ns - self._last_ask_ns < _EAGER_NS
         self._need = min(_MOST_NEEDED, self._need * 2) if eager else max(1, words[layout.KEEP])
-        self._dry_at_ns = now_ns
+        self._last_ask_ns = now_ns
         words[layout.UNTIL_NS] = until_ns
         give_up_ns = max(until_ns, now_ns + ANSWER_TIMEOUT_NS)
         try:

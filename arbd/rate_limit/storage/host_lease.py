@@ -3,8 +3,8 @@
     Account ─ refill ──> LeasedLimit ── exchange(spent, returned, want) ──> Source      a few tokens at a time
             ─ settle ──>                <── granted, next_at, count ──────              and back what is not needed
 
-What was leased and not reported as spent or returned counts for everybody as if it could start at any moment: the rule
-of ``arbd.rate_limit.algorithms.base`` once more, one level up. ``SharedWindow`` is the state of a limit that the
+What was leased and not reported as spent or returned counts for all daemons as if it could start at any moment: the
+rule of ``arbd.rate_limit.algorithms.base`` once more, one level up. ``SharedWindow`` is the state of a limit that the
 daemons of one host share; who keeps it, and under which lock, is ``arbd.supervisor.limits.host_file``.
 
 A source that fails (``OSError``: a full disk, no descriptor left) is ordinary: nothing was done, so what was leased
@@ -24,22 +24,19 @@ from arbd.rate_limit.algorithms.base import BATCH_NS, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
-#: While anything of ours still counts there, and nothing else is to be told, we show that often that we are here.
+#: An exchange is made at least that often while anything of this daemon counts at the source: it shows that it lives.
 PRESENCE_NS: Final = 1_000_000_000
 #: A daemon whose files were lost counts as living for so long, until it comes by itself: longer than ``PRESENCE_NS``,
 #: and than it may be put off.
 MOVING_NS: Final = 10_000_000_000
 LEASE_NS: Final = 5_000_000  # at least so much of the limit's rate is leased at a time
-_KNOWN: Final = 64  # so many states that were lost before are remembered: nobody is that far behind
+_KNOWN: Final = 64  # lost states that are remembered: no daemon is further behind
 _MERGE: Final = 512  # starts closer than this part of the window become one, dated at the later
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The result of an exchange with a source.
-
-    ``granted`` starts; ``next_at_ns``: when more may be free; ``count``: starts in the window that ends now;
-    ``members``: who draws on the limit.
-    """
+    """The result of an exchange with a source. ``granted`` starts; ``next_at_ns``: when more may be free; ``count``:
+    starts in the window that ends now; ``members``: who draws on the limit."""
 
     granted: int
     next_at_ns: int
@@ -51,17 +48,15 @@ class Source(Protocol):
     """The storage that a leased limit draws its starts from."""
 
     def exchange(self, now_ns: int, spent: list[tuple[int, int]], returned: int, want: int) -> Lease | None:
-        """Report starts (date, number), return unused ones, and ask for ``want`` more.
-
-        ``None``: nothing was done, because another daemon holds the lock. Raises ``OSError``: nothing was done either.
-        """
+        """Report starts (date, number), return unused ones, and ask for ``want`` more. ``None``: nothing was done,
+        because another daemon holds the lock. Raises ``OSError``: nothing was done either."""
 
     def close(self) -> None:
         """Release the lease; the source is not used afterwards."""
 
 
 class LeasedLimit(Limit):
-    """At most ``calls`` starts in any ``window_ns``, over everybody who draws on ``source``."""
+    """At most ``calls`` starts in any ``window_ns``, over all daemons that draw on ``source``."""
 
     def __init__(self, source: Source, calls: int, window_ns: int) -> None:
         self._source = source
@@ -108,7 +103,7 @@ class LeasedLimit(Limit):
     def startable(self, now_ns: int, outstanding: int) -> int:
         if self._leased > outstanding or now_ns < self._last.next_at_ns:
             return max(self._leased, outstanding)
-        return outstanding + self.max_batch  # not known before somebody asks; so let somebody
+        return outstanding + self.max_batch  # not known before a worker asks, so let one
 
     def usage(self, now_ns: int) -> float:
         return self._last.count / self._calls
@@ -141,17 +136,13 @@ class LeasedLimit(Limit):
         self._spent = []
 
     def _refuse_until(self, at_ns: int) -> None:
-        """Note that nothing was exchanged: what was to be reported is reported later, and counts as leased until
-        then."""
+        """Note that nothing was exchanged: what was to be reported counts as leased until a later exchange."""
         self._last = Lease(0, at_ns, self._last.count, self._last.members)
 
 
 class Member(msgspec.Struct):
-    """A daemon that draws on a shared window.
-
-    ``moved_ns``: when its file was missed, or when its entry was taken over from lost files; 0 since its own last
-    exchange.
-    """
+    """A daemon that draws on a shared window. ``moved_ns``: when its file was missed, or when its entry was taken over
+    from lost files; 0 since its own last exchange."""
 
     provider: str
     window_ns: int

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from arbd.host.timing import ProcessTiming
 from arbd.logs import get_logger
 from arbd.model.limit_spec import LimitSpec
-from arbd.rate_limit.algorithms.base import SECOND_NS
 from arbd.rate_limit.storage.redis_gate import RedisGate
 from arbd.rate_limit.storage.redis_lease import RedisLease, Talker
 from arbd.rate_limit.storage.redis_script import LUA, LeaseReply, LeaseRequest
@@ -77,9 +76,7 @@ def make_lease(spec: LimitSpec, talker: Talker | None = None) -> RedisLease:
     rates, backend = spec.rates, spec.redis
     assert backend is not None
     assert rates.max_requests is not None
-    assert rates.window_size is not None
-    window_ns = round(rates.window_size * SECOND_NS)
-    return RedisLease(rates.max_requests, window_ns, backend.on_error, secrets.token_hex(8), talker)
+    return RedisLease(rates.max_requests, rates.window_ns, backend.on_error, secrets.token_hex(8), talker)
 
 
 def local_gate(spec: LimitSpec) -> RedisGate:
@@ -111,16 +108,13 @@ def _connection(spec: LimitSpec) -> tuple[str, str, dict[str, Any]]:
     backend = spec.redis
     if backend is None or not backend.url:
         raise RuntimeError(f"limit {spec.name!r}: the URL of its Redis is not known in this process")
-    window_ns = round((spec.rates.window_size or 0) * SECOND_NS)
     options = {"socket_timeout": backend.timeout, "socket_connect_timeout": backend.timeout}
-    return backend.url, backend.key(window_ns), options
+    return backend.url, backend.key(spec.rates.window_ns), options
 
 
 def _one_retry(asynchronous: bool) -> Any:
-    """The retry policy: one more try, at once, for a connection that the server closed while it was idle.
-
-    The script counts nothing twice by it. A server that does not answer is not asked again.
-    """
+    """The retry policy: one more try, at once, for a connection that the server closed while it was idle. The script
+    counts nothing twice by it. A server that does not answer is not asked again."""
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError
 

@@ -20,10 +20,8 @@ Ask = Callable[[LeaseRequest, Callable[[], int]], LeaseReply | None]
 
 
 class RedisGate:
-    """A gate over a lease in Redis; threads may share it, and one of them talks at a time.
-
-    A task's deadline may be raised while it waits or talks.
-    """
+    """A gate over a lease in Redis; threads may share it, and one of them talks at a time. A task's deadline may be
+    raised while it waits or talks."""
 
     def __init__(self, spec: LimitSpec, lease: RedisLease, ask: Ask, timing: Timing) -> None:
         self._spec = spec
@@ -104,7 +102,7 @@ class RedisGate:
         sent_at_ns = self._timing.clock()
         try:
             reply = call(self._ask, (request, self._timing.clock))
-        except BaseException:  # the task's deadline: whether Redis heard it is not known
+        except BaseException:  # the task's deadline: whether Redis got it is not known
             lease.fail(self._timing.clock())
             raise
         now_ns = self._timing.clock()

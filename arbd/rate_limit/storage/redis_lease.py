@@ -9,7 +9,7 @@
     settling   one window              (the same)         "local"   that, or this member's share: limit / members seen
                                                           "open"    nothing
 
-Only "closed" is exact without Redis: nobody can know what the others do meanwhile. Starts made without a lease are
+Only "closed" is exact without Redis: it is not known what the others do meanwhile. Starts made without a lease are
 reported when Redis is back. ``redis_script`` has the other side and the proof.
 
 Pure: asked by ``arbd.rate_limit.grants.account`` like any other limit; ``arbd.supervisor.limits.redis_talk`` and
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from arbd.core.backoff import Retry
 from arbd.model.limit_spec import OnBackendError
 from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
@@ -27,14 +28,14 @@ from arbd.rate_limit.storage.redis_script import GROUPS, LEASE_NS, MARGIN_NS, Le
 
 _BATCHES: Final = 200  # a batch is at most this part of the limit, so that members hold next to nothing unused
 _MOST_ASKED: Final = 64  # more is asked for only where that is no more than a batch
-_EAGER_NS: Final = 10_000_000  # dry again this soon: ask for twice as many
-_SPARE_NS: Final = 20_000_000  # nobody has started or asked for so long: give the rest back
-_LENT_NS: Final = 10_000_000  # others hold all that is free: ask again so much later
+_EAGER_NS: Final = 10_000_000  # out of starts again this soon: ask for twice as many
+_SPARE_NS: Final = 20_000_000  # without a start or a request for so long: return the rest
+_LENT_NS: Final = 10_000_000  # others hold all that is free: ask again after this time
 _ANSWER_NS: Final = 100_000_000  # a worker waits for an answer that long
 _REPORT_MIN_NS: Final = 5_000_000
 _REPORT_MAX_NS: Final = LEASE_NS // 4
-_RETRY_NS: Final = 100_000_000
-_RETRY_MAX_NS: Final = 2_000_000_000
+_RETRY_MIN_S: Final = 0.1
+_RETRY_MAX_S: Final = 2.0
 _US: Final = 1000
 
 
@@ -61,7 +62,7 @@ class RedisLease(Limit):
         self._talker = talker
         self.max_batch = max(1, calls // _BATCHES)
         self._report_ns = min(_REPORT_MAX_NS, max(_REPORT_MIN_NS, window_ns // 8))
-        self._own = SlidingWindow(calls, window_ns)  # this member's starts alone
+        self._own = SlidingWindow(calls, window_ns)  # the starts of this member alone
         # The session: counters that only grow, and the end of the lease.
         self._session = 1
         self._granted = self._started = self._returned = 0
@@ -77,13 +78,13 @@ class RedisLease(Limit):
         self._settled_at_ns = 0
         # Failures.
         self._is_away = False
-        self._retry_ns = _RETRY_NS
+        self._retry = Retry(_RETRY_MIN_S, _RETRY_MAX_S)
         self._due_ns: int | None = 0  # asked for once at the start, so that trouble shows at once
         # Demand.
         self._asked = self._asking = 0
         self._outstanding = 0
         self._batch = 1
-        self._dry_at_ns = self._used_at_ns = 0
+        self._last_ask_ns = self._used_at_ns = 0
 
     # -- a limit -----------------------------------------------------------------------------------------
 
@@ -123,7 +124,7 @@ class RedisLease(Limit):
         free = self.available(now_ns, outstanding)
         if free or self.is_alone(now_ns) or now_ns < self._refused_until_ns:
             return free + outstanding
-        return outstanding + self.max_batch  # not known before somebody asks; so let somebody
+        return outstanding + self.max_batch  # not known before a worker asks, so let one
 
     def refill(self, now_ns: int, want: int) -> None:
         self.undecided = not self.is_alone(now_ns) and now_ns >= self._refused_until_ns
@@ -169,7 +170,7 @@ class RedisLease(Limit):
         if self._settled_at_ns:  # so that it is said that all is well again
             moments.append(self._settled_at_ns)
         if self._left > self._outstanding:
-            moments.append(max(self._used_at_ns, self._dry_at_ns) + _SPARE_NS)
+            moments.append(max(self._used_at_ns, self._last_ask_ns) + _SPARE_NS)
         return min(moments, default=None)
 
     def plan(self, now_ns: int, *, leaving: bool = False) -> LeaseRequest:
@@ -178,13 +179,13 @@ class RedisLease(Limit):
             self._begin_session()
         asked, self._asked = self._asked, 0
         spare = self._left - self._outstanding
-        is_idle = not asked and now_ns - max(self._used_at_ns, self._dry_at_ns) >= _SPARE_NS
+        is_idle = not asked and now_ns - max(self._used_at_ns, self._last_ask_ns) >= _SPARE_NS
         if spare > 0 and (is_idle or leaving):
             self._returned += spare
-        # Nobody who was here a window ago knows what should still be there.
+        # After a window without a call, the server may rightly have dropped the log.
         known = self._epoch if now_ns - self._heard_at_ns < self._window_ns + LEASE_NS // 2 else ""
         since_ns = now_ns - self._window_ns
-        while self._starts and self._starts[0][1] <= since_ns:  # nobody needs to know any more
+        while self._starts and self._starts[0][1] <= since_ns:  # they no longer count
             del self._starts[0]
         self._sent = len(self._starts)
         return LeaseRequest(
@@ -200,13 +201,13 @@ class RedisLease(Limit):
     def receive(self, reply: LeaseReply, sent_at_ns: int, now_ns: int) -> None:
         """Process the reply to the request that was sent at ``sent_at_ns``."""
         self._is_away = False
-        self._retry_ns = _RETRY_NS
+        self._retry.worked()
         self._due_ns = None
         self._epoch, self._heard, self._heard_at_ns = reply.epoch, reply.now, sent_at_ns
         self._taken, self._members_seen = reply.taken, max(1, reply.members)
         self._settled_at_ns = now_ns + reply.settling_us * _US if reply.settling_us else 0
         self.undecided = False
-        if reply.granted < 0:  # what was left of the session is dated already; the reports were not heard
+        if reply.granted < 0:  # the server has dated what was left of the session, and not read the report
             self._sent = 0
             self._begin_session()
             self._due_ns = 0
@@ -227,8 +228,7 @@ class RedisLease(Limit):
         self._is_away = True
         self.undecided = False
         self._sent = 0
-        self._due_ns = now_ns + self._retry_ns
-        self._retry_ns = min(_RETRY_MAX_NS, 2 * self._retry_ns)
+        self._due_ns = self._retry.failed(now_ns)
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -247,9 +247,9 @@ class RedisLease(Limit):
         self._started = sum(calls for _, _, calls in self._starts)
 
     def _want(self, now_ns: int, asked: int) -> int:
-        eager = now_ns - self._dry_at_ns < _EAGER_NS
+        eager = now_ns - self._last_ask_ns < _EAGER_NS
         self._batch = min(self.max_batch, 2 * self._batch) if eager else 1
-        self._dry_at_ns = now_ns
+        self._last_ask_ns = now_ns
         # What workers still hold of a lease that was lost comes first.
         unbacked = max(0, self._outstanding - max(0, self._left))
         return unbacked + max(self._batch, min(asked, max(_MOST_ASKED, self.max_batch)))

@@ -13,9 +13,9 @@ What makes it exact, however late anything is:
   says nothing twice;
 * time is the server's. It goes on evenly although that clock is set: backward, ``offset`` makes up for it; forward, no
   more time has passed than by the caller's own monotonic clock since it was last here, and ``SLACK``. (A clock that is
-  set forward by less than that, while nobody has been here for less than a lease, can let a window end so much early.)
+  set forward by less than that, while no member has called for less than a lease, can let a window end so much early.)
 * a server that has lost the log (a restart, an old snapshot, ``FLUSHALL``) is found out by a member that was here
-  before; then nothing is granted for one window, because nobody knows what the lost log held.
+  before; then nothing is granted for one window, because it is not known what the lost log held.
 
 The cost is that of reading and writing one value of at most ``GROUPS`` dates; with more starts than that in a window,
 their dates are rounded up by ``window / GROUPS``.
@@ -165,8 +165,7 @@ class LeaseRequest(NamedTuple):
     heard_at_ns: int
 
     def arguments(self, now_ns: int) -> list[str | int]:
-        """The arguments of the script at ``now_ns``; ages are rounded down and times up, because late dates are
-        safe."""
+        """The arguments of the script at ``now_ns``; ages are rounded down and times up, as late dates are safe."""
         listed: list[str | int] = [
             *(self.limit, -(-self.window_ns // _US), LEASE_NS // _US, self.member, self.session),
             *(self.granted, self.started, self.returned, self.want),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVarTuple
 
 from arbd.logs import get_logger
 from arbd.model.limit_spec import LimitSpec
-from arbd.rate_limit.algorithms.base import SECOND_NS, Limit
+from arbd.rate_limit.algorithms.base import Limit
 from arbd.rate_limit.checks import same_limit
 from arbd.rate_limit.grants.account import Account
 from arbd.rate_limit.storage.host_lease import LeasedLimit
@@ -59,10 +59,8 @@ class Accounts:
         return next((account for account in self._holding if account.seats), None)
 
     def find_or_open(self, spec: LimitSpec, undo: ExitStack) -> Account:
-        """The account for a limit: the newest of its name, an older one, or a new one, which ``undo`` closes.
-
-        An older one fits where what was newer could not serve. Raises ``ConfigError`` if none can be opened.
-        """
+        """The account for a limit: the newest of its name, an older one, or a new one, which ``undo`` closes. An older
+        one fits where what was newer could not serve. Raises ``ConfigError`` if none can be opened."""
         account = self._newest.get(spec.name)
         if account is not None and not same_limit(account.spec, spec):
             same = (each for each in self._older if each.spec.name == spec.name and same_limit(each.spec, spec))
@@ -135,10 +133,10 @@ class Accounts:
         rates = spec.rates
         if spec.redis is not None:
             return self._over_redis(spec)
-        if spec.shared is None or rates.max_requests is None or rates.window_size is None:
+        if spec.shared is None or rates.max_requests is None:
             return None
         source = FileSource(self._directory, spec, self._provider)
-        return LeasedLimit(source, rates.max_requests, round(rates.window_size * SECOND_NS))
+        return LeasedLimit(source, rates.max_requests, rates.window_ns)
 
     def _over_redis(self, spec: LimitSpec) -> Limit:
         from arbd.supervisor.limits.redis_talk import RedisTalk  # an extra

@@ -53,7 +53,7 @@ class Hold:
             return 0
         try:
             return self._room_of(account)
-        except Exception as error:  # whoever asks is about to take tasks, and goes on without
+        except Exception as error:  # the caller is about to take tasks, and goes on without
             report(error, "asking a limit for room failed")
             now_ns = time.monotonic_ns()
             self._wait_until(now_ns + _FAILED_NS, now_ns)

@@ -50,7 +50,7 @@ from arbd.logs import get_logger
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.storage.host_lease import Lease, Member, SharedWindow
 
-_DYING_NS: Final = 1_000_000_000  # workers outlive their supervisor by some milliseconds, and may start what they hold
+_DYING_NS: Final = 1_000_000_000  # workers outlive their supervisor by some ms, and may start what they hold
 _LOCK_TIMEOUT_S: Final = 0.005
 _LOCK_PAUSE_S: Final = 0.0001
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -65,7 +65,7 @@ class FileSource:
     def __init__(self, directory: Path, spec: LimitSpec, provider: str) -> None:
         self._log = get_logger("arbd.limits")
         self._calls = spec.rates.max_requests or 1
-        self._member = Member(provider, round((spec.rates.window_size or 1.0) * 1e9))
+        self._member = Member(provider, spec.rates.window_ns)
         self._key = secrets.token_hex(8)
         self._known: bytes | None = None  # the state as this daemon saw it last
         self._says_unreadable = False
@@ -134,7 +134,7 @@ class FileSource:
     def _present(self, now_ns: int) -> SharedWindow:
         """The state that the name leads to, with the content of lost ones; this daemon is a member."""
         state = self._read(self._files.state)
-        if state.moved_to:  # it has been moved away and back; who moved on without it comes back, too
+        if state.moved_to:  # moved away and back; daemons that moved on without it come back, too
             state = self._new()
         # With what it has leased, should the state have been lost. A copy: if the state cannot be written, nothing has
         # changed.
@@ -183,10 +183,8 @@ class FileSource:
 
 
 class _Files:
-    """The lock and the state of one limit, as this daemon has them open.
-
-    ``lost``: states whose names lead elsewhere by now, and whose content the present one may lack.
-    """
+    """The lock and the state of one limit, as this daemon has them open. ``lost``: states whose names lead elsewhere by
+    now, and whose content the present one may lack."""
 
     def __init__(self, directory: Path, stem: Path) -> None:
         self._directory = directory
@@ -195,7 +193,7 @@ class _Files:
         self.lost: list[RecordFile] = []
         self._lock = self._open_lock()
         try:
-            # Now, and not when it is needed first: only who has it open knows it when it is lost.
+            # Now, not on first use: only a daemon that has it open can read it when it is lost.
             self.state = RecordFile(_open(self._state_path))
         except OSError:
             os.close(self._lock)
@@ -203,10 +201,8 @@ class _Files:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Take the lock for the block; yields whether it could be had within ``_LOCK_TIMEOUT_S``. Raises ``OSError``.
-
-        A daemon that is stopped may hold it for long, and must not stop this one as well: only exchanges depend on it.
-        """
+        """Take the lock for the block; yields whether it could be had within ``_LOCK_TIMEOUT_S``. Raises ``OSError``. A
+        daemon that is stopped may hold it for long, and must not stop this one as well: only exchanges depend on it."""
         locked = self._enter(time.monotonic() + _LOCK_TIMEOUT_S)
         try:
             yield locked
@@ -215,8 +211,7 @@ class _Files:
                 self._leave()
 
     def leave_lost(self, mark: bytes) -> None:
-        """Mark the lost states as taken over, and close them. One that cannot be marked is merged again by the next
-        daemon."""
+        """Mark the lost states as taken over, and close them. The next daemon merges one that cannot be marked."""
         while self.lost:
             lost = self.lost.pop()
             with suppress(OSError):

@@ -40,10 +40,8 @@ from arbd.supervisor.limits.put_off import PutOff
 
 
 class WorkerLedger:
-    """The limits of one worker: its ledger, its accounts by the number of their seat, and its live limits.
-
-    ``bell`` wakes it when it has asked, ``wake`` when it sleeps because it has no task.
-    """
+    """The limits of one worker: its ledger, its accounts by the number of their seat, and its live limits. ``bell``
+    wakes it when it has asked, ``wake`` when it sleeps because it has no task."""
 
     def __init__(
         self, words: memoryview, bell: int, wake: int | None, description: Description, live: LiveLimits
@@ -287,7 +285,7 @@ class DaemonLimits:
 
     def _refuse_until(self, account: Account, until_ns: int) -> None:
         account.put_off(time.monotonic_ns(), until_ns)
-        for worker_id in account.seats:  # all: who was answered before it failed is not known
+        for worker_id in account.seats:  # all: which were answered before it failed is not known
             doorbell.ring(self._workers[worker_id].bell)
 
 

@@ -22,10 +22,8 @@ _CLOSE_TIMEOUT_S: Final = 0.25  # so is closing the connection in good order
 
 
 class RedisTalk:
-    """The calls for one limit. ``look`` has its account look at the workers, and answer them.
-
-    Raises ``ConfigError`` if the library is not installed.
-    """
+    """The calls for one limit. ``look`` has its account look at the workers, and answer them. Raises ``ConfigError`` if
+    the library is not installed."""
 
     def __init__(self, spec: LimitSpec, look: Callable[[], None]) -> None:
         self._name = spec.name
@@ -80,7 +78,7 @@ class RedisTalk:
         try:
             self._look()  # what workers have started since the last look is reported now
             await self._exchange()
-        except BaseException:  # nobody expected it, so the loop's owner hears of it; until then who waits is answered
+        except BaseException:  # unexpected: the loop's handler reports it; workers that wait are answered
             self.lease.fail(time.monotonic_ns())
             raise
         finally:
@@ -110,7 +108,7 @@ class RedisTalk:
                 request = self.lease.plan(time.monotonic_ns(), leaving=True)
                 if request.granted:
                     await self._redis.ask(request, time.monotonic_ns)
-        except Exception:  # whatever the library raises: nobody needs the answer
+        except Exception:  # whatever the library raises: the answer is not needed
             pass
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):

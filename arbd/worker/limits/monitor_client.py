@@ -43,10 +43,8 @@ _reply: Final = msgspec.msgpack.Decoder(MonitorReply)
 
 
 class MonitorClient:
-    """A worker's connection to the monitors' process; threads take turns.
-
-    A task's deadline may be raised while it waits.
-    """
+    """A worker's connection to the monitors' process; threads take turns. A task's deadline may be raised while it
+    waits."""
 
     def __init__(self, address: bytes) -> None:
         self._address = address
@@ -105,7 +103,7 @@ def redirect(monitors: Sequence[RateLimitMonitor], address: bytes) -> None:
     """Replace the methods of these monitors by queries to ``address``; called when a worker starts."""
     client = MonitorClient(address)
     for number, monitor in enumerate(monitors):
-        # On a task's way one query does both, so that nobody comes between.
+        # Before a task one query does both, so that no other worker comes between.
         monitor.arbd_admit = _asking(client, number, "count")  # type: ignore[attr-defined] # ours, for `execute`
         monitor.check_rate_limits = _asking(client, number, "check")  # type: ignore[method-assign] # this object's alone
         monitor.make_safe_request = _counting(client, number, monitor)  # type: ignore[method-assign] # as above

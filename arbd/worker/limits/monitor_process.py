@@ -32,7 +32,7 @@ class MonitorProcess:
     def __init__(self, provider: Provider, *, threads: Sequence[str]) -> None:
         self._monitors = find(provider)
         self._listener = listen() if self._monitors else None
-        self._start_at: float | None = None  # None: it runs, or nobody wants it
+        self._start_at: float | None = None  # None: it runs, or is not wanted
         self._pause_s = _RESTART_PAUSE_S
         self._pid = 0
         self.pidfd = -1
@@ -52,8 +52,8 @@ class MonitorProcess:
         return None if self._start_at is None else max(0.0, self._start_at - time.monotonic())
 
     def start(self, before: Callable[[], None]) -> bool:
-        """Fork it; ``before`` is called in the child first. ``False``: it failed, and ``due_in_s`` tells when to try
-        again."""
+        """Fork it; ``before`` is called in the child first. ``False``: that failed; ``due_in_s`` tells when to
+        retry."""
         assert self._listener is not None
         try:
             self._pid, self.pidfd = procs.fork(lambda: self._run(before))

@@ -10,7 +10,7 @@ import os
 import select
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from arbd.author.provider import Provider
 from arbd.errors import InvariantError, ProviderError, RegistrationError
@@ -58,7 +58,7 @@ class WorkerLimits:
         self._bells = bells
         self._first = layout.seat_at(int(words[layout.RING_SIZE]), 0)
         self._seats: dict[int, WorkerSeat] = {}
-        self._attach_all(registry.collect(provider), numbers.limits)
+        self._attach_all(cast(list[LimitMonitor], registry.collect(provider)), numbers.limits)
         #: The seats for limits that are set while the daemon runs; the last is the default's.
         self._live_numbers = {
             action: len(numbers.limits) + number for number, action in enumerate((*numbers.actions, None))

@@ -27,7 +27,6 @@ class ArbdPeer(Peer):
     def start(self, place: Path) -> None:
         self._taken_s: list[float] = []
         self._hub = HubProcess()
-        self._hub.start()
         self.broker_pid = self._hub.process.pid
         app = str(processes.ROOT / "bench" / "peers" / "apps" / "arbd_app.py")
         options = ("--hub", self._hub.address, "--workers", str(WORKERS), "--log-level", "error")

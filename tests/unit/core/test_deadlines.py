@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from arbd.core.deadlines import SLACK_NS, Busy, Deadlines, Look
 from arbd.core.dispatch import Assignment
@@ -211,7 +212,7 @@ job = st.builds(
 
 
 @given(jobs=st.lists(job, min_size=1, max_size=12), look_first=st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 def test_every_task_ends_by_itself_or_is_killed_at_its_deadline(jobs: list[Job], look_first: bool) -> None:
     simulation = Simulation(jobs, look_first)
     simulation.run()

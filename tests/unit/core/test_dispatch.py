@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from thoroughness import examples
 
 from arbd.core.dispatch import COVER_NS, RESERVE_NS, RING_NS, WAKE_NS, Assignment, Dispatcher
 from arbd.errors import InvariantError
@@ -169,7 +170,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             (self.sent[worker_id][:1], self.sent[worker_id][1:]) if runs_one else ([], self.sent[worker_id])
         )
         for assignment in waiting[1::2]:
-            assignment.cancelled = True
+            assignment.cancelled_at_ns = 1
         before = [assignment.seq for assignment in waiting]
         back = self.dispatcher.take_back(worker_id, running[0].seq if running else 0, ran_ns)
         assert back == [assignment for assignment in waiting if assignment.cancelled]
@@ -287,7 +288,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+TestAnyInterleaving.settings = settings(max_examples=examples(120), stateful_step_count=60)
 
 
 # How many wait ---------------------------------------------------------------------------------------------------

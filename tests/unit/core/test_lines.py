@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from thoroughness import examples
 
 from arbd.core.lines import Lines
 
@@ -75,4 +76,4 @@ class AsAList(RuleBasedStateMachine):
 
 
 TestAsAList = AsAList.TestCase
-TestAsAList.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAsAList.settings = settings(max_examples=examples(100), stateful_step_count=40)

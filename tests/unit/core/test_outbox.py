@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from thoroughness import examples
 
 from arbd.core.outbox import MemoryOutbox, Outbox
 from arbd.errors import InvariantError
@@ -69,7 +70,7 @@ class AgainstModel(RuleBasedStateMachine):
 
 
 TestAgainstModel = AgainstModel.TestCase
-TestAgainstModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAgainstModel.settings = settings(max_examples=examples(60), stateful_step_count=30)
 
 
 def test_what_failed_comes_before_what_is_newer() -> None:

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from arbd.examples.demo.jobs import Job, Portfolio
-from arbd.examples.demo.report import Answer, Report, Sample, choose_sample, make_report
+from arbd.examples.demo.jobs import DemoJob, Portfolio
+from arbd.examples.demo.report import JobResult, Report, SampledCall, choose_sample, make_report
 from arbd.examples.demo.screen import print_report
 from arbd.tuning.meter import Load, WorkerLoad, percentile
 
@@ -37,15 +37,15 @@ LOAD = Load(
 )
 
 
-def job(portfolio: int, action: str) -> Job:
-    return Job(portfolio=portfolio, action=action, payload={})
+def job(portfolio: int, action: str) -> DemoJob:
+    return DemoJob(portfolio=portfolio, action=action, payload={})
 
 
-def answer(portfolio: int, action: str, data: dict[str, Any], latency_s: float = 0.02) -> Answer:
-    return Answer(job=job(portfolio, action), response={"status": "success", "data": data}, latency_s=latency_s)
+def answer(portfolio: int, action: str, data: dict[str, Any], latency_s: float = 0.02) -> JobResult:
+    return JobResult(job=job(portfolio, action), response={"status": "success", "data": data}, latency_s=latency_s)
 
 
-def report_of(answers: list[Answer], samples: list[Sample]) -> Report:
+def report_of(answers: list[JobResult], samples: list[SampledCall]) -> Report:
     return make_report(PORTFOLIOS, answers, samples, ready_s=0.5, elapsed_s=2.0, load=LOAD)
 
 
@@ -58,9 +58,9 @@ def report() -> Report:
         answer(1, "monte_carlo_var", MONTE_CARLO, 0.200),
     ]
     samples = [
-        Sample(job=job(0, "historical_var"), data=HISTORICAL, seconds=0.25),
-        Sample(job=job(0, "monte_carlo_var"), data=MONTE_CARLO, seconds=1.0),
-        Sample(job=job(1, "monte_carlo_var"), data=MONTE_CARLO, seconds=2.0),
+        SampledCall(job=job(0, "historical_var"), data=HISTORICAL, seconds=0.25),
+        SampledCall(job=job(0, "monte_carlo_var"), data=MONTE_CARLO, seconds=1.0),
+        SampledCall(job=job(1, "monte_carlo_var"), data=MONTE_CARLO, seconds=2.0),
     ]
     return report_of(answers, samples)
 
@@ -84,11 +84,13 @@ def test_assessments_join_both_methods(report: Report) -> None:
 def test_failures_are_counted_by_message_and_leave_a_hole() -> None:
     failed = {"status": "error", "message": "Unknown currency 'XXX'"}
     answers = [
-        Answer(job=job(0, "historical_var"), response=failed, latency_s=0.1),
-        Answer(job=job(1, "historical_var"), response=failed, latency_s=0.1),
-        Answer(job=job(1, "monte_carlo_var"), response={"status": "limit"}, latency_s=0.1),
+        JobResult(job=job(0, "historical_var"), response=failed, latency_s=0.1),
+        JobResult(job=job(1, "historical_var"), response=failed, latency_s=0.1),
+        JobResult(job=job(1, "monte_carlo_var"), response={"status": "limit"}, latency_s=0.1),
     ]
-    samples = [Sample(job=job(0, action), data={}, seconds=0.1) for action in ("historical_var", "monte_carlo_var")]
+    samples = [
+        SampledCall(job=job(0, action), data={}, seconds=0.1) for action in ("historical_var", "monte_carlo_var")
+    ]
     report = report_of(answers, samples)
     assert report.succeeded == 0
     assert report.failures == ["2 of historical_var: Unknown currency 'XXX'", "1 of monte_carlo_var: limit"]
@@ -99,8 +101,8 @@ def test_a_result_that_differs_in_one_digit_is_counted() -> None:
     answers = [answer(0, "historical_var", HISTORICAL), answer(1, "historical_var", HISTORICAL)]
     samples = [
         # A date here is the text it becomes in JSON: no difference.
-        Sample(job=job(0, "historical_var"), data=HISTORICAL | {"as_of": date(2026, 10, 30)}, seconds=0.1),
-        Sample(job=job(1, "historical_var"), data=HISTORICAL | {"var": 50_000.000000000007}, seconds=0.1),
+        SampledCall(job=job(0, "historical_var"), data=HISTORICAL | {"as_of": date(2026, 10, 30)}, seconds=0.1),
+        SampledCall(job=job(1, "historical_var"), data=HISTORICAL | {"var": 50_000.000000000007}, seconds=0.1),
     ]
     assert report_of(answers, samples).sample_mismatches == 1
 

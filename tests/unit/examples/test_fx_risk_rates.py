@@ -21,17 +21,17 @@ Date,AAA,BBB,CCC,DDD,
 
 
 @pytest.fixture
-def table() -> rates.Rates:
+def table() -> rates.ExchangeRates:
     return rates.parse(CSV)
 
 
-def test_days_ascend_and_every_column_has_them_all(table: rates.Rates) -> None:
+def test_days_ascend_and_every_column_has_them_all(table: rates.ExchangeRates) -> None:
     assert table.days == [date(2020, 1, 3), date(2020, 1, 6), date(2020, 1, 7), date(2020, 1, 8)]
     assert sorted(table.per_euro) == ["AAA", "BBB", "CCC", "DDD", "EUR"]
     assert {len(column) for column in table.per_euro.values()} == {4}
 
 
-def test_unit_values_are_cross_rates(table: rates.Rates) -> None:
+def test_unit_values_are_cross_rates(table: rates.ExchangeRates) -> None:
     assert table.unit_values("AAA", "EUR", 3, 4) == [2.0, 1.0, 0.25, 0.5]
     assert table.unit_values("EUR", "AAA", 3, 2) == [4.0, 2.0]
     assert table.unit_values("AAA", "DDD", 3, 2) == [1.0, 4.0]
@@ -42,22 +42,22 @@ def test_unit_values_are_cross_rates(table: rates.Rates) -> None:
     ("as_of", "row"),
     [(None, 3), (date(2020, 1, 8), 3), (date(2030, 1, 1), 3), (date(2020, 1, 5), 0), (date(2020, 1, 3), 0)],
 )
-def test_row_is_the_last_business_day_at_or_before(table: rates.Rates, as_of: date | None, row: int) -> None:
+def test_row_is_the_last_business_day_at_or_before(table: rates.ExchangeRates, as_of: date | None, row: int) -> None:
     assert table.row(as_of) == row
 
 
-def test_no_row_before_the_first_day(table: rates.Rates) -> None:
+def test_no_row_before_the_first_day(table: rates.ExchangeRates) -> None:
     with pytest.raises(rates.MissingRateError, match="No rates on 2019-12-31: the first are of 2020-01-03"):
         table.row(date(2019, 12, 31))
 
 
-def test_unknown_currency_is_refused_with_those_there_are(table: rates.Rates) -> None:
+def test_unknown_currency_is_refused_with_those_there_are(table: rates.ExchangeRates) -> None:
     with pytest.raises(rates.UnknownCurrencyError, match=r"'XXX'.* AAA, BBB, CCC, DDD, EUR") as caught:
         table.unit_values("XXX", "EUR", 3, 1)
     assert caught.value.data == {"currency": "XXX"}
 
 
-def test_currency_without_a_rate_on_the_day_is_refused_with_its_days(table: rates.Rates) -> None:
+def test_currency_without_a_rate_on_the_day_is_refused_with_its_days(table: rates.ExchangeRates) -> None:
     with pytest.raises(rates.MissingRateError, match="between 2020-01-03 and 2020-01-06") as caught:
         table.unit_values("BBB", "EUR", 3, 1)
     first, last = date(2020, 1, 3), date(2020, 1, 6)
@@ -66,14 +66,14 @@ def test_currency_without_a_rate_on_the_day_is_refused_with_its_days(table: rate
 
 @pytest.mark.parametrize(("currency", "count", "available"), [("CCC", 4, 2), ("DDD", 3, 2), ("AAA", 5, 4)])
 def test_gap_late_start_and_too_long_a_window_are_refused(
-    table: rates.Rates, currency: str, count: int, available: int
+    table: rates.ExchangeRates, currency: str, count: int, available: int
 ) -> None:
     with pytest.raises(rates.ShortHistoryError) as caught:
         table.unit_values(currency, "EUR", 3, count)
     assert caught.value.data == {"currency": currency, "available_days": available, "needed_days": count}
 
 
-def test_currencies_are_those_with_a_rate_on_every_day(table: rates.Rates) -> None:
+def test_currencies_are_those_with_a_rate_on_every_day(table: rates.ExchangeRates) -> None:
     assert table.currencies(3, 1) == ["AAA", "CCC", "DDD", "EUR"]
     assert table.currencies(3, 4) == ["AAA", "EUR"]
     assert table.currencies(3, 5) == []

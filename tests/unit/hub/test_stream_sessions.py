@@ -11,10 +11,11 @@ from collections import Counter, deque
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from arbd.core.outbox import MemoryOutbox
 from arbd.hub.board import NewTask, TaskBoard
-from arbd.hub.desk import Desk, Peer
+from arbd.hub.desk import Desk, StreamPeer
 from arbd.links.options import plain_too_large
 from arbd.links.stream.session import Identity, Phase, ProviderSession
 from arbd.model.description import ActionInfo
@@ -37,7 +38,7 @@ class Provider:
         )
         self.running: dict[str, Task] = {}
         self.refused: list[tuple[str, str]] = []
-        self.peer: Peer | None = None
+        self.peer: StreamPeer | None = None
         self.to_hub: deque[bytes] = deque()
         self.to_provider: deque[bytes] = deque()
 
@@ -214,7 +215,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(steps=STEPS)
 def test_every_task_gets_exactly_one_verdict(steps: list[tuple[str, int, int, str, float]]) -> None:
     world = World()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ring_support import BASE, HEAD, LARGEST, SIZE, TAIL, Ring, lengths, record, rounded, starts
+from thoroughness import examples
 
 from arbd.errors import InvariantError
 from arbd.host import memory
@@ -87,7 +88,7 @@ class RingAgainstDeque(RuleBasedStateMachine):
 
 
 TestRingAgainstDeque = RingAgainstDeque.TestCase
-TestRingAgainstDeque.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestRingAgainstDeque.settings = settings(max_examples=examples(80), stateful_step_count=50)
 
 
 def test_every_size_up_to_the_largest_comes_back() -> None:

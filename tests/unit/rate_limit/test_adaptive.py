@@ -44,10 +44,10 @@ class Service:
             self.took.append(self.now_ns - began_ns)
 
 
-@pytest.mark.parametrize("capacity", [4, 20, 100])
-def test_it_finds_what_the_service_can_take(capacity: int) -> None:
+@pytest.mark.parametrize(("capacity", "base_ms"), [(4, 10.0), (20, 10.0), (100, 50.0)])
+def test_it_finds_what_the_service_can_take(capacity: int, base_ms: float) -> None:
     limit = AdaptiveConcurrency(1, 1000)
-    service = Service(limit, capacity)
+    service = Service(limit, capacity, base_ms)
     service.run(35)
     assert capacity * 0.9 <= limit.limit <= capacity * 2.5
     assert sum(service.took) / len(service.took) <= 2.5 * service.base_ms * MS
@@ -63,7 +63,7 @@ def test_it_begins_small_and_grows_fast() -> None:
 
 def test_it_gives_way_when_the_service_slows_down_and_comes_back() -> None:
     limit = AdaptiveConcurrency(1, 1000)
-    service = Service(limit, capacity=50)
+    service = Service(limit, capacity=50, base_ms=20)
     service.run(20)
     before = limit.limit
     service.capacity = 5
@@ -76,7 +76,7 @@ def test_it_gives_way_when_the_service_slows_down_and_comes_back() -> None:
 
 def test_failures_bring_it_down_and_it_is_never_stuck_at_its_floor() -> None:
     limit = AdaptiveConcurrency(1, 1000)
-    service = Service(limit, capacity=50)
+    service = Service(limit, capacity=50, base_ms=20)
     service.run(10)
     service.failing = True
     service.run(10)
@@ -120,7 +120,7 @@ def test_it_stays_within_its_bounds(floor: int, ceiling: int) -> None:
 
 def test_many_failures_of_one_moment_count_once() -> None:
     limit = AdaptiveConcurrency(1, 1000)
-    Service(limit, capacity=50).run(10)
+    Service(limit, capacity=50, base_ms=50).run(10)
     before = limit.limit
     for _ in range(20):
         limit.blame(10 * SECOND_NS + MS, 1)

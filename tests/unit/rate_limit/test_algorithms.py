@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.rate_limit.algorithms.base import NEVER_NS, SECOND_NS, All, Closed, Limit
@@ -35,7 +35,6 @@ def admitted(limit: Limit, steps: list[int]) -> list[int]:
     return found
 
 
-@settings(deadline=None)
 @given(steps=gaps, most=st.integers(1, 12), window_ms=st.integers(1, 900))
 def test_a_window_admits_exactly_those_that_fit(steps: list[int], most: int, window_ms: int) -> None:
     window_ns = window_ms * MS
@@ -47,7 +46,6 @@ def test_a_window_admits_exactly_those_that_fit(steps: list[int], most: int, win
     assert admitted(SlidingWindow(most, window_ns), steps) == expected
 
 
-@settings(deadline=None)
 @given(steps=gaps, calls=st.integers(1, 50), burst=st.integers(1, 12))
 def test_a_bucket_admits_exactly_those_it_has_tokens_for(steps: list[int], calls: int, burst: int) -> None:
     now_ns, level, expected = 1, burst * SECOND_NS, list[int]()
@@ -66,7 +64,6 @@ limits = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(limit=st.one_of(limits, st.builds(All, st.lists(limits, min_size=1, max_size=3))), steps=gaps)
 def test_the_time_it_names_is_the_earliest(limit: Limit, steps: list[int]) -> None:
     now_ns = admitted(limit, steps)[-1] if steps else 1
@@ -77,7 +74,6 @@ def test_the_time_it_names_is_the_earliest(limit: Limit, steps: list[int]) -> No
         assert limit.available(next_ns - 1, 0) == 0
 
 
-@settings(deadline=None)
 @given(limit=limits, outstanding=st.integers(0, 5), steps=gaps)
 def test_outstanding_starts_count_as_made(limit: Limit, outstanding: int, steps: list[int]) -> None:
     admitted(limit, steps)
@@ -210,7 +206,6 @@ def test_cpu_and_run_time_are_told_apart() -> None:
     assert (cpu.available(10 * SECOND_NS, 0), wall.available(10 * SECOND_NS, 0)) == (49, 0)
 
 
-@settings(deadline=None)
 @given(costs=st.lists(st.integers(1, 900), min_size=1, max_size=40))
 def test_the_mean_never_exceeds_the_budget(costs: list[int]) -> None:
     limit, now_ns, total_ns = budget(), 0, 0

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from arbd.rate_limit.algorithms.base import NEVER_NS, Closed
 from arbd.rate_limit.algorithms.calendar import ByHours, Hours, parse_days, parse_hours
@@ -86,7 +87,7 @@ def test_hours_that_never_close() -> None:
     assert always.change_after(now) > now
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     minutes=st.integers(0, 366 * 24 * 60 * 3),
     timezone=st.sampled_from(["Europe/Moscow", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]),

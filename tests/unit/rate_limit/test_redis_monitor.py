@@ -10,6 +10,7 @@ from arbd.errors import RegistrationError
 from arbd.model.response import rate_limited
 from arbd.rate_limit import RedisRateLimitMonitor
 from arbd.rate_limit.checks import same_limit
+from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.rate_limit.usage import Figures, Totals
 from arbd.rate_limit.words import in_words
 
@@ -38,8 +39,11 @@ class Refuses:
         return Figures(Totals(0, 0, 0), self._usage, 0.0, 0)
 
 
-def test_the_limit_response_is_shape_nine() -> None:
-    monitor = RedisRateLimitMonitor(redis_url=URL, key_prefix="my_provider:rate_limit")
+@pytest.mark.parametrize("live", [False, True], ids=["made by its author", "set while the daemon runs"])
+def test_the_limit_response_is_shape_nine(live: bool) -> None:
+    monitor: LimitMonitor = RedisRateLimitMonitor(redis_url=URL, key_prefix="my_provider:rate_limit")
+    if live:
+        monitor = LimitMonitor.of(monitor.spec)
     monitor.attach(Refuses(15_000_000_000, 0.95))
     refusal = monitor.admit(deadline=1.0)
     assert refusal is not None

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from arbd.errors import TaskTimeout
 from arbd.ipc import layout
@@ -149,7 +150,7 @@ def play(world: World, script: list[tuple[str, int, int]]) -> None:
         acts[act](first, second)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(script=steps, per_minute=st.sampled_from([60, 600, 6000]), burst=st.integers(1, 40))
 def test_a_token_bucket_is_never_exceeded(script: list[tuple[str, int, int]], per_minute: int, burst: int) -> None:
     world = World(Rates(requests_per_minute=per_minute, burst_size=burst), workers=3)
@@ -157,7 +158,7 @@ def test_a_token_bucket_is_never_exceeded(script: list[tuple[str, int, int]], pe
     assert over(world.starts, burst, per_minute, 60 * SECOND) == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(script=steps, most=st.integers(1, 30), window_ms=st.integers(1, 900))
 def test_a_sliding_window_is_never_exceeded(script: list[tuple[str, int, int]], most: int, window_ms: int) -> None:
     world = World(Rates(max_requests=most, window_size=window_ms / 1000), workers=3)
@@ -165,7 +166,7 @@ def test_a_sliding_window_is_never_exceeded(script: list[tuple[str, int, int]], 
     assert over_window(world.starts, most, window_ms * MS) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(script=steps, delay_ms=st.integers(1, 300), per_second=st.integers(1, 20))
 def test_spacing_and_window_hold_together(script: list[tuple[str, int, int]], delay_ms: int, per_second: int) -> None:
     world = World(Rates(min_delay=delay_ms / 1000, max_calls_per_second=per_second), workers=3)
@@ -174,7 +175,7 @@ def test_spacing_and_window_hold_together(script: list[tuple[str, int, int]], de
     assert over_window(world.starts, per_second, SECOND) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(script=steps, most=st.integers(1, 30))
 def test_nothing_that_was_granted_gets_lost(script: list[tuple[str, int, int]], most: int) -> None:
     world = World(Rates(max_requests=most, window_size=0.2), workers=3)
@@ -188,7 +189,7 @@ def test_nothing_that_was_granted_gets_lost(script: list[tuple[str, int, int]], 
     assert world.account.startable(world.now_ns, world.now_ns) == most
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(script=steps, delay_ms=st.integers(1, 300))
 def test_who_waits_as_long_as_told_is_let_through(script: list[tuple[str, int, int]], delay_ms: int) -> None:
     world = World(Rates(min_delay=delay_ms / 1000), workers=3)

@@ -332,13 +332,13 @@ def test_large_data_that_is_no_json_is_still_told_apart() -> None:
     ]
 
 
-def test_data_at_the_walking_limit_is_explained_in_bounded_time() -> None:
-    count = MAX_WALKED_BYTES // 2 - 10
+def test_the_time_of_an_explanation_grows_with_the_data_and_no_faster() -> None:
+    count = MAX_WALKED_BYTES // 16
     began = time.process_time()
     assert texts({"a": [int]}, b'{"a":[' + b"1," * count + b'""]}') == [
         f"Wrong type at a[{count}]: expected int, got str"
     ]
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 2.5  # and so below 20 s at the limit
 
 
 def test_a_class_that_contains_itself_is_walked_without_recursion() -> None:

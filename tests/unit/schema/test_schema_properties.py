@@ -12,6 +12,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
+from thoroughness import examples
 
 from arbd.schema import Invalid, Problem, compile_schema
 from arbd.schema.explain import walk
@@ -247,7 +248,7 @@ json_like = st.lists(
 
 
 @given(st.binary() | json_like.map(b"".join) | json_like.map(lambda parts: b'{"a":1,"b":' + b"".join(parts)))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_bytes_are_decoded_or_invalid_and_nothing_else(data: bytes) -> None:
     for spec in (None, FIXED):
         value, problems = decoded(spec, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,10 +25,13 @@ from arbd.supervisor.flow import Flow
 class Handle:
     """A callback that is due; ``delay_s``: in so many seconds from when it was asked for."""
 
-    def __init__(self, callback: Callable[..., None], args: tuple[Any, ...], delay_s: float = 0.0) -> None:
+    def __init__(
+        self, callback: Callable[..., None], args: tuple[Any, ...], delay_s: float = 0.0, at: float = 0.0
+    ) -> None:
         self.callback = callback
         self.args = args
         self.delay_s = delay_s
+        self.at = at
         self.is_cancelled = False
 
     def cancel(self) -> None:
@@ -42,20 +46,24 @@ class HandLoop:
         self.soon: list[Handle] = []
         self._later: list[Handle] = []
         self.reported: list[BaseException] = []
-        self.on_bell: Callable[[], None]
+        self.readers: dict[int, Callable[[], None]] = {}
 
-    def add_reader(self, _: int, callback: Callable[[], None]) -> None:
-        self.on_bell = callback
+    def add_reader(self, fd: int, callback: Callable[..., None], *args: Any) -> None:
+        self.readers[fd] = partial(callback, *args)
 
-    def remove_reader(self, _: int) -> None:
-        pass
+    def remove_reader(self, fd: int) -> None:
+        self.readers.pop(fd, None)
+
+    def on_bell(self) -> None:
+        """The doorbell of the fake pool was rung."""
+        self.readers[-1]()
 
     def call_soon(self, callback: Callable[..., None], *args: Any) -> Handle:
         self.soon.append(Handle(callback, args))
         return self.soon[-1]
 
     def call_later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> Handle:
-        self._later.append(Handle(callback, args, delay_s))
+        self._later.append(Handle(callback, args, delay_s, self.now + delay_s))
         return self._later[-1]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -83,6 +91,17 @@ class HandLoop:
         self.soon += self._later
         self._later = []
         self.turn()
+
+    def step(self, seconds: float) -> None:
+        """So much time passes, and nothing is called before its moment."""
+        end = self.now + seconds
+        self.turns()
+        while (due := min(self.later, key=lambda each: each.at, default=None)) is not None and due.at <= end:
+            self.now = max(self.now, due.at)
+            self._later.remove(due)
+            due.callback(*due.args)
+            self.turns()
+        self.now = end
 
     @property
     def is_quiet(self) -> bool:
@@ -211,14 +230,14 @@ class FakePool:
         self.is_replacing = False
 
     def serves(self) -> bool:
-        return True
+        return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
 
 class Rig:
-    """The flow, and all around it."""
+    """The flow, and all around it. ``loop``: in place of one that is worked off by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, workers: int = 3) -> None:
-        self.loop = HandLoop()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, workers: int = 3, loop: Any = None) -> None:
+        self.loop = HandLoop() if loop is None else loop
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: self.loop)
         monkeypatch.setattr(time, "monotonic", lambda: self.loop.now)
         monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.loop.now * 1e9))

@@ -12,7 +12,7 @@ import pytest
 from flow_support import Rig, rig, tasks
 
 from arbd.core.lifecycle import State
-from arbd.host import parcels
+from arbd.host import doorbell, parcels
 from arbd.ipc import frame
 from arbd.ipc.cell import Running
 from arbd.ipc.ring import RingCorruptError
@@ -111,6 +111,18 @@ def test_verdicts_that_fail_when_something_unexpected_happened_keep_no_other_fro
     assert set(rig.results()) == {"0", "1", "2", "3", "4"}
 
 
+@pytest.mark.parametrize("call", ["fence", "ring", "on_sent", "worker_sleeps"])
+def test_what_fails_when_workers_are_woken_leaves_every_task_with_the_dispatcher(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    owners: dict[str, Any] = {"fence": rig.pool, "ring": doorbell, "on_sent": rig.flow}
+    monkeypatch.setattr(owners.get(call, rig.workers[2].cell), call, failing(Boom()))
+    with pytest.raises(Boom):
+        rig.flow.take([Task("x", "unknown"), *tasks("a", "b", "c", "d")])
+    assert set(rig.results()) == {"x"}
+    assert rig.waiting() == {"a", "b", "c", "d"}
+
+
 def test_slots_are_none_while_too_many_results_wait_for_the_hub(rig: Rig) -> None:
     assert rig.flow.free_slots() > 0
     rig.flow.take([Task(str(n), "unknown") for n in range(100)])
@@ -175,6 +187,37 @@ def test_a_reload_tells_those_that_wait_for_an_action_that_is_gone(rig: Rig) -> 
     rig.flow.take(tasks("a"))
     rig.set_actions("other")
     assert "not found" in rig.results()["a"]
+
+
+def test_a_reload_in_which_something_fails_leaves_none_of_those_that_wait_without_a_place(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room(rig)
+    rig.flow.take(tasks("a", "b", "c", "d"))
+    for each in rig.flow.dispatcher._backlog:
+        each.cancelled_at_ns = int(each.task.id in "ab")
+    monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), Boom(), Boom(), then=rig.flow.outbox.append))
+    with pytest.raises(Boom):
+        rig.set_actions("other")
+    assert [type(each) for each in rig.loop.reported] == [Boom, Boom]
+    assert rig.flow.verdicts.save_kept()
+    assert set(rig.results()) == {"a", "b", "c", "d"}
+
+
+def test_a_round_of_sending_that_fails_is_made_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No result might come that would have the others sent."""
+    no_room(rig)
+    rig.flow.take([Task("a", "act", deadline=100.1), *tasks("b")])
+    for worker in rig.workers:
+        worker.has_room = True
+    rig.loop.now += 1.0
+    monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), then=rig.flow.outbox.append))
+    with pytest.raises(Boom):
+        rig.flow.pump()
+    assert rig.sent == []
+    rig.loop.time_passes()
+    assert rig.sent == ["b"]
+    assert "EXPIRED" in rig.results()["a"]
 
 
 # -- collect ---------------------------------------------------------------------------------------------------------
@@ -335,6 +378,20 @@ def test_results_in_the_ring_of_a_dead_worker_count(rig: Rig) -> None:
     worker.answer()
     rig.flow.settle(worker, 1)  # type: ignore[arg-type] # a fake
     assert rig.results() == {"a": '{"n":1}'}
+
+
+def test_all_results_of_a_dead_worker_count_although_one_of_them_cannot_be_kept(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.learn_that_tasks_are_short()
+    rig.flow.take(tasks("a", "b", "c"))
+    [worker] = [each for each in rig.workers if each.has]
+    worker.answer()
+    monkeypatch.setattr(rig.flow.outbox, "append", failing(Boom(), then=rig.flow.outbox.append))
+    with pytest.raises(Boom):
+        rig.flow.settle(worker, -signal.SIGKILL)  # type: ignore[arg-type] # a fake
+    assert rig.flow.verdicts.save_kept()
+    assert rig.results() == dict.fromkeys("abc", '{"n":1}')
 
 
 def test_nobody_can_tell_what_ran_in_a_worker_whose_ring_is_damaged(rig: Rig) -> None:

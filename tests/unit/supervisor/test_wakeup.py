@@ -217,3 +217,32 @@ def test_a_look_that_fails_is_made_again(woken: Woken, monkeypatch: pytest.Monke
     woken.loop.time_passes()
     woken.loop.turns()
     assert len(woken.flow.outbox) > before
+
+
+@pytest.mark.parametrize("call", ["look", "ring_from_now_on", "slots_changed", "fence"])
+def test_so_is_one_in_which_somebody_who_is_asked_fails(
+    woken: Woken, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    woken.flow.join(woken.link_processes)
+    owner = {"slots_changed": woken, "fence": woken.pool}.get(call, woken.link_processes)
+    real = getattr(owner, call)
+
+    def fails() -> int:
+        monkeypatch.setattr(owner, call, real)
+        raise RuntimeError("injected")
+
+    def look_until_asleep() -> None:
+        woken.loop.on_bell()
+        woken.loop.turns()
+
+    woken.answer()
+    monkeypatch.setattr(owner, call, fails)
+    with pytest.raises(RuntimeError):
+        look_until_asleep()
+    woken.loop.time_passes()
+    woken.loop.turns()
+    assert len(woken.flow.outbox) == 1
+    assert woken.is_asleep
+    woken.answer()
+    woken.loop.on_bell()
+    assert len(woken.flow.outbox) == 2

@@ -1,8 +1,9 @@
-"""A soft timer that interrupts a test's code at every instruction, one after the other."""
+"""A soft timer that interrupts a test's code at one instruction after the other."""
 
 from __future__ import annotations
 
 import gc
+import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 import pytest
+from thoroughness import IS_THOROUGH
 
 from arbd.errors import TaskTimeout
 from arbd.host.procs import CANCEL_SIGNAL
@@ -31,29 +33,40 @@ class Interruptions:
 
     def __init__(self) -> None:
         self.cancelled: set[int] = set()
+        self.renew()
+
+    def renew(self) -> None:
+        """A timer that remembers nothing: every run takes the same way until it is interrupted."""
+        self.cancelled.clear()
         self.timer = SoftTimer(self.cancelled.__contains__)
 
     def everywhere(
         self, make: Callable[[], T], act: Callable[[T], object], check: Callable[[T], None], *, cancel: int = 0
     ) -> int:
-        """``act`` on a new thing, interrupted at its first instruction, then on another, at its second, and so on;
-        ``check`` each. How many instructions there were. ``cancel``: by cancelling the task of this number."""
-        number = 0
-        while True:
-            thing = make()
-            self.cancelled.clear()
-            at = _Interruption(number, (lambda: self.cancelled.add(cancel)) if cancel else None)
-            try:
-                with at.traced():
-                    act(thing)
-            except TaskTimeout:
-                pass
-            finally:
-                self.timer.disarm()
-            check(thing)
-            if not at.has_come:
-                return number
-            number += 1
+        """``act`` on a new thing, interrupted at its first instruction, then on another, at a later one, and so on;
+        ``check`` each. How often that was. ``cancel``: by cancelling the task of this number.
+
+        A thorough run does so at every instruction; else it is every third of each function that is called."""
+        count = 0
+        for frame in itertools.count():
+            for instruction in itertools.count(step=1 if IS_THOROUGH else 3):
+                self.renew()
+                thing = make()
+                at = _Interruption(frame, instruction, (lambda: self.cancelled.add(cancel)) if cancel else None)
+                try:
+                    with at.traced():
+                        act(thing)
+                except TaskTimeout:
+                    pass
+                finally:
+                    self.timer.disarm()
+                check(thing)
+                if not at.has_come:
+                    break
+                count += 1
+            if not at.was_entered:
+                return count
+        raise AssertionError("never reached: the count has no end")
 
     def under_deadline(self, function: Callable[[], object]) -> object:
         """Call it as the worker's loop calls an action: the deadline may be raised from here on, and not after."""
@@ -80,12 +93,16 @@ def elsewhere(function: F) -> F:
 
 
 class _Interruption:
-    """One interruption. From its instruction on the signal comes at each, as the timer comes again, until it raises."""
+    """One interruption, at an instruction of the frame that is entered as this one. From there on the signal comes at
+    each instruction, as the timer comes again, until it raises. Only that frame is traced until then, and not all that
+    are entered before it: tracing every instruction on the way to each is nearly all the time that it takes."""
 
-    def __init__(self, number: int, cancel: Callable[[], object] | None) -> None:
-        self._left = number
+    def __init__(self, frame: int, instruction: int, cancel: Callable[[], object] | None) -> None:
+        self._frames_left = frame
+        self._left = instruction
         self._cancel = cancel
         self._handlers: Any = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
+        self.was_entered = False
         self.has_come = False
 
     @contextmanager
@@ -100,26 +117,47 @@ class _Interruption:
             gc.enable()
 
     def _enter(self, frame: FrameType, event: str, _: object) -> Any:
-        if _is_elsewhere or frame.f_code.co_filename in (__file__, _CONTEXTLIB):
+        if _is_elsewhere or frame.f_code.co_filename in _OURS:
             return None
+        if not self.has_come:
+            if self._frames_left > 0 or self.was_entered:
+                self._frames_left -= 1
+                return None
+            self.was_entered = True
+        self._trace(frame)
+        return self._see(frame, event, None)
+
+    def _trace(self, frame: FrameType) -> None:
         # In this order: from Python 3.13 on, instructions are only traced where the tracer is there already.
         frame.f_trace, frame.f_trace_opcodes, frame.f_trace_lines = self._see, True, False
-        return self._see(frame, event, None)
 
     def _see(self, frame: FrameType, event: str, _: object) -> Any:
         if self._left > 0:
             self._left -= 1
             return self._see
-        is_first, self.has_come = not self.has_come, True
-        if is_first and self._cancel is not None:
-            self._cancel()
-            self._handlers[CANCEL_SIGNAL](CANCEL_SIGNAL, frame)
-        else:
-            self._handlers[signal.SIGALRM](signal.SIGALRM, frame)
+        if not self.has_come:
+            self.has_come = True
+            for caller in _callers(frame):
+                self._trace(caller)
+            if self._cancel is not None:
+                self._cancel()
+                self._handlers[CANCEL_SIGNAL](CANCEL_SIGNAL, frame)
+                return self._see
+        self._handlers[signal.SIGALRM](signal.SIGALRM, frame)
         return self._see
 
 
-_CONTEXTLIB = contextmanager.__code__.co_filename
+def _callers(frame: FrameType) -> Iterator[FrameType]:
+    """The frames above this one that may be interrupted: those of what acts."""
+    caller = frame.f_back
+    while caller is not None and caller.f_code is not _EVERYWHERE:
+        if caller.f_code.co_filename not in _OURS:
+            yield caller
+        caller = caller.f_back
+
+
+_EVERYWHERE = Interruptions.everywhere.__code__
+_OURS = (__file__, contextmanager.__code__.co_filename)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from arbd.errors import ConfigError
 from arbd.model.limit_spec import LimitSpec, Rates
@@ -310,7 +311,7 @@ acts = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(script=acts, calls=st.integers(1, 12), window_ms=st.integers(1, 400))
 def test_no_window_sees_more_than_is_allowed(script: list[tuple[str, int, int]], calls: int, window_ms: int) -> None:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
@@ -323,7 +324,7 @@ def test_no_window_sees_more_than_is_allowed(script: list[tuple[str, int, int]],
     assert [b - a for a, b in zip(starts, starts[calls:], strict=False) if b - a < trace.window_ns] == []
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(script=acts, calls=st.integers(1, 12))
 def test_nothing_is_lost_for_good(script: list[tuple[str, int, int]], calls: int) -> None:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:

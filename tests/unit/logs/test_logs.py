@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd import logs
-from arbd.log_output import StreamOutput
 from arbd.logger import Logger
+from arbd.logs.output import StreamOutput
 
 SECRET = 'tok"en\\1'
 
@@ -31,8 +31,9 @@ SECRET = 'tok"en\\1'
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging is state of the process: put all of it back."""
-    for name in ("_output", "_secrets", "_console", "_task", "_losses", "_lost"):
-        monkeypatch.setattr(logs, name, getattr(logs, name))
+    for owner, names in ((logs, ("_output", "_format", "_task")), (logs._losses, ("fd", "_count"))):
+        for name in names:
+            monkeypatch.setattr(owner, name, getattr(owner, name))
     constants, bases = dict(logs._constants), logs._ConfiguredLogger.__bases__
     root, level = logging.getLogger(), logging.getLogger().level
     yield
@@ -238,7 +239,7 @@ class TestLosses:
 
     def test_a_process_without_standard_error_can_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = logs.lines_lost()
-        monkeypatch.setattr(logs, "_output", StreamOutput(logs._count_lost))
+        monkeypatch.setattr(logs, "_output", StreamOutput(logs._losses.add))
         monkeypatch.setattr("sys.stderr", None)
         logs.get_logger().info("to whom?")
         assert logs.lines_lost() - before == 1

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from thoroughness import examples
 
-from arbd.hub.board import Event, ForgottenError, NewTask, Receipt, SubmitError, TaskBoard
+from arbd.hub.board import ForgottenError, NewTask, Receipt, SubmitError, TaskBoard, TaskEvent
 
 OK = b'{"status":"success"}'
 
@@ -25,9 +26,9 @@ def test_a_task_from_submission_to_verdict() -> None:
     assert (task.id, task.action, task.payload, task.account) == (task_id, "add", b"{}", b"acc")
     assert board.record_result(task_id, "p1", "success", OK, now=3.5) == Receipt.ACCEPTED
     assert board.history(task_id) == [
-        Event(1.0, "submitted"),
-        Event(2.0, "handed_out", "p1", 1),
-        Event(3.5, "result", "p1", 1, "success"),
+        TaskEvent(1.0, "submitted"),
+        TaskEvent(2.0, "handed_out", "p1", 1),
+        TaskEvent(3.5, "result", "p1", 1, "success"),
     ]
     [result] = board.results(batch)
     assert (result.id, result.provider, result.status, result.attempts, result.taken_s) == (
@@ -75,7 +76,7 @@ def test_the_first_verdict_wins_and_later_ones_are_recorded() -> None:
     board.record_result(task_id, "p1", "success", OK, now=1.0)
     assert board.record_result(task_id, "p2", "error", b"{}", now=2.0) == Receipt.DUPLICATE
     assert [result.status for result in board.results(batch)] == ["success"]
-    assert board.history(task_id)[-1] == Event(2.0, "result_duplicate", "p2", 1, "error")
+    assert board.history(task_id)[-1] == TaskEvent(2.0, "result_duplicate", "p2", 1, "error")
 
 
 def test_results_nobody_can_have() -> None:
@@ -243,7 +244,7 @@ class BoardMachine(RuleBasedStateMachine):
 
 
 TestBoardMachine = BoardMachine.TestCase
-TestBoardMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBoardMachine.settings = settings(max_examples=examples(60), stateful_step_count=40)
 
 
 def test_the_higher_priority_goes_out_first() -> None:

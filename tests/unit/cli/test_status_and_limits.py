@@ -13,7 +13,7 @@ from click.testing import Result
 
 from arbd.cli import _daemon
 from arbd.control import client as control
-from arbd.control.protocol import GetLimits, GetStatus, Limits, Reply, Status
+from arbd.control.protocol import ControlReply, GetLimits, GetStatus, LimitsReply, StatusReply
 from arbd.control.reports import Holding, LimitReport, Rejection, RunningTask, StatusReport, WorkerReport
 from arbd.errors import ControlError
 from arbd.model.link_stats import LinkStats
@@ -37,7 +37,7 @@ STATUS = StatusReport(
     outbox_limit=10_000,
     verdicts={"success": 118, "error": 2, "limit": 0},
 )
-LIMITS = Limits(
+LIMITS = LimitsReply(
     provider="prices",
     limits=[
         LimitReport(
@@ -63,7 +63,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     def find(name: str | None, settings: Settings) -> Path:
         return Path(f"/run/{name}.sock")
 
-    def ask(path: Path, request: object, expected: type[Reply]) -> Reply:
+    def ask(path: Path, request: object, expected: type[ControlReply]) -> ControlReply:
         reply = replies.pop(0)
         if isinstance(reply, BaseException):
             raise reply
@@ -84,7 +84,7 @@ def arbd(*arguments: str) -> Result:
     return invoke(*arguments)
 
 
-def answered(daemon: list[Any], reply: Reply, *arguments: str) -> tuple[Result, list[Any]]:
+def answered(daemon: list[Any], reply: ControlReply, *arguments: str) -> tuple[Result, list[Any]]:
     asked = daemon.pop(0)
     daemon.append(reply)
     return arbd(*arguments), asked
@@ -96,7 +96,7 @@ def rows(text: str) -> list[str]:
 
 class TestStatus:
     def test_for_people(self, daemon: list[Any]) -> None:
-        result, asked = answered(daemon, Status(report=STATUS), "status", "prices")
+        result, asked = answered(daemon, StatusReply(report=STATUS), "status", "prices")
         assert asked == [(Path("/run/prices.sock"), GetStatus())]
         assert rows(result.stdout) == [
             "prices serving, up 3 h 12 min (pid 41, arbd 0.1.0)",
@@ -111,7 +111,7 @@ class TestStatus:
         assert result.exit_code == 0
 
     def test_for_programs(self, daemon: list[Any]) -> None:
-        result, _ = answered(daemon, Status(report=STATUS), "status", "--json")
+        result, _ = answered(daemon, StatusReply(report=STATUS), "status", "--json")
         document = json.loads(result.stdout)
         assert (document["provider"], document["link"]["state"]) == ("prices", "down")
         assert document["workers"][0]["running"] == {
@@ -142,7 +142,7 @@ class TestLimits:
         assert rows(result.stdout)[-1].startswith("held: granted to a worker")
 
     def test_a_provider_without_limits_is_shown_how_to_get_one(self, daemon: list[Any]) -> None:
-        result, _ = answered(daemon, Limits(provider="prices", limits=[]), "limits")
+        result, _ = answered(daemon, LimitsReply(provider="prices", limits=[]), "limits")
         assert result.stdout.startswith("prices has no rate limits.")
         assert "rate_limit_monitor=TimeBasedRateLimitMonitor(max_calls_per_second=2)" in result.stdout
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.host.outlet import ATOMIC, Outlet, outlet_of
-from arbd.log_output import LineOutput, LineStream
+from arbd.logs.output import LineOutput, LineStream
 
-PATIENCE_S = 0.01
+MAX_WAIT_S = 0.01
 
 
 class Struck(BaseException):
@@ -82,7 +82,7 @@ class Output(LineOutput):
 
     def __init__(self, reader: Reader) -> None:
         self.losses = 0
-        super().__init__(reader, self._told, self._count, PATIENCE_S, lambda: reader.now)
+        super().__init__(reader, self._told, self._count, MAX_WAIT_S, lambda: reader.now)
 
     def _count(self) -> None:
         self.losses += 1
@@ -97,13 +97,13 @@ def line(number: int, size: int = 10) -> bytes:
 
 
 class TestStall:
-    def test_it_costs_the_patience_once_and_then_a_look_at_each_line(self) -> None:
+    def test_it_costs_the_longest_wait_once_and_then_a_look_at_each_line(self) -> None:
         reader = Reader()
         output = Output(reader)
         reader.stall()
         for number in range(100):
             output.write(line(number))
-        assert reader.waits == [PATIENCE_S] + [0] * 99
+        assert reader.waits == [MAX_WAIT_S] + [0] * 99
         assert (output.losses, reader.taken) == (100, b"")
 
     def test_the_next_line_tells_how_many_were_lost(self) -> None:
@@ -135,7 +135,7 @@ class TestStall:
         assert (reader.lines, output.losses) == ([b"late"], 0)
 
     def test_a_reader_that_is_slow_for_ever_costs_a_small_part_of_the_time(self) -> None:
-        """It makes room when nearly all patience is gone, again and again."""
+        """It makes room when nearly all of the wait is gone, again and again."""
         reader = Reader()
         output = Output(reader)
         waited = 0.0
@@ -152,17 +152,17 @@ class TestStall:
             reader.steps.extend([BlockingIOError(), BlockingIOError()])
             output.write(line(number))
             reader.now += 0.000_1
-        assert waited <= PATIENCE_S + 0.06 * (reader.now - begin)
+        assert waited <= MAX_WAIT_S + 0.06 * (reader.now - begin)
 
-    def test_more_patience_holds_at_once(self) -> None:
+    def test_a_longer_wait_holds_at_once(self) -> None:
         reader = Reader()
         output = Output(reader)
-        output.be_patient(0.25)
+        output.limit_wait(0.25)
         reader.stall()
         output.write(b"lost\n")
         assert reader.waits == [0.25]
 
-    def test_patience_grows_back(self) -> None:
+    def test_the_wait_grows_back(self) -> None:
         reader = Reader()
         output = Output(reader)
         reader.stall()
@@ -173,7 +173,7 @@ class TestStall:
         reader.stall()
         reader.waits.clear()
         output.write(b"lost again\n")
-        assert reader.waits == [PATIENCE_S]
+        assert reader.waits == [MAX_WAIT_S]
 
 
 class TestTail:
@@ -427,7 +427,7 @@ class TestStream:
 
 def test_through_a_pipe_that_is_read_now_and_then_come_whole_lines() -> None:
     read, written = os.pipe()
-    output = LineOutput(outlet_of(written), lambda count: b"lost %d\n" % count, lambda: None, patience_s=0)
+    output = LineOutput(outlet_of(written), lambda count: b"lost %d\n" % count, lambda: None, max_wait_s=0)
     sent, taken = [], b""
     for number in range(500):
         sent.append(line(number, 50 + number * 37 % 9000))

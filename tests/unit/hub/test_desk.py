@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from arbd.hub.board import NewTask, TaskBoard
-from arbd.hub.desk import Desk, Effects, Peer
+from arbd.hub.desk import Desk, Effects, StreamPeer
 from arbd.hub.stream_session import HubSession
 from arbd.model.description import ActionInfo
 from arbd.model.task import Status
@@ -28,14 +28,16 @@ class Rig:
     def submit(self, *ids: str, **options: object) -> None:
         self.board.submit([NewTask("act", id=task_id, **options) for task_id in ids], self.now, "all")  # type: ignore[arg-type] # passed on
 
-    def connect(self, session: str = "s", credit: int = 4, holding: list[str] | None = None) -> tuple[Peer, Effects]:
+    def connect(
+        self, session: str = "s", credit: int = 4, holding: list[str] | None = None
+    ) -> tuple[StreamPeer, Effects]:
         peer = self.desk.open()
         hello = Hello("prov", "", session, 1 << 20, holding or [])
         return peer, self.say(peer, credit=credit, hello=hello, actions=[ACTION])
 
     def say(
         self,
-        peer: Peer,
+        peer: StreamPeer,
         *,
         acked: int = 0,
         credit: int = 4,
@@ -48,7 +50,7 @@ class Rig:
         assert frame is not None
         return self.desk.settle(peer, frame, self.now)
 
-    def answer(self, peer: Peer) -> HubFrame:
+    def answer(self, peer: StreamPeer) -> HubFrame:
         data = self.desk.next_frame(peer, self.now)
         assert data is not None
         return frames.decode_hub_frame(data, self.now)

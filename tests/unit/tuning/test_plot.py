@@ -21,21 +21,29 @@ SEVERAL = {
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _fonts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """matplotlib keeps the fonts it has used open for the life of the process: not a leak of a test."""
-    plot.draw(record(SEVERAL), str(tmp_path_factory.mktemp("fonts") / "any"))
+def several(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A picture of several points. Drawn before all else: matplotlib keeps the fonts it has used open for the life of
+    the process, which is not a leak of a test."""
+    return list(plot.draw(record(SEVERAL), str(tmp_path_factory.mktemp("several") / "base")))
 
 
-@pytest.mark.parametrize("found", [record(SEVERAL), record({BASE: [100.0]}), record({UNARY: [100.0]})])
-def test_both_files_are_written(tmp_path: Path, found: Record) -> None:
-    png, svg = plot.draw(found, str(tmp_path / "base"))
+def assert_written(png: Path, svg: Path) -> None:
     assert (png.name, svg.name) == ("base.png", "base.svg")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "</svg>" in svg.read_text()
 
 
-def test_both_protocols_are_in_the_picture(tmp_path: Path) -> None:
-    _, svg = plot.draw(record(SEVERAL), str(tmp_path / "base"))
+def test_both_files_are_written(several: list[Path]) -> None:
+    assert_written(*several)
+
+
+@pytest.mark.parametrize("found", [record({BASE: [100.0]}), record({UNARY: [100.0]})])
+def test_both_files_are_written_of_one_point(tmp_path: Path, found: Record) -> None:
+    assert_written(*plot.draw(found, str(tmp_path / "base")))
+
+
+def test_both_protocols_are_in_the_picture(several: list[Path]) -> None:
+    _, svg = several
     assert {name: name in svg.read_text() for name in ("<!-- stream -->", "<!-- unary -->")} == {
         "<!-- stream -->": True,
         "<!-- unary -->": True,

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from arbd.control import protocol
 from arbd.control.protocol import (
     ControlProtocolError,
+    ControlReply,
+    ControlRequest,
     Failure,
     GetLimits,
     GetStatus,
-    Limits,
-    Reply,
-    Request,
-    Status,
+    LimitsReply,
+    StatusReply,
     decode_reply,
     decode_request,
     encode,
@@ -54,8 +54,12 @@ LIMIT = LimitReport(
     rejections=1,
     last_rejections=[Rejection(0.5, 0.25, 0)],
 )
-REQUESTS: list[Request] = [GetStatus(), GetLimits()]
-REPLIES: list[Reply] = [Status(report=STATUS), Limits(provider="p", limits=[LIMIT]), Failure(code="busy", message="no")]
+REQUESTS: list[ControlRequest] = [GetStatus(), GetLimits()]
+REPLIES: list[ControlReply] = [
+    StatusReply(report=STATUS),
+    LimitsReply(provider="p", limits=[LIMIT]),
+    Failure(code="busy", message="no"),
+]
 
 
 def failure_of(line: bytes, decode: object = decode_request) -> Failure:
@@ -66,15 +70,15 @@ def failure_of(line: bytes, decode: object = decode_request) -> Failure:
 
 class TestMessages:
     def test_every_message_is_among_the_examples(self) -> None:
-        assert {type(message) for message in REQUESTS} == set(get_args(Request))
-        assert {type(message) for message in REPLIES} == set(get_args(Reply))
+        assert {type(message) for message in REQUESTS} == set(get_args(ControlRequest))
+        assert {type(message) for message in REPLIES} == set(get_args(ControlReply))
 
     @pytest.mark.parametrize("request_", REQUESTS, ids=repr)
-    def test_requests_come_back(self, request_: Request) -> None:
+    def test_requests_come_back(self, request_: ControlRequest) -> None:
         assert decode_request(encode(request_)) == request_
 
     @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: type(reply).__name__)
-    def test_replies_come_back(self, reply: Reply) -> None:
+    def test_replies_come_back(self, reply: ControlReply) -> None:
         assert decode_reply(encode(reply)) == reply
 
     def test_what_goes_over_the_wire_is_this(self) -> None:
@@ -96,7 +100,7 @@ class TestMessages:
 
     def test_a_reply_may_have_fields_of_a_later_version(self) -> None:
         line = b'{"type":"limits","version":1,"provider":"p","limits":[],"since":"yesterday"}'
-        assert decode_reply(line) == Limits(provider="p", limits=[])
+        assert decode_reply(line) == LimitsReply(provider="p", limits=[])
 
     def test_a_type_of_message_is_found_again_by_its_name(self) -> None:
         assert sorted(protocol.REQUESTS) == ["get_limits", "get_status"]

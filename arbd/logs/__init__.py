@@ -1,8 +1,8 @@
 """Structured logs of every process role: one JSON object, or one console line, for each event.
 
     get_logger(...).info() ─┐
-    structlog.get_logger() ─┼─> fields ─> assemble ─> redact ─> render ─> one write to stderr
-    logging.getLogger() ────┘              role, worker, task               (arbd.log_output)
+    structlog.get_logger() ─┼─> fields, and role, worker, task ─> format.py ─> output.py: one write to stderr
+    logging.getLogger() ────┘                                      redact, render
 
 Not a log shipper and not a file rotator: lines go to stderr and are somebody else's from there.
 
@@ -12,7 +12,7 @@ Invariants:
   ``PIPE_BUF`` bytes the kernel promises it);
 * logging never raises into the code that logs: what cannot be encoded is shown as text, what cannot be written
   is dropped, and counted;
-* logging never waits for a reader, but for some milliseconds when one falls behind: ``arbd.log_output``;
+* logging never waits for a reader, but for some milliseconds when one falls behind (``output.py``);
 * a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
   because those hold payloads;
 * a line written between ``enter_task`` and ``leave_task`` carries that task's ``task_id`` and ``action``, and its
@@ -25,16 +25,13 @@ Invariants:
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TextIO
-
-import msgspec
 
 # structlog.dev imports rich if it can: 35 ms of 75, in every zygote, for tracebacks that show local variables,
 # which are payloads. Hidden for the moment of this import, it is not found.
@@ -50,16 +47,12 @@ from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
 from arbd.host import outlet
-from arbd.log_output import PATIENCE_S, LineOutput, LineStream, NoOutput, StreamOutput
+from arbd.logs.format import LEVELS, EventDict, LineFormat
+from arbd.logs.output import MAX_WAIT_S, LineOutput, LineStream, LossCounter, NoOutput, StreamOutput
 from arbd.model.trace import trace_id
-from arbd.settings.secrets import swap
 
-LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-REDACTED: Final = "[redacted]"
-_PATIENCE_S: Final = {"worker": 0.05}  # what an action logs is in its own time
-_FINISH_S: Final = 0.1  # for what is owed at the end of a process
-
-Event = MutableMapping[str, Any]
+_MAX_WAIT_S: Final = {"worker": 0.05}  # what an action logs is in its own time
+_FINISH_S: Final = 0.1  # for what is pending at the end of a process
 
 
 class Logger(structlog.typing.FilteringBoundLogger if TYPE_CHECKING else object):  # type: ignore[misc] # two bases
@@ -82,7 +75,7 @@ class _ConfiguredLogger(Logger, structlog.make_filtering_bound_logger(LEVELS["in
 
 
 class _Sink:
-    """What structlog calls with a finished line, one for each logger name."""
+    """What structlog calls with a finished line, one for each logger name and format."""
 
     __slots__ = ("formatter", "name")
 
@@ -96,18 +89,18 @@ class _Sink:
     debug = info = warning = error = critical = write
 
 
-def _output_to(stream: TextIO, patience_s: float) -> LineOutput | StreamOutput:
-    """The way to a stream: its descriptor, if it has one."""
+def _output_to(stream: TextIO, max_wait_s: float) -> LineOutput | StreamOutput:
+    """The output for a stream: by its descriptor, if it has one."""
     try:
         lines = stream.lines if isinstance(stream, LineStream) else _lines_to(stream.fileno())
     except (OSError, ValueError, AttributeError):  # a StringIO; a closed stream; a stand-in of a test runner
-        return StreamOutput(_count_lost, stream)
-    lines.be_patient(patience_s)
+        return StreamOutput(_losses.add, stream)
+    lines.limit_wait(max_wait_s)
     return lines
 
 
 def _lines_to(fd: int) -> LineOutput:
-    return LineOutput(outlet.outlet_of(fd), _losses_told, _count_lost)
+    return LineOutput(outlet.outlet_of(fd), _notice_of_losses, _losses.add)
 
 
 class _Bridge(logging.Handler):
@@ -129,12 +122,11 @@ class _Bridge(logging.Handler):
 
 
 _constants: dict[str, Any] = {}
-_secrets: tuple[str, ...] = ()
-_console: structlog.dev.ConsoleRenderer | None = None  # None: JSON
+_format = LineFormat()
 _task: tuple[str, str, str] | None = None
 _bridge = _Bridge()
-_losses: int | None = None  # an eventfd, where several processes count together
-_lost = 0
+_losses = LossCounter()
+_output: LineOutput | StreamOutput | NoOutput = StreamOutput(_losses.add)
 _stderr_before: int | None = None
 
 
@@ -155,13 +147,12 @@ def configure(
     elsewhere. ``role`` and ``worker`` are fields of every line. ``secrets`` are replaced wherever they occur.
     ``losses``: what ``losses_for_children`` gave the process that started this one.
     """
-    global _output, _secrets, _console, _losses
+    global _output, _format
     stream = stream or sys.stderr
     if losses is not None:
-        _losses = losses
-    _output = NoOutput() if silent else _output_to(stream, _PATIENCE_S.get(role, PATIENCE_S))
-    _secrets = tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True))
-    _console = _console_renderer(stream) if _wants_console(format, stream) else None
+        _losses.fd = losses
+    _output = NoOutput() if silent else _output_to(stream, _MAX_WAIT_S.get(role, MAX_WAIT_S))
+    _format = LineFormat(secrets, _console_renderer(stream) if _wants_console(format, stream) else None)
     set_role(role, worker)
     number = LEVELS["critical"] if silent else _level_number(level)
     set_level(number)
@@ -174,7 +165,7 @@ def configure(
 
 
 def set_level(level: str | int) -> None:
-    """The least important lines to write, for every logger without a level of its own."""
+    """Set the level of the least important lines to write, for every logger without a level of its own."""
     _ConfiguredLogger.__bases__ = (Logger, structlog.make_filtering_bound_logger(_level_number(level)))
 
 
@@ -198,60 +189,35 @@ def get_logger(name: str = "arbd", formatter: logging.Formatter | None = None) -
 def losses_for_children() -> tuple[int, ...]:
     """The descriptor on which all processes of a daemon count the log lines that they lose, to be passed on to those
     that it starts; none, unless ``own_stderr`` was called for all."""
-    return () if _losses is None else (_losses,)
+    return () if _losses.fd is None else (_losses.fd,)
 
 
 def lines_lost() -> int:
     """How many lines this process has lost, and those that count with it. For the one that was there first: whoever
     asks takes what the others have counted."""
-    global _lost
-    if _losses is not None:
-        try:
-            _lost = min(_lost + os.eventfd_read(_losses), _MOST_LOST)
-        except OSError:  # BlockingIOError: nothing new
-            pass
-    return _lost
+    return _losses.total()
 
 
-def _count_lost() -> None:
-    global _lost
-    try:
-        if _losses is not None:
-            os.eventfd_write(_losses, 1)
-            return
-    except OSError:
-        pass
-    _lost += 1
-
-
-def _losses_told(count: int) -> bytes:
+def _notice_of_losses(count: int) -> bytes:
     """The line that says how many before it are missing. Of no task: they may have been of any."""
-    sink = _Sink("arbd.logs")
-    event = {**_head(sink.name, "warning", "log_lines_lost"), "count": count}
-    return _render(sink, "warning", _redact(sink, "warning", event))
-
-
-_output: LineOutput | StreamOutput | NoOutput = StreamOutput(_count_lost)
+    return _format.line({**_head("arbd.logs", "warning", "log_lines_lost"), "count": count})
 
 
 # -- standard error as a whole -------------------------------------------------------------------------------------
 
 
 def own_stderr(counts_for_all: bool = False) -> None:
-    """At the start of a process in which no code of an author's runs: from now on nothing that writes to its standard
-    error waits for a reader, be it a traceback, ``click.echo`` or a library in C; not at its end, either.
+    """Take over standard error at the start of a process in which no code of an author's runs: from now on nothing that
+    writes to it waits for a reader, be it a traceback, ``click.echo`` or a library in C; not at its end, either.
 
     ``counts_for_all``: it is the first of a daemon; from now on it counts the lines that are lost in any of them."""
-    global _losses, _stderr_before
+    global _stderr_before
     if sys.stderr is not sys.__stderr__ or sys.stderr is None:
         return  # somebody has put another stream there, as test runners do
     _stderr_before = outlet.take_over(2)
     sys.stderr = LineStream(_lines_to(2), 2, like=sys.stderr)
     if counts_for_all:
-        try:
-            _losses = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        except OSError:
-            pass  # EMFILE: then it counts its own
+        _losses.share()
     atexit.register(finish)
 
 
@@ -261,7 +227,7 @@ def stderr_for_children() -> int | None:
 
 
 def finish() -> None:
-    """The last that a process does with its log and its standard streams. Afterwards none of them waits."""
+    """Flush log and standard streams at the end of a process, in a bounded time; afterwards none of them waits."""
     for lines in _line_outputs():
         lines.flush(_FINISH_S)
     outlet.finish(sys.stdout, _FINISH_S)
@@ -275,8 +241,9 @@ def _after_fork() -> None:
 
 
 def _line_outputs() -> set[LineOutput]:
-    """Usually one. Two where a log that is silent, or elsewhere, leaves standard error to the rest."""
-    outputs = (_output, sys.stderr.lines if isinstance(sys.stderr, LineStream) else None)
+    """The outputs of log and standard error: usually one; two where a log that is silent, or elsewhere, leaves standard
+    error to the rest."""
+    outputs = (_output, getattr(sys.stderr, "lines", None))
     return {output for output in outputs if isinstance(output, LineOutput)}
 
 
@@ -287,7 +254,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def enter_task(task_id: str, action: str, traceparent: str = "") -> None:
-    """Every line of this process belongs to that task until ``leave_task``. ``traceparent``: W3C trace context.
+    """Give every line of this process the fields of that task until ``leave_task``. ``traceparent``: W3C trace context.
 
     A plain global: 40 ns. For actions that interleave on an event loop, bind ``task_id`` and ``action`` with
     ``structlog.contextvars`` instead; those count as well.
@@ -305,92 +272,24 @@ def task_fields(task_id: str, action: str, traceparent: str = "") -> dict[str, s
 
 
 def leave_task() -> None:
-    """Lines belong to no task any more."""
+    """Give lines the fields of no task any more."""
     global _task
     _task = None
 
 
-def _assemble(sink: _Sink, level: str, fields: Event) -> Event:
-    """The line's fields in their fixed order: when, what, who, which task, and then the caller's."""
+def _line(sink: _Sink, level: str, fields: EventDict) -> bytes:
+    """The line of an event, its fields in their fixed order: when, what, who, which task, and then the caller's."""
     event = _head(sink.name, level, fields.pop("event", ""))
     if _task is not None:
         event.update(task_fields(*_task))
     for key, value in fields.items():
         event[f"{key}_" if key in event else key] = value  # a caller's field neither hides ours nor gets lost
-    return event
+    return _format.line(event, sink.formatter)
 
 
-def _head(name: str, level: str, what: Any) -> Event:
+def _head(name: str, level: str, what: Any) -> EventDict:
     now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
     return {"timestamp": now, "level": level, "event": what, "logger": name, **_constants}
-
-
-def _redact(sink: _Sink, level: str, event: Event) -> Event:
-    if not _secrets:
-        return event
-    return {_without_secrets(key): _without_secrets(_plain(value)) for key, value in event.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Dicts, lists, text and numbers only, so that no object's own encoding can hide a secret."""
-    try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_text, builtin_types=(bytes, bytearray))
-    except _UNENCODABLE:
-        return _text(value)
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_without_secrets(key): _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_without_secrets(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return REDACTED if str(value) in _secrets else value
-    text = _text(value)
-    for secret in _secrets:
-        text = swap(text, secret, REDACTED)
-    return text
-
-
-def _render(sink: _Sink, level: str, event: Event) -> bytes:
-    if _console is None:
-        return _json(event)
-    # Control characters would let a task's id or an author's value write to the operator's terminal.
-    clean = {key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()}
-    line = _console(sink, level, clean) if sink.formatter is None else _percent(sink.formatter, clean)
-    return line.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _json(event: Event) -> bytes:
-    try:
-        return msgspec.json.encode(event, enc_hook=_text) + b"\n"
-    except _UNENCODABLE:
-        plain = {key: value if isinstance(value, int) else _text(value) for key, value in event.items()}
-        return json.dumps(plain).encode() + b"\n"
-
-
-def _percent(formatter: logging.Formatter, event: Event) -> str:
-    """A line in an author's %-format, and what that format has no place for behind it."""
-    level = event["level"]
-    record = {
-        "name": event["logger"],
-        "levelname": level.upper(),
-        "levelno": LEVELS.get(level, 0),
-        "msg": event["event"],
-    }
-    line = formatter.format(logging.makeLogRecord(dict(event) | record))
-    rest = "".join(f" {key}={value}" for key, value in event.items() if key not in _SHOWN_BY_FORMAT)
-    return line + rest + "".join(f"\n{event[key]}" for key in ("stack", "exception") if key in event)
-
-
-def _text(value: object) -> str:
-    """Any object as text, even one whose ``repr`` fails."""
-    if isinstance(value, str):
-        return value
-    try:
-        return repr(value)
-    except Exception:
-        return f"<{type(value).__name__}: its repr failed>"
 
 
 def _wants_console(format: str, stream: TextIO) -> bool:
@@ -416,16 +315,9 @@ def _logger_class(number: int) -> type[Logger]:
     return type("Logger", (Logger, structlog.make_filtering_bound_logger(number)), {})
 
 
-_MOST_LOST: Final = 1 << 53  # the counter is within an author's reach; whatever it claims is a number that can be shown
-_CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
-_SHOWN_BY_FORMAT: Final = frozenset({"timestamp", "level", "event", "logger", "stack", "exception"})
-# A lone surrogate, a key that is no text, a list inside itself, an integer of more than 64 bits.
-_UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _PROCESSORS: Final[list[Any]] = [
     merge_contextvars,
     StackInfoRenderer(),
     format_exc_info,
-    _assemble,
-    _redact,
-    _render,
+    _line,
 ]

@@ -1,14 +1,14 @@
-"""The end of the way of a log line: whole lines to one descriptor, or lines lost and counted, and no wait for a reader.
+"""The output of log lines: whole lines to a descriptor, or lines lost and counted, and a bounded wait for its reader.
 
-    line ─> something owed? ──no──> write ──it went out──> done
-              │                        └─no room─> wait, as long as patience lasts ─> again, or lost
-              └─yes─> the rest of a line, a word on what was lost, this line ─> the same
+    line ─> something pending? ──no──> write ──it went out──> done
+              │                           └─no room─> wait, while wait is left ─> again, or lost
+              └─yes─> the rest of a line, a notice of what was lost, this line ─> the same
 
-Not what is in a line (``arbd.logs``), and not how to write without waiting (``arbd.host.outlet``). Invariants:
+Not what is in a line (``arbd.logs.format``), and not how to write without waiting (``arbd.host.outlet``). Invariants:
 
 * what one process writes is whole lines, one after the other: the rest of a line that went out in part goes out before
   anything else;
-* a reader that stalls costs what patience there is, once, and then a look at each line; one that is merely slow, at
+* a reader that stalls costs the wait that is left, once, and then a look at each line; one that is merely slow, at
   most ``_SHARE`` of the time;
 * every line that is dropped is counted when it is dropped, and the next one that goes out tells how many they were.
 """
@@ -25,12 +25,47 @@ from typing import Any, Final, TextIO
 
 from arbd.host.outlet import Outlet
 
-PATIENCE_S: Final = 0.005  # of a process that holds everybody's deadlines
-_SHARE: Final = 0.05  # patience grows back so much slower than time passes
+MAX_WAIT_S: Final = 0.005  # of a process that holds everybody's deadlines
+_SHARE: Final = 0.05  # the wait that is left grows back so much slower than time passes
+_MOST_LOST: Final = 1 << 53  # the counter is within an author's reach; whatever it claims is a number that can be shown
+
+
+class LossCounter:
+    """How many log lines this process has lost, or all processes that count on one eventfd, ``fd``."""
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+        self._count = 0
+
+    def share(self) -> None:
+        """Count together with the children that are given ``fd``; alone where no descriptor is to be had."""
+        try:
+            self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError:
+            pass
+
+    def add(self) -> None:
+        """Count one more."""
+        try:
+            if self.fd is not None:
+                os.eventfd_write(self.fd, 1)
+                return
+        except OSError:
+            pass
+        self._count += 1
+
+    def total(self) -> int:
+        """All that were counted so far; takes what the others have counted."""
+        if self.fd is not None:
+            try:
+                self._count = min(self._count + os.eventfd_read(self.fd), _MOST_LOST)
+            except OSError:  # BlockingIOError: nothing new
+                pass
+        return self._count
 
 
 class LineOutput:
-    """Lines to an outlet. ``notice``: the line that tells that so many were lost; ``on_lost``: one more was.
+    """Lines to an outlet. ``notice``: the line that tells how many were lost; ``on_lost``: called for each.
 
     It may be used by several threads and from signal handlers, and be left by what those raise: the soft deadline of a
     task may strike at any point of it.
@@ -41,7 +76,7 @@ class LineOutput:
         outlet: Outlet,
         notice: Callable[[int], bytes],
         on_lost: Callable[[], object],
-        patience_s: float = PATIENCE_S,
+        max_wait_s: float = MAX_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outlet = outlet
@@ -50,22 +85,22 @@ class LineOutput:
         self._notice = notice
         self._on_lost = on_lost
         self._clock = clock
-        self.be_patient(patience_s)
+        self.limit_wait(max_wait_s)
         self.after_fork()
 
-    def be_patient(self, seconds: float) -> None:
-        """How long to wait for a reader in all, before it is one that stalls."""
-        self._patience_s = self._left_s = seconds
+    def limit_wait(self, seconds: float) -> None:
+        """Set how long to wait for a reader in all, before it is one that stalls."""
+        self._max_wait_s = self._left_s = seconds
         self._left_at = self._clock()
 
     def after_fork(self) -> None:
-        """In the child: what is owed is the parent's, and so is a lock that another thread of it held."""
+        """Begin anew in a child: what is pending is the parent's, and so is a lock that another thread of it held."""
         self._lock = RLock()
         self._tail = b""  # of a line that went out in part
         self._lost = 0  # lines, and nobody was told
-        self._torn = False  # a write was left before it was known how much went out
+        self._is_torn = False  # a write was left before it was known how much went out
         self._is_stalled = False
-        self._at_once = self._atomic  # the longest line that goes out without a further look; 0: something is owed
+        self._at_once = self._atomic  # the longest line that goes out without a further look; 0: something is pending
 
     def write(self, line: bytes) -> None:
         """Write a line, or drop it and count it."""
@@ -88,10 +123,10 @@ class LineOutput:
                 else:
                     self._write_late(line)
             finally:
-                self._note_what_is_owed()
+                self._note_pending()
 
     def flush(self, seconds: float) -> None:
-        """Try so long to get out what is owed: at the end of a process, when nothing waits for it any more."""
+        """Wait so long for what is pending to go out: at the end of a process, when nothing waits for it any more."""
         with self._lock:
             self._left_s, self._left_at = max(self._left_s, seconds), self._clock()
             self._is_stalled = False
@@ -100,22 +135,22 @@ class LineOutput:
                     self._lost = 0
                     self._settle()
             finally:
-                self._note_what_is_owed()
+                self._note_pending()
 
-    def _note_what_is_owed(self) -> None:
-        self._at_once = 0 if self._tail or self._lost or self._torn else self._atomic
+    def _note_pending(self) -> None:
+        self._at_once = 0 if self._tail or self._lost or self._is_torn else self._atomic
 
     def _write_late(self, line: bytes) -> None:
         has_begun = False
         try:
-            has_begun = self._write_after_what_is_owed(line)
+            has_begun = self._write_after_pending(line)
         finally:
             if not has_begun:
                 self._lose()
         if has_begun:
             self._settle()
 
-    def _write_after_what_is_owed(self, line: bytes) -> bool:
+    def _write_after_pending(self, line: bytes) -> bool:
         """Whether this line, or its beginning, went out."""
         if self._is_stalled and not self._outlet.wait(0, 0):
             return False  # one call of the kernel for each line that is lost
@@ -128,9 +163,9 @@ class LineOutput:
         return True
 
     def _settle(self) -> bool:
-        """Get the rest of an earlier line out; whether all of it is."""
-        if self._torn:
-            self._torn = False
+        """Write the rest of an earlier line; whether all of it is out."""
+        if self._is_torn:
+            self._is_torn = False
             self._tail = b"\n"  # nobody knows how much of that line went out: whatever follows is not part of it
             self._lose()
         while self._tail:
@@ -148,7 +183,7 @@ class LineOutput:
 
     def _put(self, data: bytes) -> bool:
         """Write once; whether anything went out. What did not is the tail."""
-        self._torn = len(data) > self._atomic
+        self._is_torn = len(data) > self._atomic
         try:
             written = self._writer(data)
         except BlockingIOError:
@@ -156,7 +191,7 @@ class LineOutput:
         except OSError:
             written = 0
             self._is_stalled = True  # a full disk, or a reader that went away: there is nothing to wait for
-        self._torn = False
+        self._is_torn = False
         if not written:
             return False
         self._tail = data[written:]
@@ -164,12 +199,12 @@ class LineOutput:
         return True
 
     def _wait(self, size: int) -> bool:
-        """Wait for room, as long as patience lasts; whether to try again."""
+        """Wait for room, while wait is left; whether to try again."""
         if self._is_stalled:
             return False
         now = self._clock()
-        if self._left_s < self._patience_s:
-            self._left_s = min(self._patience_s, self._left_s + (now - self._left_at) * _SHARE)
+        if self._left_s < self._max_wait_s:
+            self._left_s = min(self._max_wait_s, self._left_s + (now - self._left_at) * _SHARE)
         self._left_at = now
         if self._left_s <= 0:
             return False
@@ -204,7 +239,7 @@ class StreamOutput:
 
 
 class NoOutput:
-    """No lines at all."""
+    """An output that drops every line."""
 
     def write(self, line: bytes) -> None:
         """Drop a line, and do not count it."""

@@ -8,7 +8,7 @@ from tuning_support import BASE
 from arbd.settings.table import Layer, from_constructor, from_environment, from_toml, resolve
 from arbd.tuning.bench import current_point
 from arbd.tuning.measure import daemon_environment, point_environment
-from arbd.tuning.own import told
+from arbd.tuning.own import describe_failure
 from arbd.tuning.record import Point
 
 
@@ -79,4 +79,4 @@ def test_the_baseline_is_what_the_settings_mean_today(document: dict[str, object
     ],
 )
 def test_a_failure_is_told_in_one_line(response: dict[str, object], expected: str) -> None:
-    assert told(response) == expected
+    assert describe_failure(response) == expected

@@ -1,0 +1,595 @@
+"""One generation follows the other, or what ran goes on; a zygote that dies or hangs is replaced, and a daemon that can
+run nothing any more says so. The pool is the real one, zygotes and workers have no process, the clock jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from pool_support import FakeZygote, PoolRig, ProcesslessWorker, namespace
+from stepped_loop import SteppedLoop
+
+from arbd.core import restarts
+from arbd.core.lifecycle import State
+from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
+from arbd.settings.table import resolve
+from arbd.supervisor import generations as module
+from arbd.supervisor import loading
+from arbd.supervisor.generations import Generations
+from arbd.supervisor.loading import Loaded
+from arbd.supervisor.request import RunRequest
+
+FIRST_LOAD_S = 0.2
+LOAD_TIMEOUT_S = 60.0
+HANG = "hang"
+
+
+class Boom(Exception):
+    """Something nobody expects."""
+
+
+class FakeFlow:
+    """What generations tell about tasks."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        self.actions: list[str] = []
+        self.served: list[int] = []
+        self.closed: list[int] = []
+        self.settled: list[tuple[int, int | None]] = []
+        self.dispatcher = namespace(close_worker=self.closed.append)
+
+    def set_actions(self, description: Any) -> None:
+        self.actions = [action.name for action in description.actions]
+
+    def add(self, worker: Any) -> None:
+        self.served.append(worker.id)
+
+    def settle(self, worker: Any, status: int | None) -> None:
+        self.settled.append((worker.id, status))
+
+
+class Generation(PoolRig):
+    """Generations over a pool of two slots. ``next_loads``: what the next loads come to, each after a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stepped = SteppedLoop()
+        monkeypatch.setattr(time, "monotonic", self.stepped.time)
+        monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.stepped.now * 1e9))
+        monkeypatch.setattr(loading, "load", self._load)
+        self._monkeypatch = monkeypatch
+        self.next_loads: list[FakeZygote | Exception | str] = []
+        self.loads = 0
+        self.load_s = 1.0
+        self.was_serving = 0
+        self.given_up: list[tuple[int, str]] = []
+
+    def run(self, test: Callable[[], Awaitable[None]]) -> None:
+        """A test, in the loop."""
+
+        async def run() -> None:
+            PoolRig.__init__(self, self._monkeypatch, self.stepped)
+            self.flow = FakeFlow(self.pool)
+            flow: Any = self.flow
+            owner: Any = self
+            settings = resolve([]).settings
+            self.generations = Generations(RunRequest(target="target"), settings, flow, owner)
+            try:
+                await test()
+            finally:
+                await self.generations.close()
+                self.pool.close()
+
+        self.stepped.run(run())
+
+    async def _load(self, request: RunRequest) -> Loaded:
+        self.loads += 1
+        outcome = self.next_loads.pop(0)
+        if outcome == HANG:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.load_s)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return self.loaded(outcome)
+
+    def loaded(self, zygote: Any, took_s: float = FIRST_LOAD_S) -> Loaded:
+        resolved: Any = None
+        return Loaded(zygote, resolved, took_s)
+
+    async def serve(self) -> None:
+        """The first generation serves."""
+        self.generations.adopt(self.loaded(self.zygote))
+        self.boot()
+        await asyncio.sleep(0)
+
+    async def reload(self, to: FakeZygote | Exception | str, seconds: float = 1.5) -> None:
+        """A reload, and so much time."""
+        self.next_loads.append(to)
+        self.generations.reload()
+        await asyncio.sleep(seconds)
+
+    def lose(self, zygote: FakeZygote) -> None:
+        """Its process ends."""
+        zygote.lost = True
+        of_generations: Any = zygote
+        self.generations.on_zygote_lost(of_generations)
+
+    def fall_silent(self, zygote: FakeZygote) -> None:
+        of_generations: Any = zygote
+        self.generations.on_zygote_silent(of_generations)
+
+    def end_all(self, zygote: FakeZygote, status: int = 0) -> None:
+        """All its workers end, and it says so."""
+        for worker in self.workers(zygote):
+            self.end(worker, status)
+
+    def born(self, worker: ProcesslessWorker) -> None:
+        self.hear(worker)
+        self.generations.on_spawned(worker.id, 5000 + worker.id, 6000 + worker.id)
+
+    def end(self, worker: ProcesslessWorker, status: int = 0, reason: str = "") -> None:
+        self.hear(worker)
+        self.generations.on_exited(worker.id, status, reason)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """The clock goes on until then."""
+        began_at = self.stepped.now
+        while not condition():
+            await asyncio.sleep(0.01)
+            assert self.stepped.now < began_at + 100, "it never comes"
+
+    # -- the owner
+
+    def on_serving(self) -> None:
+        self.was_serving += 1
+
+    def give_up(self, exit_code: int, event: str, hint: str) -> None:
+        self.given_up.append((exit_code, event))
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Generation]:
+    rig = Generation(monkeypatch)
+    yield rig
+    rig.stepped.close()
+
+
+# -- adopt -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_worker_puts_its_actions_in_force_and_the_last_completes_it(rig: Generation) -> None:
+    async def test() -> None:
+        rig.generations.adopt(rig.loaded(rig.zygote))
+        assert len(rig.zygote.configured) == 1
+        first, second = rig.workers()
+        rig.boot(first)
+        assert rig.flow.actions == ["act"]
+        assert (rig.flow.served, rig.was_serving) == ([first.id], 0)
+        rig.boot(second)
+        assert rig.was_serving == 1
+
+    rig.run(test)
+
+
+def test_it_is_complete_as_well_when_the_zygote_is_the_last_to_say_so(rig: Generation) -> None:
+    async def test() -> None:
+        rig.generations.adopt(rig.loaded(rig.zygote))
+        workers: list[Any] = rig.workers()
+        for worker in workers:
+            rig.pool.on_ready(worker)
+        assert rig.was_serving == 0
+        for worker in workers:
+            rig.born(worker)
+        assert rig.was_serving == 1
+
+    rig.run(test)
+
+
+@pytest.mark.parametrize("who", ["zygote", "limits"])
+def test_one_that_cannot_be_adopted_stays_its_caller_s(rig: Generation, who: str) -> None:
+    async def test() -> None:
+        error: Exception = OSError(105, "No buffer space") if who == "zygote" else ConfigError(["no such directory"])
+        owner: Any = rig.zygote if who == "zygote" else rig.limits
+        owner.error = error
+        with pytest.raises(type(error)):
+            rig.generations.adopt(rig.loaded(rig.zygote))
+        assert rig.workers() == []
+        await rig.generations.close()
+        assert not rig.zygote.is_closed
+
+    rig.run(test)
+
+
+def test_what_concerns_tasks_is_passed_on(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        worker, _ = rig.workers()
+        rig.end(worker, -9)
+        assert rig.flow.settled == [(worker.id, -9)]
+
+    rig.run(test)
+
+
+# -- reload ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_moves_over_and_the_old_zygote_goes_with_its_last_worker(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest", action="new")
+        await rig.reload(newest)
+        assert rig.flow.actions == ["act"]
+        assert not rig.generations.is_loading
+        rig.boot(*rig.workers(newest))
+        assert rig.flow.actions == ["new"]
+        assert rig.flow.closed == [1, 2]
+        await asyncio.sleep(0)
+        assert not rig.zygote.is_closed
+        rig.end_all(rig.zygote)
+        await asyncio.sleep(0)
+        assert rig.zygote.is_closed
+        await asyncio.sleep(0)
+        assert (rig.zygote.is_gone, rig.zygote.is_killed) == (True, False)
+
+    rig.run(test)
+
+
+FAILURES = [ZygoteError("the code fails"), ConfigError(["no such setting"]), OSError(24, "Too many open files"), HANG]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_code_that_cannot_be_loaded_leaves_what_was_running(rig: Generation, failure: Exception | str) -> None:
+    async def test() -> None:
+        await rig.serve()
+        await rig.reload(failure, LOAD_TIMEOUT_S + 1)
+        assert not rig.generations.is_loading
+        assert rig.loads == 1
+        assert len(rig.workers(rig.zygote)) == 2
+        assert {worker.state for worker in rig.workers()} == {State.SERVING}
+        assert rig.given_up == []
+
+    rig.run(test)
+
+
+def test_what_cannot_be_adopted_is_ended_and_what_was_running_goes_on(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        newest.error = OSError(105, "No buffer space")
+        await rig.reload(newest)
+        assert (newest.is_closed, newest.is_gone) == (True, True)
+        assert not rig.generations.is_loading
+        assert len(rig.workers(rig.zygote)) == 2
+
+    rig.run(test)
+
+
+def test_something_unexpected_there_is_told_and_leaves_no_zygote(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        newest.error = Boom()
+        await rig.reload(newest)
+        assert (newest.is_closed, newest.is_gone) == (True, True)
+        assert [type(error) for error in rig.stepped.reported] == [Boom]
+
+    rig.run(test)
+
+
+def test_reloads_asked_for_during_one_are_one_more(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [FakeZygote("second"), FakeZygote("third")]
+        for _ in range(10):
+            rig.generations.reload()
+            await asyncio.sleep(0.05)
+        await rig.until(lambda: not rig.generations.is_loading)
+        assert rig.loads == 2
+        assert [str(zygote) for zygote in {each.zygote: None for each in rig.workers()}] == [
+            "zygote",
+            "second",
+            "third",
+        ]
+
+    rig.run(test)
+
+
+def test_one_asked_for_after_a_failed_load_began_is_made(rig: Generation) -> None:
+    """The code may have been mended since."""
+
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [ZygoteError("half of a deployment"), FakeZygote("mended")]
+        rig.generations.reload()
+        await asyncio.sleep(0.5)
+        rig.generations.reload()
+        await asyncio.sleep(5.0)
+        assert rig.loads == 2
+        assert len(rig.workers()) == 4
+
+    rig.run(test)
+
+
+def test_a_load_that_takes_far_too_long_gives_way_to_the_next(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [HANG, FakeZygote("newest")]
+        rig.generations.reload()
+        await asyncio.sleep(module._ABANDON_S - 0.1)
+        assert rig.loads == 1
+        await asyncio.sleep(0.2)
+        rig.generations.reload()
+        await asyncio.sleep(1.5)
+        assert rig.loads == 2
+        assert len(rig.workers()) == 4
+        assert rig.stepped.reported == []
+
+    rig.run(test)
+
+
+def test_how_long_that_is_follows_from_the_first_load(rig: Generation) -> None:
+    async def test() -> None:
+        rig.generations.adopt(rig.loaded(rig.zygote, took_s=10.0))
+        rig.boot()
+        rig.next_loads = [HANG]
+        rig.generations.reload()
+        await asyncio.sleep(20.0)
+        rig.generations.reload()
+        await asyncio.sleep(1.0)
+        assert rig.loads == 1
+        assert rig.generations.is_loading
+
+    rig.run(test)
+
+
+# -- back to the generation before -----------------------------------------------------------------------------------
+
+
+def cannot_boot(rig: Generation, zygote: FakeZygote) -> None:
+    """Its workers end before they are ready."""
+    starting = [each for each in rig.workers(zygote) if each.state is State.STARTING]
+    for worker in starting:
+        rig.born(worker)
+    rig.end(starting[0], 1)
+
+
+def test_new_code_that_cannot_boot_is_gone_back_from(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        for _ in range(restarts.MAX_CODE_FAILURES):
+            cannot_boot(rig, newest)
+            await asyncio.sleep(1.0)
+        assert rig.pool.zygote is rig.zygote  # type: ignore[comparison-overlap] # a fake
+        rig.end_all(newest, -9)
+        await asyncio.sleep(0.1)
+        assert newest.is_closed
+        assert rig.flow.actions == ["act"]
+        assert len(rig.workers(rig.zygote)) == 2
+        assert rig.given_up == []
+        assert rig.loads == 1
+
+    rig.run(test)
+
+
+def test_if_the_old_zygote_is_silent_another_load_follows(rig: Generation) -> None:
+    """It serves with the workers it has, and can start no other."""
+
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        rig.zygote.silent = True
+        rig.next_loads = [FakeZygote("third")]
+        rig.generations.on_cannot_boot(by_machine=False)
+        assert rig.loads == 1
+        await asyncio.sleep(2.0)
+        assert rig.loads == 2
+
+    rig.run(test)
+
+
+@pytest.mark.parametrize(
+    ("by_machine", "expected"),
+    [(True, (EXIT_UNEXPECTED, "workers_cannot_start")), (False, (EXIT_ZYGOTE, "workers_cannot_boot"))],
+)
+def test_without_one_before_it_the_daemon_gives_up(
+    rig: Generation, by_machine: bool, expected: tuple[int, str]
+) -> None:
+    async def test() -> None:
+        rig.generations.adopt(rig.loaded(rig.zygote))
+        rig.generations.on_cannot_boot(by_machine)
+        assert rig.given_up == [expected]
+
+    rig.run(test)
+
+
+def test_a_new_zygote_that_dies_before_any_of_its_workers_is_ready_is_gone_back_from(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        rig.lose(newest)
+        await asyncio.sleep(10.0)
+        assert rig.pool.zygote is rig.zygote  # type: ignore[comparison-overlap] # a fake
+        assert rig.loads == 1
+        assert len(rig.workers(rig.zygote)) == 2
+
+    rig.run(test)
+
+
+# -- a zygote that dies or hangs -------------------------------------------------------------------------------------
+
+
+def test_one_that_dies_is_replaced_at_once(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        rig.next_loads = [newest]
+        rig.lose(rig.zygote)
+        assert rig.flow.settled == [(1, -9), (2, -9)]
+        assert rig.generations.is_loading
+        await asyncio.sleep(1.5)
+        rig.boot()
+        assert [each.zygote for each in rig.workers()] == [newest] * 2
+
+    rig.run(test)
+
+
+def test_also_when_settling_its_workers_fails(rig: Generation, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [FakeZygote("newest")]
+
+        def fails(*_: Any) -> None:
+            raise Boom
+
+        monkeypatch.setattr(rig.flow, "settle", fails)
+        with pytest.raises(Boom):
+            rig.lose(rig.zygote)
+        assert rig.generations.is_loading
+
+    rig.run(test)
+
+
+def test_one_that_hangs_is_replaced_while_its_workers_serve_on_and_it_is_killed_in_the_end(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        old = rig.workers()
+        newest = FakeZygote("newest")
+        rig.next_loads = [newest]
+        rig.fall_silent(rig.zygote)
+        rig.fall_silent(rig.zygote)  # every worker that waits for it says so
+        await asyncio.sleep(1.5)
+        assert rig.loads == 1
+        assert {worker.state for worker in old} == {State.SERVING}
+        rig.boot(*rig.workers(newest))
+        rig.end_all(rig.zygote)
+        await asyncio.sleep(0.1)
+        assert rig.zygote.is_closed
+        assert rig.zygote.is_killed
+
+    rig.run(test)
+
+
+def test_an_older_one_that_dies_is_not_replaced(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        rig.boot(*rig.workers(newest))
+        rig.lose(rig.zygote)
+        await asyncio.sleep(10.0)
+        assert rig.loads == 1
+
+    rig.run(test)
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (ZygoteError("broken for good"), (EXIT_ZYGOTE, "no_zygote")),
+        (OSError(11, "no process"), (EXIT_UNEXPECTED, "no_zygote")),
+    ],
+)
+def test_one_for_which_no_other_can_be_had_is_tried_for_a_while(
+    rig: Generation, failure: Exception, expected: tuple[int, str]
+) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [failure] * 20
+        rig.lose(rig.zygote)
+        await asyncio.sleep(200.0)
+        assert rig.given_up == [expected]
+        assert rig.loads == 7
+
+    rig.run(test)
+
+
+def test_one_that_can_be_had_at_last_counts_as_a_success(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        zygotes = [rig.zygote, FakeZygote("second"), FakeZygote("third")]
+        for before, after in pairwise(zygotes):
+            rig.next_loads = [*[ZygoteError("half of a deployment")] * 5, after]
+            rig.lose(before)
+            await rig.until(partial(rig.workers, after))
+            rig.boot()
+        assert rig.given_up == []
+        assert [each.zygote for each in rig.workers()] == [zygotes[-1]] * 2
+
+    rig.run(test)
+
+
+def test_a_reload_asked_for_in_such_a_pause_is_made_at_once(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        rig.next_loads = [*[ZygoteError("half of a deployment")] * 5, newest]
+        rig.lose(rig.zygote)
+        await rig.until(lambda: rig.loads == 5 and rig.generations._is_pausing)
+        asked_at = rig.stepped.now
+        rig.generations.reload()
+        await rig.until(lambda: newest.configured)
+        assert rig.stepped.now - asked_at < rig.load_s + 0.1
+
+    rig.run(test)
+
+
+def test_zygotes_whose_workers_are_never_ready_are_not_loaded_for_ever(rig: Generation) -> None:
+    """They die when they fork: a load at once would go on for ever."""
+
+    async def test() -> None:
+        rig.generations.adopt(rig.loaded(rig.zygote))
+        rig.next_loads = [FakeZygote(f"number {number}") for number in range(20)]
+        zygote: Any = rig.zygote
+
+        def moved_on_from(lost: Any) -> bool:
+            return bool(rig.given_up) or rig.pool.zygote is not lost
+
+        for _ in range(20):
+            if rig.given_up:
+                break
+            rig.lose(zygote)
+            assert rig.pool.zygote is zygote
+            await rig.until(partial(moved_on_from, zygote))
+            zygote = rig.pool.zygote
+        assert rig.given_up == [(EXIT_ZYGOTE, "no_zygote")]
+        assert 3 <= rig.loads <= 10
+
+    rig.run(test)
+
+
+# -- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_closing_ends_every_zygote_and_a_load_under_way(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        await rig.reload(HANG)
+        await rig.generations.close()
+        assert [(each.is_closed, each.is_gone) for each in (rig.zygote, newest)] == [(True, True)] * 2
+        assert rig.stepped.reported == []
+
+    rig.run(test)
+
+
+def test_after_that_nothing_is_loaded_any_more(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        await rig.generations.close()
+        rig.generations.reload()
+        rig.lose(rig.zygote)
+        await asyncio.sleep(10.0)
+        assert rig.loads == 0
+        assert not rig.generations.is_loading
+
+    rig.run(test)
