@@ -168,15 +168,15 @@ class _AtOnce:
 
 async def _links(address: str, provider: str) -> None:
     from arbd.links.options import link_options
-    from arbd.links.processes.boot import make_encoder
     from arbd.links.processes.group import LinkGroup
+    from arbd.model.encoding import Encoder
     from arbd.settings.table import from_flags, resolve
     from arbd.wire.grpc_channel import Tls
 
     flags = {"name": provider, "hub.url": address, "hub.links": 2, "log.silent": True}
     settings = resolve([from_flags(flags)]).settings
     port = _AtOnce()
-    port.link = link = LinkGroup(settings, link_options(settings, make_encoder(settings), Tls()), 2)
+    port.link = link = LinkGroup(settings, link_options(settings, Encoder.of(settings), Tls()), 2)
     await link.start(port)
     try:
         await asyncio.Event().wait()

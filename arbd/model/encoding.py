@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
-from typing import Any, Final, Literal
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -40,6 +40,17 @@ class Metadata(msgspec.Struct):
     response: Any
 
 
+class ResponseSettings(Protocol):
+    """What the settings say of responses."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def timezone(self) -> str: ...
+    @property
+    def response_envelope(self) -> Envelope: ...
+
+
 class Encoder:
     """The encoder of one provider's responses. ``max_result`` is the largest JSON text in bytes, ``None`` for no limit.
     ``logger`` is the object handlers are given as ``logger``."""
@@ -61,6 +72,16 @@ class Encoder:
         self._wraps = envelope == "metadata"
         self._max_result = float("inf") if max_result is None else max_result
         self._encode = msgspec.json.Encoder(enc_hook=_hook(provider, logger)).encode
+
+    @classmethod
+    def of(cls, settings: ResponseSettings) -> Encoder:
+        """One for the responses that the daemon itself makes: of any size, and with the time of the host."""
+        return cls(
+            provider=settings.name,
+            timezone=settings.timezone,
+            utc_now=lambda: datetime.now(UTC),
+            envelope=settings.response_envelope,
+        )
 
     def encode(self, action: str, response: ProviderResponse) -> bytes:
         """The JSON text of ``response``. Raises :class:`~arbd.errors.ResultError` if it cannot be sent."""

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -215,7 +214,7 @@ class Daemon:
             self._configure_logs(settings)
         loading.warn(description, loaded.resolved)
         control = started.enter_context(server.opened(settings))
-        encoder = _encoder(settings)
+        encoder = Encoder.of(settings)
         link = self._make_link(settings, encoder)
         pinned = self._place(settings)
         if self._owns_process:
@@ -323,12 +322,3 @@ def _handlers(reporter: Reporter) -> server.Handlers:
         GetStatus: lambda _: protocol.StatusReply(report=reporter.status()),
         GetLimits: lambda _: protocol.LimitsReply(provider=reporter.provider, limits=reporter.limits()),
     }
-
-
-def _encoder(settings: Settings) -> Encoder:
-    return Encoder(
-        provider=settings.name,
-        timezone=settings.timezone,
-        utc_now=lambda: datetime.now(UTC),
-        envelope=settings.response_envelope,
-    )

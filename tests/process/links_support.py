@@ -10,8 +10,8 @@ from hub_support import Log, Supervisor
 
 from arbd.links.base import HubLink
 from arbd.links.options import link_options
-from arbd.links.processes.boot import make_encoder
 from arbd.links.processes.group import LinkGroup
+from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings, from_flags, resolve
 from arbd.wire.grpc_channel import Tls
 
@@ -26,7 +26,7 @@ def settings_for(hub: str, **values: Any) -> Settings:
 
 def make_group(settings: Settings, count: int, log: Log | None = None, **options: Any) -> LinkGroup:
     """So many link processes, not yet started."""
-    told = link_options(settings, make_encoder(settings), Tls())
+    told = link_options(settings, Encoder.of(settings), Tls())
     return LinkGroup(settings, told, count, logger=log or Log(), **options)
 
 

@@ -26,8 +26,8 @@ from arbd.hub.process import HubProcess
 from arbd.hub.server import EmbeddedHub, HubOptions
 from arbd.links.connect import make_link
 from arbd.links.options import LinkOptions, max_receive
-from arbd.links.processes.boot import make_encoder
 from arbd.links.stream.link import GrpcStreamLink
+from arbd.model.encoding import Encoder
 from arbd.model.task import Outcome
 from arbd.wire import stream_frames as frames
 from arbd.wire.grpc_channel import Tls, channel_options, open_channel, parse_url
@@ -65,7 +65,7 @@ def test_a_daemon_with_the_largest_settings_talks_to_a_hub_that_takes_everything
         async with EmbeddedHub(HubOptions(max_message=1 << 40, hold_s=0.2)) as hub:
             ring = {"ring_size": 256 << 20} if links else {}
             settings = settings_for(hub.address, **LARGEST, **ring, **{"hub.protocol": protocol, "hub.links": links})
-            link = supervisor.link = make_link(settings, make_encoder(settings))
+            link = supervisor.link = make_link(settings, Encoder.of(settings))
             await link.start(supervisor)
             try:
                 batch, _ = hub.board.submit([NewTask("act", b"x" * 5_000_000)], time.monotonic())

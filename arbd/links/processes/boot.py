@@ -12,13 +12,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
 from arbd.host import channel, child, memory
-from arbd.model.encoding import Encoder
 from arbd.settings.secrets import scrub
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
@@ -65,16 +63,6 @@ def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
     _, [parcel, *descriptors] = channel.receive(control)
     boot = msgspec.msgpack.decode(memory.read_parcel(parcel, _MAX_BOOT), type=LinkBoot)
     return boot, Descriptors(*descriptors)
-
-
-def make_encoder(settings: Settings) -> Encoder:
-    """For responses that stand for results too large to be sent."""
-    return Encoder(
-        provider=settings.name,
-        timezone=settings.timezone,
-        utc_now=lambda: datetime.now(UTC),
-        envelope=settings.response_envelope,
-    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -28,6 +28,7 @@ from arbd.links.options import LinkOptions, link_options
 from arbd.links.processes import boot
 from arbd.links.processes.port import RingPort
 from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.encoding import Encoder
 from arbd.supervised import install, supervised
 
 # After something unexpected: for polls that are under way, for what they brought to go up, and for results.
@@ -90,7 +91,7 @@ async def _serve(
     side = socket.socket(fileno=descriptors.side)
     side.setblocking(False)
     settings = told.settings
-    options = link_options(settings, boot.make_encoder(settings), told.tls)
+    options = link_options(settings, Encoder.of(settings), told.tls)
     port = RingPort(
         LinkEnd(mapping, memory.words_of(mapping)),
         bell=descriptors.bell,

@@ -9,10 +9,10 @@ import pytest
 from arbd.errors import ConfigError
 from arbd.links import connect
 from arbd.links.auto import AutoLink
-from arbd.links.processes.boot import make_encoder
 from arbd.links.processes.group import LinkGroup
 from arbd.links.stream.link import GrpcStreamLink
 from arbd.links.unary.link import GrpcUnaryLink
+from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings, from_flags, resolve
 
 
@@ -34,7 +34,7 @@ def settings(**values: Any) -> Settings:
 )
 def test_the_settings_choose_the_link(protocol: str, links: int, kind: type) -> None:
     chosen = settings(protocol=protocol, links=links)
-    assert type(connect.make_link(chosen, make_encoder(chosen))) is kind
+    assert type(connect.make_link(chosen, Encoder.of(chosen))) is kind
 
 
 @pytest.mark.parametrize("links", [-1, 65, "some", 1.5])
@@ -46,4 +46,4 @@ def test_other_numbers_of_links_are_refused(links: object) -> None:
 def test_a_tls_file_that_cannot_be_read_is_refused_at_the_start() -> None:
     chosen = settings(tls_ca="/no/such/file", links=2)
     with pytest.raises(ConfigError, match="/no/such/file"):
-        connect.make_link(chosen, make_encoder(chosen))
+        connect.make_link(chosen, Encoder.of(chosen))

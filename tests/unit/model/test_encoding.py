@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from arbd.errors import ResultError
 from arbd.model.encoding import Encoder
 from arbd.model.response import ProviderResponse, error, success
+from arbd.settings.table import from_flags, resolve
 
 NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 
@@ -189,3 +190,16 @@ def test_a_culprit_is_found_at_any_depth(path: list[int | str]) -> None:
     assert caught.value.data is not None
     expected = "data" + "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in path)
     assert caught.value.data["path"] == expected
+
+
+@pytest.mark.parametrize("envelope", ["plain", "metadata"])
+def test_the_settings_say_what_the_daemon_s_own_responses_look_like(envelope: str) -> None:
+    flags = {"name": "fx", "timezone": "Europe/Moscow", "response.envelope": envelope}
+    sent = json.loads(Encoder.of(resolve([from_flags(flags)]).settings).encode("act", success("sum")))
+    if envelope == "plain":
+        assert sent["data"] == "sum"
+    else:
+        now = datetime.fromisoformat(sent["data"].pop("now"))
+        assert datetime.fromisoformat(sent["data"].pop("now_utc")) == now
+        about = {"provider": "fx", "action": "act", "timezone": "Europe/Moscow"}
+        assert sent["data"] == {**about, "response": "sum"}

@@ -16,7 +16,6 @@ import msgspec
 import pytest
 from stepped_loop import SteppedLoop
 
-from arbd import logs
 from arbd.errors import ConfigError, TargetError, ZygoteError
 from arbd.host import channel, child, memory
 from arbd.ipc import zygote_protocol as protocol
@@ -81,9 +80,10 @@ class Rig:
         monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.loop.now * 1e9))
         self.environ: dict[str, str] | None = None
 
-    def _start(self, _: str, environ: dict[str, str], message: bytes) -> tuple[FakeProcess, socket.socket]:
+    def _start(self, program: str, environ: dict[str, str], message: bytes) -> tuple[FakeProcess, socket.socket]:
+        assert program == "arbd.worker.zygote"
         self.environ = environ
-        channel.send(self.ours, message, logs.losses_for_children())
+        channel.send(self.ours, message)
         return self.process, self.ours
 
     def say(self, message: protocol.FromZygote | bytes, fds: tuple[int, ...] = ()) -> None:
@@ -189,10 +189,13 @@ def test_code_that_fails_is_told_by_whose_fault_it_is(
     rig.run(test)
 
 
-def test_a_process_that_ends_meanwhile_is_told_with_its_status(rig: Rig) -> None:
+@pytest.mark.parametrize("has_read", [True, False])
+def test_a_process_that_ends_meanwhile_is_told_with_its_status(rig: Rig, has_read: bool) -> None:
     async def test() -> None:
         loading = asyncio.ensure_future(rig.load())
         await rig.heard()
+        if has_read:
+            channel.receive(rig.theirs)
         rig.end(3)
         with pytest.raises(ZygoteError, match="ended with status 3"):
             await loading
