@@ -49,7 +49,7 @@ _MOST_LATER: Final = 8  # results in a row that are put off: making a memfd for 
 
 
 class LinkGroup:
-    """``count`` link processes. ``program``: the module that they run."""
+    """A ``HubLink`` of ``count`` link processes. ``program``: the module that they run."""
 
     def __init__(
         self, settings: Settings, options: LinkOptions, count: int, *, program: str = boot.PROGRAM, logger: Any = None

@@ -36,7 +36,7 @@ _MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those
 
 
 class LinkHandle:
-    """Starts a link process. Raises ``OSError`` if there is none to be had; everything is given back then.
+    """One link process, which this starts. Raises ``OSError`` if there is none to be had; nothing is left then.
 
     ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``has_ended``: its process is gone, and
     what is left in its ring is taken.
@@ -208,7 +208,7 @@ class LinkHandle:
         """Have it leave."""
         self._control.close()
 
-    def bury(self) -> int:
+    def reap(self) -> int:
         """After its end: its exit code, or minus a signal number; everything is given back."""
         with ExitStack() as closing:
             closing.callback(os.close, self._bell)
@@ -242,7 +242,7 @@ class LinkHandle:
         return cpu_clock.used_s(self.pid)
 
     def describe(self) -> LinkProcessStats:
-        """For whoever looks at the daemon."""
+        """Its line in the status of the daemon."""
         return LinkProcessStats(
             number=self.number,
             pid=self.pid,

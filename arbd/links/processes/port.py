@@ -1,4 +1,4 @@
-"""The daemon, as the link in a link process sees it: a ``HubPort`` over two rings.
+"""The ``HubPort`` of the link in a link process: the supervisor, behind two rings.
 
     take ──> ring up; at the end of this turn of the loop: acknowledgements, fence, one ring of the bell
     doorbell ─> ring down ──> outbox ──> link.results_ready(); link.slots_changed()
@@ -49,7 +49,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 
 
 class AckingOutbox(MemoryOutbox):
-    """Results in this process; ``ack`` also goes to the supervisor's."""
+    """The outbox of a link process; ``ack`` also goes to the supervisor's."""
 
     def __init__(self, on_ack: Callable[[int], None]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class SharedGate(TokenGate):
 
 
 class RingPort:
-    """The supervisor, for the link of a link process. ``max_polls``: the most calls its link has under way, so that
+    """A ``HubPort`` over a link cell. ``max_polls``: the most calls its link has under way, so that
     many slots never keep it back."""
 
     actions: Sequence[ActionInfo] = ()

@@ -33,7 +33,7 @@ from arbd.links.base import HubPort
 from arbd.links.ending import close_channel, end, until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
-from arbd.links.stream.session import Identity, Phase, ProviderSession, Received
+from arbd.links.stream.session import Identity, ProviderPhase, ProviderSession, Received
 from arbd.model.description import ActionInfo
 from arbd.model.link_stats import LinkStats
 from arbd.supervised import is_being_cancelled, report, supervised
@@ -55,7 +55,7 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 def ignore() -> None:
-    """For those who do not want to be told."""
+    """The callback that does nothing."""
 
 
 class GrpcStreamLink:
@@ -250,7 +250,7 @@ class GrpcStreamLink:
     def _on_frame(self, data: bytes) -> None:
         """Take a frame. Raises ``StreamError`` if the stream cannot go on."""
         try:
-            was_open = self._session.phase is Phase.OPEN
+            was_open = self._session.phase is ProviderPhase.OPEN
             received = self._session.receive(data, _now())
             self._count(received)
             try:

@@ -15,7 +15,7 @@ Invariants:
 * polls under way and tasks not yet handed over never exceed ``port.free_slots()`` when a poll starts;
 * no call is ever cancelled, nor wrapped in ``wait_for``: a poll's answer may carry a task, and both leak memory in
   grpc. Each call has its own deadline instead, so every wait here ends;
-* an outcome leaves the outbox only when the hub took it, or said that it never will (``Verdict.DROP``);
+* an outcome leaves the outbox only when the hub took it, or said that it never will (``Disposition.DROP``);
 * whatever raises, a call that was counted stops being counted, and exactly one thing becomes of a result; what nobody
   expected goes to the loop's exception handler (``arbd.supervised``), and the others go on meanwhile;
 * what is sent for a task is its own outcome or a smaller form of it, never anything of another task;
@@ -46,8 +46,8 @@ from arbd.links.options import LinkOptions
 from arbd.links.pace import Pace, TokenGate
 from arbd.links.unary.connection import Connection
 from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
-from arbd.links.unary.policy import Method, Verdict, verdict
-from arbd.links.unary.sending import Parcel, SendQueue
+from arbd.links.unary.policy import Disposition, Method, disposition
+from arbd.links.unary.sending import SendQueue, Submission
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.supervised import is_being_cancelled, report, supervised
@@ -58,7 +58,7 @@ _ERROR_MAX_S: Final = 2.0
 _ASIDE_MIN_S: Final = 1.0
 _ASIDE_MAX_S: Final = 60.0
 _AGAIN_S: Final = 1.0  # when it is looked again after what nobody expected
-_GONE: Final = (Verdict.ACCEPTED, Verdict.DROP, Verdict.TOO_LARGE)  # the last one has no smaller form then
+_GONE: Final = (Disposition.ACCEPTED, Disposition.DROP, Disposition.TOO_LARGE)  # the last one has no smaller form then
 _MAY_BE_LOCAL: Final = frozenset({"UNAVAILABLE", "CANCELLED"})  # gRPC gives these without having heard the hub
 _DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
 # What a call ends by without anybody's bug: a status; no descriptor, no memory for it; an answer that is no message.
@@ -66,9 +66,9 @@ _ORDINARY: Final = (grpc.aio.AioRpcError, OSError, DecodeError)
 
 
 class _Sent(NamedTuple):
-    """A result on its way."""
+    """A submission, and its call."""
 
-    parcel: Parcel
+    submission: Submission
     call: Awaitable[bytes]
     started_at: float
 
@@ -164,11 +164,11 @@ class GrpcUnaryLink:
         if not self._gate.closed and self.stats.changed_to("up"):
             self._log.info("hub_connected", hub=self._target.address)
 
-    def _troubled(self, outcome: Verdict, code: str, details: str) -> None:
-        if not self.stats.changed_to("refused" if outcome is Verdict.REFUSED else "down"):
+    def _troubled(self, outcome: Disposition, code: str, details: str) -> None:
+        if not self.stats.changed_to("refused" if outcome is Disposition.REFUSED else "down"):
             return
         words = {"hub": self._target.address, "code": code, "details": self._clean(details)}
-        if outcome is Verdict.REFUSED:
+        if outcome is Disposition.REFUSED:
             self._log.error("hub_refuses_token", retry_every_s=self._options.refused_interval_s, **words)
         else:
             self._log.warning("hub_unavailable", **words)
@@ -178,26 +178,26 @@ class GrpcUnaryLink:
         token = self._options.token
         return (details.replace(token, "***") if token else details)[:_DETAILS_MAX]
 
-    def _failed(self, method: Method, pace: Pace, error: BaseException, started_at: float) -> Verdict:
+    def _failed(self, method: Method, pace: Pace, error: BaseException, started_at: float) -> Disposition:
         """Count a failed call, and say what follows from it."""
         now = _now()
         code, details = _status(error)
-        result = verdict(method, code, details)
-        if result is not Verdict.EMPTY:
+        result = disposition(method, code, details)
+        if result is not Disposition.EMPTY:
             self.stats.failures[f"{method.value} {code}"] += 1
         if code == "DEADLINE_EXCEEDED":
             self.stats.reconnects += self._connection.replace_if_silent(started_at, now)
         elif code not in _MAY_BE_LOCAL:
             self._connection.heard(now)
-        if result is Verdict.EMPTY:
+        if result is Disposition.EMPTY:
             pace.empty(started_at, now)
             self._answered(started_at, now)
-        elif result in (Verdict.ACCEPTED, Verdict.DROP):
+        elif result in (Disposition.ACCEPTED, Disposition.DROP):
             pace.productive()
             self._answered(started_at, now)
-        elif result is not Verdict.TOO_LARGE:  # which says nothing about the hub
+        elif result is not Disposition.TOO_LARGE:  # which says nothing about the hub
             pace.failed(started_at, now)
-            if result is Verdict.REFUSED:
+            if result is Disposition.REFUSED:
                 self._gate.refused(now)
             self._troubled(result, code, details)
         return result
@@ -318,11 +318,11 @@ class GrpcUnaryLink:
                 now = _now()
                 at = max(self._submits.start_at(now), self._gate.start_at(now))
                 if at <= now:
-                    parcel = self._queue.take(now)
-                    if parcel is not None:
+                    submission = self._queue.take(now)
+                    if submission is not None:
                         self._submits.started()
                         self._gate.started(now)
-                        self._parked_submitters.pop().set_result(self._send(parcel, now))
+                        self._parked_submitters.pop().set_result(self._send(submission, now))
                         if self._submits.under_way >= BUSY_RESULTS:
                             continue
                         self._loop.call_soon(self._release_submits)
@@ -334,17 +334,17 @@ class GrpcUnaryLink:
             report(error, "results to the hub")
             self._submit_timer = self._timer(self._submit_timer, _now() + _AGAIN_S, self._release_submits)
 
-    def _send(self, parcel: Parcel, now: float) -> _Sent:
+    def _send(self, submission: Submission, now: float) -> _Sent:
         """Start the call for one result: here, and not in the submitter's turn, which comes later."""
         self.stats.submits += 1
         call: Awaitable[bytes]
         try:
-            data, parcel.form = encode_result(parcel.outcome, self._options, parcel.form)
+            data, submission.form = encode_result(submission.outcome, self._options, submission.form)
             call = self._connection.submit(data, timeout=self._options.submit_timeout_s)
         except Exception as error:  # what cannot be sent fails as a call does
             call = self._loop.create_future()
             call.set_exception(error)
-        return _Sent(parcel, call, now)
+        return _Sent(submission, call, now)
 
     async def _submitter(self) -> None:
         while not self._closing:
@@ -354,35 +354,35 @@ class GrpcUnaryLink:
             try:
                 sent = await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # given a parcel, and cancelled before it could run
-                    self._put_back(turn.result().parcel)
+                if turn.done() and not turn.cancelled():  # given a submission, and cancelled before it could run
+                    self._put_back(turn.result().submission)
                 raise
             try:
                 await self._deliver(*sent)
             except Exception as error:  # the result is settled; what came after was not
                 report(error, "the answer to a result")
 
-    async def _deliver(self, parcel: Parcel, call: Awaitable[bytes], started_at: float) -> None:
+    async def _deliver(self, submission: Submission, call: Awaitable[bytes], started_at: float) -> None:
         """Wait for one call, then settle what becomes of its result: exactly one thing, whatever raises."""
         try:
             try:
                 await call
             except _ORDINARY as error:
                 result = self._failed(Method.SUBMIT, self._submits, error, started_at)
-                self._settle(parcel, result, error)
+                self._settle(submission, result, error)
             else:
-                result = Verdict.ACCEPTED
+                result = Disposition.ACCEPTED
                 self._answered(started_at, _now())
                 self._submits.productive()
-                self._settle(parcel, result)
+                self._settle(submission, result)
         except asyncio.CancelledError:
-            self._put_back(parcel)
+            self._put_back(submission)
             if is_being_cancelled():
                 raise
             return  # its channel was closed
         except Exception as error:
             # Aside, where it waits as long as one that the hub chokes on: it may be this result that the bug is about.
-            self._queue.defer(parcel, _now())
+            self._queue.defer(submission, _now())
             self._submits.failed(started_at, _now())
             report(error, "a result for the hub")
             return
@@ -393,29 +393,29 @@ class GrpcUnaryLink:
         if result in _GONE and not self._polls.under_way:
             self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
 
-    def _settle(self, parcel: Parcel, result: Verdict, error: Exception | None = None) -> None:
-        outbox, outcome = self._port.outbox, parcel.outcome
-        if result is Verdict.TOO_LARGE and self._queue.shrink(parcel, _now()):
+    def _settle(self, submission: Submission, result: Disposition, error: Exception | None = None) -> None:
+        outbox, outcome = self._port.outbox, submission.outcome
+        if result is Disposition.TOO_LARGE and self._queue.shrink(submission, _now()):
             self.stats.retried += 1
-        elif result is Verdict.DEFER:
+        elif result is Disposition.DEFER:
             self.stats.retried += 1
-            self._queue.defer(parcel, _now())
-        elif result in (Verdict.RETRY, Verdict.REFUSED):
+            self._queue.defer(submission, _now())
+        elif result in (Disposition.RETRY, Disposition.REFUSED):
             self.stats.retried += 1
             outbox.put_back(outcome)
-        elif result is Verdict.ACCEPTED:
+        elif result is Disposition.ACCEPTED:
             outbox.ack(outcome)
             self.stats.accepted += 1
-            self.stats.shortened += parcel.form is not Form.FULL
+            self.stats.shortened += submission.form is not Form.FULL
         else:
             self._dropped(outcome, error)
             outbox.ack(outcome)
 
-    def _put_back(self, parcel: Parcel) -> None:
+    def _put_back(self, submission: Submission) -> None:
         try:
-            self._port.outbox.put_back(parcel.outcome)
+            self._port.outbox.put_back(submission.outcome)
         except Exception as error:
-            self._queue.defer(parcel, _now())
+            self._queue.defer(submission, _now())
             report(error, "a result put back")
 
     def _put_all_back(self) -> None:
