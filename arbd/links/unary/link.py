@@ -47,7 +47,7 @@ from arbd.links.pace import Pace, TokenGate
 from arbd.links.unary.connection import Connection
 from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.links.unary.policy import Disposition, Method, disposition
-from arbd.links.unary.sending import SendQueue, Submission
+from arbd.links.unary.sending import SendQueue, Delivery
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.supervised import is_being_cancelled, report, supervised
@@ -66,9 +66,9 @@ _ORDINARY: Final = (grpc.aio.AioRpcError, OSError, DecodeError)
 
 
 class _Sent(NamedTuple):
-    """A submission, and its call."""
+    """A delivery, and its call."""
 
-    submission: Submission
+    delivery: Delivery
     call: Awaitable[bytes]
     started_at: float
 
@@ -318,11 +318,11 @@ class GrpcUnaryLink:
                 now = _now()
                 at = max(self._submits.start_at(now), self._gate.start_at(now))
                 if at <= now:
-                    submission = self._queue.take(now)
-                    if submission is not None:
+                    delivery = self._queue.take(now)
+                    if delivery is not None:
                         self._submits.started()
                         self._gate.started(now)
-                        self._parked_submitters.pop().set_result(self._send(submission, now))
+                        self._parked_submitters.pop().set_result(self._send(delivery, now))
                         if self._submits.under_way >= BUSY_RESULTS:
                             continue
                         self._loop.call_soon(self._release_submits)
@@ -334,17 +334,17 @@ class GrpcUnaryLink:
             report(error, "results to the hub")
             self._submit_timer = self._timer(self._submit_timer, _now() + _AGAIN_S, self._release_submits)
 
-    def _send(self, submission: Submission, now: float) -> _Sent:
+    def _send(self, delivery: Delivery, now: float) -> _Sent:
         """Start the call for one result: here, and not in the submitter's turn, which comes later."""
         self.stats.submits += 1
         call: Awaitable[bytes]
         try:
-            data, submission.form = encode_result(submission.outcome, self._options, submission.form)
+            data, delivery.form = encode_result(delivery.outcome, self._options, delivery.form)
             call = self._connection.submit(data, timeout=self._options.submit_timeout_s)
         except Exception as error:  # what cannot be sent fails as a call does
             call = self._loop.create_future()
             call.set_exception(error)
-        return _Sent(submission, call, now)
+        return _Sent(delivery, call, now)
 
     async def _submitter(self) -> None:
         while not self._closing:
@@ -354,35 +354,35 @@ class GrpcUnaryLink:
             try:
                 sent = await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # given a submission, and cancelled before it could run
-                    self._put_back(turn.result().submission)
+                if turn.done() and not turn.cancelled():  # given a delivery, and cancelled before it could run
+                    self._put_back(turn.result().delivery)
                 raise
             try:
                 await self._deliver(*sent)
             except Exception as error:  # the result is settled; what came after was not
                 report(error, "the answer to a result")
 
-    async def _deliver(self, submission: Submission, call: Awaitable[bytes], started_at: float) -> None:
+    async def _deliver(self, delivery: Delivery, call: Awaitable[bytes], started_at: float) -> None:
         """Wait for one call, then settle what becomes of its result: exactly one thing, whatever raises."""
         try:
             try:
                 await call
             except _ORDINARY as error:
                 result = self._failed(Method.SUBMIT, self._submits, error, started_at)
-                self._settle(submission, result, error)
+                self._settle(delivery, result, error)
             else:
                 result = Disposition.ACCEPTED
                 self._answered(started_at, _now())
                 self._submits.productive()
-                self._settle(submission, result)
+                self._settle(delivery, result)
         except asyncio.CancelledError:
-            self._put_back(submission)
+            self._put_back(delivery)
             if is_being_cancelled():
                 raise
             return  # its channel was closed
         except Exception as error:
             # Aside, where it waits as long as one that the hub chokes on: it may be this result that the bug is about.
-            self._queue.defer(submission, _now())
+            self._queue.defer(delivery, _now())
             self._submits.failed(started_at, _now())
             report(error, "a result for the hub")
             return
@@ -393,29 +393,29 @@ class GrpcUnaryLink:
         if result in _GONE and not self._polls.under_way:
             self._release_polls()  # a full outbox may have kept them back, and nothing else would let them go
 
-    def _settle(self, submission: Submission, result: Disposition, error: Exception | None = None) -> None:
-        outbox, outcome = self._port.outbox, submission.outcome
-        if result is Disposition.TOO_LARGE and self._queue.shrink(submission, _now()):
+    def _settle(self, delivery: Delivery, result: Disposition, error: Exception | None = None) -> None:
+        outbox, outcome = self._port.outbox, delivery.outcome
+        if result is Disposition.TOO_LARGE and self._queue.shrink(delivery, _now()):
             self.stats.retried += 1
         elif result is Disposition.DEFER:
             self.stats.retried += 1
-            self._queue.defer(submission, _now())
+            self._queue.defer(delivery, _now())
         elif result in (Disposition.RETRY, Disposition.REFUSED):
             self.stats.retried += 1
             outbox.put_back(outcome)
         elif result is Disposition.ACCEPTED:
             outbox.ack(outcome)
             self.stats.accepted += 1
-            self.stats.shortened += submission.form is not Form.FULL
+            self.stats.shortened += delivery.form is not Form.FULL
         else:
             self._dropped(outcome, error)
             outbox.ack(outcome)
 
-    def _put_back(self, submission: Submission) -> None:
+    def _put_back(self, delivery: Delivery) -> None:
         try:
-            self._port.outbox.put_back(submission.outcome)
+            self._port.outbox.put_back(delivery.outcome)
         except Exception as error:
-            self._queue.defer(submission, _now())
+            self._queue.defer(delivery, _now())
             report(error, "a result put back")
 
     def _put_all_back(self) -> None:

@@ -19,7 +19,7 @@ from arbd.links.unary.messages import Form
 from arbd.model.task import Outcome
 
 
-class Submission(msgspec.Struct):
+class Delivery(msgspec.Struct):
     """A result on its way: the form it is sent in, and its pauses if it was put aside."""
 
     outcome: Outcome
@@ -33,37 +33,37 @@ class SendQueue:
     def __init__(self, outbox: Outbox, new_backoff: Callable[[], Backoff]) -> None:
         self._outbox = outbox
         self._new_backoff = new_backoff
-        self._aside: list[tuple[float, int, Submission]] = []  # heap: due at, tie-breaker, submission
+        self._aside: list[tuple[float, int, Delivery]] = []  # heap: due at, tie-breaker, delivery
         self._number = itertools.count()
 
-    def take(self, now: float) -> Submission | None:
+    def take(self, now: float) -> Delivery | None:
         """What to send now; ``None`` if there is nothing yet."""
         if self._aside and self._aside[0][0] <= now:
             return heapq.heappop(self._aside)[2]
         outcome = self._outbox.take()
-        return None if outcome is None else Submission(outcome)
+        return None if outcome is None else Delivery(outcome)
 
     def due_at(self) -> float:
         """When the next result that was put aside is due; infinity if none was."""
         return self._aside[0][0] if self._aside else math.inf
 
-    def defer(self, submission: Submission, now: float) -> None:
+    def defer(self, delivery: Delivery, now: float) -> None:
         """Put a result aside for a while; longer each time."""
-        if submission.backoff is None:
-            submission.backoff = self._new_backoff()
-        heapq.heappush(self._aside, (now + submission.backoff.next_s(), next(self._number), submission))
+        if delivery.backoff is None:
+            delivery.backoff = self._new_backoff()
+        heapq.heappush(self._aside, (now + delivery.backoff.next_s(), next(self._number), delivery))
 
-    def shrink(self, submission: Submission, now: float) -> bool:
+    def shrink(self, delivery: Delivery, now: float) -> bool:
         """Have a result sent again at once, in the next smaller form; ``False`` if there is none."""
-        if submission.form is Form.REPLACED:
+        if delivery.form is Form.REPLACED:
             return False
-        submission.form = Form(submission.form.value + 1)
-        heapq.heappush(self._aside, (now, next(self._number), submission))
+        delivery.form = Form(delivery.form.value + 1)
+        heapq.heappush(self._aside, (now, next(self._number), delivery))
         return True
 
     def expedite(self) -> None:
         """Everything that was put aside is due now."""
-        self._aside = [(-math.inf, number, submission) for _, number, submission in self._aside]
+        self._aside = [(-math.inf, number, delivery) for _, number, delivery in self._aside]
         heapq.heapify(self._aside)
 
     def put_all_back(self) -> None:
