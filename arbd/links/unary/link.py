@@ -47,7 +47,7 @@ from arbd.links.pace import Pace, TokenGate
 from arbd.links.unary.connection import Connection
 from arbd.links.unary.messages import Form, decode_task, encode_request, encode_result
 from arbd.links.unary.policy import Disposition, Method, disposition
-from arbd.links.unary.sending import SendQueue, Delivery
+from arbd.links.unary.sending import Delivery, SendQueue
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.supervised import is_being_cancelled, report, supervised

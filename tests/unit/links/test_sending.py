@@ -9,7 +9,7 @@ import pytest
 from arbd.core.backoff import Backoff
 from arbd.core.outbox import MemoryOutbox
 from arbd.links.unary.messages import Form
-from arbd.links.unary.sending import SendQueue, Delivery
+from arbd.links.unary.sending import Delivery, SendQueue
 from arbd.model.task import Outcome, Task
 
 
