@@ -96,7 +96,7 @@ def _watch_hub(book: _Notebook) -> None:
 
 def _watch_daemon(book: _Notebook) -> None:
     from arbd.ipc import frame
-    from arbd.links.unary import link as grpc_unary
+    from arbd.links.unary import submits
     from arbd.supervisor.flow import Flow
     from arbd.supervisor.watch import Watch
 
@@ -111,7 +111,7 @@ def _watch_daemon(book: _Notebook) -> None:
     book.before(Flow, "_wake", lambda *_: book.note("waking"))
     book.before(Watch, "on_sent", lambda *_: book.note("woken"))
     book.before(Flow, "_accept", on_accept)
-    book.before(grpc_unary, "encode_result", lambda outcome, *_: book.note("submitted", outcome.task.id))
+    book.before(submits, "encode_result", lambda outcome, *_: book.note("submitted", outcome.task.id))
 
 
 def _watch_bare(book: _Notebook) -> None:

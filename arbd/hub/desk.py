@@ -109,9 +109,9 @@ class Desk:
     def _record(self, peer: StreamPeer, frame: ProviderFrame, now: float) -> list[str]:
         finished = []
         record, given = self._board.record_result, peer.given
-        for verdict in frame.results:
-            task_id = verdict.id
-            receipt = record(task_id, peer.name, verdict.status, verdict.result, now)
+        for result in frame.results:
+            task_id = result.id
+            receipt = record(task_id, peer.name, result.status, result.result, now)
             given.discard(task_id)
             if receipt is Receipt.ACCEPTED:
                 finished.append(task_id)

@@ -21,6 +21,8 @@ costs 35 ns for 200 bytes where a ``memoryview`` costs 90.
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Callable
 from typing import Protocol
 
 from arbd.errors import ArbdError, InvariantError
@@ -29,6 +31,14 @@ from arbd.ipc.layout import MIN_RING_BYTES, RECORD_ALIGN, RECORD_HEADER, WRAP, l
 
 class RingCorruptError(ArbdError):
     """The other side of a ring wrote impossible values; nothing more can be read from it."""
+
+
+class Pushed(enum.Enum):
+    """What became of a record that was to be pushed."""
+
+    DONE = "done"
+    FULL = "full"  # no room in the ring: its reader makes some
+    LATER = "later"  # its body could not be sent now: nobody tells when it can
 
 
 class ByteStore(Protocol):
@@ -96,6 +106,20 @@ class Producer(_End):
         self._tail = tail = tail + need
         self._words[self._tail_word] = tail
         return True
+
+    def push_after(self, record: bytes, send_body: Callable[[], bool]) -> Pushed:
+        """Append a record whose body goes another way, and before it. ``send_body`` says whether it could be sent, and
+        is asked only where there is room for the record: a body without one would be taken for that of the next. Raises
+        what it raises, ``ValueError`` and ``RingCorruptError``."""
+        if not self.has_room(len(record)):
+            return Pushed.FULL
+        if not send_body():
+            return Pushed.LATER
+        try:
+            self.push(record)
+        except Exception as exc:
+            raise RingCorruptError(f"a record did not follow its body: {type(exc).__name__}: {exc}") from exc
+        return Pushed.DONE
 
     @property
     def place(self) -> int:

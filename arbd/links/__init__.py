@@ -8,7 +8,7 @@ connect.py ── the link that the settings ask for
 
 hub ──> link ──> port.take    (supervisor/flow)          base.py    what a link and a daemon are to each other
 hub <── link <── port.outbox  (core/outbox)              options.py from settings to what a link is told
-                                                         pace.py    how often to ask
+                                                         pace.py    how often to ask; alarm.py when
 """
 
 import arbd.wire as _wire  # noqa: F401 # before grpc: it sets the environment that grpc reads at import

@@ -1,4 +1,4 @@
-"""The stream where the hub has it, the unary protocol where not: ``hub.protocol = auto``.
+"""The link for ``hub.protocol = auto``: the stream where the hub has it, the unary protocol where not.
 
     stream link ──on_unimplemented──> a unary link takes over        remembered until the connection ends:
          └────────on_open───────────> the stream link takes over     the hub that answers then may be another one

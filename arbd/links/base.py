@@ -1,4 +1,4 @@
-"""What a hub link and the supervisor are to each other.
+"""The two interfaces between a hub link and the supervisor: ``HubLink`` and ``HubPort``.
 
 A link owns *how* tasks and results travel; the supervisor owns *how many* tasks may come (``free_slots``) and *which*
 results go (the outbox).
@@ -24,7 +24,7 @@ from arbd.model.task import Task
 
 
 class LinkProcesses(Protocol):
-    """Processes of a link, which ring the supervisor's doorbell when they have brought something."""
+    """The processes of a link; they ring the supervisor's doorbell when they have brought something."""
 
     @property
     def have_slots(self) -> bool:
@@ -66,7 +66,7 @@ class HubPort(Protocol):
 
 
 class HubLink(Protocol):
-    """A connection to a hub.
+    """The daemon's connection to a hub.
 
     Nothing but ``start`` raises: what a port or an outbox raises goes to the loop's exception handler
     (``arbd.supervised``), no result is lost by it, and polls and results of others go on. A port that raises when it

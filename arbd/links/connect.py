@@ -1,4 +1,4 @@
-"""From settings to a hub link: the one place where the choice is made.
+"""The choice of a hub link by the settings.
 
 hub.protocol   hub.links   link
 stream         (ignored)   GrpcStreamLink

@@ -1,4 +1,4 @@
-"""How a link ends what may not end by itself, in bounded time, and how it waits for an outbox to be empty.
+"""Waits in bounded time: for tasks and channels of a link to end, and for an outbox to be empty.
 
 Not when: that is each link's own business.
 """

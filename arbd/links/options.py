@@ -1,4 +1,4 @@
-"""From settings to what a link is told. Not which link: that is ``arbd.links.connect``."""
+"""The options of a link, made from the settings. Not which link: that is ``arbd.links.connect``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plain_too_large(task: Task, size: int, limit: int) -> bytes:
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a unary link can be told. Lengths of time in seconds, sizes in bytes.
+    """The options of a link to a hub. Lengths of time in seconds, sizes in bytes.
 
     ``long_poll_s``: the longest the hub may hold a GetTask; the call's deadline is ``poll_margin_s`` later, so that it
     never meets a reply. ``ask_hold_s``: how long it is asked to hold one.

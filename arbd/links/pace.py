@@ -1,4 +1,4 @@
-"""How many calls of one method may be under way, and when the next may start.
+"""Pacing of calls: how many of one method may be under way, and when the next may start.
 
 Pure: the time (seconds of a monotonic clock) is an argument. Not a queue and not a timer: the
 link asks ``start_at`` before each call and tells what came of it.
@@ -27,7 +27,7 @@ REFUSED_INTERVAL_S: Final = 31.0
 
 
 class Pace:
-    """The window and the pauses of one method.
+    """The pacing of one method: a window and pauses.
 
     Every call is bracketed by ``started`` and ``ended``, whatever happens to it; between them at most one of
     ``productive``, ``empty`` and ``failed`` says what came of it.
@@ -88,10 +88,10 @@ class Pace:
 
 
 class TokenGate:
-    """Shared by both methods: while the hub refuses the token, one call each ``interval_s`` seconds in total.
+    """The limit on calls while the hub refuses the token: one each ``interval_s`` seconds, both methods together.
 
     Opens with the first call that is not refused. Calls under way when the first refusal comes are not counted:
-    they were sent in good faith.
+    they were sent before it was known.
     """
 
     def __init__(self, interval_s: float = REFUSED_INTERVAL_S) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from arbd.core.dispatch import Assignment
@@ -16,7 +17,7 @@ from arbd.core.lifecycle import State, WorkerEvent, step
 from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import SupervisorCell
-from arbd.ipc.ring import RingCorruptError
+from arbd.ipc.ring import Pushed
 from arbd.model.trace import trace_id
 from arbd.supervisor.zygote_link import ZygoteLink
 
@@ -103,18 +104,9 @@ class Worker:
         if size <= self._inline_limit:
             return self.cell.tasks.push(frame.encode_task(seq, timeout, number, task_id, payload, task.account, trace))
         record = frame.encode_task_reference(seq, timeout, number, task_id, len(payload), trace)
-        return self._push_parcel(record, (payload, task.account))
-
-    def _push_parcel(self, record: bytes, body: tuple[bytes, ...]) -> bool:
-        if not self.cell.tasks.has_room(len(record)):
-            return False
         # If the worker is dead, its exit gives this task to another.
-        if not parcels.send(self._side, body):
-            return False
-        try:
-            return self.cell.tasks.push(record)
-        except Exception as exc:  # a body without its record would be taken for that of the next: a false answer
-            raise RingCorruptError(f"a record did not follow its body: {type(exc).__name__}: {exc}") from exc
+        send_body = partial(parcels.send, self._side, (payload, task.account))
+        return self.cell.tasks.push_after(record, send_body) is Pushed.DONE
 
     def take_parcel(self, limit: int) -> bytes:
         """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``

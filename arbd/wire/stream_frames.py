@@ -54,7 +54,7 @@ class Hello(msgspec.Struct, frozen=True):
         return f"Hello(provider={self.provider!r}, session={self.session!r})"  # never the token
 
 
-class Verdict(NamedTuple):
+class FrameResult(NamedTuple):
     """One result as the hub gets it. ``status`` is empty if it is none."""
 
     id: str
@@ -71,7 +71,7 @@ class ProviderFrame(NamedTuple):
     credit: int
     hello: Hello | None
     actions: list[ActionInfo] | None
-    results: list[Verdict]
+    results: list[FrameResult]
     renew: Sequence[str]
 
 
@@ -185,7 +185,7 @@ def decode_provider_frame(data: bytes) -> ProviderFrame:
         frame.credit,
         _decode_hello(frame.hello) if frame.HasField("hello") else None,
         [_decode_action(action) for action in frame.actions.actions] if frame.HasField("actions") else None,
-        [Verdict(r.id, r.attempt, _STATUS_NAME.get(r.status, ""), r.result) for r in frame.results],
+        [FrameResult(r.id, r.attempt, _STATUS_NAME.get(r.status, ""), r.result) for r in frame.results],
         frame.renew,
     )
 

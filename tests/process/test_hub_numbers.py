@@ -155,7 +155,7 @@ def test_a_welcome_may_hold_any_number(number: int) -> None:
     """A lease of no length, or of 500 million years; a hub that says it takes frames of no byte, or of 16 EiB."""
 
     async def scenario() -> None:
-        results: list[frames.Verdict] = []
+        results: list[frames.FrameResult] = []
 
         async def says(_: int, frame: ProviderFrame, write: Callable[[bytes], Awaitable[None]]) -> None:
             if frame.hello is not None:

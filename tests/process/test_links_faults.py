@@ -240,7 +240,7 @@ def test_a_link_that_cannot_be_ended_keeps_nobody_waiting_and_nothing(monkeypatc
                 await group.stop_taking()
             assert "link_cannot_be_ended" in log.events()
             os.kill(link.pid, signal.SIGKILL)
-            link.bury()
+            link.reap()
             group.results_ready()
             group.slots_changed()
             await asyncio.sleep(0.05)  # for something that must not happen

@@ -1,4 +1,4 @@
-"""How a link process is started, and what it is told.
+"""The start of a link process, both ends: exec, and the first message.
 
     supervisor ──exec: python -m arbd.links.processes.process FD PID──> link process
                ──LinkBoot, as a memfd, with its descriptors─────> reads it, and closes it
@@ -26,7 +26,7 @@ _MAX_BOOT: Final = 64 * 1024 * 1024
 
 
 class LinkBoot(msgspec.Struct, frozen=True):
-    """All that a link process must know: which one it is, the settings in force, the TLS files as they were read."""
+    """The first message to a link process: which one it is, the settings in force, the TLS files as they were read."""
 
     number: int
     settings: Settings
@@ -37,7 +37,7 @@ class LinkBoot(msgspec.Struct, frozen=True):
 
 
 class Descriptors(NamedTuple):
-    """What comes with ``LinkBoot``, in this order, behind the memfd that holds it."""
+    """The descriptors that come with ``LinkBoot``, in this order, behind the memfd that holds it."""
 
     cell: int
     bell: int

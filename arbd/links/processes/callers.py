@@ -1,4 +1,6 @@
-"""Who may call the hub, and how much each link may ask for. Pure; times are seconds of a monotonic clock.
+"""Which link processes may call the hub, and how many tasks each may ask for.
+
+Pure; times are seconds of a monotonic clock.
 
 Any number of links must not ask a hub that refuses the token more often than one would. So while it is not known that
 the hub accepts the token, one link calls, the *leader*, and carefully; the others are held::
@@ -24,7 +26,8 @@ each kind finds out, and a leader that takes over from one that was refused must
 
 
 class Callers:
-    """Links are known by their numbers. ``refused_interval_s``: between two calls with a token the hub refuses."""
+    """The links that may call the hub, by number. ``refused_interval_s``: between two calls with a token that the hub
+    refuses."""
 
     def __init__(self, refused_interval_s: float) -> None:
         self._interval_s = refused_interval_s

@@ -27,12 +27,13 @@ import structlog
 
 from arbd.host import parcels
 from arbd.host.fence import make_fence
+from arbd.ipc.ring import Pushed
 from arbd.links.base import HubPort
 from arbd.links.ending import until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.processes import boot
 from arbd.links.processes.callers import PROBE, Callers, split, split_anew
-from arbd.links.processes.handle import UNREADABLE, Given, LinkHandle
+from arbd.links.processes.handle import UNREADABLE, LinkHandle
 from arbd.links.processes.roster import Roster
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
@@ -48,7 +49,7 @@ _MOST_LATER: Final = 8  # results in a row that are put off: making a memfd for 
 
 
 class LinkGroup:
-    """``count`` link processes. ``program``: the module that they run."""
+    """A ``HubLink`` of ``count`` link processes. ``program``: the module that they run."""
 
     def __init__(
         self, settings: Settings, options: LinkOptions, count: int, *, program: str = boot.PROGRAM, logger: Any = None
@@ -315,26 +316,26 @@ class LinkGroup:
                 if (outcome := self._outbox.take()) is None:
                     return
                 given = self._give(link, outcome)
-                if given is Given.FULL:  # or damaged
+                if given is Pushed.FULL:  # or damaged
                     self._put_back(outcome)
                     links.remove(link)
                     break
-                if given is Given.LATER:
+                if given is Pushed.LATER:
                     self._put_off.append(outcome)
                     self._look_again()
                     later += 1
                     if later == _MOST_LATER:
                         return
 
-    def _give(self, link: LinkHandle, outcome: Outcome) -> Given:
+    def _give(self, link: LinkHandle, outcome: Outcome) -> Pushed:
         try:
             given = link.give(outcome, self._next_result)
         except UNREADABLE as error:
             self._condemn(link, error)
-            return Given.FULL
+            return Pushed.FULL
         except Exception as error:
             self._look_again(error)
-            return Given.LATER
+            return Pushed.LATER
         self._next_result += 1
         return given
 

@@ -9,7 +9,6 @@ nothing that a link writes: what cannot be is a ``LinkRecordError`` or one of ``
 
 from __future__ import annotations
 
-import enum
 import os
 import time
 from collections import Counter
@@ -17,13 +16,14 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Final
 
-from arbd.host import channel, cpu_clock, doorbell, memory, parcels, procs
+from arbd.host import channel, cpu_clock, doorbell, memory, procs
 from arbd.ipc import layout, link_frame
 from arbd.ipc.link_cell import SupervisorEnd
 from arbd.ipc.link_frame import LinkRecordError
-from arbd.ipc.ring import RingCorruptError
+from arbd.ipc.ring import Pushed, RingCorruptError
 from arbd.links.options import max_receive
 from arbd.links.processes import boot
+from arbd.links.processes.records import Incoming, push
 from arbd.model.link_stats import COUNTERS, STATES, LinkProcessStats, LinkState, LinkStats
 from arbd.model.task import Outcome, Task
 from arbd.settings.table import Settings
@@ -31,21 +31,12 @@ from arbd.wire.grpc_channel import Tls
 
 UNREADABLE: Final = (RingCorruptError, LinkRecordError, OSError, ValueError)
 
-_BATCH: Final = 64
 _MOST_COUNTED: Final = 1 << 53  # whatever a link claims, sums of it are numbers that can be shown
 _MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those a hub invents
 
 
-class Given(enum.Enum):
-    """What became of a result that was to be handed over."""
-
-    TAKEN = "taken"
-    FULL = "full"  # no room in its ring: it rings when there is
-    LATER = "later"  # no descriptor or no memory for a large one, or none that it would take: nobody rings for that
-
-
 class LinkHandle:
-    """Starts a link process. Raises ``OSError`` if there is none to be had; everything is given back then.
+    """One link process, which this starts. Raises ``OSError`` if there is none to be had; nothing is left then.
 
     ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``has_ended``: its process is gone, and
     what is left in its ring is taken.
@@ -65,10 +56,8 @@ class LinkHandle:
         self._deaf_ticks = 0
         self.started_at = time.monotonic()
         self._most_ever = 0
-        self._limit = max_receive(settings)
         self._failures: dict[str, int] = {}
         self._token_calls = (0, 0)
-        self._unread: list[bytes] = []  # records that were taken from its ring, and not yet looked at
         self._failure_records = 0  # one a second, at most
         self._longest = layout.largest_record(settings.ring_size)
         self._start(settings, tls, supervisors_bell, program)
@@ -87,6 +76,7 @@ class LinkHandle:
             passed_on.callback(side_theirs.close)
             undo.callback(self._side.close)
             self._side.setblocking(False)
+            self._incoming = Incoming(self.cell.up, self._side, max_receive(settings))
             descriptors = boot.Descriptors(cell_fd, self._bell, supervisors_bell, side_theirs.fileno())
             self._process, self._control = boot.start(boot.LinkBoot(self.number, settings, tls), descriptors, program)
             undo.callback(self._abandon)
@@ -105,22 +95,12 @@ class LinkHandle:
     def take(self, tasks: list[Task], acked: list[Outcome]) -> int:
         """Move a batch of what it has sent into these lists; how many records. Raises one of ``UNREADABLE``, or
         ``parcels.NotNow`` if the body of the next cannot be taken at this moment: then ask again later."""
-        records = self._unread or self.cell.up.pop_many(_BATCH)
-        left = iter(records)
-        try:
-            for record in left:
-                self._take_record(record, tasks, acked)
-        except parcels.NotNow:
-            left = iter([record, *left])
-            raise
-        finally:
-            self._unread = list(left)
-        return len(records)
+        return self._incoming.take(lambda record: self._take_record(record, tasks, acked))
 
     def _take_record(self, record: bytes, tasks: list[Task], acked: list[Outcome]) -> None:
         kind = link_frame.kind_of(record)
         if kind == link_frame.TASK:
-            task = link_frame.decode_task(record, self._take_parcel)
+            task = link_frame.decode_task(record, self._incoming.take_parcel)
             self._count_task()
             tasks.append(task)
         elif kind == link_frame.ACKS:
@@ -131,9 +111,6 @@ class LinkHandle:
             self._note_failures(link_frame.decode_failures(record))
         else:
             raise LinkRecordError(f"a record of kind {kind} has no meaning here")
-
-    def _take_parcel(self) -> bytes:
-        return parcels.take(self._side, self._limit)
 
     def _count_task(self) -> None:
         self.popped += 1
@@ -178,24 +155,14 @@ class LinkHandle:
             self._most_ever = max(self._most_ever, allowed)
             self.cell.allow(allowed)
 
-    def give(self, outcome: Outcome, number: int) -> Given:
-        """Hand a result over, to be in ``unacked`` until the hub has it. Raises one of ``UNREADABLE`` if its ring is
-        damaged."""
-        encoded = link_frame.encode_result(outcome, number, self._longest)
-        down = self.cell.down
-        if encoded.parcel is not None:
-            if not down.has_room(len(encoded.record)):
-                return Given.FULL
-            try:
-                if not parcels.send(self._side, encoded.parcel):
-                    return Given.LATER
-            except OSError:
-                return Given.LATER
-        if not down.push(encoded.record):
-            return Given.FULL
-        self.unacked[number] = outcome
-        self.has_news = True
-        return Given.TAKEN
+    def give(self, outcome: Outcome, number: int) -> Pushed:
+        """Hand a result over, to be in ``unacked`` until the hub has it; it rings when it has room again. Raises one of
+        ``UNREADABLE`` if its ring is damaged."""
+        pushed = push(self.cell.down, self._side, link_frame.encode_result(outcome, number, self._longest))
+        if pushed is Pushed.DONE:
+            self.unacked[number] = outcome
+            self.has_news = True
+        return pushed
 
     def stop(self) -> None:
         """Have it poll no more; ``has_stopped`` once the last poll is answered."""
@@ -241,7 +208,7 @@ class LinkHandle:
         """Have it leave."""
         self._control.close()
 
-    def bury(self) -> int:
+    def reap(self) -> int:
         """After its end: its exit code, or minus a signal number; everything is given back."""
         with ExitStack() as closing:
             closing.callback(os.close, self._bell)
@@ -275,7 +242,7 @@ class LinkHandle:
         return cpu_clock.used_s(self.pid)
 
     def describe(self) -> LinkProcessStats:
-        """For whoever looks at the daemon."""
+        """Its line in the status of the daemon."""
         return LinkProcessStats(
             number=self.number,
             pid=self.pid,

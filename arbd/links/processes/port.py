@@ -1,4 +1,4 @@
-"""The daemon, as the link in a link process sees it: a ``HubPort`` over two rings.
+"""The ``HubPort`` of the link in a link process: the supervisor, behind two rings.
 
     take ──> ring up; at the end of this turn of the loop: acknowledgements, fence, one ring of the bell
     doorbell ─> ring down ──> outbox ──> link.results_ready(); link.slots_changed()
@@ -31,14 +31,15 @@ from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.ipc import link_frame
 from arbd.ipc.link_cell import NEVER, LinkEnd
+from arbd.ipc.ring import Pushed
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.links.pace import TokenGate
+from arbd.links.processes.records import Incoming, push
 from arbd.model.description import ActionInfo
 from arbd.model.link_stats import COUNTERS, STATES
 from arbd.model.task import Outcome, Task
 from arbd.supervised import report, supervised
 
-_BATCH: Final = 64
 _RING_FULL_PAUSE_S: Final = 0.001  # the supervisor empties rings many times faster; waiting here is rare
 _NO_PARCEL_PAUSE_S: Final = 0.05  # at most; for want of a descriptor or memory, and each try makes a memfd of a task
 _NOT_NOW_PAUSE_S: Final = 0.05
@@ -48,7 +49,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 
 
 class AckingOutbox(MemoryOutbox):
-    """Results in this process; ``ack`` also goes to the supervisor's."""
+    """The outbox of a link process; ``ack`` also goes to the supervisor's."""
 
     def __init__(self, on_ack: Callable[[int], None]) -> None:
         super().__init__()
@@ -96,7 +97,7 @@ class SharedGate(TokenGate):
 
 
 class RingPort:
-    """The supervisor, for the link of a link process. ``max_polls``: the most calls its link has under way, so that
+    """A ``HubPort`` over a link cell. ``max_polls``: the most calls its link has under way, so that
     many slots never keep it back."""
 
     actions: Sequence[ActionInfo] = ()
@@ -112,7 +113,7 @@ class RingPort:
         self._loop = asyncio.get_running_loop()
         self._taken = 0
         self._waiting: deque[link_frame.Encoded] = deque()  # no room in the ring
-        self._unread: list[bytes] = []  # results that were taken from the ring, and not yet looked at
+        self._incoming = Incoming(cell.down, side, _TRUSTED)
         self._acks: list[int] = []
         self._flush_is_due = False
         self._pause_s = _RING_FULL_PAUSE_S
@@ -192,19 +193,10 @@ class RingPort:
         raise InvariantError("a link process has no link processes")
 
     def _push(self, encoded: link_frame.Encoded) -> bool:
-        if not self._cell.up.has_room(len(encoded.record)):
-            return False
-        if encoded.parcel is not None and not self._send_parcel(encoded.parcel):
-            self._pause_s = min(_NO_PARCEL_PAUSE_S, 2 * self._pause_s)
-            return False
-        self._pause_s = _RING_FULL_PAUSE_S
-        return self._cell.up.push(encoded.record)
-
-    def _send_parcel(self, parcel: tuple[bytes, ...]) -> bool:
-        try:
-            return parcels.send(self._side, parcel)
-        except OSError:
-            return False  # no descriptor or no memory for it now
+        pushed = push(self._cell.up, self._side, encoded)
+        longer = pushed is Pushed.LATER
+        self._pause_s = min(_NO_PARCEL_PAUSE_S, 2 * self._pause_s) if longer else _RING_FULL_PAUSE_S
+        return pushed is Pushed.DONE
 
     def _on_ack(self, number: int) -> None:
         self._acks.append(number)
@@ -265,20 +257,14 @@ class RingPort:
         self._link.slots_changed()
 
     def _take_results(self) -> None:
-        while records := self._unread or self._cell.down.pop_many(_BATCH):
-            left = iter(records)
-            try:
-                for record in left:
-                    self.outbox.append(link_frame.decode_result(record, self._take_parcel))
-            except parcels.NotNow:  # no descriptor is left for the body of a result, which waits
-                left = iter([record, *left])
-                self._loop.call_later(_NOT_NOW_PAUSE_S, self._look)
-                return
-            finally:
-                self._unread = list(left)
+        try:
+            while self._incoming.take(self._take_result):
+                pass
+        except parcels.NotNow:  # no descriptor is left for the body of a result, which waits
+            self._loop.call_later(_NOT_NOW_PAUSE_S, self._look)
 
-    def _take_parcel(self) -> bytes:
-        return parcels.take(self._side, _TRUSTED)
+    def _take_result(self, record: bytes) -> None:
+        self.outbox.append(link_frame.decode_result(record, self._incoming.take_parcel))
 
     def _obey(self) -> None:
         cell = self._cell

@@ -29,8 +29,8 @@ _END_TIMEOUT_S: Final = 2.0
 _MOST_PENDING: Final = 64  # timers to be cancelled at the end; those further back have rung long ago
 
 
-class Owner(Protocol):
-    """What the owner of the links is told."""
+class LinkOwner(Protocol):
+    """The owner of the links, which is told of each start and end."""
 
     def on_link_started(self, link: LinkHandle) -> None:
         """Its process exists, and has looked at nothing yet."""
@@ -43,9 +43,10 @@ class Owner(Protocol):
 
 
 class Roster:
-    """``links`` by number; ``count``: how many there should be. ``program``: the module that a link process runs."""
+    """The link processes that there are: ``links`` by number; ``count``: how many there should be. ``program``: the
+    module that a link process runs."""
 
-    def __init__(self, settings: Settings, tls: Tls, program: str, log: Any, owner: Owner) -> None:
+    def __init__(self, settings: Settings, tls: Tls, program: str, log: Any, owner: LinkOwner) -> None:
         self.links: dict[int, LinkHandle] = {}
         self.count = 0
         self.changed = asyncio.Event()  # a link has ended
@@ -124,7 +125,7 @@ class Roster:
             self._loop.add_reader(link.pidfd, self._on_exit, link)
         except OSError:
             link.kill()
-            link.bury()
+            link.reap()
             raise
 
     def _replace_later(self) -> None:
@@ -143,7 +144,7 @@ class Roster:
                 if time.monotonic() - link.started_at > _STEADY_S:
                     self._restart.reset()
                 self._replace_later()
-            status = link.bury()
+            status = link.reap()
             if not self._is_closing:
                 self._log.error("link_lost", link=link.number, pid=link.pid, status=status, results=len(link.unacked))
 

@@ -22,23 +22,23 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
-import structlog
 
 from arbd.core.backoff import Backoff
+from arbd.links.alarm import Alarm
 from arbd.links.base import HubPort
+from arbd.links.condition import HubCondition
 from arbd.links.ending import close_channel, end, until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
-from arbd.links.stream.session import Identity, Phase, ProviderSession, Received
+from arbd.links.stream.session import Identity, ProviderPhase, ProviderSession, Received
 from arbd.model.description import ActionInfo
-from arbd.model.link_stats import LinkStats
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire import stream_frames as frames
-from arbd.wire.grpc_channel import channel_options, open_channel, parse_url
+from arbd.wire.grpc_channel import channel_options, open_channel
 from arbd.wire.stream_frames import StreamError
 
 _RETRY_MIN_S: Final = 0.05
@@ -47,7 +47,6 @@ _LEAVE_MIN_S: Final = 0.05  # whatever a hub that goes away asks for
 _LEAVE_MAX_S: Final = 60.0
 _JITTER: Final = 0.5  # so much longer at most: not all providers of a hub come back at one moment
 _SAY_AGAIN_S: Final = 60.0  # between two lines about a hub that goes away
-_DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
 _EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # missing in grpc-stubs
 _REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
@@ -55,7 +54,7 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 def ignore() -> None:
-    """For those who do not want to be told."""
+    """The callback that does nothing."""
 
 
 class GrpcStreamLink:
@@ -73,11 +72,11 @@ class GrpcStreamLink:
         on_open: Callable[[], None] = ignore,
         on_unimplemented: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.stats = LinkStats(protocol="stream")
+        self._condition = HubCondition(options, "stream", logger)
+        self.stats = self._condition.stats
+        self._log = self._condition.log
         self.sends_one_by_one = False
         self._options = options
-        self._target = parse_url(options.url, options.tls)
-        self._log = logger if logger is not None else structlog.get_logger("arbd.hub")
         self._on_open = on_open
         self._on_unimplemented = on_unimplemented
         self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
@@ -85,8 +84,7 @@ class GrpcStreamLink:
         self._identity = Identity(options.provider, options.token, uuid.uuid4().hex, options.max_receive)
         self._wake = asyncio.Event()  # the writer's bell
         self._progress = asyncio.Event()  # set with every frame, and when a stream ends: for those who wait for an end
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._alarm = Alarm(self._on_time)
         self._call: Call | None = None
         self._silent = False
         self._leave_s = 0.0
@@ -134,7 +132,7 @@ class GrpcStreamLink:
 
     def _open_channel(self) -> None:
         options = channel_options(max_send=-1, max_receive=self._options.max_receive)
-        self._channel = open_channel(self._target, self._options.tls_options, options)
+        self._channel = open_channel(self._condition.target, self._options.tls_options, options)
 
     async def _serve(self) -> None:
         while True:
@@ -156,7 +154,7 @@ class GrpcStreamLink:
         async with AsyncExitStack() as at_end:  # the last line first, and each of them whatever the others raise
             at_end.callback(self._progress.set)
             at_end.callback(self._session.close)
-            at_end.callback(self._disarm)
+            at_end.callback(self._alarm.cancel)
             self._session.open()
             self._silent = False
             try:
@@ -208,9 +206,9 @@ class GrpcStreamLink:
             code, details = grpc.StatusCode.UNAVAILABLE, str(error)  # nothing left to open it with: once more
         if code in _REFUSED:
             self._gate.refused(_now())
-            self._note("refused", code, details)
+            self._condition.trouble("refused", code.name, details)
             return
-        self._note("down", code, details)
+        self._condition.trouble("down", code.name, details)
         if code is grpc.StatusCode.UNIMPLEMENTED:
             await self._connection_lost()
         else:
@@ -229,28 +227,12 @@ class GrpcStreamLink:
             await self._channel.wait_for_state_change(state)
         await self._channel.wait_for_state_change(ready)
 
-    def _note(self, state: Literal["down", "refused"], code: grpc.StatusCode, details: str) -> None:
-        if not self.stats.changed_to(state):
-            return
-        words = {"hub": self._target.address, "code": code.name, "details": self._clean(details)}
-        if state == "refused":
-            self._log.error("hub_refuses_token", retry_every_s=self._options.refused_interval_s, **words)
-        elif code is grpc.StatusCode.UNIMPLEMENTED:
-            self._log.info("hub_without_stream", **words)
-        else:
-            self._log.warning("hub_unavailable", **words)
-
-    def _clean(self, details: str) -> str:
-        """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""
-        token = self._options.token
-        return (details.replace(token, "***") if token else details)[:_DETAILS_MAX]
-
     # -- one stream ----------------------------------------------------------------------------------------
 
     def _on_frame(self, data: bytes) -> None:
         """Take a frame. Raises ``StreamError`` if the stream cannot go on."""
         try:
-            was_open = self._session.phase is Phase.OPEN
+            was_open = self._session.phase is ProviderPhase.OPEN
             received = self._session.receive(data, _now())
             self._count(received)
             try:
@@ -286,22 +268,21 @@ class GrpcStreamLink:
     def _settle(self, received: Received) -> None:
         for task_id, why in received.refused:
             self.stats.dropped += 1
-            reason = self._clean(why)
+            reason = self._condition.clean(why)
             self._log.error("result_refused", task_id=task_id, reason=reason, hint="the hub never accepts it; dropped")
         if received.go_away is not None:
             pause_s = max(_LEAVE_MIN_S, min(_LEAVE_MAX_S, received.go_away.reconnect_after_s))
             self._leave_s = min(_LEAVE_MAX_S, pause_s * (1 + _JITTER * random.random()))
             if _now() >= self._said_at + _SAY_AGAIN_S:
                 self._said_at = _now()
-                reason = self._clean(received.go_away.reason)
+                reason = self._condition.clean(received.go_away.reason)
                 self._log.info("hub_goes_away", reason=reason, reconnect_in_s=self._leave_s)
 
     def _opened(self) -> None:
         self._backoff.reset()
         self._arm()  # the welcome tells how often leases must be renewed
         self._gate.passed(_now())
-        if self.stats.changed_to("up"):
-            self._log.info("hub_connected", hub=self._target.address, protocol="stream")
+        self._condition.up(protocol="stream")
         self._on_open()
 
     async def _write(self, call: Call) -> None:
@@ -340,20 +321,10 @@ class GrpcStreamLink:
     def _arm(self) -> None:
         """Be there when the session's next moment comes; it may be set too early by then, never too late."""
         at = self._session.next_timeout()
-        if at < self._timer_at:
-            self._disarm()
-            self._timer_at = at
-            # One millisecond more: uvloop rounds, and a timer that fires early would be set again.
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - _now()) + 0.001, self._on_time)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        self._timer_at = math.inf
+        if at < self._alarm.at:
+            self._alarm.set(at)
 
     def _on_time(self) -> None:
-        self._disarm()
         try:
             self._session.on_time(_now())
         except Exception as error:

@@ -46,7 +46,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Received(NamedTuple):
-    """What a frame of the hub means."""
+    """What the link has to do after a frame of the hub."""
 
     tasks: Sequence[Task] = ()
     cancel: Sequence[str] = ()
@@ -57,8 +57,8 @@ class Received(NamedTuple):
 NOTHING: Final = Received()
 
 
-class Phase(enum.Enum):
-    """Where a session stands."""
+class ProviderPhase(enum.Enum):
+    """The phase of a session."""
 
     CLOSED = "closed"
     GREETING = "greeting"
@@ -66,8 +66,10 @@ class Phase(enum.Enum):
 
 
 class ProviderSession:
-    """See the module. ``too_large`` makes the response that stands for a result too large for the hub, from its task,
-    its size and the limit. ``answer_timeout_s``: a hub that leaves a frame unanswered for longer is taken for gone.
+    """The state machine of a provider on the stream.
+
+    ``too_large`` makes the response that stands for a result too large for the hub, from its task, its size and the
+    limit. ``answer_timeout_s``: a hub that leaves a frame unanswered for longer is taken for gone.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class ProviderSession:
         too_large: Callable[[Task, int, int], bytes],
         answer_timeout_s: float = 10.0,
     ) -> None:
-        self.phase = Phase.CLOSED
+        self.phase = ProviderPhase.CLOSED
         self.accepted = 0  # results the hub has taken over
         self.shortened = 0  # results that were replaced because they were too large
         self._identity = identity
@@ -112,11 +114,11 @@ class ProviderSession:
         """A new stream: its first frame is due."""
         self.close()
         self._reset()
-        self.phase = Phase.GREETING
+        self.phase = ProviderPhase.GREETING
 
     def close(self) -> None:
         """The stream is over. What the hub has not acknowledged waits in the outbox again."""
-        self.phase = Phase.CLOSED
+        self.phase = ProviderPhase.CLOSED
         self._tick_at = self._answer_by = math.inf
         outcomes = [*self._stranded, *(outcome for _, sent in self._unacked for outcome in sent)]
         self._unacked.clear()
@@ -143,7 +145,7 @@ class ProviderSession:
     def is_quiet(self) -> bool:
         """After ``stop_taking``: whether no task can come any more."""
         told = self._stop_seq > 0 and (self._acked_seq >= self._stop_seq or self._stop_seq == 1)
-        return self._stopping and (self.phase is Phase.CLOSED or told)
+        return self._stopping and (self.phase is ProviderPhase.CLOSED or told)
 
     @property
     def holding(self) -> int:
@@ -155,7 +157,7 @@ class ProviderSession:
     def receive(self, data: bytes, now: float) -> Received:
         """Take a frame. Raises ``StreamError`` if the stream cannot go on."""
         frame = frames.decode_hub_frame(data, now)
-        if self.phase is Phase.CLOSED or frame.seq <= self._taken_seq:
+        if self.phase is ProviderPhase.CLOSED or frame.seq <= self._taken_seq:
             return NOTHING  # a repetition
         if frame.seq != self._taken_seq + 1:
             raise StreamError(f"frame {frame.seq} came after frame {self._taken_seq}")
@@ -165,13 +167,13 @@ class ProviderSession:
         return Received(self._take(frame), frame.cancel, frame.refused, frame.go_away)
 
     def _greet(self, welcome: Welcome | None, now: float) -> None:
-        if (welcome is not None) != (self.phase is Phase.GREETING):
+        if (welcome is not None) != (self.phase is ProviderPhase.GREETING):
             raise StreamError("a stream begins with a welcome, and has no other")
         if welcome is None:
             return
         if welcome.version != frames.VERSION:
             raise StreamError(f"the hub speaks version {welcome.version} of the stream, not {frames.VERSION}")
-        self.phase = Phase.OPEN
+        self.phase = ProviderPhase.OPEN
         self._max_frame = min(welcome.max_frame, frames.MAX_FRAME) or frames.USUAL_MAX_FRAME
         self._tick_s = max(_MIN_TICK_S, min(HEARTBEAT_S, welcome.lease_s / RENEWALS))
         self._tick_at = now + self._tick_s
@@ -222,9 +224,9 @@ class ProviderSession:
 
         ``free_slots``: how many more tasks could start soon. ``actions``: told again when it is another object.
         """
-        if self.phase is Phase.CLOSED or (self.phase is Phase.GREETING and self._sent_seq):
+        if self.phase is ProviderPhase.CLOSED or (self.phase is ProviderPhase.GREETING and self._sent_seq):
             return None
-        greeting = self.phase is Phase.GREETING
+        greeting = self.phase is ProviderPhase.GREETING
         credit = 0 if self._stopping else self._received + free_slots
         results = [] if greeting else self._results()
         changed = actions is not self._actions

@@ -1,6 +1,7 @@
 """The unary protocol of ``protos/hub.proto``: ``GetTask`` and ``SubmitTaskResult``, many at once, on one channel.
 
-link.py        the calls, released one by one          connection.py  what it means for the hub to be away
-policy.py      what a status code means                sending.py     results: in line, under way, to be sent again
-messages.py    bytes to tasks, outcomes to bytes
+link.py        the link, made of the next three        connection.py  the channel, replaced when it is silent
+polls.py       GetTask: tasks in                       policy.py      what a status code means
+submits.py     SubmitTaskResult: results out           sending.py     the order of results; those put aside
+hub.py         what both know of the hub               messages.py    bytes to tasks, outcomes to bytes
 """

@@ -19,7 +19,7 @@ from arbd.wire.grpc_channel import Target, Tls, channel_options, open_channel
 
 
 class Connection:
-    """``get_task`` and ``submit`` are the two methods, bytes to bytes, on the newest channel.
+    """A connection to a hub. ``get_task`` and ``submit`` are the two methods, bytes to bytes, on the newest channel.
 
     ``longest_call_s``: no call takes longer, so a channel that was replaced can go after that time. Raises ``OSError``
     if there is nothing left to open one with.

@@ -1,4 +1,4 @@
-"""Hub messages as bytes: what is asked for, what is taken in, and a result in a form the hub can take.
+"""The messages of the unary protocol as bytes, and the forms in which a result can be sent.
 
 Not the transport. The forms of a result, from the whole truth to the smallest that is still true:
 
@@ -17,7 +17,7 @@ from arbd.wire.pb import hub_pb2 as pb
 
 
 class Form(enum.Enum):
-    """How much of a result is sent."""
+    """The form in which a result is sent."""
 
     FULL = 0
     NO_ECHO = 1
@@ -25,7 +25,7 @@ class Form(enum.Enum):
 
 
 class ResultOptions(Protocol):
-    """What ``encode_result`` needs to know; ``LinkOptions`` has it."""
+    """The options of ``encode_result``; ``LinkOptions`` has them."""
 
     @property
     def provider(self) -> str: ...

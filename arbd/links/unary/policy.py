@@ -1,8 +1,8 @@
-"""What each gRPC status means to a hub link: one table, every status code by both methods.
+"""The meaning of each gRPC status to a hub link: one table, every status code by both methods.
 
 Not a scheduler: how long to wait is ``arbd.links.pace``. Pure; codes are names, so nothing here needs grpc.
 
-    verdict    what the link does
+    status is  what the link does
     ---------  ------------------------------------------------------------------------------------------
     ACCEPTED   the call did its work
     EMPTY      GetTask: there is no task now; no error
@@ -34,8 +34,8 @@ class Method(enum.Enum):
     SUBMIT = "SubmitTaskResult"
 
 
-class Verdict(enum.Enum):
-    """What to do after a call. The module's table says what each one means."""
+class Disposition(enum.Enum):
+    """What a status asks of the link; the table above says what each one means."""
 
     ACCEPTED = "accepted"
     EMPTY = "empty"
@@ -47,9 +47,9 @@ class Verdict(enum.Enum):
     DROP = "drop"
 
 
-_V = Verdict
+_V = Disposition
 
-TABLE: Final[dict[str, tuple[Verdict, Verdict]]] = {
+TABLE: Final[dict[str, tuple[Disposition, Disposition]]] = {
     # code                  GetTask      SubmitTaskResult
     "OK":                  (_V.ACCEPTED, _V.ACCEPTED),
     "CANCELLED":           (_V.RETRY,    _V.RETRY),     # by the hub or a proxy, when it shuts down
@@ -76,7 +76,7 @@ _TOO_LARGE: Final = re.compile(r"larger than max|exceeds\b.{0,20}\bmaximum|messa
 _SIZE_CODES: Final = frozenset({"RESOURCE_EXHAUSTED", "OUT_OF_RANGE"})
 
 
-def verdict(method: Method, code: str, details: str = "") -> Verdict:
+def disposition(method: Method, code: str, details: str = "") -> Disposition:
     """What to do after a call of ``method`` ended with the status ``code`` (its name, such as ``UNAVAILABLE``).
 
     ``details`` only tells "message too large" from push-back; a GetTask *reply* that is too large is RETRY, because
@@ -85,5 +85,5 @@ def verdict(method: Method, code: str, details: str = "") -> Verdict:
     if method is Method.GET_TASK:
         return TABLE.get(code, TABLE["UNKNOWN"])[0]
     if code in _SIZE_CODES and _TOO_LARGE.search(details):
-        return Verdict.TOO_LARGE
+        return Disposition.TOO_LARGE
     return TABLE.get(code, TABLE["UNKNOWN"])[1]

@@ -1,4 +1,4 @@
-"""Which result a link sends next: those put aside whose time has come, then the outbox.
+"""The order in which a link sends results: those put aside whose time has come, then the outbox.
 
 Pure; times are seconds of a monotonic clock. Not the outbox: an outcome put aside still counts there as with a
 sender, until it is acknowledged or put back.
@@ -19,7 +19,7 @@ from arbd.links.unary.messages import Form
 from arbd.model.task import Outcome
 
 
-class Parcel(msgspec.Struct):
+class Delivery(msgspec.Struct):
     """A result on its way: the form it is sent in, and its pauses if it was put aside."""
 
     outcome: Outcome
@@ -28,42 +28,42 @@ class Parcel(msgspec.Struct):
 
 
 class SendQueue:
-    """Results to be sent. ``new_backoff``: makes the back-off of one that is put aside."""
+    """The results to be sent. ``new_backoff``: makes the back-off of one that is put aside."""
 
     def __init__(self, outbox: Outbox, new_backoff: Callable[[], Backoff]) -> None:
         self._outbox = outbox
         self._new_backoff = new_backoff
-        self._aside: list[tuple[float, int, Parcel]] = []  # heap: due at, tie-breaker, parcel
+        self._aside: list[tuple[float, int, Delivery]] = []  # heap: due at, tie-breaker, delivery
         self._number = itertools.count()
 
-    def take(self, now: float) -> Parcel | None:
+    def take(self, now: float) -> Delivery | None:
         """What to send now; ``None`` if there is nothing yet."""
         if self._aside and self._aside[0][0] <= now:
             return heapq.heappop(self._aside)[2]
         outcome = self._outbox.take()
-        return None if outcome is None else Parcel(outcome)
+        return None if outcome is None else Delivery(outcome)
 
     def due_at(self) -> float:
         """When the next result that was put aside is due; infinity if none was."""
         return self._aside[0][0] if self._aside else math.inf
 
-    def defer(self, parcel: Parcel, now: float) -> None:
+    def defer(self, delivery: Delivery, now: float) -> None:
         """Put a result aside for a while; longer each time."""
-        if parcel.backoff is None:
-            parcel.backoff = self._new_backoff()
-        heapq.heappush(self._aside, (now + parcel.backoff.next_s(), next(self._number), parcel))
+        if delivery.backoff is None:
+            delivery.backoff = self._new_backoff()
+        heapq.heappush(self._aside, (now + delivery.backoff.next_s(), next(self._number), delivery))
 
-    def shrink(self, parcel: Parcel, now: float) -> bool:
+    def shrink(self, delivery: Delivery, now: float) -> bool:
         """Have a result sent again at once, in the next smaller form; ``False`` if there is none."""
-        if parcel.form is Form.REPLACED:
+        if delivery.form is Form.REPLACED:
             return False
-        parcel.form = Form(parcel.form.value + 1)
-        heapq.heappush(self._aside, (now, next(self._number), parcel))
+        delivery.form = Form(delivery.form.value + 1)
+        heapq.heappush(self._aside, (now, next(self._number), delivery))
         return True
 
     def expedite(self) -> None:
         """Everything that was put aside is due now."""
-        self._aside = [(-math.inf, number, parcel) for _, number, parcel in self._aside]
+        self._aside = [(-math.inf, number, delivery) for _, number, delivery in self._aside]
         heapq.heapify(self._aside)
 
     def put_all_back(self) -> None:

@@ -17,7 +17,7 @@ from arbd.core.outbox import MemoryOutbox
 from arbd.hub.board import NewTask, TaskBoard
 from arbd.hub.desk import Desk, StreamPeer
 from arbd.links.options import plain_too_large
-from arbd.links.stream.session import Identity, Phase, ProviderSession
+from arbd.links.stream.session import Identity, ProviderPhase, ProviderSession
 from arbd.model.description import ActionInfo
 from arbd.model.task import Outcome, Task
 from arbd.wire.stream_frames import StreamError
@@ -137,7 +137,7 @@ class World:
         """Repair the line and let everything come to its end."""
         for _ in range(8):
             for provider in self.providers:
-                if provider.session.phase is Phase.CLOSED or provider.peer is None:
+                if provider.session.phase is ProviderPhase.CLOSED or provider.peer is None:
                     self.connect(provider)
             for _ in range(4 * (len(self.ids) + 2)):
                 self.flush()

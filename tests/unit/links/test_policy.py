@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from arbd.links.unary.policy import TABLE, Method, Verdict, verdict
+from arbd.links.unary.policy import TABLE, Disposition, Method, disposition
 
 CELLS = [
     ("OK", "accepted", "accepted"),
@@ -30,8 +30,8 @@ CELLS = [
 
 @pytest.mark.parametrize(("code", "get_task", "submit"), CELLS)
 def test_each_cell(code: str, get_task: str, submit: str) -> None:
-    assert verdict(Method.GET_TASK, code) == Verdict(get_task)
-    assert verdict(Method.SUBMIT, code) == Verdict(submit)
+    assert disposition(Method.GET_TASK, code) == Disposition(get_task)
+    assert disposition(Method.SUBMIT, code) == Disposition(submit)
 
 
 def test_the_table_has_exactly_the_codes_of_grpc() -> None:
@@ -50,23 +50,23 @@ def test_the_table_has_exactly_the_codes_of_grpc() -> None:
     ],
 )
 def test_a_message_over_the_limit_is_not_push_back(details: str) -> None:
-    assert verdict(Method.SUBMIT, "RESOURCE_EXHAUSTED", details) == Verdict.TOO_LARGE
+    assert disposition(Method.SUBMIT, "RESOURCE_EXHAUSTED", details) == Disposition.TOO_LARGE
 
 
 def test_rust_hubs_say_it_with_out_of_range() -> None:
     details = "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes"
-    assert verdict(Method.SUBMIT, "OUT_OF_RANGE", details) == Verdict.TOO_LARGE
+    assert disposition(Method.SUBMIT, "OUT_OF_RANGE", details) == Disposition.TOO_LARGE
 
 
 @pytest.mark.parametrize("details", ["", "quota exceeded", "too many requests", "memory pressure"])
 def test_push_back_is_retried(details: str) -> None:
-    assert verdict(Method.SUBMIT, "RESOURCE_EXHAUSTED", details) == Verdict.RETRY
+    assert disposition(Method.SUBMIT, "RESOURCE_EXHAUSTED", details) == Disposition.RETRY
 
 
 def test_words_about_size_mean_nothing_with_other_codes() -> None:
-    assert verdict(Method.SUBMIT, "UNAVAILABLE", "larger than max") == Verdict.RETRY
+    assert disposition(Method.SUBMIT, "UNAVAILABLE", "larger than max") == Disposition.RETRY
 
 
 def test_a_code_that_grpc_does_not_define_counts_as_unknown() -> None:
-    assert verdict(Method.GET_TASK, "TEAPOT") == Verdict.RETRY
-    assert verdict(Method.SUBMIT, "TEAPOT") == Verdict.DEFER
+    assert disposition(Method.GET_TASK, "TEAPOT") == Disposition.RETRY
+    assert disposition(Method.SUBMIT, "TEAPOT") == Disposition.DEFER

@@ -9,7 +9,7 @@ import pytest
 from arbd.core.backoff import Backoff
 from arbd.core.outbox import MemoryOutbox
 from arbd.links.unary.messages import Form
-from arbd.links.unary.sending import Parcel, SendQueue
+from arbd.links.unary.sending import Delivery, SendQueue
 from arbd.model.task import Outcome, Task
 
 
@@ -20,10 +20,10 @@ def make(*ids: str) -> tuple[MemoryOutbox, SendQueue]:
     return outbox, SendQueue(outbox, lambda: Backoff(1.0, 60.0, jitter=float))
 
 
-def taken(queue: SendQueue, now: float) -> Parcel:
-    parcel = queue.take(now)
-    assert parcel is not None
-    return parcel
+def taken(queue: SendQueue, now: float) -> Delivery:
+    delivery = queue.take(now)
+    assert delivery is not None
+    return delivery
 
 
 def test_a_deferred_result_lets_the_next_one_go_first() -> None:
@@ -47,19 +47,19 @@ def test_each_result_has_a_back_off_of_its_own() -> None:
 
 def test_results_of_the_same_moment_keep_their_order() -> None:
     _, queue = make("a", "b", "c")
-    parcels = [taken(queue, 0.0) for _ in range(3)]
-    for parcel in parcels:
-        queue.defer(parcel, now=0.0)
+    deliveries = [taken(queue, 0.0) for _ in range(3)]
+    for delivery in deliveries:
+        queue.defer(delivery, now=0.0)
     assert [taken(queue, 1.0).outcome.task.id for _ in range(3)] == ["a", "b", "c"]
 
 
 def test_a_result_shrinks_until_there_is_no_smaller_form() -> None:
     _, queue = make("a")
     forms = []
-    parcel = taken(queue, 0.0)
-    while queue.shrink(parcel, now=0.0):
-        parcel = taken(queue, 0.0)
-        forms.append(parcel.form)
+    delivery = taken(queue, 0.0)
+    while queue.shrink(delivery, now=0.0):
+        delivery = taken(queue, 0.0)
+        forms.append(delivery.form)
     assert forms == [Form.NO_ECHO, Form.REPLACED]
     assert queue.take(0.0) is None
 
@@ -96,8 +96,8 @@ def test_an_outbox_that_raises_when_results_return_loses_none() -> None:
     for task_id in ("a", "b", "c"):
         outbox.append(Outcome(Task(task_id, "a"), "success", b"{}"))
     queue = SendQueue(outbox, lambda: Backoff(1.0, 60.0, jitter=float))
-    for parcel in [taken(queue, 0.0) for _ in range(3)]:
-        queue.defer(parcel, now=0.0)
+    for delivery in [taken(queue, 0.0) for _ in range(3)]:
+        queue.defer(delivery, now=0.0)
     with pytest.raises(RuntimeError):
         queue.put_all_back()
     queue.put_all_back()

@@ -8,7 +8,7 @@ import pytest
 
 from arbd.core.outbox import MemoryOutbox
 from arbd.links.options import plain_too_large
-from arbd.links.stream.session import HEARTBEAT_S, Identity, Phase, ProviderSession, Received
+from arbd.links.stream.session import HEARTBEAT_S, Identity, ProviderPhase, ProviderSession, Received
 from arbd.model.description import ActionInfo
 from arbd.model.task import Outcome, Task
 from arbd.wire import stream_frames as frames
@@ -66,7 +66,7 @@ def test_a_stream_begins_with_a_hello_that_has_credit_and_actions() -> None:
 
 def test_nothing_to_say_is_nothing_sent() -> None:
     side = Side()
-    assert side.session.phase is Phase.OPEN
+    assert side.session.phase is ProviderPhase.OPEN
     assert side.is_silent()
 
 

@@ -21,7 +21,7 @@ from arbd.errors import InvariantError
 from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import WorkerCell
-from arbd.ipc.ring import RingCorruptError
+from arbd.ipc.ring import Producer, RingCorruptError
 from arbd.model.task import Task
 from arbd.supervisor.worker import Worker
 
@@ -186,16 +186,10 @@ def test_a_body_without_its_record_makes_the_ring_unusable(
 ) -> None:
     """It would be taken for the body of the next."""
 
-    def damaged(_: bytes) -> bool:
+    def damaged(*_: Any) -> bool:
         raise error()
 
-    class Tasks:
-        push = staticmethod(damaged)
-
-        def has_room(self, _: int) -> bool:
-            return True
-
-    monkeypatch.setattr(worker.cell, "tasks", Tasks(), raising=False)
+    monkeypatch.setattr(Producer, "push", damaged)
     with pytest.raises(RingCorruptError, match="did not follow"):
         worker.push(assignment(payload=LARGE))
 

@@ -12,7 +12,7 @@ from arbd.model.description import ActionInfo
 from arbd.model.task import STATUSES, Status, Task
 from arbd.wire import stream_frames as frames
 from arbd.wire.pb import arbd_v1_pb2 as pb
-from arbd.wire.stream_frames import GoAway, Hello, StreamError, Verdict, Welcome
+from arbd.wire.stream_frames import FrameResult, GoAway, Hello, StreamError, Welcome
 
 TEXT = st.text(max_size=12)
 NUMBER = st.integers(1, 2**40)
@@ -42,7 +42,7 @@ def test_a_provider_frame(
     frame = frames.decode_provider_frame(data)
     assert (frame.seq, frame.acked, frame.credit, frame.hello) == (seq, acked, credit, hello)
     assert frame.actions == [ACTION]
-    assert frame.results == [Verdict(*result) for result in results]
+    assert frame.results == [FrameResult(*result) for result in results]
     assert list(frame.renew) == renew
 
 

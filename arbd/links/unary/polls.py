@@ -1,0 +1,188 @@
+"""The ``GetTask`` calls of a unary link, and the tasks that they bring.
+
+    parked pollers ──release───> GetTask ──> port.take       released while window, pause, token gate
+         ^                          │                        and free_slots() allow one more call
+         └──────────────────────────┘ every answer counts, then asks again
+
+What can wait a millisecond waits for the *tick*: the next polls always, and new tasks while the hub is busy with
+results, so that one wake-up of a worker serves several. A single task waits for nothing.
+
+Invariants:
+
+* polls under way and tasks not yet handed over never exceed ``port.free_slots()`` when a poll starts;
+* no poll is ever cancelled, nor wrapped in ``wait_for``: its answer may carry a task, and both leak memory in grpc.
+  Each has its own deadline instead, so every wait here ends;
+* whatever raises, a poll that was counted stops being counted.
+
+How a stop stays short: nothing can end a poll that a hub holds. So each poll asks, in metadata, to be held at most
+``ask_hold_s``; the embedded hub does so. With a hub that does not know the key a stop takes as long as it holds a
+poll, at most ``long_poll_s + poll_margin_s``. Running tasks drain meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Final
+
+import grpc.aio
+
+from arbd.core.doze import BUSY_RESULTS, TICK_S
+from arbd.links.alarm import Alarm
+from arbd.links.base import HubPort
+from arbd.links.unary.hub import ORDINARY, UnaryHub
+from arbd.links.unary.messages import decode_task, encode_request
+from arbd.links.unary.policy import Method
+from arbd.model.task import Task
+from arbd.supervised import is_being_cancelled, report, supervised
+
+_AGAIN_S: Final = 1.0  # when it is looked again after what nobody expected
+
+
+class Polls:
+    """The polls of a link, which begin as soon as this is made."""
+
+    def __init__(self, hub: UnaryHub, port: HubPort) -> None:
+        options = hub.options
+        self._hub = hub
+        self._port = port
+        self._stats = hub.stats
+        self._pace = hub.polls
+        self._gate = hub.gate
+        self._submits = hub.submits
+        self._request = encode_request(options.provider, options.token)
+        self._metadata = grpc.aio.Metadata(("arbd-long-poll-ms", str(int(options.ask_hold_s * 1000))))
+        # Last in, first out: the coroutine that just finished a call, and is warm, gets the next one.
+        self._parked: list[asyncio.Future[None]] = []
+        self._arrived: list[Task] = []  # not yet handed over
+        self._tick_is_due = False
+        self._alarm = Alarm(self.release)
+        self._has_ended = asyncio.Event()  # a poll
+        self._stopping = False
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self.crew = [supervised(self._poller(), "polls of the hub") for _ in range(options.max_polls)]
+
+    async def stop(self) -> None:
+        """Start no more, and return when every poll under way has been answered."""
+        # A caller may put a limit on this wait: it is an event that is given up then, and no call is cancelled.
+        self._stopping = True
+        while self._pace.under_way and not self._closing:
+            self._has_ended.clear()
+            await self._has_ended.wait()
+        self.hand_over()
+
+    def close(self) -> None:
+        """Start no more, and wait for none."""
+        self._stopping = self._closing = True
+        self.hand_over()
+        self._alarm.cancel()
+        self._has_ended.set()
+
+    # -- the tick --------------------------------------------------------------------------------------------
+
+    def tick_soon(self) -> None:
+        """Have the next tick come within a millisecond.
+
+        A call takes 100 µs of CPU, so the next polls must not come before a worker that was just woken on this CPU,
+        nor before the result that has just arrived. Measured on two cores with tasks one at a time (medians): from
+        the ring to the start on the same CPU 34 µs instead of 160, from the doorbell to the hub 30 to 90 µs less.
+        """
+        if not self._tick_is_due:
+            self._tick_is_due = True
+            self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_is_due = False
+        self.hand_over()
+        self.release()
+
+    def hand_over(self) -> None:
+        """Give the port the tasks that have arrived."""
+        if self._arrived:
+            tasks, self._arrived = self._arrived, []
+            try:
+                self._port.take(tasks)
+            except Exception as error:  # polls and results go on
+                report(error, "tasks from the hub")
+
+    # -- calls -----------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Let parked pollers go, as many as may start now; an alarm for the next, if time is all it takes."""
+        at = math.inf
+        try:
+            while self._parked and not self._stopping:
+                if self._pace.under_way + len(self._arrived) >= self._port.free_slots():
+                    return
+                now = _now()
+                at = max(self._pace.start_at(now), self._gate.start_at(now))
+                if at > now:
+                    break
+                self._pace.started()
+                self._gate.started(now)
+                self._parked.pop().set_result(None)
+            else:
+                return
+        except Exception as error:
+            report(error, "polls of the hub")
+            at = _now() + _AGAIN_S
+        self._alarm.set(at)
+
+    async def _poller(self) -> None:
+        while not self._closing:
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._parked.append(turn)
+            self.tick_soon()
+            await turn
+            await self._poll()
+
+    async def _poll(self) -> None:
+        """Make one call. It was counted when its turn came, and stops being counted here, whatever happens."""
+        started_at = _now()
+        try:
+            if self._closing:
+                return  # since its turn came
+            self._stats.polls += 1
+            try:
+                data = await self._hub.connection.get_task(
+                    self._request, timeout=self._hub.poll_timeout_s, metadata=self._metadata
+                )
+                task = decode_task(data)
+            except ORDINARY as error:
+                self._hub.failed(Method.GET_TASK, self._pace, error, started_at)
+            else:
+                self._polled(task, started_at, _now())
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            if not self._closing:  # its channel was closed
+                self._hub.failed(Method.GET_TASK, self._pace, error, started_at)
+        except Exception as error:
+            self._pace.failed(started_at, _now())
+            report(error, "a poll of the hub")
+        finally:
+            self._pace.ended()
+            self._has_ended.set()
+
+    def _polled(self, task: Task | None, started_at: float, now: float) -> None:
+        if task is not None:
+            self._take(task)  # before the books are kept: a worker can wake up meanwhile
+            self._pace.productive()
+        else:
+            self._stats.empty += 1
+            self._pace.empty(started_at, now)
+        self._hub.answered(started_at, now)
+
+    def _take(self, task: Task) -> None:
+        self._stats.tasks += 1
+        if self._submits.under_way < BUSY_RESULTS and not self._arrived:
+            self._port.take((task,))
+        else:
+            # Measured on two cores from a full hub: 0.90 of the bare loop instead of 0.82.
+            self._arrived.append(task)
+            self.tick_soon()
+
+
+_now = time.monotonic  # not loop.time(): uvloop's has whole milliseconds
