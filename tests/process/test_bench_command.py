@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +51,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     place = tmp_path_factory.mktemp("bench")
     (place / "sum.json").write_text('{"a": 1, "b": 2}')
     arguments = [str(ZOO), "add", "--payload", "@sum.json", "--quick", "--out", "out.json", "--plot", "plot"]
-    begin = time.monotonic()
     # A token, to see that it is neither needed nor kept.
     done = arbd_bench(*arguments, cwd=place, PROVIDER_AUTH_TOKEN="s3cret-token")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begin < 20
     return place, done
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,10 +52,14 @@ class Source:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "versions.py"
+        self._written_at = time.time()
         self.write(1)
 
     def write(self, version: int, more: str = "") -> None:
         self.path.write_text(CODE.format(version=version) + more)
+        # Python takes bytecode for that of a source of the same size and second.
+        self._written_at += 1
+        os.utime(self.path, (self._written_at, self._written_at))
 
 
 @pytest.fixture
