@@ -209,8 +209,8 @@ class Pool:
     def _silence_left_s(self, zygote: ZygoteLink, since_ns: int) -> float:
         """Seconds until a zygote that was asked for something counts as silent, if nothing is heard of it. It does one
         thing after the other, and before the first of them it may collect the garbage of a large heap."""
-        patience_s = SILENCE_S if zygote.has_answered else BOOT_TIMEOUT_S
-        return (max(since_ns, zygote.heard_at_ns) - time.monotonic_ns()) / 1e9 + patience_s
+        limit_s = SILENCE_S if zygote.has_answered else BOOT_TIMEOUT_S
+        return (max(since_ns, zygote.heard_at_ns) - time.monotonic_ns()) / 1e9 + limit_s
 
     def _give_up_booting(self, worker: Worker) -> None:
         self._log.error("worker_boot_timeout", worker=worker.slot, seconds=BOOT_TIMEOUT_S)

@@ -225,7 +225,7 @@ class Hub:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if is_empty and "address" not in self._options:
+        if is_empty and "address" not in self._options and self._like not in _idle_hubs:
             _idle_hubs[self._like] = self._process
         else:
             self._process.stop()

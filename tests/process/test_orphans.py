@@ -62,7 +62,7 @@ def test_a_stopped_supervisor_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGSTOP and SIGCONT: workers wait for it, and no task is taken for late or lost because of that."""
     with Hub() as hub, Arbd.run(hub.address, tmp_path) as arbd:
         arbd.wait_serving()
-        hub.submit("quick_sleep", {"seconds": 0}, count=2000)  # late after 0.4 s
+        hub.submit("quick_sleep", {"seconds": 0.002}, count=2000)  # late after 0.4 s
         eventually(lambda: hub.done() > 100)
         arbd.signal(signal.SIGSTOP)
         eventually(lambda: "T" in Path(f"/proc/{arbd.process.pid}/stat").read_text().rpartition(")")[2])
