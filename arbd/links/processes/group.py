@@ -298,7 +298,7 @@ class LinkGroup:
             link.allow(shares.get(number, 0))
 
     def _hand_out(self) -> None:
-        """Give each result to the link that has the fewest; one for which there is no descriptor lets others go first."""
+        """Give each result to the link that has the fewest; one for which there is no descriptor lets others go."""
         take = self._port.outbox.take
         later = 0
         numbers = self._callers.callers(time.monotonic())
