@@ -19,7 +19,6 @@ from arbd.links.options import LinkOptions
 from arbd.links.processes.port import RingPort
 from arbd.links.processes.process import main
 from arbd.logs import Logger
-from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
 
 _TICK_S = 0.001
@@ -30,9 +29,10 @@ class Source:
     """A ``HubLink`` to nothing."""
 
     def __init__(self, options: LinkOptions, port: RingPort, _log: Logger) -> None:
-        self.stats = LinkStats(state="up")
+        self.stats = port.stats
+        self.stats.changed_to("up")
         self.sends_one_by_one = True
-        self._gate = port.make_gate(options.refused_interval_s)
+        self._gate = port.gate
         self._rate = float(os.environ["BENCH_LINK_RATE"])
         self._numbers = itertools.count()
         self._stopping = False

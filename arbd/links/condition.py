@@ -14,13 +14,16 @@ _DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
 
 
 class HubCondition:
-    """The state of the connection of one link. ``stats`` has it, ``log`` is told of it, ``target`` is where the hub is.
+    """The state of the connection of one link. ``stats`` has it, a given one or its own; ``log`` is told of it;
+    ``target`` is where the hub is.
 
     Raises ``ConfigError`` for a URL that cannot be used.
     """
 
-    def __init__(self, options: LinkOptions, protocol: Literal["unary", "stream"], logger: Any) -> None:
-        self.stats = LinkStats(protocol=protocol)
+    def __init__(
+        self, options: LinkOptions, protocol: Literal["unary", "stream"], logger: Any, stats: LinkStats | None = None
+    ) -> None:
+        self.stats = LinkStats(protocol=protocol) if stats is None else stats
         self.target = parse_url(options.url, options.tls)
         self.log = logger if logger is not None else structlog.get_logger("arbd.hub")
         self._token = options.token

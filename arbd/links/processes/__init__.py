@@ -9,7 +9,8 @@
   process.py    the program that a link process runs        boot.py      how it is started, and what it is told
   port.py       the daemon, as its link sees it             handle.py    it, as the supervisor sees it
   group.py      all of them, as one hub link                callers.py   who may call, and how much each may ask for
-  roster.py     starts them, and replaces those that end    records.py  through the rings, and beside them
+  listener.py   what comes down to it                       records.py   through the rings, and beside them
+  roster.py     starts them, and replaces those that end
 
 Inside a link process runs the same ``GrpcUnaryLink`` as in a supervisor without one: pacing, retries and the forms of a
 result are its business. Dispatch, deadlines, limits and the outbox stay with the supervisor.

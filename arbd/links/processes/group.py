@@ -61,6 +61,7 @@ class LinkGroup:
         self._count = count
         self._enough_polls = min(options.max_polls, _ENOUGH_POLLS)
         self._most_unacked = _QUEUE * options.max_submits
+        self._fence = make_fence()
         self._next_result = 1
         self.have_slots = False
         self._has_news = False  # who may call has changed
@@ -82,12 +83,7 @@ class LinkGroup:
 
     async def start(self, port: HubPort) -> None:
         self._port = port
-        self._outbox = port.outbox
-        self._loop = asyncio.get_running_loop()
-        self._fence = make_fence()
         self._roster.start(port.join(self), self._count)
-        self._news()
-
         self._news()
 
     def slots_changed(self) -> None:
@@ -122,7 +118,7 @@ class LinkGroup:
         for link in self._links.values():
             link.flush()
         self.results_ready()
-        return await until_empty(self._outbox, self._progress, timeout)
+        return await until_empty(self._port.outbox, self._progress, timeout)
 
     async def close(self) -> None:
         self._is_closing = True
@@ -137,7 +133,7 @@ class LinkGroup:
 
     @property
     def links(self) -> list[LinkHandle]:
-        """Those there are."""
+        """The links that there are."""
         return list(self._links.values())
 
     def on_link_started(self, link: LinkHandle) -> None:
@@ -189,7 +185,7 @@ class LinkGroup:
         if error is not None:
             report(error, "the links to the hub")
         if self._again is None and not self._is_closing:
-            self._again = self._loop.call_later(self._again_s, self._end_pause)
+            self._again = asyncio.get_running_loop().call_later(self._again_s, self._end_pause)
             self._again_s = min(_AGAIN_MAX_S, 2 * self._again_s)
 
     def _end_pause(self) -> None:
@@ -226,14 +222,14 @@ class LinkGroup:
 
     def _ack(self, outcome: Outcome) -> None:
         try:
-            self._outbox.ack(outcome)
+            self._port.outbox.ack(outcome)
         except Exception as error:  # once more: the hub drops the second copy
             self._look_again(error)
             self._put_back(outcome)
 
     def _put_back(self, outcome: Outcome) -> None:
         try:
-            self._outbox.put_back(outcome)
+            self._port.outbox.put_back(outcome)
         except Exception as error:  # the others go back all the same
             self._put_off.append(outcome)
             self._look_again(error)
@@ -302,7 +298,8 @@ class LinkGroup:
             link.allow(shares.get(number, 0))
 
     def _hand_out(self) -> None:
-        """Give results to who has the fewest. One for which there is no descriptor lets the others go first."""
+        """Give each result to the link that has the fewest; one for which there is no descriptor lets others go."""
+        take = self._port.outbox.take
         later = 0
         numbers = self._callers.callers(time.monotonic())
         links = [link for number in numbers if not (link := self._links[number]).is_damaged]
@@ -313,7 +310,7 @@ class LinkGroup:
             if room <= 0:
                 return
             for _ in range(min(room, _CHUNK)):
-                if (outcome := self._outbox.take()) is None:
+                if (outcome := take()) is None:
                     return
                 given = self._give(link, outcome)
                 if given is Pushed.FULL:  # or damaged
@@ -340,7 +337,7 @@ class LinkGroup:
         return given
 
     def _wake(self) -> None:
-        """Ring who has to be; now, because a callback at the end of this turn would cost another turn of the loop."""
+        """Ring those links for which there is something; now, since a callback would cost another turn of the loop."""
         self._fence()
         for link in self._links.values():
             link.ring_if_due()

@@ -26,6 +26,7 @@ from arbd.ipc.link_cell import LinkEnd
 from arbd.links.base import HubLink
 from arbd.links.options import LinkOptions, link_options
 from arbd.links.processes import boot
+from arbd.links.processes.listener import Listener
 from arbd.links.processes.port import RingPort
 from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.encoding import Encoder
@@ -41,7 +42,7 @@ LinkMaker = Callable[[LinkOptions, RingPort, logs.Logger], HubLink]
 
 def unary_link(options: LinkOptions, port: RingPort, log: logs.Logger) -> HubLink:
     """The link of a link process."""
-    return GrpcUnaryLink(options, logger=log, gate=port.make_gate(options.refused_interval_s))
+    return GrpcUnaryLink(options, logger=log, gate=port.gate, stats=port.stats)
 
 
 def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int:
@@ -92,16 +93,11 @@ async def _serve(
     side.setblocking(False)
     settings = told.settings
     options = link_options(settings, Encoder.of(settings), told.tls)
-    port = RingPort(
-        LinkEnd(mapping, memory.words_of(mapping)),
-        bell=descriptors.bell,
-        supervisors_bell=descriptors.supervisors_bell,
-        side=side,
-        max_polls=options.max_polls,
-    )
+    cell = LinkEnd(mapping, memory.words_of(mapping))
+    port = RingPort(cell, descriptors.supervisors_bell, side, options)
     link = make_link(options, port, logs.get_logger("arbd.hub").bind(link=told.number))
     await link.start(port)
-    port.attach(link)
+    listener = Listener(cell, descriptors.bell, side, port, link)
     waits: list[asyncio.Task[Any]] = [
         supervised(_end_of(control), "the end of the supervisor"),
         supervised(has_failed.wait(), "something unexpected"),
@@ -109,7 +105,7 @@ async def _serve(
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     if has_failed.is_set():
         await _wind_up(link, port)
-    port.close()
+    listener.close()
     await link.close()
     return EXIT_UNEXPECTED if has_failed.is_set() else EXIT_OK
 

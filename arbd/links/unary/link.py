@@ -20,18 +20,26 @@ from arbd.links.pace import TokenGate
 from arbd.links.unary.hub import UnaryHub
 from arbd.links.unary.polls import Polls
 from arbd.links.unary.submits import Submits
+from arbd.model.link_stats import LinkStats
 
 
 class GrpcUnaryLink:
     """A ``HubLink`` over grpc.aio. Counters and the state of the connection are in ``stats``.
 
-    ``gate``: one in which others have a say. Raises ``ConfigError`` for a URL that cannot be used.
+    ``gate``, ``stats``: those that others share. Raises ``ConfigError`` for a URL that cannot be used.
     """
 
-    def __init__(self, options: LinkOptions, *, logger: Any = None, gate: TokenGate | None = None) -> None:
+    def __init__(
+        self,
+        options: LinkOptions,
+        *,
+        logger: Any = None,
+        gate: TokenGate | None = None,
+        stats: LinkStats | None = None,
+    ) -> None:
         self.sends_one_by_one = True
         self._options = options
-        self._condition = HubCondition(options, "unary", logger)
+        self._condition = HubCondition(options, "unary", logger, stats)
         self.stats = self._condition.stats
         self._gate = gate or TokenGate(options.refused_interval_s)
 
