@@ -1,7 +1,7 @@
 """The hub link over the unary Hub protocol: many ``GetTask`` calls out, results sent beside them.
 
     polls.py     tasks in      ─┐
-    submits.py   results out   ─┴─ hub.py  the connection, the pacing, and what the answers say of both
+    submits.py   results out   ─┴─ calls.py  the connection, the pacing, and what the answers say of both
 
 The coroutines that make the calls live as long as the link: no task of the event loop is made for a call.
 
@@ -17,7 +17,7 @@ from arbd.links.condition import HubCondition
 from arbd.links.ending import end
 from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
-from arbd.links.unary.hub import UnaryHub
+from arbd.links.unary.calls import CallState
 from arbd.links.unary.polls import Polls
 from arbd.links.unary.submits import Submits
 from arbd.model.link_stats import LinkStats
@@ -44,9 +44,9 @@ class GrpcUnaryLink:
         self._gate = gate or TokenGate(options.refused_interval_s)
 
     async def start(self, port: HubPort) -> None:
-        self._hub = UnaryHub(self._options, self._condition, self._gate)
-        self._polls = Polls(self._hub, port)
-        self._submits = Submits(self._hub, port, self._polls.release)
+        self._calls = CallState(self._options, self._condition, self._gate)
+        self._polls = Polls(self._calls, port)
+        self._submits = Submits(self._calls, port, self._polls.release)
 
     def slots_changed(self) -> None:
         self._polls.tick_soon()
@@ -64,6 +64,6 @@ class GrpcUnaryLink:
     async def close(self) -> None:
         self._polls.close()
         self._submits.close()
-        await self._hub.connection.close()  # ends what is still under way: stop_taking and flush had their time
+        await self._calls.connection.close()  # ends what is still under way: stop_taking and flush had their time
         await end([*self._polls.crew, *self._submits.crew])
         self._submits.put_all_back()

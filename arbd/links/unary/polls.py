@@ -31,7 +31,7 @@ import grpc.aio
 from arbd.core.doze import BUSY_RESULTS, TICK_S
 from arbd.links.alarm import Alarm
 from arbd.links.base import HubPort
-from arbd.links.unary.hub import ORDINARY, UnaryHub
+from arbd.links.unary.calls import ORDINARY, CallState
 from arbd.links.unary.messages import decode_task, encode_request
 from arbd.links.unary.policy import Method
 from arbd.model.task import Task
@@ -43,14 +43,14 @@ _AGAIN_S: Final = 1.0  # when it is looked again after what nobody expected
 class Polls:
     """The polls of a link, which begin as soon as this is made."""
 
-    def __init__(self, hub: UnaryHub, port: HubPort) -> None:
-        options = hub.options
-        self._hub = hub
+    def __init__(self, calls: CallState, port: HubPort) -> None:
+        options = calls.options
+        self._calls = calls
         self._port = port
-        self._stats = hub.stats
-        self._pace = hub.polls
-        self._gate = hub.gate
-        self._submits = hub.submits
+        self._stats = calls.stats
+        self._pace = calls.polls
+        self._gate = calls.gate
+        self._submits = calls.submits
         self._request = encode_request(options.provider, options.token)
         self._metadata = grpc.aio.Metadata(("arbd-long-poll-ms", str(int(options.ask_hold_s * 1000))))
         # Last in, first out: the coroutine that just finished a call, and is warm, gets the next one.
@@ -146,19 +146,19 @@ class Polls:
                 return  # since its turn came
             self._stats.polls += 1
             try:
-                data = await self._hub.connection.get_task(
-                    self._request, timeout=self._hub.poll_timeout_s, metadata=self._metadata
+                data = await self._calls.connection.get_task(
+                    self._request, timeout=self._calls.poll_timeout_s, metadata=self._metadata
                 )
                 task = decode_task(data)
             except ORDINARY as error:
-                self._hub.failed(Method.GET_TASK, self._pace, error, started_at)
+                self._calls.failed(Method.GET_TASK, self._pace, error, started_at)
             else:
                 self._polled(task, started_at, _now())
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
             if not self._closing:  # its channel was closed
-                self._hub.failed(Method.GET_TASK, self._pace, error, started_at)
+                self._calls.failed(Method.GET_TASK, self._pace, error, started_at)
         except Exception as error:
             self._pace.failed(started_at, _now())
             report(error, "a poll of the hub")
@@ -173,7 +173,7 @@ class Polls:
         else:
             self._stats.empty += 1
             self._pace.empty(started_at, now)
-        self._hub.answered(started_at, now)
+        self._calls.answered(started_at, now)
 
     def _take(self, task: Task) -> None:
         self._stats.tasks += 1

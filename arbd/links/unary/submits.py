@@ -23,7 +23,7 @@ from arbd.core.doze import BUSY_RESULTS
 from arbd.links.alarm import Alarm
 from arbd.links.base import HubPort
 from arbd.links.ending import until_empty
-from arbd.links.unary.hub import ORDINARY, UnaryHub, status
+from arbd.links.unary.calls import ORDINARY, CallState, status
 from arbd.links.unary.messages import Form, encode_result
 from arbd.links.unary.policy import Disposition, Method
 from arbd.links.unary.sending import Delivery, SendQueue
@@ -50,13 +50,13 @@ class Submits:
     The answer to a result is not looked at: some hubs echo the task in it.
     """
 
-    def __init__(self, hub: UnaryHub, port: HubPort, release_polls: Callable[[], None]) -> None:
-        self._hub = hub
+    def __init__(self, calls: CallState, port: HubPort, release_polls: Callable[[], None]) -> None:
+        self._calls = calls
         self._outbox = port.outbox
-        self._stats = hub.stats
+        self._stats = calls.stats
         self._release_polls = release_polls
-        self._gate = hub.gate
-        self._pace = hub.submits
+        self._gate = calls.gate
+        self._pace = calls.submits
         self._queue = SendQueue(port.outbox, lambda: Backoff(_ASIDE_MIN_S, _ASIDE_MAX_S))
         # Last in, first out, as with polls.
         self._parked: list[asyncio.Future[_Sent]] = []
@@ -64,7 +64,7 @@ class Submits:
         self._is_empty = asyncio.Event()  # the outbox
         self._closing = False
         self._loop = asyncio.get_running_loop()
-        self.crew = [supervised(self._submitter(), "results to the hub") for _ in range(hub.options.max_submits)]
+        self.crew = [supervised(self._submitter(), "results to the hub") for _ in range(calls.options.max_submits)]
 
     async def flush(self, timeout: float) -> bool:
         """Send at once what was put aside, and wait until the outbox is empty; whether it is."""
@@ -118,11 +118,11 @@ class Submits:
     def _send(self, delivery: Delivery, now: float) -> _Sent:
         """Start the call for one result: here, and not in the submitter's turn, which comes later."""
         self._stats.submits += 1
-        options = self._hub.options
+        options = self._calls.options
         call: Awaitable[bytes]
         try:
             data, delivery.form = encode_result(delivery.outcome, options, delivery.form)
-            call = self._hub.connection.submit(data, timeout=options.submit_timeout_s)
+            call = self._calls.connection.submit(data, timeout=options.submit_timeout_s)
         except Exception as error:  # what cannot be sent fails as a call does
             call = self._loop.create_future()
             call.set_exception(error)
@@ -150,11 +150,11 @@ class Submits:
             try:
                 await call
             except ORDINARY as error:
-                result = self._hub.failed(Method.SUBMIT, self._pace, error, started_at)
+                result = self._calls.failed(Method.SUBMIT, self._pace, error, started_at)
                 self._settle(delivery, result, error)
             else:
                 result = Disposition.ACCEPTED
-                self._hub.answered(started_at, _now())
+                self._calls.answered(started_at, _now())
                 self._pace.productive()
                 self._settle(delivery, result)
         except asyncio.CancelledError:
@@ -172,7 +172,7 @@ class Submits:
             self._pace.ended()
         if not len(self._outbox):
             self._is_empty.set()
-        if result in _GONE and not self._hub.polls.under_way:
+        if result in _GONE and not self._calls.polls.under_way:
             self._release_polls()  # nothing else would let them go
 
     # -- what becomes of a result ----------------------------------------------------------------------------
@@ -205,7 +205,7 @@ class Submits:
     def _dropped(self, outcome: Outcome, error: Exception | None) -> None:
         self._stats.dropped += 1
         code, details = status(error)
-        condition, task = self._hub.condition, outcome.task
+        condition, task = self._calls.condition, outcome.task
         words = {"task_id": task.id, "action": task.action, "status": outcome.status}
         condition.log.error("result_refused_for_good", code=code, details=condition.clean(details), **words)
 

@@ -1,6 +1,6 @@
-"""The hub, as the calls of a unary link see it: the connection, the pacing, and what each answer says of both.
+"""The state that polls and submits share: the connection, the pacing, and what each answer says of both.
 
-Not the calls: polls and submits tell it what came of theirs.
+Not the calls themselves: polls and submits report what came of theirs.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _ERROR_MAX_S: Final = 2.0
 _MAY_BE_LOCAL: Final = frozenset({"UNAVAILABLE", "CANCELLED"})  # gRPC gives these without having heard the hub
 
 
-class UnaryHub:
-    """A hub that is called. ``polls``, ``submits``: the pacing of the two methods; ``gate``: of both together.
+class CallState:
+    """The state of all calls to the hub. ``polls``, ``submits``: the pacing of the two methods; ``gate``: of both together.
 
     Raises ``OSError`` if there is nothing left to open a connection with.
     """
