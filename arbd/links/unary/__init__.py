@@ -3,5 +3,5 @@
 link.py        the link, made of the next three        connection.py  the channel, replaced when it is silent
 polls.py       GetTask: tasks in                       policy.py      what a status code means
 submits.py     SubmitTaskResult: results out           sending.py     the order of results; those put aside
-hub.py         what both know of the hub               messages.py    bytes to tasks, outcomes to bytes
+calls.py       what both share: pacing, connection     messages.py    bytes to tasks, outcomes to bytes
 """

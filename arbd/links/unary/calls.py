@@ -28,7 +28,8 @@ _MAY_BE_LOCAL: Final = frozenset({"UNAVAILABLE", "CANCELLED"})  # gRPC gives the
 
 
 class CallState:
-    """The state of all calls to the hub. ``polls``, ``submits``: the pacing of the two methods; ``gate``: of both together.
+    """The state of all calls to the hub. ``polls``, ``submits``: the pacing of the two methods; ``gate``: of both
+    together.
 
     Raises ``OSError`` if there is nothing left to open a connection with.
     """
