@@ -197,7 +197,7 @@ class Hub:
     """
 
     def __init__(self, **options: Any) -> None:
-        self._options = {"hold_s": 1.0, **options}
+        self._options = {"hold_s": 0.2, **options}
         self._like = repr(sorted(self._options.items()))
         self._token: str = next(iter(options.get("tokens", ())), "")
         self._batch = f"all-{next(_batches)}"
@@ -334,11 +334,13 @@ class Arbd:
         env: dict[str, str] | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        before: str = "",
     ) -> Arbd:
-        """``arbd run`` of a target at a hub, with JSON logs of every level."""
+        """``arbd run`` of a target at a hub, with JSON logs of every level. ``before``: what its process does first."""
         flags = ["--hub", hub, "--name", "prov", "--workers", str(workers), "--no-pin"]
         flags += ["--log-format", "json", "--log-level", "debug"]
-        return cls(["-m", "arbd", "run", str(target), *flags], directory, env, stdout, stderr)
+        arbd = ["-c", f"{before}\nfrom arbd.cli import main\nmain()"] if before else ["-m", "arbd"]
+        return cls([*arbd, "run", str(target), *flags], directory, env, stdout, stderr)
 
     def __enter__(self) -> Arbd:
         return self

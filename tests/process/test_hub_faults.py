@@ -15,6 +15,7 @@ from hub_support import OK, Log, Supervisor, eventually, free_port
 
 from arbd.hub.board import NewTask
 from arbd.hub.server import EmbeddedHub, HubOptions
+from arbd.links import ending
 from arbd.links.auto import AutoLink
 from arbd.links.base import HubLink
 from arbd.links.options import LinkOptions
@@ -279,6 +280,7 @@ def test_a_channel_that_never_closes_keeps_nobody_waiting(protocol: str, monkeyp
             async with linked(protocol, hub.address, port):
                 batch = submit(hub, 1)
                 await eventually(lambda: port.tasks)
+                monkeypatch.setattr(ending, "END_TIMEOUT_S", 0.2)
                 monkeypatch.setattr(Channel, "close", never)
             monkeypatch.setattr(Channel, "close", really)
             assert channels

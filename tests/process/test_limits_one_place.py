@@ -80,6 +80,9 @@ def test_without_a_process_for_it_tasks_are_told_and_it_is_tried_again(tmp_path:
     """The first fork is its, the second a worker's; all others fail until a file says that they may not."""
     go = tmp_path / "go"
     fault = f"""
+import arbd.worker.limits.monitor_client, arbd.worker.limits.monitor_process
+arbd.worker.limits.monitor_client._CONNECT_TIMEOUT_S = 0.3
+arbd.worker.limits.monitor_process._LONGEST_PAUSE_S = 0.3
 real, calls = os.fork, []
 def fork():
     calls.append(1)

@@ -95,7 +95,7 @@ def test_a_refused_token_is_sent_once_by_any_number_of_links(tmp_path: Path) -> 
         arbd.wait_serving()
         first = hub.stats()["refused"]
         with pytest.raises(AssertionError):
-            eventually(lambda: hub.stats()["refused"] > first, 3.0)
+            eventually(lambda: hub.stats()["refused"] > first, 1.5)
         assert first == 1
         [leader] = arbd.events("hub_refuses_token")
         [pid] = [line["pid"] for line in arbd.events("link_started") if line["link"] == leader["link"]]
@@ -103,7 +103,7 @@ def test_a_refused_token_is_sent_once_by_any_number_of_links(tmp_path: Path) -> 
         arbd.wait_event("link_lost")
         arbd.wait_event("link_started", 4)
         with pytest.raises(AssertionError):
-            eventually(lambda: hub.stats()["refused"] > first, 2.0)  # who follows it waits for its turn
+            eventually(lambda: hub.stats()["refused"] > first, 1.0)  # who follows it waits for its turn
         stop(arbd)
 
 

@@ -12,7 +12,7 @@ import psutil
 from daemon_support import Hub, eventually
 from test_links_daemon import links_of, start, stop
 
-_KILLS = 12
+_KILLS = 8  # each makes a link wait longer before it starts again
 _TASKS = 2000
 
 

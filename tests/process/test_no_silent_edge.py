@@ -44,6 +44,7 @@ from arbd.testing import RunningProvider
 
 NO_DESCRIPTOR = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 HEAD = "import os, sys, time\nfrom pathlib import Path\nfrom arbd import Provider\nprovider = Provider(name='p')\n"
+HURRIED = "import arbd.core.restarts as module; module.FIRST_PAUSE_S = 0.01"  # what fails to start is tried soon
 ECHO = "\n@provider.actions.register(name='echo')\ndef echo(payload): return {'pid': os.getpid(), 'payload': payload}\n"
 
 
@@ -251,8 +252,9 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(monkeypatch: pytes
         assert len(set(pids_of(daemon, 2)) - set(pids)) == 1
 
 
-def test_a_machine_without_processes_costs_nothing_that_runs(tmp_path: Path) -> None:
+def test_a_machine_without_processes_costs_nothing_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker serves all the time; the other comes back when there is a process for it."""
+    monkeypatch.setattr("arbd.core.restarts.FIRST_PAUSE_S", 0.01)
     target = tmp_path / "tight.py"
     full = tmp_path / "full"
     target.write_text(
@@ -271,7 +273,7 @@ def test_a_machine_without_processes_costs_nothing_that_runs(tmp_path: Path) -> 
         eventually(lambda: any(w.cell.running().since_ns for w in daemon.daemon.pool.workers.values()))
         [idle] = [w.pid for w in daemon.daemon.pool.workers.values() if not w.cell.running().since_ns]
         os.kill(idle, signal.SIGKILL)
-        time.sleep(2.0)  # with so many failures in a row a daemon that has nobody left would have given up
+        time.sleep(1.0)  # with so many failures in a row a daemon that has nobody left would have given up
         full.unlink()
         assert daemon.response(running).data == "finished"
         assert len(set(pids_of(daemon, 2)) - set(pids)) == 1
@@ -346,19 +348,20 @@ def test_code_that_is_broken_for_a_moment_when_the_zygote_dies_is_loaded_again(h
 def test_code_that_stays_broken_ends_the_daemon_with_70(hub: Hub, tmp_path: Path) -> None:
     target = tmp_path / "broken.py"
     target.write_text(HEAD + ECHO)
-    with Arbd.run(hub.address, tmp_path, target=target) as arbd:
+    with Arbd.run(hub.address, tmp_path, target=target, before=HURRIED) as arbd:
         arbd.wait_serving()
         target.write_text("raise RuntimeError('broken for good')\n")
         [zygote] = arbd.family()["arbd:zygote"]
         os.kill(zygote, signal.SIGKILL)
         assert arbd.exit_code() == EXIT_ZYGOTE
         assert "broken for good" in arbd.events("reload_failed")[-1]["reason"]
+        assert len(arbd.events("no_zygote")) == 1
 
 
 def test_zygotes_that_die_when_they_fork_are_not_loaded_for_ever(hub: Hub, tmp_path: Path) -> None:
     target = tmp_path / "deadly.py"
     target.write_text(HEAD + ECHO + "os.register_at_fork(before=lambda: os._exit(3))\n")
-    with Arbd.run(hub.address, tmp_path, target=target) as arbd:
+    with Arbd.run(hub.address, tmp_path, target=target, before=HURRIED) as arbd:
         assert arbd.exit_code() == EXIT_ZYGOTE
         assert 3 <= len(arbd.events("zygote_lost")) <= 10
 

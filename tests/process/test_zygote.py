@@ -86,18 +86,6 @@ def test_what_actions_started_does_not_survive_the_zygote(tmp_path: Path) -> Non
         eventually(lambda: not is_alive(int(child.read_text())))
 
 
-def test_a_zygote_that_dies_and_does_not_load_again_ends_the_daemon(tmp_path: Path) -> None:
-    target = tmp_path / "once.py"
-    target.write_text(HEAD + ECHO)
-    with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target, workers=1) as arbd:
-        arbd.wait_serving(1)
-        target.write_text("raise RuntimeError('no longer')\n")
-        [zygote] = arbd.family()["arbd:zygote"]
-        os.kill(zygote, signal.SIGKILL)
-        assert arbd.exit_code() == EXIT_ZYGOTE
-        assert [line["event"] for line in arbd.events("no_zygote")] == ["no_zygote"]
-
-
 @pytest.mark.parametrize(
     ("text", "code", "told"),
     [
