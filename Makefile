@@ -28,8 +28,9 @@ TEST_EXTRAS := examples,pydantic,test
 LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test
-# Two tests at a time, those of one file one after the other: they share what they start. Without this, one at a time.
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# So many files of tests at a time: on two cores three, because tests of processes wait most of the time; unit tests do
+# not. ARGS="-n 0" runs one test after the other, in one process.
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder -n
 
 .PHONY: demo picture test test-fast test-thorough test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
 
@@ -43,19 +44,19 @@ picture: $(call STAMP,$(RUN_EXTRAS))
 	$(BIN)/python docs/record.py docs/demo.svg arbd demo
 
 test: $(call STAMP,$(TEST_EXTRAS))
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 3 $(ARGS)
 
 test-thorough: export TEST_THOROUGHLY := 1
 test-thorough: test-fast
 
 test-fast: $(call STAMP,$(TEST_EXTRAS))
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 2 tests/unit $(ARGS)
 
 # What a newcomer gets tomorrow: releases that were made since the environment was, too. No stamp, for that reason.
 test-latest:
 	@$(MAKE) --no-print-directory VENV=.venvs/latest .venvs/latest/bin/python
 	.venvs/latest/bin/python -m pip install $(QUIETLY) --upgrade --upgrade-strategy eager -e '.[$(TEST_EXTRAS)]'
-	.venvs/latest/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	.venvs/latest/bin/python -m pytest $(SIDE_BY_SIDE) 3 $(ARGS)
 
 # The build, too, is done with its oldest tools: not in an environment of its own, which would have newer ones.
 test-oldest:
@@ -65,7 +66,7 @@ test-oldest:
 	@$(MAKE) --no-print-directory VENV=.venvs/oldest .venvs/oldest/bin/python
 	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt setuptools
 	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt --no-build-isolation -e '.[$(TEST_EXTRAS)]'
-	.venvs/oldest/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	.venvs/oldest/bin/python -m pytest $(SIDE_BY_SIDE) 3 $(ARGS)
 
 lint: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff check .
