@@ -53,10 +53,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(_TURNS, os.environ["RUNTIME_DIRECTORY"])
 
 
-def pytest_collection_finish() -> None:
-    gc.freeze()  # what is there now stays: no collection need go through it
-
-
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["RUNTIME_DIRECTORY"], ignore_errors=True)
 
