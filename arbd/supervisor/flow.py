@@ -373,7 +373,7 @@ class Flow:
         except _UNREADABLE as exc:
             raise RingCorruptError(str(exc)) from exc
         if result.seq == frame.READY_SEQ:
-            if worker.state not in (State.STARTING, State.CONDEMNED):
+            if worker.said_ready:
                 raise RingCorruptError("a worker that serves says once more that it is ready")
             self.pool.on_ready(worker)
         elif result.skipped:

@@ -174,7 +174,6 @@ class Generations:
 
     def on_spawned(self, worker_id: int, pid: int, pidfd: int) -> None:
         self._pool.on_spawned(worker_id, pid, pidfd)
-        self._note_serving()
 
     def on_exited(self, worker_id: int, status: int, reason: str) -> None:
         self._pool.on_exited(worker_id, status, reason)

@@ -276,6 +276,8 @@ class Pool:
         if worker.state is State.CONDEMNED:
             worker.stop_boot_timer()
             worker.kill()
+        elif worker.said_ready:
+            self.on_ready(worker)
         self._spawn_wanted()
 
     def _on_ended(self, worker: Worker) -> None:
@@ -296,7 +298,11 @@ class Pool:
         self._spawn_wanted()
 
     def on_ready(self, worker: Worker) -> None:
-        """A worker's first record has come: it can take tasks."""
+        """A worker's first record has come: it can take tasks, once its zygote has told of it. Until then nobody could
+        kill it at a deadline, and the zygote may be about to give it up."""
+        worker.said_ready = True
+        if not worker.pid:
+            return
         worker.step(WorkerEvent.READY)
         worker.stop_boot_timer()
         if worker.state is State.SERVING:
@@ -383,8 +389,8 @@ class Pool:
             self._want(slot)
 
     def is_complete(self) -> bool:
-        """Whether every slot has a worker that serves. Its own word may come before the zygote's, with its number."""
-        serving = {worker.slot for worker in self.workers.values() if worker.state is State.SERVING and worker.pid}
+        """Whether every slot has a worker that serves."""
+        serving = {worker.slot for worker in self.workers.values() if worker.state is State.SERVING}
         return len(serving) == len(self._cpus)
 
     # -- news -----------------------------------------------------------------------------------------

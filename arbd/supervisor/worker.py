@@ -33,6 +33,7 @@ class Worker:
         self.slot = slot
         self.zygote = zygote
         self.state = State.STARTING
+        self.said_ready = False
         self.booted = False
         self.boot_timer: asyncio.TimerHandle | None = None
         self.end_timer: asyncio.TimerHandle | None = None

@@ -147,6 +147,7 @@ class FakeWorker:
     def __init__(self, worker_id: int) -> None:
         self.id = self.slot = self.pid = self.bell = worker_id
         self.state = State.SERVING
+        self.said_ready = True
         self.damaged = False
         self.unread: list[bytes] = []
         self.cell = FakeCell()

@@ -77,6 +77,7 @@ class ProcesslessWorker:
         self.slot = slot
         self.zygote = zygote
         self.state = State.STARTING
+        self.said_ready = False
         self.booted = False
         self.boot_timer: Any = None
         self.end_timer: Any = None

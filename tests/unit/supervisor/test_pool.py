@@ -70,14 +70,15 @@ def test_there_is_a_worker_for_every_slot_and_then_the_pool_is_complete(rig: Poo
     assert rig.loop.later == []
 
 
-def test_a_worker_that_says_it_is_ready_before_the_zygote_says_it_is_there_completes_nothing(rig: PoolRig) -> None:
+def test_a_worker_that_says_it_is_ready_before_the_zygote_says_it_is_there_takes_no_tasks_yet(rig: PoolRig) -> None:
     rig.move_to(rig.zygote)
     workers: list[Any] = rig.workers()
     for worker in workers:
         rig.pool.on_ready(worker)
-    assert not rig.pool.is_complete()
+    assert (rig.pool.serves(), rig.events.told) == (False, [])
     for worker in workers:
         rig.born(worker)
+    assert rig.events.told == [("ready", 1), ("ready", 2)]
     assert rig.pool.is_complete()
 
 
