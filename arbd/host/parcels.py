@@ -97,6 +97,30 @@ def take(side: socket.socket, limit: int) -> bytes:
         reserve.restore()
 
 
+class Receiver:
+    """The parcels of one socket, in their order, and none that may be another record's.
+
+    Whatever is raised unexpectedly at one leaves open whether it is still in the socket. No later one is taken then:
+    it could be taken for the one before it, and a result be given to another task.
+    """
+
+    def __init__(self, side: socket.socket) -> None:
+        self._side = side
+        self._is_lost = False
+
+    def take(self, limit: int) -> bytes:
+        """Receive the next parcel. Raises as ``take`` does; ``NotNow``, for good, after something unexpected."""
+        if self._is_lost:
+            raise NotNow(errno.EIO, "it is not known which parcel is the next")
+        try:
+            return take(self._side, limit)
+        except (OSError, ValueError):
+            raise
+        except BaseException:
+            self._is_lost = True
+            raise
+
+
 def _read(side: socket.socket, parcel: int, limit: int) -> bytes:
     try:
         return memory.read_parcel(parcel, limit)

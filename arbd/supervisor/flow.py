@@ -372,6 +372,9 @@ class Flow:
             return False
         except _UNREADABLE as exc:
             raise RingCorruptError(str(exc)) from exc
+        except Exception as exc:  # its task has run: the record stays, so that it is not run again
+            report(exc, "a result on its way from a worker")
+            return False
         if result.seq == frame.READY_SEQ:
             if worker.said_ready:
                 raise RingCorruptError("a worker that serves says once more that it is ready")

@@ -59,6 +59,7 @@ class Worker:
             undo.callback(os.close, self.answers_bell)
             self._side, self._side_theirs = channel.pair()
             self._side.setblocking(False)
+            self._bodies = parcels.Receiver(self._side)
             undo.pop_all()
 
     def handles(self, board_fd: int, results_bell: int, limits_bell: int) -> tuple[int, ...]:
@@ -112,7 +113,7 @@ class Worker:
     def take_parcel(self, limit: int) -> bytes:
         """The body of a result that came by reference. Raises ``parcels.NotNow`` if it cannot be taken now, ``OSError``
         or ``ValueError`` if it did not come."""
-        return parcels.take(self._side, limit)
+        return self._bodies.take(limit)
 
     def signal_cancel(self) -> None:
         """Signal it to look whether the task it runs was cancelled."""

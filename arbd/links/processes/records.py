@@ -35,14 +35,15 @@ class Incoming:
 
     def __init__(self, ring: Consumer, side: socket.socket, largest: int) -> None:
         self._ring = ring
-        self._side = side
+        self._bodies = parcels.Receiver(side)
         self._largest = largest
         self._unread: list[bytes] = []  # taken from the ring, and not yet looked at
 
     def take(self, each: Callable[[bytes], None]) -> int:
         """Call ``each`` for a batch of records; how many. Raises what that and the ring raise.
 
-        After ``parcels.NotNow`` the record comes once more; after anything else the next one does.
+        After ``parcels.NotNow`` the record comes once more; after anything else the next one does, if no body is needed
+        for it where it is not known any more which one is the next.
         """
         records = self._unread or self._ring.pop_many(_BATCH)
         left = iter(records)
@@ -58,4 +59,4 @@ class Incoming:
 
     def take_parcel(self) -> bytes:
         """The body of the record that is looked at. Raises as ``parcels.take`` does."""
-        return parcels.take(self._side, self._largest)
+        return self._bodies.take(self._largest)

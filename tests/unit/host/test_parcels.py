@@ -44,6 +44,28 @@ def test_one_that_is_not_there_or_too_large_is_refused(ends: tuple[socket, socke
         parcels.take(other, 10)
 
 
+def test_after_something_unexpected_no_parcel_is_taken_for_another(
+    ends: tuple[socket, socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first may still be in the socket, or be gone: the next record's could be either."""
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("injected")
+
+    one, other = ends
+    bodies = parcels.Receiver(other)
+    for body in (b"first", b"second", b"third"):
+        assert parcels.send(one, (body,))
+    assert bodies.take(10) == b"first"
+    with monkeypatch.context() as patch:
+        patch.setattr(parcels, "_peek", fails)
+        with pytest.raises(RuntimeError):
+            bodies.take(10)
+    for _ in range(2):
+        with pytest.raises(parcels.NotNow, match="not known"):
+            bodies.take(10)
+
+
 def test_a_full_socket_says_so_and_a_closed_one_does_not(ends: tuple[socket, socket]) -> None:
     one, other = ends
     sent = 0

@@ -299,6 +299,27 @@ def test_a_body_that_cannot_be_taken_waits_and_what_needs_none_does_not(monkeypa
     assert rig.results() == {"task-0": "first", "task-1": "small", "task-2": "second", "task-3": "small"}
 
 
+def test_something_unexpected_at_a_body_costs_no_other_task_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record stays, so that the task, which has run, is not run again when its worker ends."""
+    rig = Rig(monkeypatch, workers=1)
+    [worker] = rig.workers
+    rig.learn_that_tasks_are_short()
+    rig.flow.take(tasks("large", "small"))
+    large, small = worker.has
+    worker.cell.records = [
+        frame.encode_result_reference(large.seq, 1000, "success"),
+        frame.encode_result(small.seq, 1000, "success", b"small"),
+    ]
+    monkeypatch.setattr(worker, "take_parcel", failing(Boom(), *[parcels.NotNow(5, "not known")] * 30))
+    worker.has.clear()
+    rig.flow.collect()
+    assert [type(error) for error in rig.loop.reported] == [Boom]
+    assert rig.results() == {"small": "small"}
+    rig.flow.settle(worker, 0)  # type: ignore[arg-type] # a fake
+    assert "WORKER_LOST" in rig.results()["large"]
+    assert rig.sent == []
+
+
 def test_collecting_for_a_judge_tells_the_others_later(rig: Rig) -> None:
     rig.flow.take(tasks("a", "b"))
     rig.told.clear()
