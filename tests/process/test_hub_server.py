@@ -286,8 +286,9 @@ def test_serve_answers_held_polls_when_it_ends() -> None:
         should_exit, addresses = asyncio.Event(), asyncio.Queue[str]()
         serving = asyncio.create_task(serve(HubOptions(), should_exit=should_exit, on_ready=addresses.put_nowait))
         async with bare_provider(await addresses.get()) as provider:
+            assert (await provider.get(hold_ms=0)).id == ""  # it is connected from now on
             poll = asyncio.create_task(provider.get())
-            await asyncio.sleep(0.05)  # so that the poll is held; if it is not yet, it fails as it may
+            await asyncio.sleep(0.3)  # so that the poll is held; if it is not yet, it fails as it may
             should_exit.set()
             assert (await poll).id == ""
         await serving
