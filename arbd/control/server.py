@@ -15,6 +15,7 @@ import asyncio
 import functools
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
@@ -32,6 +33,9 @@ from arbd.supervised import supervised
 
 MAX_CLIENTS: Final = 32
 REQUEST_TIMEOUT_S: Final = 10.0  # until a whole request is there, and until a reply is taken
+
+#: From 3.13 on the server would look its name up, by which it was bound relative to a descriptor that is closed.
+_NAME_IS_REMOVED_ELSEWHERE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 Handlers = Mapping[type[Any], Callable[[Any], protocol.ControlReply]]
 
@@ -109,7 +113,9 @@ class ControlServer:
         Where no descriptor is left for a connection, libuv accepts it by one that it keeps for that, and closes it:
         whoever asks is told at once, and the daemon goes on.
         """
-        server = await asyncio.start_unix_server(self._connected, sock=listener, limit=protocol.MAX_REQUEST)
+        server = await asyncio.start_unix_server(
+            self._connected, sock=listener, limit=protocol.MAX_REQUEST, **_NAME_IS_REMOVED_ELSEWHERE
+        )
         try:
             yield
         finally:
