@@ -128,12 +128,12 @@ class ControlServer:
         writer.transport.set_write_buffer_limits(0)  # so that ``drain`` waits until all of a reply has been taken
         client = supervised(self._serve(reader, writer), "control client")
         self._clients.add(client)
-        client.add_done_callback(functools.partial(self._hang_up, writer.transport))
+        client.add_done_callback(functools.partial(self._hang_up, writer))
 
-    def _hang_up(self, connection: asyncio.WriteTransport, client: asyncio.Task[None]) -> None:
+    def _hang_up(self, connection: asyncio.StreamWriter, client: asyncio.Task[None]) -> None:
         # Not in the task itself: one that is cancelled before its first step never gets to its `finally`.
         self._clients.discard(client)
-        connection.abort()
+        connection.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
