@@ -31,7 +31,7 @@ class Retired(msgspec.Struct, frozen=True):
 
 
 RETIRED: Final = (
-    Retired("hub.links", "set a number of processes; 0 is taken", value="auto"),
+    Retired("hub.links", "remove it, or set a number of processes; it counts as 0", value="auto"),
     Retired("hub.piggyback", "remove it: tasks come by polls alone"),
 )
 NAMES: Final = frozenset(row.name for row in RETIRED if row.value is None)

@@ -400,8 +400,7 @@ class Flow:
 
     def _collect_again(self) -> None:
         self._late_collect = None
-        if self.collect():
-            self._loop.call_soon(self.tell_of_room)
+        doorbell.ring(self.pool.bell)  # whoever listens goes on until nothing is left
 
     # -- give: verdicts ------------------------------------------------------------------------------------------
 
@@ -554,7 +553,8 @@ class Flow:
         self.give_cancelled(self.dispatcher.withdraw(ids))
         cancelled_at: set[int] = set()
         for worker_id, assignment in self.dispatcher.assigned(ids):
-            assignment.cancelled_at_ns = time.monotonic_ns()
+            if not assignment.cancelled:  # asked again, it has no more time than before
+                assignment.cancelled_at_ns = time.monotonic_ns()
             cancelled_at.add(worker_id)
         if cancelled_at:
             self.on_sent(cancelled_at, 0.0)  # first: whatever is raised below, they are looked at

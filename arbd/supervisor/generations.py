@@ -224,7 +224,10 @@ class Generations:
     # -- what the pool reports ---------------------------------------------------------------------------
 
     def on_worker_ready(self, worker: Worker) -> None:
-        if worker.zygote is not self._in_force and worker.zygote is self._pool.zygote:
+        if worker.zygote not in (self._in_force, self._pool.zygote):
+            self._pool.kill(worker)  # another reload came before the first of its generation: these actions never hold
+            return
+        if worker.zygote is not self._in_force:
             self._in_force = worker.zygote
             self._loads.succeeded()
             self._flow.set_actions(worker.zygote.description)

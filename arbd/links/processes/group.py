@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import structlog
 
-from arbd.host import parcels
+from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.ipc.ring import Pushed
 from arbd.links.base import HubPort
@@ -83,7 +83,8 @@ class LinkGroup:
 
     async def start(self, port: HubPort) -> None:
         self._port = port
-        self._roster.start(port.join(self), self._count)
+        self._bell = port.join(self)
+        self._roster.start(self._bell, self._count)
         self._news()
 
     def slots_changed(self) -> None:
@@ -174,6 +175,8 @@ class LinkGroup:
             self._look_again(error)
         if found or self._has_news:
             self._news()
+        if found and self._again is None:
+            self._again_s = _AGAIN_S
         return found
 
     def ring_from_now_on(self) -> None:
@@ -191,10 +194,8 @@ class LinkGroup:
     def _end_pause(self) -> None:
         self._again = None
         self._end_put_off()
-        self.look()
         self._news()
-        if self._again is None:
-            self._again_s = _AGAIN_S
+        doorbell.ring(self._bell)  # whoever listens goes on until nothing is left
 
     def _end_put_off(self) -> None:
         put_off, self._put_off = self._put_off, []

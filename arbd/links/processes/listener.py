@@ -47,6 +47,7 @@ class Listener:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._rest: asyncio.TimerHandle | None = None
         self._rests = 0  # one after the other
+        self._retry: asyncio.TimerHandle | None = None
         self._loop.add_reader(bell, self._on_bell)
         self._look()
         self._report_timer = self._loop.call_soon(self._report)
@@ -56,8 +57,9 @@ class Listener:
         """Listen no more."""
         self._loop.remove_reader(self._bell)
         self._report_timer.cancel()
-        if self._rest is not None:
-            self._rest.cancel()
+        for timer in (self._rest, self._retry):
+            if timer is not None:
+                timer.cancel()
         for job in self._jobs.values():
             job.cancel()
 
@@ -89,7 +91,12 @@ class Listener:
             while self._incoming.take(self._take_result):
                 pass
         except parcels.NotNow:  # no descriptor is left for the body of a result, which waits
-            self._loop.call_later(_NOT_NOW_PAUSE_S, self._look)
+            if self._retry is None:
+                self._retry = self._loop.call_later(_NOT_NOW_PAUSE_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._retry = None
+        self._look()
 
     def _take_result(self, record: bytes) -> None:
         self._port.outbox.append(link_frame.decode_result(record, self._incoming.take_parcel))

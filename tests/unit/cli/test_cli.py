@@ -173,7 +173,7 @@ class TestConfig:
         assert json.loads(result.stdout)["hub.links"] == {"value": 0, "unit": "processes", "from": "default"}
         assert result.stderr == (
             "arbd: warning: environment ARBD_HUB_LINKS: hub.links is 'auto', which is retired; "
-            "set a number of processes; 0 is taken\n"
+            "remove it, or set a number of processes; it counts as 0\n"
         )
 
 

@@ -222,7 +222,7 @@ class TestProblems:
         assert [problem for problem in problems if setting.name not in problem] == []
 
 
-LINKS = "{}: hub.links is 'auto', which is retired; set a number of processes; 0 is taken"
+LINKS = "{}: hub.links is 'auto', which is retired; remove it, or set a number of processes; it counts as 0"
 PIGGYBACK = "{}: hub.piggyback is retired, and ignored; remove it: tasks come by polls alone"
 
 

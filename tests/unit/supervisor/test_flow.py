@@ -295,7 +295,10 @@ def test_a_body_that_cannot_be_taken_waits_and_what_needs_none_does_not(monkeypa
     assert rig.flow.collect() == 2
     assert [handle.delay_s for handle in rig.loop.later] == [0.05]
     worker.bodies = [b"first", b"second"]
+    rig.woken.clear()
     rig.loop.time_passes()
+    assert rig.woken == [rig.pool.bell]  # whoever listens looks until nothing is left
+    rig.flow.collect()
     assert rig.results() == {"task-0": "first", "task-1": "small", "task-2": "second", "task-3": "small"}
 
 

@@ -239,6 +239,24 @@ def test_a_reload_moves_over_and_the_old_zygote_goes_with_its_last_worker(rig: G
     rig.run(test)
 
 
+def test_a_generation_that_a_newer_one_has_overtaken_takes_no_task(rig: Generation) -> None:
+    """Its actions never hold: a task of the generation in force could name one that it does not have."""
+
+    async def test() -> None:
+        await rig.serve()
+        overtaken, newest = FakeZygote("overtaken", action="overtaken"), FakeZygote("newest", action="new")
+        await rig.reload(overtaken)
+        await rig.reload(newest)
+        late = rig.workers(overtaken)
+        rig.boot(*late)
+        assert [worker.id for worker in late if worker.state is State.SERVING] == []
+        assert rig.flow.actions == ["act"]
+        rig.boot(*rig.workers(newest))
+        assert rig.flow.actions == ["new"]
+
+    rig.run(test)
+
+
 FAILURES = [ZygoteError("the code fails"), ConfigError(["no such setting"]), OSError(24, "Too many open files"), HANG]
 
 

@@ -336,6 +336,14 @@ def test_one_that_runs_on_after_the_grace_costs_its_worker(cancelling: Cancellin
     assert "CANCELLED" in cancelling.results()["a"]
 
 
+def test_one_that_is_cancelled_again_and_again_has_one_grace(cancelling: Cancelling) -> None:
+    for _ in range(10):
+        cancelling.flow.cancel(["a"])
+        cancelling.loop.step(0.05)
+    assert cancelling.pool.killed == [cancelling.worker.id]
+    assert "CANCELLED" in cancelling.results()["a"]
+
+
 def test_one_that_ends_within_the_grace_does_not(cancelling: Cancelling) -> None:
     cancelling.flow.cancel(["a"])
     cancelling.worker.answer("a")
