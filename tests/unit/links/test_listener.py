@@ -1,4 +1,4 @@
-"""A link process without a descriptor for a large result looks again in a while, with one timer, however often it looks."""
+"""A link process without a descriptor for a large result looks again in a while, with one timer whatever rings it."""
 
 from __future__ import annotations
 
