@@ -313,8 +313,8 @@ class Flow:
         """
         failures: list[BaseException] = []
         for _ in range(_TRIES):
-            while self._take_or_fail(worker, failures):
-                pass
+            while self._take_or_fail(worker, failures) and len(failures) < _BATCH:
+                pass  # a ring that can never be read ends this, too
             if not worker.unread:
                 break
             time.sleep(_TRY_PAUSE_S)  # afterwards it may be too late: what it has waits for a descriptor
