@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -69,6 +70,10 @@ class Log:
     def read_from_now_on(self) -> None:
         """The reader is back."""
         self._reader.start()
+
+    def has_been_read(self) -> bool:
+        """Whether the reader has taken all that is there, so that the next line has room."""
+        return not select.select([self._read], [], [], 0)[0]
 
     def text(self) -> bytes:
         """All that was read until nobody could write any more."""
@@ -144,8 +149,10 @@ def test_a_reader_that_comes_back_finds_whole_lines_and_what_is_missing(log: Log
         chat(hub, 20)
         hub.results()
         log.read_from_now_on()
+        eventually(log.has_been_read)
         chat(hub, 20)
         hub.results()
+        eventually(log.has_been_read)  # whoever ends while it is full says it in vain
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == EXIT_OK
     if log.kind == "terminal":  # there lines go out in parts, and those of several processes may mix
