@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -26,12 +26,16 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 _MARK: Final = "__arbd_action__"
 
+AfterTimeout = Literal["replace", "keep"]
+
 
 class ActionOptions(msgspec.Struct, frozen=True):
-    """The options that an author gives for an action. ``timeout`` is in seconds.
+    """The options that an author gives for an action. ``timeout`` is in seconds. ``after_timeout``: what becomes of a
+    worker in which a timeout or a cancel interrupted this action. It may hold half a reply or half a transaction, so
+    ``replace`` has it replaced; ``keep`` is for actions that leave nothing half done.
 
     Defaults: the handler's name; the first line of its docstring; any JSON object; no look at the account; the
-    provider's ``execution_timeout`` and monitor.
+    provider's ``execution_timeout`` and monitor; ``replace``.
     """
 
     name: str | None = None
@@ -40,6 +44,7 @@ class ActionOptions(msgspec.Struct, frozen=True):
     account_schema: Any = None
     timeout: float | None = None
     rate_limit_monitor: RateLimitMonitor | None = None
+    after_timeout: AfterTimeout = "replace"
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -58,6 +63,7 @@ class Action(msgspec.Struct, frozen=True):
     timeout: float | None
     rate_limit_monitor: RateLimitMonitor | None
     binding: Binding
+    after_timeout: AfterTimeout
 
     @property
     def signature(self) -> str:
@@ -94,10 +100,13 @@ class Actions(Mapping[str, Action]):
         account_schema: Any = None,
         timeout: float | None = None,
         rate_limit_monitor: RateLimitMonitor | None = None,
+        after_timeout: AfterTimeout = "replace",
     ) -> Callable[[H], H]:
         """Decorate a handler to register it; it is returned unchanged. :class:`ActionOptions` has the defaults. The
         decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses."""
-        options = ActionOptions(name, description, payload_schema, account_schema, timeout, rate_limit_monitor)
+        options = ActionOptions(
+            name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
+        )
 
         def decorate(handler: H) -> H:
             self.add(handler, options)
@@ -166,13 +175,16 @@ def action(
     account_schema: Any = None,
     timeout: float | None = None,
     rate_limit_monitor: RateLimitMonitor | None = None,
+    after_timeout: AfterTimeout = "replace",
 ) -> Callable[[H], H]:
     """Mark a method of a ``Provider`` subclass as an action; the arguments are those of ``Actions.register``.
 
     It goes above or below ``@staticmethod`` and ``@classmethod``. A subclass that overrides the method keeps the
     action, with its own implementation; a subclass that sets the attribute to ``None`` removes it.
     """
-    options = ActionOptions(name, description, payload_schema, account_schema, timeout, rate_limit_monitor)
+    options = ActionOptions(
+        name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
+    )
     _check_options(options)
 
     def mark(method: H) -> H:
@@ -212,6 +224,7 @@ def _compile(handler: Handler, options: ActionOptions) -> Action:
         timeout=options.timeout,
         rate_limit_monitor=options.rate_limit_monitor,
         binding=bind(handler, payload_schema, where=where),
+        after_timeout=options.after_timeout,
     )
 
 
@@ -225,6 +238,9 @@ def _check_options(options: ActionOptions) -> None:
         raise RegistrationError(f"action {name!r}: timeout is a number of seconds above 0; got {timeout!r}")
     if not is_monitor(monitor) and monitor is not None:
         raise RegistrationError(f"action {name!r}: {NOT_A_MONITOR.format(monitor)}")
+    if options.after_timeout not in get_args(AfterTimeout):
+        allowed = " or ".join(map(repr, get_args(AfterTimeout)))
+        raise RegistrationError(f"action {name!r}: after_timeout is {allowed}; got {options.after_timeout!r}")
 
 
 NOT_A_MONITOR: Final = "rate_limit_monitor needs a method check_rate_limits(); got {!r}"

@@ -7,6 +7,7 @@
 With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
 was sent over the worker's side socket *before* the record was published, in the same order.
 With ``SKIPPED`` a result is none: the task was not begun, because it has been taken back.
+With ``NOTICE`` it is none either: the body says something of the worker itself (``arbd.ipc.notice``), ``seq`` is 0.
 With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
 ``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
 """
@@ -23,6 +24,7 @@ from arbd.model.task import STATUSES, Status
 BY_REFERENCE: Final = 1
 TRACED: Final = 2
 SKIPPED: Final = 4
+NOTICE: Final = 8
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")
@@ -53,7 +55,7 @@ class TaskFrame(msgspec.Struct, gc=False):
 
 
 class ResultFrame(msgspec.Struct, gc=False):
-    """A decoded result record. ``body`` is the response JSON, empty if it comes by reference."""
+    """A decoded result record. ``body`` is the response JSON, empty if it comes by reference; or the notice."""
 
     seq: int
     run_ns: int
@@ -61,6 +63,7 @@ class ResultFrame(msgspec.Struct, gc=False):
     by_reference: bool
     body: bytes
     skipped: bool = False
+    notice: bool = False
 
 
 def encode_task(
@@ -114,11 +117,18 @@ def encode_skipped(seq: int) -> bytes:
     return _pack_result(seq, 0, 0, SKIPPED)
 
 
+def encode_notice(body: bytes) -> bytes:
+    """The record of a notice: what a worker says of itself."""
+    return _pack_result(READY_SEQ, 0, 0, NOTICE) + body
+
+
 READY: Final = _pack_result(READY_SEQ, 0, 0, 0)
 
 
 def decode_result(record: bytes) -> ResultFrame:
     """The result in a record. Raises ``struct.error`` or ``IndexError`` if there is none."""
     seq, run_ns, status, flags = _unpack_result(record)
-    by_reference, skipped = flags & BY_REFERENCE != 0, flags & SKIPPED != 0
-    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped)
+    if not flags:
+        return ResultFrame(seq, run_ns, STATUSES[status], False, record[RESULT_HEADER:])
+    by_reference, skipped, notice = flags & BY_REFERENCE != 0, flags & SKIPPED != 0, flags & NOTICE != 0
+    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped, notice)

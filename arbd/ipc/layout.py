@@ -124,6 +124,8 @@ SUPERVISOR_SLEEPING: Final = 0
 NEWS: Final = 1 * LINE  # of slot 0; one line for each slot, because all workers store there at the same time
 READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered,
 SKIP_NEWS: Final = 1 << 62  # or, for a task that was skipped, this plus so much for each worker id before its own,
+NOTICE_NEWS: Final = 1 << 61  # for a notice, plus so much for each worker id, plus how many it has said before
+NOTICE_NEWS_WORKER: Final = 1 << 20
 SKIP_NEWS_WORKER: Final = 1 << 40  # plus the place in its ring
 
 # A seat of a ledger, as indices into its words.

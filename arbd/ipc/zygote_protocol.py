@@ -33,7 +33,8 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     """Tells a new zygote to load this target.
 
     ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft descriptor limit for
-    what runs the author's actions, as the operator has set it; 0: unchanged.
+    what runs the author's actions, as the operator has set it; 0: unchanged. ``worker_cpus``: how many CPUs a worker
+    will have, and so its libraries threads.
     """
 
     target: str
@@ -41,6 +42,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     script: bool
     log: LogSettings
     open_files: int = 0
+    worker_cpus: int = 1
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
@@ -53,14 +55,20 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     envelope: Literal["plain", "metadata"]
     max_result: int
     log: LogSettings
+    nan: Literal["error", "null"] = "error"
+    reseed: bool = True
+    start_timeout: float = 30.0  # seconds
+    stop_timeout: float = 5.0  # seconds
 
 
 class Spawn(msgspec.Struct, frozen=True, tag=True):
-    """Tells the zygote to start worker ``worker_id`` in slot ``slot``, pinned to ``cpu`` (``None``: not pinned)."""
+    """Tells the zygote to start worker ``worker_id`` in slot ``slot``, pinned to ``cpus`` (empty: not pinned).
+    ``max_tasks``: it asks to be replaced in time before, and begins no more than so many; 0: no limit."""
 
     worker_id: int
     slot: int
-    cpu: int | None
+    cpus: tuple[int, ...] = ()
+    max_tasks: int = 0
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):

@@ -98,6 +98,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_result: int
     outbox_limit: int
     ring_size: int
+    worker_cpus: int
+    worker_start_timeout: float
+    worker_stop_timeout: float
+    worker_reseed: bool
+    worker_max_tasks: int
+    worker_max_age: float
+    worker_max_memory: int
+    worker_max_fds: int
+    worker_memory_limit: int
     runtime_dir: str | None
     control_socket: str
     hub_url: str
@@ -116,6 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_idle_min: float
     hub_idle_max: float
     response_envelope: Literal["plain", "metadata"]
+    result_nan: Literal["error", "null"]
     log_level: Literal["debug", "info", "warning", "error", "critical"]
     log_format: Literal["auto", "json", "console"]
     log_silent: bool
@@ -163,6 +173,24 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="Take no more tasks while this many results wait for the hub."),
     Setting("ring_size", power_of_two(16 * KIB, 256 * MIB), 256 * KIB,
             doc="The size of each shared-memory ring; two for every worker."),
+    Setting("worker.cpus", whole(1, 1024, "CPUs"), 1,
+            doc="How many CPUs each worker is bound to, and how many threads its libraries are told to use."),
+    Setting("worker.start_timeout", seconds(0.1, 3600), 30.0, reloadable=True,
+            doc="How long the start hooks and resources of a worker may take together."),
+    Setting("worker.stop_timeout", seconds(0, 3600), 5.0, reloadable=True,
+            doc="How long a worker may take to end in order: stop hooks, resources, atexit."),
+    Setting("worker.reseed", switch(), True, reloadable=True,
+            doc="Give each worker random numbers of its own: random, numpy.random, torch."),
+    Setting("worker.max_tasks", whole(0, 1_000_000_000, "tasks"), 0, reloadable=True,
+            doc="Replace a worker after about so many tasks; 0: never."),
+    Setting("worker.max_age", seconds(0, 365 * DAY_S), 0.0, reloadable=True,
+            doc="Replace a worker after about this time; 0: never."),
+    Setting("worker.max_memory", size(0, 1024 * GIB), 0, reloadable=True,
+            doc="Replace a worker after its task when it holds more memory (RSS) than this; 0: never."),
+    Setting("worker.max_fds", whole(0, 1_000_000, "descriptors"), 0, reloadable=True,
+            doc="Replace a worker after its task when it has more descriptors open than this; 0: never."),
+    Setting("worker.memory_limit", size(0, 1024 * GIB), 0, reloadable=True,
+            doc="End a task with code MEMORY, and its worker, when that holds more memory (RSS) than this; 0: never."),
     Setting("runtime_dir", path(), None,
             doc="Directory of the control socket; without it $RUNTIME_DIRECTORY, /run/arbd for root, "
             "$XDG_RUNTIME_DIR/arbd or /tmp/arbd-UID."),
@@ -200,6 +228,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="The longest pause between polls while there is nothing to do."),
     Setting("response.envelope", choice("plain", "metadata"), "plain",
             doc="metadata: wrap the data of every result with provider, action and times."),
+    Setting("result.nan", choice("error", "null"), "error", reloadable=True,
+            doc="NaN and the infinities in a result, which JSON does not have: refuse them, or send null."),
     Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
             reloadable=True,
             doc="The least important lines to write."),

@@ -38,7 +38,7 @@ async def load(request: RunRequest) -> Loaded:
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
-        boot = Boot(target, request.argv, request.script, log, request.open_files)
+        boot = Boot(target, request.argv, request.script, log, request.open_files, early.worker_cpus if early else 1)
         zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
@@ -93,4 +93,8 @@ def configure_message(settings: Settings) -> Configure:
         envelope=settings.response_envelope,
         max_result=settings.max_result,
         log=log_settings(settings),
+        nan=settings.result_nan,
+        reseed=settings.worker_reseed,
+        start_timeout=settings.worker_start_timeout,
+        stop_timeout=settings.worker_stop_timeout,
     )

@@ -182,7 +182,7 @@ class Pool:
             undo.callback(worker.close)
             self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
             undo.callback(self.limits.detach, worker.id)
-            spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
+            spawn = protocol.Spawn(worker.id, slot, _cpus_of(self._cpus[slot]))
             self.zygote.spawn(spawn, worker.handles(self._board_fd, self.bell, self.limits.bell))
             undo.pop_all()
         worker.handed_over()
@@ -433,3 +433,7 @@ class Pool:
         self._board_mapping.close()
         os.close(self._board_fd)
         os.close(self.bell)
+
+
+def _cpus_of(cpu: int | None) -> tuple[int, ...]:
+    return () if cpu is None else (cpu,)

@@ -110,14 +110,14 @@ def run(
 
 
 def pin(spawn: protocol.Spawn) -> None:
-    """Bind this process to the CPU of its slot, if it has one. Where that is forbidden, or the CPU is not there any
+    """Bind this process to the CPUs of its slot, if it has any. Where that is forbidden, or the CPU is not there any
     more, that is logged and the worker runs unpinned."""
-    if spawn.cpu is None:
+    if not spawn.cpus:
         return
     try:
-        cpus.pin(frozenset((spawn.cpu,)))
+        cpus.pin(frozenset(spawn.cpus))
     except OSError as exc:
-        logs.get_logger("arbd.worker").warning("not_pinned", worker=spawn.slot, cpu=spawn.cpu, reason=exc.strerror)
+        logs.get_logger("arbd.worker").warning("not_pinned", worker=spawn.slot, cpus=spawn.cpus, reason=exc.strerror)
 
 
 def ignore_termination() -> None:

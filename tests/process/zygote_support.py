@@ -126,7 +126,7 @@ class ZygoteProcess:
         """Ask for a worker."""
         ends = WorkerEnds(self.description)
         self._workers.append(ends)
-        self.send(protocol.Spawn(worker_id, 0, None), ends.handles if handles is None else handles)
+        self.send(protocol.Spawn(worker_id, 0), ends.handles if handles is None else handles)
         return ends
 
     def spawned(self, worker_id: int) -> int:

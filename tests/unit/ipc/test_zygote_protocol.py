@@ -25,7 +25,7 @@ to_zygote = st.one_of(
         max_result=whole,
         log=log_settings,
     ),
-    st.builds(Spawn, whole, whole, st.none() | whole),
+    st.builds(Spawn, whole, whole, st.lists(whole).map(tuple), whole),
 )
 from_zygote = st.one_of(
     st.builds(Described),

@@ -292,8 +292,8 @@ def test_a_second_description_changes_nothing(rig: Rig) -> None:
 def test_it_is_asked_for_workers_and_tells_of_them(rig: Rig) -> None:
     async def test() -> None:
         link = await rig.serve()
-        link.spawn(protocol.Spawn(1, 0, None), ())
-        assert rig.heard_there() == [BOOT, CONFIGURE, protocol.Spawn(1, 0, None)]
+        link.spawn(protocol.Spawn(1, 0), ())
+        assert rig.heard_there() == [BOOT, CONFIGURE, protocol.Spawn(1, 0)]
         rig.loop.now += 5.0
         rig.say(protocol.Spawned(1, 4711), (os.eventfd(0),))
         rig.say(protocol.Exited(1, -11))
@@ -334,9 +334,9 @@ def test_a_request_for_which_there_is_no_room_now_is_raised(
         with monkeypatch.context() as patch:
             patch.setattr(channel, "send", full)
             with pytest.raises(OSError, match=os.strerror(number)):
-                link.spawn(protocol.Spawn(1, 0, None), ())
+                link.spawn(protocol.Spawn(1, 0), ())
         assert link.answers
-        link.spawn(protocol.Spawn(1, 0, None), ())
+        link.spawn(protocol.Spawn(1, 0), ())
         link.close()
 
     rig.run(test)
@@ -348,7 +348,7 @@ def test_a_socket_that_is_full_is_such_a_case(rig: Rig) -> None:
         asked = 0
         try:
             while asked < 100_000:
-                link.spawn(protocol.Spawn(asked, 0, None), ())
+                link.spawn(protocol.Spawn(asked, 0), ())
                 asked += 1
         except BlockingIOError:
             pass
@@ -363,7 +363,7 @@ def test_one_that_is_gone_is_not_raised_but_told(rig: Rig) -> None:
     async def test() -> None:
         link = await rig.serve()
         rig.end(1)
-        link.spawn(protocol.Spawn(1, 0, None), ())
+        link.spawn(protocol.Spawn(1, 0), ())
         assert rig.events.told == []
         await rig.heard()
         assert rig.events.told == [("lost", True, False)]
