@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
