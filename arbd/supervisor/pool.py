@@ -223,12 +223,21 @@ class Pool:
             if worker.zygote is newest:
                 continue
             if worker.state is State.SERVING:
-                worker.step(WorkerEvent.RETIRE)
-                self._events.on_worker_retiring(worker)
-                worker.cell.condemn(layout.LEAVE)
-                doorbell.ring(worker.bell)
+                self._retire(worker)
             elif worker.state is State.STARTING:
                 self.kill(worker)
+
+    def _retire(self, worker: Worker) -> None:
+        worker.step(WorkerEvent.RETIRE)
+        self._events.on_worker_retiring(worker)
+        worker.cell.condemn(layout.LEAVE)
+        doorbell.ring(worker.bell)
+
+    def replace(self, worker: Worker) -> None:
+        """A worker begins no task any more: start another one in its slot."""
+        self._retire(worker)
+        if worker.zygote is self.zygote:
+            self._want(worker.slot)
 
     def move_back(self, zygote: ZygoteLink) -> None:
         """Go back to the generation before, because workers of the newest cannot boot."""

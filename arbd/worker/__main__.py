@@ -17,8 +17,9 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_ZYGOTE
 from arbd.host import memory, process_state, procs
+from arbd.worker import children, target
 from arbd.worker import main as worker
-from arbd.worker import target
+from arbd.worker.guard import guard
 
 _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
 
@@ -52,6 +53,8 @@ def _work(arguments: list[str]) -> None:
     # machine on one CPU wait for each other; numpy, torch, scikit-learn and lightgbm were 10 to 300 times slower so.
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
+    guard.install()  # before the author's module takes functions out of theirs
+    worker.ignore_termination()
     provider = _load(spec)
     provider.redact()
     worker.apply(spec.configure, provider)
@@ -60,9 +63,13 @@ def _work(arguments: list[str]) -> None:
 
 
 def _load(spec: worker.ExecSpec) -> Provider:
+    here = children.watch()
     try:
-        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
+        provider = target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
+        children.end_if_child(here)  # the module has forked, and this is not the worker
+        return provider
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+        children.end_if_child(here, exc)
         logs.get_logger("arbd.worker").error("worker_not_loaded", exc_info=exc)
         worker.leave(EXIT_ZYGOTE)
 

@@ -22,10 +22,14 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED
 from arbd.host import cpus, memory, process_state, procs
+from arbd.host.procs import CANCEL_SIGNAL
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
+from arbd.worker import children
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.farewell import Farewell
+from arbd.worker.guard import descriptors, guard
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
@@ -78,6 +82,7 @@ def run(
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
     ignore_termination()
+    here = children.watch()
     pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
@@ -86,14 +91,24 @@ def run(
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
     limits = WorkerLimits(words, provider, numbers, bells)
-    timer = SoftTimer(cell.is_cancelled)
+    process = guard.make(reseed=configure.reseed)
+    farewell = Farewell(process)
+    timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
+    runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
+    children.loop_is(lambda: runner.running_loop)
+    for signum in (CANCEL_SIGNAL, timer.signum):
+        children.own_handler(signal.getsignal(signum))
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
-        run_async=AsyncRunner(timer),
+        run_async=runner,
         envelope=configure.envelope,
         max_result=configure.max_result,
+        here=here,
     )
+    side = socket.socket(fileno=handles.side)
+    descriptors.protect(*handles)
+    process.arm(here)
     Loop(
         cell,
         memory.attach(handles.board),
@@ -101,11 +116,12 @@ def run(
         slot=spawn.slot,
         bell=handles.bell,
         results_bell=handles.results_bell,
-        side=socket.socket(fileno=handles.side),
+        side=side,
         actions=numbers.actions,
         limits=limits,
         context=context,
         timer=timer,
+        farewell=farewell,
     ).run()
 
 
@@ -126,8 +142,8 @@ def ignore_termination() -> None:
     Handlers that do nothing, rather than SIG_IGN, because a process that an action starts would inherit SIG_IGN and
     could not be stopped by its own signals.
     """
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, lambda *_: None)
+    for signum in children.TERMINATION:
+        signal.signal(signum, children.ignore)
 
 
 def start_by_exec(

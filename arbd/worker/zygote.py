@@ -35,9 +35,10 @@ from arbd.host import channel, memory, parcels, process_state, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
+from arbd.worker import children, target
 from arbd.worker import main as worker
-from arbd.worker import target
 from arbd.worker.failures import failed
+from arbd.worker.guard import guard
 from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
 
@@ -232,6 +233,7 @@ def main(control_fd: int, parent: int) -> int:
         procs.die_with_parent(parent)
         procs.set_name("arbd:zygote")
         worker.ignore_termination()
+        guard.install()  # before the author's module takes functions out of theirs
         control = socket.socket(fileno=control_fd)
         os.set_inheritable(control_fd, False)
         _run(control)
@@ -259,11 +261,15 @@ def _run(control: socket.socket) -> None:
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )
     zygote = Zygote(control, boot)
+    here = children.watch()
     try:
         parcel = zygote.load()
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+        children.end_if_child(here, exc)
         zygote.fail(exc)
         return
+    children.end_if_child(here)  # the module has forked, and this is not the zygote
+    children.pause()
     zygote.describe(parcel)
     zygote.serve()
 
