@@ -36,8 +36,8 @@ here: ForkMark = fork_mark.NOBODY
 """The mark of this process, once ``watch`` was called."""
 
 _is_hooked = False
-_own_handlers: set[Callable[..., object]] = set()
-_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
+_own_handlers: list[object] = []
+_running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = None
 
 
 def watch() -> ForkMark:
@@ -64,14 +64,14 @@ def ignore(signum: int, _frame: FrameType | None) -> None:
         os.kill(os.getpid(), signum)
 
 
-def own_handler(handler: Callable[..., object]) -> None:
-    """Name a signal handler of arbd's, which no child inherits."""
-    _own_handlers.add(handler)
+def own_handler(signum: int) -> None:
+    """Say that the handler of this signal is arbd's: no child inherits it."""
+    _own_handlers.append(signal.getsignal(signum))
 
 
 def is_own(handler: object) -> bool:
     """Whether a signal handler is arbd's."""
-    return handler is ignore or handler in _own_handlers
+    return handler is ignore or any(handler is own for own in _own_handlers)
 
 
 def loop_is(running: Callable[[], asyncio.AbstractEventLoop | None]) -> None:
@@ -132,7 +132,7 @@ def _begin_child() -> None:
     for signum in (*TERMINATION, *_OWN_TIMERS, CANCEL_SIGNAL, TIMER_SIGNAL):
         if is_own(signal.getsignal(signum)):
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
-    loop = _running_loop()
+    loop = _running_loop() if _running_loop is not None else None
     if loop is not None:  # it shares what wakes it with its parent's: it must not turn
         loop.call_soon(end_child)
     _end_after_job()

@@ -25,7 +25,7 @@ from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import call, interruptible, uninterruptible
-from arbd.model.encoding import Encoder, Envelope
+from arbd.model.encoding import Encoder, Envelope, NonFiniteForm
 from arbd.model.response import (
     ProviderResponse,
     action_not_found,
@@ -83,9 +83,7 @@ class _Steps(dict[str, _Step]):
     def __missing__(self, name: str) -> _Step:
         action = self._actions[name]
         own = self._changed.get(name, action.rate_limit_monitor)
-        step = self[name] = _step(
-            action, self._binding_context, self._default if own is None else own, self._here
-        )
+        step = self[name] = _step(action, self._binding_context, self._default if own is None else own, self._here)
         return step
 
 
@@ -94,8 +92,8 @@ class Context:
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
     datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
-    ``None`` for no limit. ``here`` is the mark of this process: a child that the author's code forks ends where it would
-    come back.
+    ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the mark of this process: a child that
+    the author's code forks ends where it would come back.
     """
 
     __slots__ = (
@@ -112,6 +110,7 @@ class Context:
         envelope: Envelope = "plain",
         max_result: int | None = None,
         here: ForkMark = EVERYBODY,
+        nan: NonFiniteForm = "error",
     ) -> None:
         name, timezone = provider.name, provider.timezone
         binding_context = BindingContext(name, timezone, provider.logger, utc_now)
@@ -130,6 +129,7 @@ class Context:
             envelope=envelope,
             max_result=max_result,
             logger=provider.logger,
+            nan=nan,
         )
         self.encode = encoder.encode
         self.encode_any_size = encoder.encode_any_size
@@ -243,9 +243,7 @@ def _log_failure(logger: Any, exc: BaseException) -> None:
         pass
 
 
-def _step(
-    action: Action, binding_context: BindingContext, monitor: RateLimitMonitor | None, here: ForkMark
-) -> _Step:
+def _step(action: Action, binding_context: BindingContext, monitor: RateLimitMonitor | None, here: ForkMark) -> _Step:
     measure = monitor if isinstance(monitor, LimitMonitor) and monitor.spec.metered else None
     handler = action.binding.prepare(binding_context)
     asks_for_account = action.checks_account or "account" in action.binding.wanted

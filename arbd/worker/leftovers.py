@@ -26,7 +26,9 @@ import uvloop
 
 _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
-_PATHS: Final = tuple({path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(key))})
+_PATHS: Final = tuple(
+    {path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(key))}
+)
 
 
 class Leftovers:
@@ -127,7 +129,10 @@ class WorkerLoop(uvloop.Loop):
         self._is_theirs = True
         super().set_default_executor(executor)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    # Any: the parameters of these two are a type variable tuple in typeshed.
+    def add_signal_handler(  # type: ignore[override] # see above
+        self, sig: int, callback: Callable[..., Any], *args: Any
+    ) -> None:
         super().add_signal_handler(sig, callback, *args)
         if BELONGS_TO.get() is not None:
             self._handled.add(sig)
@@ -136,7 +141,9 @@ class WorkerLoop(uvloop.Loop):
         self._handled.discard(sig)
         return bool(super().remove_signal_handler(sig))
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
+    def call_later(  # type: ignore[override] # see above
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
         timer = super().call_later(delay, callback, *args, context=context)
         left = BELONGS_TO.get()
         if left is not None and _is_authors(callback):

@@ -97,7 +97,7 @@ def run(
     runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
     children.loop_is(lambda: runner.running_loop)
     for signum in (CANCEL_SIGNAL, timer.signum):
-        children.own_handler(signal.getsignal(signum))
+        children.own_handler(signum)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
@@ -105,6 +105,7 @@ def run(
         envelope=configure.envelope,
         max_result=configure.max_result,
         here=here,
+        nan=configure.nan,
     )
     side = socket.socket(fileno=handles.side)
     descriptors.protect(*handles)

@@ -1,8 +1,8 @@
 """The guard: every kind of state together, its baseline, and the look after a task.
 
-    install    wrappers stand, notice nothing; before the author's module is imported
-    arm        in the worker, when it is ready: what is now is the baseline
-    after      what was noticed, or is due to be looked at, is put back
+install    wrappers stand, notice nothing; before the author's module is imported
+arm        in the worker, when it is ready: what is now is the baseline
+after      what was noticed, or is due to be looked at, is put back
 """
 
 from __future__ import annotations

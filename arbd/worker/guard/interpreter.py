@@ -190,8 +190,8 @@ def _restore_event_loop(before: tuple[Any, Any, bool]) -> None:
 
 
 class _EventLoop(Kind):
-    """The policy, and the loop that ``asyncio.get_event_loop`` gives outside of coroutines. The loop is put back without
-    a word: ``asyncio.run`` leaves it changed."""
+    """The policy, and the loop that ``asyncio.get_event_loop`` gives outside of coroutines. The loop is put back
+    without a word: ``asyncio.run`` leaves it changed."""
 
     def put_back(self) -> str | None:
         policy_before = self._baseline[0]

@@ -21,8 +21,8 @@ class Kind:
     """A kind of state with a value that can be read and written.
 
     ``name`` is for people: what an action has left changed. ``describe`` shows what it was changed to, and never a
-    value that may be a secret. ``adopts``: what a module changes while it is imported is its to decide. ``quiet``: changing
-    it is good practice, so nobody is warned.
+    value that may be a secret. ``adopts``: what a module changes while it is imported is its to decide. ``quiet``:
+    changing it is good practice, so nobody is warned.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class Kind:
 class Undone(Kind):
     """A kind that cannot be read: once its change was noticed, it is undone by a call."""
 
-    def __init__(self, name: str, undo: Callable[[], object], changed_by: tuple[tuple[Any, str], ...], **how: Any) -> None:
+    def __init__(
+        self, name: str, undo: Callable[[], object], changed_by: tuple[tuple[Any, str], ...], **how: Any
+    ) -> None:
         super().__init__(name, lambda: None, lambda _: undo(), changed_by=changed_by, **how)
 
     def put_back(self) -> str | None:

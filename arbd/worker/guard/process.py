@@ -1,11 +1,10 @@
-"""The kinds of state that the kernel keeps for the process: directory, umask, environment, limits, CPUs, credentials."""
+"""The kinds of state that the kernel keeps for the process: directory, umask, limits, CPUs; and the environment."""
 
 from __future__ import annotations
 
 import os
 import resource
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from arbd.worker.guard.kinds import Kind
@@ -149,5 +148,3 @@ def _credentials() -> tuple[Any, ...]:
 
 def _cannot(_: Any) -> None:
     raise OSError("the kernel does not allow the way back")
-
-

@@ -48,7 +48,9 @@ class Threads(Kind):
 
     name = "threads"
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         super().__init__(self.name, _nothing, _nothing)
         self._clock = clock
         self._sleep = sleep
