@@ -53,7 +53,7 @@ class AsyncRunner:
         """The loop, while it runs an action."""
         return self._loop if self._task is not None else None
 
-    def loop(self) -> asyncio.AbstractEventLoop:
+    def loop(self) -> WorkerLoop:
         """The event loop; a new one, where there is none or somebody has closed it."""
         if self._loop is None or self._loop.is_closed():
             self._loop = WorkerLoop()
@@ -64,7 +64,6 @@ class AsyncRunner:
         """Run an awaitable to its end, and return its result. Raises ``TaskTimeout`` at ``deadline`` (seconds of
         ``time.monotonic()``), and ``TaskCancelled``."""
         loop = self.loop()
-        assert isinstance(loop, WorkerLoop)
         left = Leftovers()
         context = contextvars.copy_context()
         context.run(BELONGS_TO.set, left)
