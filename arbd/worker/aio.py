@@ -137,17 +137,19 @@ async def _until(awaitable: Awaitable[Any], deadline: float, left: Leftovers, ru
     remaining = deadline - time.monotonic()
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(firstiter=first_iteration(hooks.firstiter))
+    bound = asyncio.timeout(remaining)
     try:
-        async with asyncio.timeout(remaining) as bound:
+        async with bound:
             return await awaitable
     except TimeoutError:
         if bound.expired():
-            runner.strike("interrupted")
             raise TaskTimeout from None
         raise
     finally:
         if not runner.here[0]:  # before the event loop turns again, which it shares with its parent's
             children.end_child(sys.exception())
+        if bound.expired():  # also if it swallowed that
+            runner.strike("interrupted")
         if left:
             await left.cancel(deadline)
             runner.tell(left)

@@ -136,9 +136,9 @@ class SoftTimer:
             return
         if self._cancel_instead is not None:
             self._cancel_instead()
-        elif self._may_raise(frame):
+            return
+        self._cancel_waits = True  # before the timer is set, which on a busy machine may fire at once
+        if self._may_raise(frame):
             self.disarm()
             self.strike("cancelled")
             raise TaskCancelled
-        else:
-            self._cancel_waits = True
