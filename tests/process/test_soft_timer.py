@@ -101,7 +101,7 @@ def test_a_deadline_earlier_than_the_alarm_that_is_set_moves_it(timer: SoftTimer
 def test_a_stream_of_short_tasks_sets_the_alarm_once_per_timeout(
     timer: SoftTimer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    calls: list[float] = []
     monkeypatch.setattr(timer._alarm, "set", calls.append)
     for _ in range(1000):
         timer.arm(time.monotonic() + 30)

@@ -31,7 +31,7 @@ LATE = 0.0  # a deadline that has passed
 class Silence:
     """An alarm that never comes by itself."""
 
-    signum = signal.SIGALRM
+    signum: int = signal.SIGALRM
 
     def set(self, moment: float) -> None:
         """Nothing: nothing depends on the clock."""
