@@ -92,7 +92,7 @@ def run(
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
     limits = WorkerLimits(words, provider, numbers, bells)
     process = guard.make(reseed=configure.reseed)
-    farewell = Farewell(process)
+    farewell = Farewell(process, lambda action: provider.actions[action].after_timeout == "keep")
     timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
     runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
     children.loop_is(lambda: runner.running_loop)

@@ -82,6 +82,10 @@ class Guard:
             except Spoiled as exc:
                 spoiled.append(str(exc))
                 continue
+            except Exception as exc:  # the action has put something there that breaks whoever looks
+                self._log.error("look_failed", action=action, what=kind.name, exc_info=exc)
+                spoiled.append(f"{kind.name} cannot be looked at")
+                continue
             if told is not None and not kind.quiet:
                 self._warn(action, kind.name, told)
         noticed.clear()  # putting back is noticed, too
