@@ -73,7 +73,7 @@ def kinds() -> list[Kind]:
         ),
         Kind("sys.path", lambda: list(sys.path), _restore_path, look="quick", describe=_added_to_path),
         _Streams("sys.stdin, stdout or stderr", _streams, _restore_streams, look="quick"),
-        Kind("the hooks of sys and threading", _hooks, _restore_hooks, look="full"),
+        Kind("the hooks of sys and threading", _hooks, _restore_hooks, look="quick"),
         _EventLoop("the event loop policy", _event_loop, _restore_event_loop, look="quick", changed_by=_LOOPS),
         Undone(
             "the planned dump of tracebacks",

@@ -259,7 +259,7 @@ def handler_in_c() -> None:
     """As a library in C does, for the worker's own signals."""
     libc.signal(signal.SIGTERM, 0)
     libc.signal(signal.SIGRTMIN + 2, 1)
-    time.sleep(0.002)
+    time.sleep(0.004)
 
 
 @change
@@ -399,7 +399,7 @@ def everything_closed_in_c() -> None:
     for fd in range(3, 256):
         if "eventfd" not in _name_of(fd) and "socket" not in _name_of(fd):
             libc.close(fd)
-    time.sleep(0.002)
+    time.sleep(0.004)
 
 
 def _name_of(fd: int) -> str:
@@ -412,7 +412,7 @@ def _name_of(fd: int) -> str:
 @change
 def hooks() -> None:
     sys.excepthook = lambda *_: None
-    time.sleep(0.002)
+    time.sleep(0.004)
 
 
 @change
