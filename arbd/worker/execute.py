@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.author.actions import Action, Actions
-from arbd.author.binding import BindingContext, Call, MissingParametersError
+from arbd.author.binding import BindingContext, Call, MissingParametersError, ResourceValues
 from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.interrupts import call, interruptible, uninterruptible
@@ -86,8 +86,8 @@ class Context:
     """The context of :func:`execute`: the provider's actions made ready, and the encoder of their responses.
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
-    datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
-    ``None`` for no limit.
+    datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
+    ``max_result`` is in bytes of JSON, ``None`` for no limit.
     """
 
     __slots__ = ("_binding_context", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
@@ -98,11 +98,13 @@ class Context:
         *,
         utc_now: Callable[[], datetime],
         run_async: RunAsync,
+        resources: ResourceValues | None = None,
         envelope: Envelope = "plain",
         max_result: int | None = None,
     ) -> None:
         name, timezone = provider.name, provider.timezone
-        binding_context = BindingContext(name, timezone, provider.logger, utc_now)
+        opened = ResourceValues() if resources is None else resources
+        binding_context = BindingContext(name, timezone, provider.logger, utc_now, opened)
         self.logger = provider.logger
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor

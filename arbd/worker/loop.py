@@ -29,6 +29,8 @@ from arbd.host import doorbell, memory, parcels
 from arbd.host.fence import make_fence
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import WorkerCell
+from arbd.ipc.notice import Notice
+from arbd.ipc.notice import encode as encode_notice
 from arbd.model.response import cancelled, timed_out, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
@@ -86,6 +88,7 @@ class Loop:
         self._log = logs.get_logger("arbd.worker")
         self._done = 0
         self._busy_ns = 0
+        self._notices = 0
 
     def run(self) -> None:
         """Serve tasks until told to leave."""
@@ -195,6 +198,12 @@ class Loop:
     def _read_cpu(self) -> None:
         """Publish the CPU time used so far."""
         self._words[layout.CPU_NS] = time.process_time_ns()
+
+    def say(self, notice: Notice) -> None:
+        """Tell the supervisor something of this worker itself, between answers."""
+        self._notices += 1
+        news = layout.NOTICE_NEWS + self._worker_id * layout.NOTICE_NEWS_WORKER + self._notices
+        self._publish(frame.encode_notice(encode_notice(notice)), news)
 
     def _publish(self, record: bytes, news: int) -> None:
         """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look."""

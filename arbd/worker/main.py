@@ -20,15 +20,18 @@ import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_UNEXPECTED
+from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
 from arbd.host import cpus, memory, process_state, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
+from arbd.ipc.notice import Unfit
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.resources import OpenResources
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -72,7 +75,7 @@ def run(
     *,
     parent: int,
 ) -> None:
-    """Run worker ``spawn.slot`` until it is told to leave. ``parent``: the zygote's process id."""
+    """Run worker ``spawn.slot`` until it is told to leave, and its stop. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
     process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
@@ -87,14 +90,19 @@ def run(
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
     limits = WorkerLimits(words, provider, numbers, bells)
     timer = SoftTimer(cell.is_cancelled)
+    runner = AsyncRunner(timer)
+    lifespan = provider.actions.lifespan
+    common = {"logger": provider.logger, "provider": {"name": provider.name}, "timezone": provider.timezone}
+    resources = OpenResources(lifespan, common, runner.run_apart)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
-        run_async=AsyncRunner(timer),
+        run_async=runner,
+        resources=resources,
         envelope=configure.envelope,
         max_result=configure.max_result,
     )
-    Loop(
+    loop = Loop(
         cell,
         memory.attach(handles.board),
         worker_id=spawn.worker_id,
@@ -106,7 +114,24 @@ def run(
         limits=limits,
         context=context,
         timer=timer,
-    ).run()
+    )
+    life = WorkerLife(
+        lifespan,
+        resources,
+        runner,
+        timer,
+        lambda detail: loop.say(Unfit(detail)),
+        start_timeout=configure.start_timeout,
+        stop_timeout=configure.stop_timeout,
+    )
+    try:
+        life.start()
+    except NotFit as reason:
+        loop.say(Unfit(str(reason)))
+        life.stop()
+        leave(EXIT_UNFIT)
+    loop.run()
+    life.stop()
 
 
 def pin(spawn: protocol.Spawn) -> None:
