@@ -29,7 +29,8 @@ _SETTLED_LOOK_S: Final = 0.2  # a task may end without anybody's telling
 
 
 class Drain:
-    """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to stop."""
+    """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to stop; with 0
+    it is ended without."""
 
     def __init__(self, flow: Flow, at_once: asyncio.Event, stop_timeout: float = 0.0) -> None:
         self._flow = flow
@@ -54,19 +55,21 @@ class Drain:
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))
         for step in (flow.pool.stop_replacing, flow.refuse_all, partial(halt.abort, flow), flow.verdicts.save_kept):
             self._attempt(step)
-        self._attempt(flow.pool.retire_all)
         stopping_until = time.monotonic() + self._stop_timeout + STOP_MARGIN_S
+        if self._stop_timeout:
+            self._attempt(flow.pool.retire_all)
         flush_from = time.monotonic()
         await self._wait_for(
             self._flush(max(FLUSH_MIN_S, deadline - flush_from)),
             "flush",
             lambda: flush_from + HURRIED_FLUSH_S if self._hurried.is_set() else max(deadline, flush_from + FLUSH_MIN_S),
         )
-        await self._wait_for(
-            flow.pool.wait_retired(),
-            "workers' stop",
-            lambda: flush_from + HURRIED_STOP_S if self._hurried.is_set() else stopping_until,
-        )
+        if self._stop_timeout:
+            await self._wait_for(
+                flow.pool.wait_retired(),
+                "workers' stop",
+                lambda: min(stopping_until, flush_from + HURRIED_STOP_S) if self._hurried.is_set() else stopping_until,
+            )
         left = len(flow.verdicts)
         if left:
             self._log.error("results_not_sent", results=left)
