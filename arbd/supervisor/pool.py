@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from typing import Final, Protocol
 
 from arbd.core.lifecycle import State, WorkerEvent
+from arbd.core.placement import in_words
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
 from arbd.host import doorbell, memory, procs
@@ -87,10 +88,12 @@ class _Nobody:
 
 
 class Pool:
-    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned. ``zygote``: the one
+    """All workers of the daemon. ``cpus``: those of each slot, none where it is not pinned. ``zygote``: the one
     that the first workers will come from."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink) -> None:
+    def __init__(
+        self, cpus: Sequence[tuple[int, ...]], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink
+    ) -> None:
         self._cpus = cpus
         self.limits = limits
         self._ring_bytes = ring_bytes
@@ -98,6 +101,7 @@ class Pool:
         self._log = get_logger("arbd.pool")
         self._next_id = 1
         self._closing = False
+        self._unfit: dict[int, str] = {}  # why workers cannot take tasks, as they say themselves
         self._removed = asyncio.Event()  # a worker, since somebody has waited for that
         self.fence = make_fence()
         self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
@@ -121,8 +125,8 @@ class Pool:
         """Whom to tell; there are no workers before ``move_to``."""
         self._events = events
 
-    def cpu_of(self, worker: Worker) -> int | None:
-        """The CPU that a worker is pinned to; ``None``: it is not."""
+    def cpus_of(self, worker: Worker) -> tuple[int, ...]:
+        """The CPUs that a worker is pinned to; none: it is not."""
         return self._cpus[worker.slot]
 
     def serves(self) -> bool:
@@ -185,7 +189,7 @@ class Pool:
             undo.callback(worker.close)
             self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
             undo.callback(self.limits.detach, worker.id)
-            spawn = protocol.Spawn(worker.id, slot, _cpus_of(self._cpus[slot]))
+            spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
             self.zygote.spawn(spawn, worker.handles(self._board_fd, self.bell, self.limits.bell))
             undo.pop_all()
         worker.handed_over()
@@ -311,14 +315,14 @@ class Pool:
         if worker.state is State.SERVING:
             worker.booted = True
             self._restarts.succeeded()
-            self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
+            self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpus=in_words(self._cpus[worker.slot]))
             self._retire_older(worker.zygote)
             self._events.on_worker_ready(worker)
 
     def on_notice(self, worker: Worker, said: Notice) -> None:
         """A worker tells something of itself."""
         if isinstance(said, Unfit):
-            worker.unfit = said.detail
+            self._unfit[worker.id] = said.detail
 
     def on_exited(self, worker_id: int, status: int, reason: str = "") -> None:
         """The zygote has reaped a worker: its tasks are settled, and it is replaced. ``reason``: it could not be
@@ -327,8 +331,8 @@ class Pool:
         if worker is None:
             return
         self._remove(worker, status)
-        if worker.unfit:
-            self._log.error("worker_not_fit", worker=worker.slot, reason=worker.unfit, retry_in=_UNFIT_PAUSE_S)
+        if (detail := self._unfit.pop(worker_id, "")) and not self._closing:
+            self._log.error("worker_not_fit", worker=worker.slot, reason=detail, retry_in=_UNFIT_PAUSE_S)
             self._loop.call_later(_UNFIT_PAUSE_S, self._want, worker.slot)
         elif worker.booted or worker.zygote is not self.zygote:
             self._want(worker.slot)
@@ -459,7 +463,3 @@ class Pool:
         self._board_mapping.close()
         os.close(self._board_fd)
         os.close(self.bell)
-
-
-def _cpus_of(cpu: int | None) -> tuple[int, ...]:
-    return () if cpu is None else (cpu,)

@@ -35,7 +35,6 @@ class Worker:
         self.state = State.STARTING
         self.said_ready = False
         self.booted = False
-        self.unfit = ""  # why it cannot take tasks, as it says itself
         self.boot_timer: asyncio.TimerHandle | None = None
         self.end_timer: asyncio.TimerHandle | None = None
         self.damaged = False  # one of its rings cannot be used

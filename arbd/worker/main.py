@@ -101,6 +101,7 @@ def run(
         resources=resources,
         envelope=configure.envelope,
         max_result=configure.max_result,
+        nan=configure.nan,
     )
     loop = Loop(
         cell,
