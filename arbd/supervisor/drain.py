@@ -32,9 +32,9 @@ class Drain:
     """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to stop; with 0
     it is ended without."""
 
-    def __init__(self, flow: Flow, at_once: asyncio.Event, stop_timeout: float = 0.0) -> None:
+    def __init__(self, flow: Flow, at_once: asyncio.Event) -> None:
         self._flow = flow
-        self._stop_timeout = stop_timeout
+        self.stop_timeout = 0.0
         self._at_once = at_once
         self._hurried = asyncio.Event()
         self._hurried_until = 0.0  # seconds of the monotonic clock
@@ -55,8 +55,8 @@ class Drain:
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))
         for step in (flow.pool.stop_replacing, flow.refuse_all, partial(halt.abort, flow), flow.verdicts.save_kept):
             self._attempt(step)
-        stopping_until = time.monotonic() + self._stop_timeout + STOP_MARGIN_S
-        if self._stop_timeout:
+        stopping_until = time.monotonic() + self.stop_timeout + STOP_MARGIN_S
+        if self.stop_timeout:
             self._attempt(flow.pool.retire_all)
         flush_from = time.monotonic()
         await self._wait_for(
@@ -64,7 +64,7 @@ class Drain:
             "flush",
             lambda: flush_from + HURRIED_FLUSH_S if self._hurried.is_set() else max(deadline, flush_from + FLUSH_MIN_S),
         )
-        if self._stop_timeout:
+        if self.stop_timeout:
             await self._wait_for(
                 flow.pool.wait_retired(),
                 "workers' stop",
