@@ -31,7 +31,7 @@ from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
-from arbd.worker.resources import OpenResources
+from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -92,8 +92,7 @@ def run(
     timer = SoftTimer(cell.is_cancelled)
     runner = AsyncRunner(timer)
     lifespan = provider.actions.lifespan
-    common = {"logger": provider.logger, "provider": {"name": provider.name}, "timezone": provider.timezone}
-    resources = OpenResources(lifespan, common, runner.run_apart)
+    resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),

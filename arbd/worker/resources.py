@@ -19,6 +19,7 @@ from typing import Any
 
 from arbd.author.binding import ResourceValues
 from arbd.author.lifespan import Hook, Lifespan, Supplied, in_order
+from arbd.author.provider import Provider
 from arbd.errors import ResourceError
 from arbd.interrupts import call, uninterruptible
 
@@ -30,6 +31,11 @@ Close = Callable[[float], None]
 """Closes a resource before a deadline."""
 
 _CANCEL_WAIT_S = 0.1
+
+
+def common_values(provider: Provider) -> dict[str, Any]:
+    """What hooks and resources of a provider are given besides resources."""
+    return {"logger": provider.logger, "provider": {"name": provider.name}, "timezone": provider.timezone}
 
 
 class OpenResources(ResourceValues):
