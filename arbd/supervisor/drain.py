@@ -1,7 +1,6 @@
 """The end of a daemon's service: take no more, let running tasks finish, kill what is left, send every result.
 
-stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─> flush ─> workers gone
-                                                                                       └─> workers stop in order ──┘
+stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─> flush
 
 ``hurry`` makes it shorter, also while it is under way: something has failed. What fails in a step of the drain itself
 is told to the event loop's exception handler, and the steps that follow are made all the same.
@@ -22,19 +21,15 @@ from arbd.supervisor.flow import Flow
 
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 HURRIED_FLUSH_S: Final = 3.0
-STOP_MARGIN_S: Final = 0.5  # from the end of a worker's stop, as it counts that itself, to its kill
-HURRIED_STOP_S: Final = 1.0
 _UNSETTLED_PAUSE_S: Final = 0.01
 _SETTLED_LOOK_S: Final = 0.2  # a task may end without anybody's telling
 
 
 class Drain:
-    """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to stop; with 0
-    it is ended without."""
+    """One drain. ``at_once`` ends every wait in it."""
 
     def __init__(self, flow: Flow, at_once: asyncio.Event) -> None:
         self._flow = flow
-        self.stop_timeout = 0.0
         self._at_once = at_once
         self._hurried = asyncio.Event()
         self._hurried_until = 0.0  # seconds of the monotonic clock
@@ -55,21 +50,12 @@ class Drain:
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))
         for step in (flow.pool.stop_replacing, flow.refuse_all, partial(halt.abort, flow), flow.verdicts.save_kept):
             self._attempt(step)
-        stopping_until = time.monotonic() + self.stop_timeout + STOP_MARGIN_S
-        if self.stop_timeout:
-            self._attempt(flow.pool.retire_all)
         flush_from = time.monotonic()
         await self._wait_for(
             self._flush(max(FLUSH_MIN_S, deadline - flush_from)),
             "flush",
             lambda: flush_from + HURRIED_FLUSH_S if self._hurried.is_set() else max(deadline, flush_from + FLUSH_MIN_S),
         )
-        if self.stop_timeout:
-            await self._wait_for(
-                flow.pool.wait_retired(),
-                "workers' stop",
-                lambda: min(stopping_until, flush_from + HURRIED_STOP_S) if self._hurried.is_set() else stopping_until,
-            )
         left = len(flow.verdicts)
         if left:
             self._log.error("results_not_sent", results=left)

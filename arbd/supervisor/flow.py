@@ -37,7 +37,7 @@ from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
 from arbd.core.stuck import Stuck
 from arbd.host import doorbell, parcels
-from arbd.ipc import frame, notice
+from arbd.ipc import frame
 from arbd.ipc.ring import RingCorruptError
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.logs import get_logger, task_fields
@@ -375,9 +375,7 @@ class Flow:
         except Exception as exc:  # its task has run: the record stays, so that it is not run again
             report(exc, "a result on its way from a worker")
             return False
-        if result.notice:
-            self._hear(worker, body)
-        elif result.seq == frame.READY_SEQ:
+        if result.seq == frame.READY_SEQ:
             if worker.said_ready:
                 raise RingCorruptError("a worker that serves says once more that it is ready")
             self.pool.on_ready(worker)
@@ -388,13 +386,6 @@ class Flow:
             if assignment is not None:  # else it has its verdict already, and the late answer goes
                 self.pass_on(assignment.task, result.status, body)
         return True
-
-    def _hear(self, worker: Worker, body: bytes) -> None:
-        try:
-            said = notice.decode(body)
-        except msgspec.MsgspecError as exc:
-            raise RingCorruptError(str(exc)) from exc
-        self.pool.on_notice(worker, said)
 
     def _cannot_read(self, worker: Worker, why: Exception) -> None:
         if self.dispatcher.has_worker(worker.id):

@@ -225,7 +225,6 @@ class Daemon:
         flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, settings, flow, self)
         self._drain = Drain(flow, self._stop_at_once)
-        self._drain.stop_timeout = settings.worker_stop_timeout
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
         reporter = Reporter(settings, flow, self._stop_requested.is_set)

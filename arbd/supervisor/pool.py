@@ -35,7 +35,6 @@ from arbd.host import doorbell, memory, procs
 from arbd.host.fence import make_fence
 from arbd.ipc import layout
 from arbd.ipc import zygote_protocol as protocol
-from arbd.ipc.notice import Notice, Unfit
 from arbd.logs import get_logger
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.worker import Worker
@@ -43,7 +42,6 @@ from arbd.supervisor.zygote_link import ZygoteLink
 
 BOOT_TIMEOUT_S: Final = 60.0  # a worker started by exec imports the author's module again
 SILENCE_S: Final = 5.0  # a fork takes milliseconds, a second where the zygote holds very much memory
-_UNFIT_PAUSE_S: Final = 1.0
 _MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
 
 
@@ -101,8 +99,6 @@ class Pool:
         self._log = get_logger("arbd.pool")
         self._next_id = 1
         self._closing = False
-        self._unfit: dict[int, str] = {}  # why workers cannot take tasks, as they say themselves
-        self._removed = asyncio.Event()  # a worker, since somebody has waited for that
         self.fence = make_fence()
         self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
         self._loop = asyncio.get_running_loop()
@@ -319,11 +315,6 @@ class Pool:
             self._retire_older(worker.zygote)
             self._events.on_worker_ready(worker)
 
-    def on_notice(self, worker: Worker, said: Notice) -> None:
-        """A worker tells something of itself."""
-        if isinstance(said, Unfit):
-            self._unfit[worker.id] = said.detail
-
     def on_exited(self, worker_id: int, status: int, reason: str = "") -> None:
         """The zygote has reaped a worker: its tasks are settled, and it is replaced. ``reason``: it could not be
         started."""
@@ -331,10 +322,7 @@ class Pool:
         if worker is None:
             return
         self._remove(worker, status)
-        if (detail := self._unfit.pop(worker_id, "")) and not self._closing:
-            self._log.error("worker_not_fit", worker=worker.slot, reason=detail, retry_in=_UNFIT_PAUSE_S)
-            self._loop.call_later(_UNFIT_PAUSE_S, self._want, worker.slot)
-        elif worker.booted or worker.zygote is not self.zygote:
+        if worker.booted or worker.zygote is not self.zygote:
             self._want(worker.slot)
         elif reason:
             self._machine_failed(worker.slot, reason)
@@ -364,7 +352,6 @@ class Pool:
             self._events.on_worker_gone(worker, status)
         finally:
             worker.step(WorkerEvent.EXITED)
-            self._removed.set()
             del self.workers[worker.id]
             self._of_slot[worker.slot].remove(worker)
             self._unborn.discard(worker.id)
@@ -432,20 +419,6 @@ class Pool:
     def stop_replacing(self) -> None:
         """Replace no worker any more."""
         self._closing = True
-
-    def retire_all(self) -> None:
-        """Have every worker stop in order. Those that are not gone in time are ended with their zygotes."""
-        for worker in list(self.workers.values()):
-            if worker.state is State.SERVING:
-                worker.step(WorkerEvent.RETIRE)
-                worker.cell.condemn(layout.LEAVE)
-                doorbell.ring(worker.bell)
-
-    async def wait_retired(self) -> None:
-        """Return once no worker is under way to its end in order."""
-        while any(worker.state is State.RETIRING for worker in self.workers.values()):
-            self._removed.clear()
-            await self._removed.wait()
 
     def close(self) -> None:
         """Give everything back; the zygotes are closed by their owner."""
