@@ -29,6 +29,7 @@ from arbd.worker.execute import Context
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -106,6 +107,7 @@ def run(
         limits=limits,
         context=context,
         timer=timer,
+        quota=Quota(spawn.max_tasks, spawn.memory_limit),
     ).run()
 
 

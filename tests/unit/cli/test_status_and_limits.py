@@ -104,7 +104,7 @@ class TestStatus:
             "failed calls: GetTask UNAVAILABLE 3 times",
             "tasks 3 in flight, of which 1 wait for a worker; answered: 118 success, 2 error, 0 limit",
             "outbox 1 result not yet accepted by the hub (no more tasks are taken from 10000 on)",
-            "worker pid cpu state tasks busy on cpu waiting running",
+            "worker pid cpu state tasks busy on cpu waiting memory fds age gen running",
             "0 42 2 serving 60 41% 20% 1 total for 0.2 s of 2 s",
             "1 - any starting 0 - - 0 -",
         ]
