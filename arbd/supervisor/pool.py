@@ -40,6 +40,7 @@ from arbd.host.fence import make_fence
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon, Unfit
 from arbd.ipc.ring import RingCorruptError
+from arbd.logs import get_logger
 from arbd.supervisor.board import Board
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import Lives, WorkerTimes
@@ -124,6 +125,7 @@ class Pool:
         self._turn_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._events: PoolEvents = _Nobody()
+        self._log = get_logger("arbd.pool")
 
     def start(self, events: PoolEvents) -> None:
         """Whom to tell; there are no workers before ``move_to``."""
@@ -291,6 +293,7 @@ class Pool:
         worker.said_ready = True
         if not worker.pid or not self._lives.ready(worker):
             return
+        self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
         self._slots.ready(worker.slot)
         self.on_fresh(worker)
         self._retire_older(worker.zygote)
