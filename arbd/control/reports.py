@@ -30,7 +30,8 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """The state of one worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
+    """The state of one worker process. ``cpus`` are those it is pinned to, none where it is not;
+    ``busy_s`` the time it spent in tasks, the
     running one included, ``cpu_s`` the CPU time of its process up to its last answer, both since it started ``age_s``
     ago; ``waiting`` counts the tasks behind the running one. ``rss``: its memory in bytes, pages that it shares with
     others included; ``descriptors``: how many it has open; ``None`` where that cannot be seen. ``generation``: how
@@ -38,7 +39,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
 
     slot: int
     pid: int
-    cpu: int | None
+    cpus: tuple[int, ...]
     state: str
     age_s: float
     tasks_done: int

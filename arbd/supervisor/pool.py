@@ -33,6 +33,7 @@ from typing import Final, Protocol
 
 from arbd.core.history import History, Why
 from arbd.core.lifecycle import State
+from arbd.core.placement import in_words
 from arbd.core.recycling import HOLD_S, RecycleLimits, Turns, Wish, bounds_of
 from arbd.errors import EXIT_UNFIT, ConfigError
 from arbd.host import doorbell
@@ -92,12 +93,12 @@ class _Nobody:
 
 
 class Pool:
-    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned. ``zygote``: the one
+    """All workers of the daemon. ``cpus``: those of each slot, none where it is not pinned. ``zygote``: the one
     that the first workers will come from."""
 
     def __init__(
         self,
-        cpus: Sequence[int | None],
+        cpus: Sequence[tuple[int, ...]],
         ring_bytes: int,
         limits: DaemonLimits,
         zygote: ZygoteLink,
@@ -133,8 +134,8 @@ class Pool:
 
     # -- looking -------------------------------------------------------------------------------------------
 
-    def cpu_of(self, worker: Worker) -> int | None:
-        """The CPU that a worker is pinned to; ``None``: it is not."""
+    def cpus_of(self, worker: Worker) -> tuple[int, ...]:
+        """The CPUs that a worker is pinned to; none: it is not."""
         return self._cpus[worker.slot]
 
     def serves(self) -> bool:
@@ -237,7 +238,7 @@ class Pool:
             self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
             undo.callback(self.limits.detach, worker.id)
             spawn = protocol.Spawn(
-                worker.id, slot, _cpus_of(self._cpus[slot]), worker.bounds.max_tasks, self.recycle.memory_limit
+                worker.id, slot, self._cpus[slot], worker.bounds.max_tasks, self.recycle.memory_limit
             )
             self.zygote.spawn(spawn, worker.handles(self._board.fd, self.bell, self.limits.bell))
             undo.pop_all()
@@ -293,7 +294,7 @@ class Pool:
         worker.said_ready = True
         if not worker.pid or not self._lives.ready(worker):
             return
-        self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
+        self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpus=in_words(self._cpus[worker.slot]))
         self._slots.ready(worker.slot)
         self.on_fresh(worker)
         self._retire_older(worker.zygote)
@@ -450,7 +451,3 @@ def how_it_ended(status: int | None) -> str:
         return f"it was killed by {signal.Signals(-status).name}"
     except ValueError:  # a real-time signal
         return f"it was killed by signal {-status}"
-
-
-def _cpus_of(cpu: int | None) -> tuple[int, ...]:
-    return () if cpu is None else (cpu,)

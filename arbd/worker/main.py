@@ -94,6 +94,7 @@ def run(
         run_async=AsyncRunner(timer),
         envelope=configure.envelope,
         max_result=configure.max_result,
+        nan=configure.nan,
     )
     Loop(
         cell,

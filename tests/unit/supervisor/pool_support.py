@@ -229,7 +229,7 @@ class PoolRig:
     def make(self, slots: int) -> Pool:
         limits: Any = self.limits
         zygote: Any = self.zygote
-        return Pool(range(slots), RING_BYTES, limits, zygote, TIMES, self.recycle)
+        return Pool([(slot,) for slot in range(slots)], RING_BYTES, limits, zygote, TIMES, self.recycle)
 
     def move_to(self, zygote: FakeZygote) -> None:
         of_pool: Any = zygote
