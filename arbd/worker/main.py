@@ -31,6 +31,7 @@ from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.quota import Quota
 from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
 
@@ -114,6 +115,7 @@ def run(
         limits=limits,
         context=context,
         timer=timer,
+        quota=Quota(spawn.max_tasks, spawn.memory_limit),
     )
     life = WorkerLife(
         lifespan,
