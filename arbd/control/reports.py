@@ -49,6 +49,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
 class StatusReport(msgspec.Struct, frozen=True):
     """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
     not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
+    ``joined``: tasks that the hub handed out again while they were under way, which ran once all the same.
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written."""
 
@@ -66,6 +67,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     outbox_limit: int
     verdicts: dict[str, int]
     log_lines_lost: int = 0
+    joined: int = 0
 
 
 class Holding(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class Reporter:
             outbox_limit=self._settings.outbox_limit,
             verdicts={str(status): count for status, count in self._flow.verdicts.counts.items()},
             log_lines_lost=logs.lines_lost(),
+            joined=self._flow.under_way.joined,
         )
 
     def limits(self) -> list[LimitReport]:
