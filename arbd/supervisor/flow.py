@@ -486,8 +486,13 @@ class Flow:
         self.dispatcher.close_worker(worker.id)
         ran_ns = None if assignment.cancelled else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
-        late = cancelled(task.action) if assignment.cancelled else timed_out(task.action, assignment.timeout)
+        late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
         self.give(task, late)
+
+    def _timed_out(self, assignment: Assignment) -> ProviderResponse:
+        action = assignment.task.action
+        own_s = next((each.timeout for each in self.actions if each.name == action), None)
+        return timed_out(action, assignment.timeout, own_s=own_s, default_s=self._settings.execution_timeout)
 
     def settle(self, worker: Worker, status: int | None) -> None:
         """Give every task of a worker that has ended its verdict, or put it back in line.

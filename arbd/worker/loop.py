@@ -29,7 +29,7 @@ from arbd.host import doorbell, memory, parcels
 from arbd.host.fence import make_fence
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import WorkerCell
-from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits.seats import WorkerLimits
@@ -176,7 +176,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
+        return "error", self._context.timed_out(task.action, timeout)
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
