@@ -30,7 +30,7 @@ from arbd.host.fence import make_fence
 from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice
-from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits.seats import WorkerLimits
@@ -190,7 +190,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
+        return "error", self._context.timed_out(task.action, timeout)
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
