@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout, marked_methods
 from arbd.errors import ConfigError
-from arbd.model.description import ActionInfo, Description
+from arbd.model.description import ActionInfo, Description, Leftover
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit import RateLimitMonitor
 from arbd.settings.secrets import placeholder
@@ -111,10 +111,12 @@ def describe(
     threads: Iterable[str] = (),
     sources: Iterable[str] = (),
     limits: Iterable[LimitSpec] = (),
+    leftovers: Iterable[Leftover] = (),
 ) -> Description:
     """The description of a provider for the supervisor.
 
-    ``threads`` were started by its module, ``sources`` are its files, ``limits`` those of the monitors that exist.
+    ``threads`` and ``leftovers`` are what importing its module has left, ``sources`` its files, ``limits`` those of the
+    monitors that exist.
     Called before ``redact``: a token in the author's own code reaches the supervisor in this way only.
     """
     setting_of = {setting.argument: setting.name for setting in TABLE if setting.argument}
@@ -124,6 +126,7 @@ def describe(
         limits=list(limits),
         threads=list(threads),
         sources=list(sources),
+        leftovers=list(leftovers),
     )
 
 
