@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -23,12 +23,16 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
 from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
+from arbd.host.procs import CANCEL_SIGNAL
 from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
+from arbd.worker import children
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.farewell import Farewell
+from arbd.worker.guard import descriptors, guard
 from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
@@ -36,9 +40,6 @@ from arbd.worker.numbers import Numbers
 from arbd.worker.quota import Quota
 from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
-
-TERMINATION: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Signals that ask to end: to be answered by the supervisor alone."""
 
 
 class Handles(NamedTuple):
@@ -113,6 +114,7 @@ def run(
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
     ignore_termination()
+    here = children.watch()
     pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
@@ -123,8 +125,13 @@ def run(
     limits = WorkerLimits(words, provider, numbers, bells)
     if spawn.trial:
         leave(0)
-    timer = SoftTimer(cell.is_cancelled)
-    runner = AsyncRunner(timer)
+    process = guard.make(reseed=configure.reseed)
+    farewell = Farewell(process)
+    timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
+    runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
+    children.loop_is(lambda: runner.running_loop)
+    for signum in (CANCEL_SIGNAL, timer.signum):
+        children.own_handler(signum)
     lifespan = provider.actions.lifespan
     resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
     context = Context(
@@ -134,8 +141,11 @@ def run(
         resources=resources,
         envelope=configure.envelope,
         max_result=configure.max_result,
+        here=here,
         nan=configure.nan,
     )
+    side = socket.socket(fileno=handles.side)
+    descriptors.protect(*handles)
     loop = Loop(
         cell,
         memory.attach(handles.board),
@@ -143,12 +153,13 @@ def run(
         slot=spawn.slot,
         bell=handles.bell,
         results_bell=handles.results_bell,
-        side=socket.socket(fileno=handles.side),
+        side=side,
         actions=numbers.actions,
         limits=limits,
         context=context,
         timer=timer,
         quota=Quota(spawn.max_tasks, spawn.memory_limit),
+        farewell=farewell,
     )
     life = WorkerLife(
         lifespan,
@@ -162,9 +173,13 @@ def run(
     try:
         life.start()
     except NotFit as reason:
+        children.end_if_child(here)
         loop.say(Unfit(str(reason)))
         life.stop()
         leave(EXIT_UNFIT)
+    children.end_if_child(here)  # a hook has forked, and this is not the worker
+    resources.on_opened = process.rebase
+    process.arm(here)
     loop.run()
     life.stop()
 
@@ -186,8 +201,8 @@ def ignore_termination() -> None:
     Handlers that do nothing, rather than SIG_IGN, because a process that an action starts would inherit SIG_IGN and
     could not be stopped by its own signals.
     """
-    for signum in TERMINATION:
-        signal.signal(signum, dispositions.ignored)
+    for signum in children.TERMINATION:
+        signal.signal(signum, children.ignore)
 
 
 def start_by_exec(

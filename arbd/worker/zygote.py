@@ -39,13 +39,14 @@ from arbd.host import channel, cpus, dispositions, memory, parcels, process_stat
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.worker import inherited, target
+from arbd.worker import children, inherited, target
 from arbd.worker import main as worker
 from arbd.worker.failures import failed
 from arbd.worker.fork_safety import files
 from arbd.worker.fork_safety.judge import affinity_changed
 from arbd.worker.fork_safety.look import Before, look_after
 from arbd.worker.fork_safety.threads import ImportWatch
+from arbd.worker.guard import guard
 from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
 from arbd.worker.reseed import Seeds
@@ -92,11 +93,13 @@ class Zygote:
         self._before = Before.look()
         self._narrowed = self._import.enter_context(cpus.Narrowed(self._boot.worker_cpus))
         self._watch = self._import.enter_context(ImportWatch(self._boot.target))
+        here = children.watch()
         try:
             provider = target.load(
                 self._boot.target, self._boot.argv, script=self._boot.script, go_on=self._go_on_inside
             )
         except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+            children.end_if_child(here, exc)
             self._end_import()
             self.fail(exc)
             return
@@ -109,10 +112,12 @@ class Zygote:
         # At once: a timer that the author's code has left running would end this process. Its handlers are for workers:
         # here an exception of one would end them all.
         dispositions.stop_timers()
-        self._handlers = dispositions.set_aside(for_good=worker.TERMINATION)
+        self._handlers = dispositions.set_aside(for_good=children.TERMINATION)
         self._import.close()
+        children.pause()
 
     def _go_on(self, provider: Provider) -> None:
+        children.end_if_child(children.here)  # the module has forked, and this is not the zygote
         self._end_import()
         try:
             parcel = self._examine(provider)
@@ -318,6 +323,7 @@ def _main(control_fd: int, parent: int) -> None:
     procs.die_with_parent(parent)
     procs.set_name(_NAME)
     worker.ignore_termination()
+    guard.install()  # before the author's module takes functions out of theirs
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     _run(control)
