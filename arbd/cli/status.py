@@ -10,6 +10,7 @@ import click
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_options, duration, share
 from arbd.control.reports import StatusReport, WorkerReport
+from arbd.core.placement import in_words
 from arbd.model.link_stats import LinkProcessStats
 
 
@@ -74,7 +75,7 @@ def _row(worker: WorkerReport) -> tuple[str, ...]:
     return (
         str(worker.slot),
         str(worker.pid or "-"),
-        "any" if worker.cpu is None else str(worker.cpu),
+        in_words(worker.cpus),
         worker.state,
         str(worker.tasks_done),
         share(worker.busy_s, worker.age_s),

@@ -30,13 +30,14 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """The state of one worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
+    """The state of one worker process. ``cpus`` are those it is pinned to, none where it is not;
+    ``busy_s`` the time it spent in tasks, the
     running one included, ``cpu_s`` the CPU time of its process up to its last answer, both since it started ``age_s``
     ago; ``waiting`` counts the tasks behind the running one."""
 
     slot: int
     pid: int
-    cpu: int | None
+    cpus: tuple[int, ...]
     state: str
     age_s: float
     tasks_done: int

@@ -28,15 +28,16 @@ import uvloop
 from arbd import logs, supervised
 from arbd.control import protocol, server
 from arbd.control.protocol import GetLimits, GetStatus
-from arbd.core.placement import place, usable_cpus
+from arbd.core.placement import in_words
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
-from arbd.host import cpus, open_files, runtime_dir
+from arbd.host import open_files, runtime_dir
+from arbd.host.cpu_claim import CpuClaims
 from arbd.host.platform import require_supported
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
-from arbd.supervisor import loading
+from arbd.supervisor import loading, pinning
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
@@ -216,9 +217,11 @@ class Daemon:
         control = started.enter_context(server.opened(settings))
         encoder = Encoder.of(settings)
         link = self._make_link(settings, encoder)
-        pinned = self._place(settings)
+        claims = CpuClaims()
+        started.callback(claims.close)
+        pinned = pinning.assign(settings, claims, owns_process=self._owns_process)
         if self._owns_process:
-            _require_files(settings, len(pinned))
+            _require_files(settings, pinned)
         flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, settings, flow, self)
         self._drain = Drain(flow, self._stop_at_once)
@@ -239,7 +242,7 @@ class Daemon:
             provider=settings.name,
             hub=settings.hub_url,
             workers=len(pinned),
-            cpus=pinned,
+            cpus=[in_words(each) for each in pinned],
             actions=len(description.actions),
             control=str(control.path) if control else None,
         )
@@ -248,7 +251,7 @@ class Daemon:
         return self._drain
 
     def _assemble(
-        self, loaded: Loaded, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
+        self, loaded: Loaded, pinned: list[tuple[int, ...]], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> Flow:
         """Make the parts of the straight path."""
         settings = loaded.resolved.settings
@@ -273,22 +276,6 @@ class Daemon:
             secrets=[settings.hub_auth_token],
         )
 
-    def _place(self, settings: Settings) -> list[int | None]:
-        """Choose the CPU of each worker, and move the supervisor beside them."""
-        allowed = cpus.allowed()
-        workers = usable_cpus(allowed, cpus.quota()) if settings.workers == "auto" else settings.workers
-        if not settings.pin:
-            return [None] * workers
-        placement = place(workers, allowed, cpus.cores(allowed))
-        if self._owns_process:
-            try:
-                cpus.pin(placement.supervisor)
-            except OSError as error:  # a sandbox may forbid it (systemd: SystemCallFilter=~@resources)
-                hint = "workers are not pinned either; allow sched_setaffinity, or set pin = false"
-                self._log.warning("not_pinned", reason=str(error), hint=hint)
-                return [None] * workers
-        return list(placement.workers)
-
     async def _watch_sources(self) -> None:
         from arbd.supervisor.sources import changes
 
@@ -310,9 +297,10 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
     os._exit(exit_code or EXIT_UNEXPECTED)
 
 
-def _require_files(settings: Settings, workers: int) -> None:
-    links = settings.hub_links
-    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
+def _require_files(settings: Settings, pinned: list[tuple[int, ...]]) -> None:
+    workers, links = len(pinned), settings.hub_links
+    claims = len({cpu for cpus in pinned for cpu in cpus})
+    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 
 

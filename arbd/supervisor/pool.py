@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from typing import Final, Protocol
 
 from arbd.core.lifecycle import State, WorkerEvent
+from arbd.core.placement import in_words
 from arbd.core.restarts import Restarts
 from arbd.errors import ConfigError
 from arbd.host import doorbell, memory, procs
@@ -85,10 +86,12 @@ class _Nobody:
 
 
 class Pool:
-    """All workers of the daemon. ``cpus``: the CPU of each slot, ``None`` where it is not pinned. ``zygote``: the one
+    """All workers of the daemon. ``cpus``: those of each slot, none where it is not pinned. ``zygote``: the one
     that the first workers will come from."""
 
-    def __init__(self, cpus: Sequence[int | None], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink) -> None:
+    def __init__(
+        self, cpus: Sequence[tuple[int, ...]], ring_bytes: int, limits: DaemonLimits, zygote: ZygoteLink
+    ) -> None:
         self._cpus = cpus
         self.limits = limits
         self._ring_bytes = ring_bytes
@@ -118,8 +121,8 @@ class Pool:
         """Whom to tell; there are no workers before ``move_to``."""
         self._events = events
 
-    def cpu_of(self, worker: Worker) -> int | None:
-        """The CPU that a worker is pinned to; ``None``: it is not."""
+    def cpus_of(self, worker: Worker) -> tuple[int, ...]:
+        """The CPUs that a worker is pinned to; none: it is not."""
         return self._cpus[worker.slot]
 
     def serves(self) -> bool:
@@ -182,7 +185,7 @@ class Pool:
             undo.callback(worker.close)
             self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
             undo.callback(self.limits.detach, worker.id)
-            spawn = protocol.Spawn(worker.id, slot, _cpus_of(self._cpus[slot]))
+            spawn = protocol.Spawn(worker.id, slot, self._cpus[slot])
             self.zygote.spawn(spawn, worker.handles(self._board_fd, self.bell, self.limits.bell))
             undo.pop_all()
         worker.handed_over()
@@ -308,7 +311,7 @@ class Pool:
         if worker.state is State.SERVING:
             worker.booted = True
             self._restarts.succeeded()
-            self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpu=self._cpus[worker.slot])
+            self._log.debug("worker_ready", worker=worker.slot, pid=worker.pid, cpus=in_words(self._cpus[worker.slot]))
             self._retire_older(worker.zygote)
             self._events.on_worker_ready(worker)
 
@@ -433,7 +436,3 @@ class Pool:
         self._board_mapping.close()
         os.close(self._board_fd)
         os.close(self.bell)
-
-
-def _cpus_of(cpu: int | None) -> tuple[int, ...]:
-    return () if cpu is None else (cpu,)

@@ -66,7 +66,7 @@ class Reporter:
         return WorkerReport(
             slot=worker.slot,
             pid=worker.pid,
-            cpu=self._pool.cpu_of(worker),
+            cpus=self._pool.cpus_of(worker),
             state=worker.state.value,
             age_s=(now_ns - worker.spawned_at_ns) / 1e9,
             tasks_done=tasks_done,

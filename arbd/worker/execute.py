@@ -23,7 +23,7 @@ from arbd.author.binding import BindingContext, Call, MissingParametersError
 from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.interrupts import call, interruptible, uninterruptible
-from arbd.model.encoding import Encoder, Envelope
+from arbd.model.encoding import Encoder, Envelope, NonFiniteForm
 from arbd.model.response import (
     ProviderResponse,
     action_not_found,
@@ -87,7 +87,7 @@ class Context:
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
     datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
-    ``None`` for no limit.
+    ``None`` for no limit; ``nan``: what becomes of NaN in a result.
     """
 
     __slots__ = ("_binding_context", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
@@ -100,6 +100,7 @@ class Context:
         run_async: RunAsync,
         envelope: Envelope = "plain",
         max_result: int | None = None,
+        nan: NonFiniteForm = "error",
     ) -> None:
         name, timezone = provider.name, provider.timezone
         binding_context = BindingContext(name, timezone, provider.logger, utc_now)
@@ -117,6 +118,7 @@ class Context:
             envelope=envelope,
             max_result=max_result,
             logger=provider.logger,
+            nan=nan,
         )
         self.encode = encoder.encode
         self.encode_any_size = encoder.encode_any_size

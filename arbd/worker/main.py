@@ -93,6 +93,7 @@ def run(
         run_async=AsyncRunner(timer),
         envelope=configure.envelope,
         max_result=configure.max_result,
+        nan=configure.nan,
     )
     Loop(
         cell,

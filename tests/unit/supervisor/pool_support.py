@@ -213,7 +213,7 @@ class PoolRig:
     def make(self, slots: int) -> Pool:
         limits: Any = self.limits
         zygote: Any = self.zygote
-        return Pool(range(slots), RING_BYTES, limits, zygote)
+        return Pool([(slot,) for slot in range(slots)], RING_BYTES, limits, zygote)
 
     def move_to(self, zygote: FakeZygote) -> None:
         of_pool: Any = zygote

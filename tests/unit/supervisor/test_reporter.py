@@ -36,7 +36,7 @@ def reporter_of(rig: Rig, *, is_draining: bool = False) -> Reporter:
     settings: Any = rig.flow._settings
     settings.name, settings.hub_url = "prov", "hub:1"
     pool: Any = rig.pool
-    pool.cpu_of = lambda worker: worker.id
+    pool.cpus_of = lambda worker: (worker.id,)
     rig.stats = LinkStats()
     for worker in rig.workers:
         of_worker: Any = worker
@@ -79,7 +79,7 @@ def test_an_idle_worker_is_told(rig: Rig) -> None:
     reporter = reporter_of(rig)
     rig.loop.now += 10.0
     [worker, *_] = reporter.status().workers
-    assert (worker.slot, worker.pid, worker.cpu, worker.state) == (1, 1, 1, "serving")
+    assert (worker.slot, worker.pid, worker.cpus, worker.state) == (1, 1, (1,), "serving")
     assert (worker.age_s, worker.tasks_done, worker.busy_s, worker.cpu_s) == (10.0, 7, 2.0, 1.0)
     assert (worker.waiting, worker.running) == (0, None)
 

@@ -352,7 +352,8 @@ def test_a_timeout_passes_wherever_it_is_raised(place: str) -> None:
 def test_a_result_that_cannot_be_sent_is_an_error_that_names_it() -> None:
     assert answer(lambda: {"items": [{"when": 1j}]}) == {
         "status": "error",
-        "message": "The action returned something JSON has no form for: data.items[0].when: complex",
+        "message": "The action returned something JSON has no form for: data.items[0].when: complex; "
+        "return [z.real, z.imag] instead",
         "data": {
             "error_type": "ResultError",
             "error_code": "RESULT_NOT_ENCODABLE",
