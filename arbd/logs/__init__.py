@@ -17,8 +17,8 @@ Invariants:
 * logging never waits for a reader, but for some milliseconds when one falls behind (``output.py``);
 * a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
   because those hold payloads;
-* a line carries the ``task_id`` and ``action`` of the task it belongs to (``tasks.py``), and its ``trace_id`` if the hub
-  sent a trace context; never those of another;
+* a line carries the ``task_id`` and ``action`` of the task it belongs to (``tasks.py``), and its ``trace_id`` if the
+  hub sent a trace context; never those of another;
 * a disabled level costs one call of an empty method: the choice is made when the level is set, not per line.
 
 ``configure`` may come later than ``get_logger``, and may come again.
@@ -26,7 +26,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
@@ -56,7 +55,10 @@ from arbd.logs.format import LEVELS, EventDict, LineFormat
 from arbd.logs.lines import Line
 from arbd.logs.output import MAX_WAIT_S, LineOutput, LineStream, LossCounter, NoOutput, StreamOutput
 from arbd.logs.streams import ACTION_LOGGER, Capture, CapturedStream
-from arbd.logs.tasks import TaskTuple, current_task, enter_task, keep_streams, leave_task, remember_starts, task_fields
+from arbd.logs.tasks import TaskTuple, current_task, keep_streams, remember_starts
+from arbd.logs.tasks import enter_task as enter_task
+from arbd.logs.tasks import leave_task as leave_task
+from arbd.logs.tasks import task_fields as task_fields
 from arbd.logs.tracebacks import exc_info_of
 
 _MAX_WAIT_S: Final = {"worker": 0.05}  # what an action logs is in its own time

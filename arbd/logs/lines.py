@@ -57,6 +57,13 @@ class LineCutter:
         self._left_out = 0
         return [line] if line.data.strip() or line.left_out else []
 
+    def take(self) -> bytes:
+        """The beginning of a line that is held; it is not held any more."""
+        data = bytes(self._held)
+        self._held.clear()
+        self._left_out = 0
+        return data
+
     def _hold(self, data: bytes) -> None:
         if b"\r" in data or (self._held and self._held[-1] == 13):  # a carriage return
             data = bytes(self._held) + data

@@ -28,6 +28,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _level_set: int | None = None
 _bridge: logging.Handler | None = None
 _hooked: Any = None
+_before: Any = None
 
 
 def attach(bridge: logging.Handler, level: int) -> None:
@@ -41,12 +42,12 @@ def attach(bridge: logging.Handler, level: int) -> None:
     _bridge = bridge
     if _hooked is None:  # not looked for in its place: others, as Sentry, put theirs around it
         _hook()
-        logging.lastResort = logging.NullHandler()  # type: ignore[assignment] # the bridge shows what it would
+        logging.lastResort = logging.NullHandler()  # the bridge shows what it would
         logging.captureWarnings(True)
 
 
 def _hook() -> None:
-    global _hooked
+    global _hooked, _before
     call_handlers = logging.Logger.callHandlers
 
     @functools.wraps(call_handlers)
@@ -58,7 +59,7 @@ def _hook() -> None:
                 _bridge.handle(record)
 
     logging.Logger.callHandlers = call_handlers_and_bridge  # type: ignore[method-assign] # that is the point
-    _hooked = call_handlers_and_bridge
+    _hooked, _before = call_handlers_and_bridge, call_handlers
 
 
 def detach() -> None:
@@ -66,7 +67,7 @@ def detach() -> None:
     global _level_set, _bridge, _hooked
     _level_set = _bridge = None
     if _hooked is not None and logging.Logger.callHandlers is _hooked:
-        logging.Logger.callHandlers = _hooked.__wrapped__  # type: ignore[method-assign] # as it was
+        logging.Logger.callHandlers = _before  # type: ignore[method-assign] # as it was
         _hooked = None
     logging.lastResort = logging._defaultLastResort  # type: ignore[attr-defined] # where logging keeps it
     logging.captureWarnings(False)

@@ -1,5 +1,5 @@
-"""Standard output and standard error as log lines: text streams that take the place of ``sys.stdout`` and ``sys.stderr``
-where an author's code runs.
+"""Standard output and standard error as log lines: text streams in the place of ``sys.stdout`` and ``sys.stderr`` where
+an author's code runs.
 
     print, traceback, a StreamHandler ─> text ─> bytes ─> lines ─> bounded ─> sink: one log line each
 
@@ -48,13 +48,12 @@ class CapturedStream(io.TextIOWrapper):
     def __init__(self, capture: Capture, name: str, fd: int) -> None:
         self._bytes = CapturedBytes(capture, name, fd)
         super().__init__(
-            self._bytes,  # type: ignore[arg-type] # takes any writable binary stream
+            self._bytes,
             encoding="utf-8",
             errors="backslashreplace",
             newline="\n",
             write_through=True,
         )
-        self.mode = "w"
 
     def close(self) -> None:
         """Do nothing: the next task prints, too."""

@@ -1,4 +1,4 @@
-"""Tracebacks of an author's code, without the frames of whoever called it: arbd's own and those of the import system."""
+"""Tracebacks of an author's code, without the frames of what called it: arbd's own, and those of the import system."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs
+from arbd.host import memory, process_state, procs, stdio
 from arbd.worker import main as worker
 from arbd.worker import target
 
@@ -37,8 +37,10 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
-    for fd in fds if spec.losses is None else (*fds, spec.losses):
+    for fd in (*fds, *(spec.output or ()), *(() if spec.losses is None else (spec.losses,))):
         os.set_inheritable(fd, False)
+    stdio.buffer_lines()
+    logs.capture_streams(spec.log_fd)
     log = spec.boot.log
     logs.configure(
         level=log.level,
@@ -56,7 +58,7 @@ def _work(arguments: list[str]) -> None:
     provider.redact()
     worker.apply(spec.configure, provider)
     handles = worker.Handles(*fds)
-    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
+    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent, output_fds=spec.output)
 
 
 def _load(spec: worker.ExecSpec) -> Provider:

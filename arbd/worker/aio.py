@@ -15,8 +15,10 @@ from typing import Any
 
 import uvloop
 
+from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.interrupts import uninterruptible
+from arbd.logs.tasks import bind_task, release_task
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -33,8 +35,11 @@ class AsyncRunner:
         ``time.monotonic()``), and ``TaskCancelled``."""
         if self._loop is None:
             self._loop = uvloop.new_event_loop()
+            self._loop.set_exception_handler(logs.loop_exception_handler())
             asyncio.set_event_loop(self._loop)
+        bind_task()
         task = self._loop.create_task(_until(awaitable, deadline))
+        release_task()
         self._timer.hand_over(task.cancel)
         try:
             return self._loop.run_until_complete(task)

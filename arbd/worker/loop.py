@@ -20,7 +20,7 @@ import mmap
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from arbd import logs
@@ -33,6 +33,7 @@ from arbd.model.response import cancelled, timed_out, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.output import LOOK_WORTH_NS
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
@@ -64,6 +65,7 @@ class Loop:
         limits: WorkerLimits,
         context: Context,
         timer: SoftTimer,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -81,6 +83,7 @@ class Loop:
         self._limits = limits
         self._context = context
         self._timer = timer
+        self._look_at_output = look
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
@@ -104,6 +107,7 @@ class Loop:
         """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
         self._limits.give_back()
         self._read_cpu()
+        self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -137,6 +141,8 @@ class Loop:
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, action, answer)
+        if run_ns > LOOK_WORTH_NS:
+            self._look_at_output()
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """Answer a task that was taken back, because a task before it took too long. The answer matters only where the

@@ -24,11 +24,13 @@ from arbd.errors import EXIT_UNEXPECTED
 from arbd.host import cpus, memory, process_state, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
+from arbd.logs.tasks import keep_streams
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.output import OutputFds, WorkerOutput
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -53,6 +55,8 @@ class ExecSpec(msgspec.Struct, frozen=True):
     numbers: Numbers
     parent: int
     losses: int | None
+    output: OutputFds | None
+    log_fd: int | None
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
@@ -71,6 +75,7 @@ def run(
     numbers: Numbers,
     *,
     parent: int,
+    output_fds: OutputFds | None,
 ) -> None:
     """Run worker ``spawn.slot`` until it is told to leave. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
@@ -83,8 +88,12 @@ def run(
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
     mapping = memory.attach(handles.cell)
     words = memory.words_of(mapping)
+    output = None if output_fds is None else WorkerOutput(words, output_fds)
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
+    if output is not None:
+        output.watch_children()
+    keep_streams()
     limits = WorkerLimits(words, provider, numbers, bells)
     timer = SoftTimer(cell.is_cancelled)
     context = Context(
@@ -107,6 +116,7 @@ def run(
         limits=limits,
         context=context,
         timer=timer,
+        **({} if output is None else {"look": output.look}),
     ).run()
 
 
@@ -132,21 +142,28 @@ def ignore_termination() -> None:
 
 
 def start_by_exec(
-    boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
+    boot: protocol.Boot,
+    configure: protocol.Configure,
+    spawn: protocol.Spawn,
+    handles: Handles,
+    numbers: Numbers,
+    output: OutputFds | None,
 ) -> int:
     """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if no process can be had."""
-    losses = logs.losses_for_children()
-    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None)
+    losses, log_fd = logs.losses_for_children(), logs.log_descriptor()
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None, output, log_fd)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
+    passed = (*fds, *losses, *(output or ()), *(() if log_fd is None else (log_fd,)))
+    standard = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((output or ())[:2], start=1)]
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
     arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
     try:
-        for fd in (*fds, *losses):
+        for fd in passed:
             os.set_inheritable(fd, True)
-        return os.posix_spawn(sys.executable, arguments, os.environ)
+        return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=standard)
     finally:
-        for fd in (*fds, *losses):
+        for fd in passed:
             os.set_inheritable(fd, False)
         os.close(parcel)
 
