@@ -37,8 +37,9 @@ class PlateWriter:
         self._words = words
         self._text = _text_of(words)
 
-    def write(self, task: TaskTuple) -> bool:
-        """Put the task that runs on the plate; ``False`` if its names are too long for it."""
+    def write(self, task: TaskTuple, threads: int) -> bool:
+        """Put the task that runs on the plate, and how many threads of Python the process has; ``False`` if its names
+        are too long for it."""
         text = encode(task)
         words = self._words
         words[layout.PLATE_SEQ] = 0
@@ -46,6 +47,7 @@ class PlateWriter:
             return False
         self._text[: len(text)] = text
         words[layout.PLATE_LENGTH] = len(text)
+        words[layout.PLATE_THREADS] = threads
         words[layout.PLATE_SEQ] = words[layout.RUNNING_SEQ]
         return True
 
@@ -56,6 +58,7 @@ class Plate(NamedTuple):
 
     running: int
     certain: int
+    threads: int
     text: bytes
 
     @property
@@ -72,7 +75,7 @@ def read_plate(page: bytes) -> Plate:
     words = memoryview(page).cast("Q")
     running, seq, length = words[layout.RUNNING_SEQ], words[layout.PLATE_SEQ], words[layout.PLATE_LENGTH]
     begin = layout.PLATE_TEXT * 8
-    return Plate(running, running if seq == running else 0, page[begin : begin + length])
+    return Plate(running, running if seq == running else 0, words[layout.PLATE_THREADS], page[begin : begin + length])
 
 
 def _text_of(words: memoryview) -> memoryview:

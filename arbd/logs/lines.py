@@ -106,9 +106,9 @@ class Budget:
         self._bytes -= size
         return True
 
-    def is_spent(self, now: float) -> bool:
-        """Whether not even a short line would be shown."""
-        return self._lines + max(0.0, now - self._at) * LINES_PER_S < 1
+    def lines_left(self, now: float) -> int:
+        """How many lines would be shown, at most."""
+        return int(min(MOST_LINES, self._lines + max(0.0, now - self._at) * LINES_PER_S))
 
     def drop(self, lines: int, size: int) -> None:
         """Count what is not shown."""

@@ -16,6 +16,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures.thread import _worker  # the loop of a pool's threads
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Final
@@ -26,6 +27,7 @@ TaskTuple = tuple[str, str, str]
 """A task's id, its action, and the trace context that came with it."""
 
 _REMEMBERED: Final = "_arbd_task"
+_WAITS_FOR_WORK: Final = _worker.__code__
 
 _task: TaskTuple | None = None
 _at_begin: Callable[[], object] | None = None
@@ -122,10 +124,17 @@ def bound_task(context: Any) -> TaskTuple | None:
     return task
 
 
-def are_all_threads_of(task: TaskTuple) -> bool:
-    """Whether every other thread that Python knows of was started for this task."""
-    main = threading.main_thread()
-    return all(thread is main or getattr(thread, _REMEMBERED, None) is task for thread in threading.enumerate())
+def is_any_thread_busy(but_of: TaskTuple | None = None) -> bool:
+    """Whether any other thread may do something now, but for those that were started for this task. One of a pool that
+    waits for work does nothing."""
+    frames = sys._current_frames()
+    frames.pop(get_ident(), None)
+    if but_of is not None:
+        frames.pop(threading.main_thread().ident or 0, None)
+        for thread in threading.enumerate():
+            if getattr(thread, _REMEMBERED, None) is but_of:
+                frames.pop(thread.ident or 0, None)
+    return any(frame.f_code is not _WAITS_FOR_WORK for frame in frames.values())
 
 
 def remember_starts() -> None:

@@ -21,7 +21,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+
+import uvloop
 
 from arbd import logs
 from arbd.host import channel, child_counts, pipes, stdio
@@ -69,15 +72,21 @@ class WorkerOutput:
     def watch_children(self) -> None:
         """Have each start of a child process noticed. It cannot be undone: once in a process."""
         sys.addaudithook(self._on_audit)
-        os.register_at_fork(before=self.before_child)  # what uvloop does is not audited
-        start = _posixsubprocess.fork_exec  # nor what multiprocessing does
+        # Neither what multiprocessing does nor what uvloop does is audited; that copies 1 and 2 long before it forks.
+        for owner, name in (
+            (_posixsubprocess, "fork_exec"),
+            (uvloop.Loop, "subprocess_exec"),
+            (uvloop.Loop, "subprocess_shell"),
+        ):
+            setattr(owner, name, self._noticed(getattr(owner, name)))
 
+    def _noticed(self, start: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(start)
-        def fork_exec(*arguments: Any) -> int:
+        def notice_and_start(*args: Any, **kwargs: Any) -> Any:
             self.before_child()
-            return start(*arguments)
+            return start(*args, **kwargs)
 
-        _posixsubprocess.fork_exec = fork_exec
+        return notice_and_start
 
     # -- between tasks -------------------------------------------------------------------------------------------------
 
@@ -99,11 +108,11 @@ class WorkerOutput:
         tasks.at_begin(None)
         task = tasks.running_task()
         if task is not None:
-            self._plate.write(task)
+            self._plate.write(task, 1 + _thread._count())
 
     def _may_be_shared(self) -> bool:
         """Whether somebody else may print, who was started earlier: a thread, or a child of which nobody has said."""
-        if self._is_shared or _thread._count():
+        if self._is_shared or (_thread._count() and tasks.is_any_thread_busy()):
             return True
         if child_counts.reaped() != self._reaped:
             self._is_shared = True
@@ -145,7 +154,7 @@ class WorkerOutput:
             task = tasks.current_task()
             if self._has_own and task is self._owner:
                 return
-            self._make_own(task if task is not None and _is_alone(task) else None)
+            self._make_own(task if task is not None and not tasks.is_any_thread_busy(but_of=task) else None)
             tasks.at_end(self._end_own)
 
     def _make_own(self, task: tasks.TaskTuple | None) -> None:
@@ -177,11 +186,6 @@ class WorkerOutput:
                 os.dup2(pipe, fd)
             except OSError:
                 pass  # an author has closed that one, too: what is printed there is lost
-
-
-def _is_alone(task: tasks.TaskTuple) -> bool:
-    """Whether no thread is about but those of this task."""
-    return tasks.are_all_threads_of(task) and _thread._count() < threading.active_count()
 
 
 def _drop(name: str, fd: int) -> None:

@@ -56,6 +56,7 @@ class _Source:
         self.pid = pid
         self.task = task
         self.budget = Budget(now)
+        self.told_at = now
         self._cell = cell
         self._running = 0
 
@@ -66,16 +67,16 @@ class _Source:
         plate = self._plate()
         if plate.running != self._running:
             self._running = plate.running
-            self.tell_dropped(show)
+            self.tell_dropped(show, now)
             self.budget.renew(now)
         return plate.certain
 
     def after_read(self, certain: int) -> TaskTuple | None:
         """The task whose lines were read."""
-        if self._cell < 0 or not certain or not self._is_single_threaded():
+        if self._cell < 0 or not certain:
             return self.task
         plate = self._plate()
-        return plate.task if plate.certain == certain else None
+        return plate.task if plate.certain == certain and self._threads() <= plate.threads else None
 
     def forget_plate(self) -> None:
         """Say of nothing any more whose it is."""
@@ -86,17 +87,18 @@ class _Source:
     def _plate(self) -> Plate:
         return read_plate(os.pread(self._cell, layout.PAGE_BYTES, 0))  # not mapped: that would be in all workers
 
-    def _is_single_threaded(self) -> bool:
-        """Whether the worker has no thread that C code may have started in an earlier task."""
+    def _threads(self) -> int:
+        """How many threads the worker has: C code may have started some in an earlier task."""
         try:
-            return len(os.listdir(f"/proc/{self.pid}/task")) == 1
+            return len(os.listdir(f"/proc/{self.pid}/task"))
         except OSError:  # it has ended
-            return True
+            return 0
 
-    def tell_dropped(self, show: Show) -> None:
+    def tell_dropped(self, show: Show, now: float) -> None:
         """Say how much was dropped since this was asked last."""
         lines, size = self.budget.take_dropped()
         if lines:
+            self.told_at = now
             show.dropped(lines, size, self.task, self.worker)
 
 
@@ -198,21 +200,24 @@ class OutputReader:
                     if not self._read(fd, stream):
                         break
                 self._end_line(stream)
-                stream.source.tell_dropped(self._show)
+                stream.source.tell_dropped(self._show, self._clock())
                 stream.source.forget_plate()
 
     def due_in_s(self) -> float | None:
         """Seconds until ``flush`` should be called; ``None``: not at all."""
-        held = [stream.at for stream in self._streams.values() if stream.cutter or stream.source.budget.dropped_lines]
+        streams = self._streams.values()
+        held = [stream.at for stream in streams if stream.cutter]
+        held += [stream.source.told_at for stream in streams if stream.source.budget.dropped_lines]
         return max(0.0, min(held) + _HOLD_S - self._clock()) if held else None
 
     def flush(self) -> None:
         """End the lines that were held for long enough."""
         until = self._clock() - _HOLD_S
         for stream in self._streams.values():
-            if stream.at <= until:
+            if stream.cutter and stream.at <= until:
                 self._end_line(stream)
-                stream.source.tell_dropped(self._show)
+            if stream.source.told_at <= until:
+                stream.source.tell_dropped(self._show, self._clock())
 
     def _watch(self, source: _Source, fds: tuple[int, ...]) -> None:
         for name, fd in zip(_NAMES, fds, strict=True):
@@ -261,11 +266,12 @@ class OutputReader:
         if stream.cutter and stream.task != task:
             self._end_line(stream)
         stream.task, stream.at = task, now
-        if source.budget.is_spent(now):
-            self._drop(stream, data)
-            return True
-        for line in stream.cutter.feed(data):
+        shown = source.budget.lines_left(now)
+        pieces = data.split(b"\n", shown)  # a line is looked at only if it is shown
+        rest = pieces.pop() if len(pieces) > shown else b""
+        for line in stream.cutter.feed(data[: len(data) - len(rest)]):
             self._write(stream, line)
+        self._drop(stream, rest)
         return True
 
     def _drop(self, stream: _Stream, data: bytes) -> None:
@@ -287,7 +293,7 @@ class OutputReader:
     def _close(self, fd: int, stream: _Stream) -> None:
         """Nobody has the other end any more."""
         self._end_line(stream)
-        stream.source.tell_dropped(self._show)
+        stream.source.tell_dropped(self._show, self._clock())
         self._poll.unregister(fd)
         del self._streams[fd]
         os.close(fd)
