@@ -15,7 +15,7 @@ _getrusage.argtypes = (ctypes.c_int, ctypes.c_void_p)
 _LOOK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _usage: Final = (ctypes.c_long * 18)()
 _information: Final = ctypes.create_string_buffer(128)
-_MINOR_FAULTS: Final = 6  # behind two times of two words each, and two sizes more
+_MINOR_FAULTS: Final = 8  # behind two times of two words each, and four sizes
 
 
 def has_child() -> bool:

@@ -114,9 +114,13 @@ class WorkerOutput:
         """Whether somebody else may print, who was started earlier: a thread, or a child of which nobody has said."""
         if self._is_shared or (_thread._count() and tasks.is_any_thread_busy()):
             return True
-        if child_counts.reaped() != self._reaped:
-            self._is_shared = True
+        self._look_for_reaped()
         return self._is_shared or child_counts.has_child()
+
+    def _look_for_reaped(self) -> None:
+        """Find out whether the process has had a child, with the pipes that it has now, of which nobody has said."""
+        if not self._has_own and child_counts.reaped() != self._reaped:
+            self._is_shared = True
 
     def _has_waiting(self) -> bool:
         out, err = pipes.waiting(1), pipes.waiting(2)
@@ -161,6 +165,7 @@ class WorkerOutput:
         made: list[int] = []
         try:
             stdio.flush()
+            self._look_for_reaped()
             made += pipes.make()
             made += pipes.make()
             channel.send(self._channel, encode(OwnPipes(task)), (made[0], made[2]))
