@@ -3,10 +3,11 @@
 A fresh interpreter (``python -m arbd.worker.zygote``), so it never held the hub's token or a gRPC thread.
 Single-threaded and without an event loop, because a fork copies only the calling thread and whatever locks the others
 hold. It has two phases. While it loads, whatever goes wrong is the author's, and goes to the supervisor as a message.
-Then it does nothing but wait for three things::
+Then it does nothing but wait for four things::
 
     control socket readable ──> a message: fork; or the end of the stream: kill every worker, leave
     a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
+    what a worker prints ──────> to the log, line by line (``arbd.worker.output_reader``)
     the shared monitors' ──────> ended, or due to be started
 
 There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. Any other exception is
@@ -35,7 +36,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs
+from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stdio
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -49,6 +50,8 @@ from arbd.worker.fork_safety.threads import ImportWatch
 from arbd.worker.guard import guard
 from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
+from arbd.worker.output import OutputFds
+from arbd.worker.output_reader import OutputReader
 from arbd.worker.reseed import Seeds
 
 _NAME: Final = "arbd:zygote"
@@ -76,6 +79,7 @@ class Zygote:
         self._children: dict[int, _Child] = {}  # by pidfd
         self._poll = select.poll()
         self._import = ExitStack()  # what holds only while the target is imported
+        self._output = OutputReader(self._poll)
         self._provider: Provider
         self._numbers: Numbers
         self._monitor_process: MonitorProcess
@@ -179,7 +183,9 @@ class Zygote:
         procs.outlive_parent()
 
     def _serve_once(self) -> bool:
-        due_in_s = self._monitor_process.due_in_s()
+        self._output.flush()
+        dues = [due for due in (self._monitor_process.due_in_s(), self._output.due_in_s()) if due is not None]
+        due_in_s = min(dues, default=None)
         for fd, _ in self._poll.poll(None if due_in_s is None else math.ceil(due_in_s * 1000)):
             if fd == self._control.fileno():
                 message, fds = channel.receive(self._control)
@@ -191,6 +197,8 @@ class Zygote:
             elif fd == self._monitor_process.pidfd:
                 self._poll.unregister(fd)
                 self._monitor_process.reap()
+            else:
+                self._output.handle(fd)
         if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release):
             self._poll.register(self._monitor_process.pidfd, select.POLLIN)
         return True
@@ -198,6 +206,7 @@ class Zygote:
     def _release(self) -> None:
         """Release what is the zygote's alone; called in a forked child."""
         self._control.close()
+        self._output.release()
         for pidfd in self._children:
             os.close(pidfd)
         process_state.limit_open_files(self._boot.open_files)
@@ -239,21 +248,38 @@ class Zygote:
         pidfd cannot be sent; then there is no process."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
-        if self._after.by_exec:
-            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._numbers, self._origin)
-            pidfd = procs.open_child(pid)
-        else:
-            zygote = os.getpid()
-            pid, pidfd = procs.fork(lambda: self._become_worker(spawn, handles, zygote))
+        prepared = self._output.prepare(handles.cell) if logs.is_captured() else None
+        try:
+            pid, pidfd = self._start_process(spawn, handles, None if prepared is None else prepared.worker)
+        except OSError:
+            if prepared is not None:
+                self._output.cancel(prepared)
+            raise
+        if prepared is not None:
+            self._output.add(prepared, spawn.slot, pid)
         try:
             self._send(protocol.Spawned(spawn.worker_id, pid), (pidfd,))
         except OSError:
             os.close(pidfd)
             procs.kill_and_reap(pid)
+            self._output.end(pid)
             raise
         return pid, pidfd
 
-    def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles, zygote: int) -> NoReturn:
+    def _start_process(
+        self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None
+    ) -> tuple[int, int]:
+        assert self._configure is not None
+        if self._after.by_exec:
+            boot, configure, numbers = self._boot, self._configure, self._numbers
+            pid = worker.start_by_exec(boot, configure, spawn, handles, numbers, self._origin, output)
+            return pid, procs.open_child(pid)
+        zygote = os.getpid()
+        return procs.fork(lambda: self._become_worker(spawn, handles, output, zygote))
+
+    def _become_worker(
+        self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None, zygote: int
+    ) -> NoReturn:
         """Run a worker in the forked child: release what is the zygote's, and never return into its loop."""
         logs.set_role("worker", spawn.slot)
         try:
@@ -261,7 +287,7 @@ class Zygote:
             self._monitor_process.redirect_monitors()
             assert self._configure is not None
             self._seeds.enter_fork(reseed=self._configure.reseed)
-            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
+            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote, output_fds=output)
         except BaseException:
             worker.fail()
         worker.leave(EXIT_OK)
@@ -271,6 +297,7 @@ class Zygote:
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
         status = procs.reap(child.pid)
+        self._output.end(child.pid)
         os.close(pidfd)
         self._send(protocol.Exited(child.worker_id, status))
 
@@ -337,6 +364,8 @@ def _run(control: socket.socket) -> None:
     if not isinstance(boot, protocol.Boot):
         raise RuntimeError("the first message must say what to load")
     log = boot.log
+    stdio.buffer_lines()
+    logs.capture_streams()
     logs.configure(
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )
