@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from arbd.errors import ConfigError
+from arbd.host import tags
 from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.logs import get_logger
 from arbd.model.description import Description
@@ -38,7 +39,8 @@ async def load(request: RunRequest) -> Loaded:
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
-        boot = Boot(target, request.argv, request.script, log, request.open_files, early.worker_cpus if early else 1)
+        worker_cpus = early.worker_cpus if early else 1
+        boot = Boot(target, request.argv, request.script, log, request.open_files, worker_cpus, tags.new_generation())
         zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc

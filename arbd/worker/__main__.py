@@ -16,7 +16,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs
+from arbd.host import memory, process_state, procs, tags
 from arbd.worker import main as worker
 from arbd.worker import target
 
@@ -37,6 +37,10 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
+    try:
+        tags.become_worker(spec.spawn.worker_id)  # before the module is imported, which may start processes
+    except OSError:  # logged already, by the zygote
+        pass
     for fd in fds if spec.losses is None else (*fds, spec.losses):
         os.set_inheritable(fd, False)
     log = spec.boot.log

@@ -3,11 +3,12 @@
 A fresh interpreter (``python -m arbd.worker.zygote``), so it never held the hub's token or a gRPC thread.
 Single-threaded and without an event loop, because a fork copies only the calling thread and whatever locks the others
 hold. It has two phases. While it loads, whatever goes wrong is the author's, and goes to the supervisor as a message.
-Then it does nothing but wait for three things::
+Then it does nothing but wait for four things::
 
     control socket readable ──> a message: fork; or the end of the stream: kill every worker, leave
     a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
     the shared monitors' ──────> ended, or due to be started
+    another child has ended ───> one that lost its parent (``arbd.worker.descendants``): reap it
 
 There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. Any other exception is
 logged as ``zygote_failed`` and ends it with code 71, and its workers with it; the supervisor starts another.
@@ -31,12 +32,13 @@ from typing import Final, NamedTuple, NoReturn, cast
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_UNEXPECTED
-from arbd.host import channel, memory, parcels, process_state, procs
+from arbd.host import channel, memory, parcels, process_state, procs, tags
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker import main as worker
 from arbd.worker import target
+from arbd.worker.descendants import Descendants
 from arbd.worker.failures import failed
 from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
@@ -57,9 +59,10 @@ class _Child(NamedTuple):
 class Zygote:
     """The zygote of one generation of the author's code."""
 
-    def __init__(self, control: socket.socket, boot: protocol.Boot) -> None:
+    def __init__(self, control: socket.socket, boot: protocol.Boot, descendants: Descendants) -> None:
         self._control = control
         self._boot = boot
+        self._descendants = descendants
         self._configure: protocol.Configure | None = None
         self._children: dict[int, _Child] = {}  # by pidfd
         self._poll = select.poll()
@@ -100,9 +103,8 @@ class Zygote:
                 pass
         finally:
             self._monitor_process.close()
-            for pidfd, child in self._children.items():
-                procs.kill(pidfd)  # it may not have made its group yet
-                procs.kill_group(child.pid)
+            for pidfd in self._children:
+                procs.kill(pidfd)
 
     def _settle(self) -> None:
         """Restore the zygote's process state, which the author's code may have changed while it was imported."""
@@ -112,13 +114,15 @@ class Zygote:
         self._provider.redact()
         for monitor in self._monitors:
             monitor.redact()
+        self._descendants.settle()
         self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._descendants.fd, select.POLLIN)
         # From here on the end of the stream tells that the supervisor is gone, and unlike a kernel signal it leaves
         # the time to kill what the workers started themselves.
         procs.outlive_parent()
 
     def _serve_once(self) -> bool:
-        due_in_s = self._monitor_process.due_in_s()
+        due_in_s = min((due for due in self._due_in_s() if due is not None), default=None)
         for fd, _ in self._poll.poll(None if due_in_s is None else math.ceil(due_in_s * 1000)):
             if fd == self._control.fileno():
                 message, fds = channel.receive(self._control)
@@ -129,13 +133,26 @@ class Zygote:
                 self._reap(fd)
             elif fd == self._monitor_process.pidfd:
                 self._poll.unregister(fd)
-                self._monitor_process.reap()
-        if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release):
+                self._monitor_process.reap(self._descendants.reap)
+            elif fd == self._descendants.fd:
+                self._descendants.heard()
+        if self._descendants.due_in_s() == 0:
+            self._descendants.look()
+        if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release_for_limits):
+            self._descendants.started(self._monitor_process.pid, tags.LIMITS)
             self._poll.register(self._monitor_process.pidfd, select.POLLIN)
         return True
 
-    def _release(self) -> None:
-        """Release what is the zygote's alone; called in a forked child."""
+    def _due_in_s(self) -> tuple[float | None, float | None]:
+        return self._monitor_process.due_in_s(), self._descendants.due_in_s()
+
+    def _release_for_limits(self) -> None:
+        self._release(tags.LIMITS)
+
+    def _release(self, number: int) -> None:
+        """Release what is the zygote's alone; called in a forked child. ``number``: what its own children are known
+        by."""
+        self._descendants.release(number)
         self._control.close()
         for pidfd in self._children:
             os.close(pidfd)
@@ -170,6 +187,7 @@ class Zygote:
             for fd in fds:
                 os.close(fd)
         self._children[pidfd] = _Child(spawn.worker_id, pid)
+        self._descendants.started(pid, self._descendants.number_of(spawn.worker_id))
         self._poll.register(pidfd, select.POLLIN)
 
     def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
@@ -195,7 +213,7 @@ class Zygote:
         """Run a worker in the forked child: release what is the zygote's, and never return into its loop."""
         logs.set_role("worker", spawn.slot)
         try:
-            self._release()
+            self._release(self._descendants.number_of(spawn.worker_id))
             self._monitor_process.redirect_monitors()
             assert self._configure is not None
             worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
@@ -207,7 +225,7 @@ class Zygote:
         """Kill what a dead worker started, while its process id is still taken; only then reap it."""
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
-        status = procs.reap(child.pid)
+        status = self._descendants.reap(child.pid)
         os.close(pidfd)
         self._send(protocol.Exited(child.worker_id, status))
 
@@ -234,7 +252,7 @@ def main(control_fd: int, parent: int) -> int:
         worker.ignore_termination()
         control = socket.socket(fileno=control_fd)
         os.set_inheritable(control_fd, False)
-        _run(control)
+        _run(control, parent)
     except SupervisorGone:
         pass
     except BaseException:
@@ -247,7 +265,7 @@ def main(control_fd: int, parent: int) -> int:
     return 0
 
 
-def _run(control: socket.socket) -> None:
+def _run(control: socket.socket, parent: int) -> None:
     message, losses = channel.receive(control)
     if not message:
         raise SupervisorGone
@@ -258,7 +276,15 @@ def _run(control: socket.socket) -> None:
     logs.configure(
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )
-    zygote = Zygote(control, boot)
+    descendants = Descendants(boot.generation)
+    descendants.begin(parent)
+    try:
+        _serve(Zygote(control, boot, descendants))
+    finally:
+        descendants.end()
+
+
+def _serve(zygote: Zygote) -> None:
     try:
         parcel = zygote.load()
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
