@@ -9,6 +9,9 @@ Only children are killed, and only here are they reaped; so a number is never so
 (``children.is_resource_tracker``) ends by itself once those that it works for have ended, and unlinks their shared
 memory then: it is killed only if that takes longer than ``TRACKER_S``.
 
+Where ``/proc`` does not show this process, its children cannot be listed: then those that have ended are reaped, as the
+kernel names them, and none is killed.
+
 Not whose an orphan is: that is its tag's to tell (``arbd.host.tags``), and the owner's to decide.
 """
 
@@ -19,22 +22,30 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from arbd.host import children, tags
 from arbd.host.tags import Tag
 
 TRACKER_S: Final = 0.5
 _AGAIN_S: Final = 0.02  # while something condemned was there: the list may have missed another
-_MOST_SHARE: Final = 0.1  # of the time, where an action leaves very many of them
+_MOST_SHARE: Final = 0.25  # of the time, where an action leaves very many of them
+
+
+class Killed(NamedTuple):
+    """An orphan that was killed."""
+
+    pid: int
+    name: str
+    tag: Tag | None
 
 
 class Orphans:
     """The orphans that this process has, or will have.
 
     ``is_kept``: this child is somebody's who waits for it. ``is_condemned``: what has this tag is to be killed.
-    ``rest_s``: so long one that has ended is left to whoever may wait for it, by its tag. ``on_kill``: told of each, by
-    number, name and tag, before it is killed.
+    ``rest_s``: so long one that has ended is left to whoever may wait for it, by its tag. ``on_kill``: told, once, of
+    those that were killed.
     """
 
     def __init__(
@@ -43,7 +54,7 @@ class Orphans:
         is_kept: Callable[[int], bool],
         is_condemned: Callable[[Tag | None], bool],
         rest_s: Callable[[Tag | None], float] = lambda _: 0.0,
-        on_kill: Callable[[int, str, Tag | None], None] = lambda *_: None,
+        on_kill: Callable[[list[Killed]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._is_kept = is_kept
@@ -53,6 +64,7 @@ class Orphans:
         self._clock = clock
         self._condemned_at: dict[int, float] = {}
         self._killed: set[int] = set()
+        self._forbidden: set[int] = set()  # they run as another user now, and this one may not kill them
         self._ended_at: dict[int, float] = {}
         self._look_at = math.inf
         self._not_before = 0.0
@@ -69,16 +81,31 @@ class Orphans:
         """Reap, and kill, what is to be; whether something condemned is still there. ``group``: whatever is in this
         group is condemned, too: its leader has ended."""
         begun_at = self._clock()
+        if not children.can_be_listed():
+            self._reap_as_named()
+            return False
         found = [pid for pid in children.of_this_process() if not self._is_kept(pid)]
         self._forget_all_but(set(found))
+        killed_before = set(self._killed)
         pauses = [pause for pid in found if (pause := self._judge(pid, group, begun_at)) is not None]
+        self._tell([pid for pid in found if pid in self._killed - killed_before])
         now = self._clock()
         self._not_before = now + (now - begun_at) / _MOST_SHARE
         self._look_at = max(now + min(pauses), self._not_before) if pauses else math.inf
         return any(pid in self._condemned_at for pid in found)
 
+    def _tell(self, killed: list[int]) -> None:
+        if killed:
+            self._on_kill([Killed(pid, children.name_of(pid), tags.of(pid)) for pid in killed])
+
+    def _reap_as_named(self) -> None:
+        self._look_at = math.inf
+        while (pid := any_that_has_ended()) and not self._is_kept(pid):
+            reap(pid)
+
     def _forget_all_but(self, found: set[int]) -> None:
         self._killed &= found
+        self._forbidden &= found
         for known in (self._condemned_at, self._ended_at):
             for pid in known.keys() - found:
                 del known[pid]
@@ -87,29 +114,48 @@ class Orphans:
         """Do with one of them what is due; after how many seconds to look at it again, if nothing is heard of it."""
         tag = tags.of(pid)
         if has_ended(pid):
-            left_s = self._ended_at.setdefault(pid, now) + self._rest_s(tag) - now
-            if left_s > 0:
-                return left_s if left_s < math.inf else None
-            reap(pid)
-            self._condemned_at.pop(pid, None)
+            return self._take_leave(pid, tag, now)
+        if pid in self._forbidden:
             return None
         if pid not in self._condemned_at:
             if not (self._is_condemned(tag) or (group and _group_of(pid) == group)):
                 return None
             self._condemned_at[pid] = now
-        return self._end(pid, tag, now - self._condemned_at[pid])
+        return self._end(pid, now - self._condemned_at[pid])
 
-    def _end(self, pid: int, tag: Tag | None, condemned_s: float) -> float:
+    def _take_leave(self, pid: int, tag: Tag | None, now: float) -> float | None:
+        self._condemned_at.pop(pid, None)
+        left_s = self._ended_at.setdefault(pid, now) + self._rest_s(tag) - now
+        if left_s > 0:
+            return left_s if left_s < math.inf else None
+        reap(pid)
+        del self._ended_at[pid]  # the next one with that number is another process
+        self._killed.discard(pid)
+        self._forbidden.discard(pid)
+        return None
+
+    def _end(self, pid: int, condemned_s: float) -> float | None:
         if condemned_s < TRACKER_S and pid not in self._killed and children.is_resource_tracker(pid):
             return TRACKER_S - condemned_s
-        if pid not in self._killed:
-            self._killed.add(pid)
-            self._on_kill(pid, children.name_of(pid), tag)
         try:
             os.kill(pid, signal.SIGKILL)  # a child that nobody else reaps: the number is its own
-        except (ProcessLookupError, PermissionError):  # it runs as somebody else now, and may not be killed
+        except ProcessLookupError:
             pass
-        return _AGAIN_S
+        except PermissionError:
+            self._forbidden.add(pid)
+            del self._condemned_at[pid]
+            return None
+        self._killed.add(pid)
+        return max(_AGAIN_S, condemned_s)  # less and less often, should the kernel be stuck with it
+
+
+def any_that_has_ended() -> int:
+    """A child that has ended, its status being left where it is; 0: there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return 0 if found is None else found.si_pid
 
 
 def has_ended(pid: int) -> bool:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final
 
+from arbd.host import hangup
+
 _QUIET_S: Final = 1.0  # between two lines of one signal
 _NAMES: Final = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT")
 
@@ -33,7 +35,11 @@ def ignore(log: Any) -> list[int]:
     """
     handler = _handler(log, time.monotonic)
     claimed = _claimed()
-    installed = [signum for signum in candidates() if not claimed >> (signum - 1) & 1]
+    installed = [
+        signum
+        for signum in candidates()
+        if not claimed >> (signum - 1) & 1 or signal.getsignal(signum) is hangup.do_nothing
+    ]
     for signum in installed:
         signal.signal(signum, handler)
     return installed

@@ -13,13 +13,14 @@ import time
 from typing import Final
 
 from arbd.host import child, children, procs, tags
-from arbd.host.orphans import Orphans
+from arbd.host.orphans import Killed, Orphans
 from arbd.host.tags import Tag
 from arbd.logs import get_logger
 
 FOREIGN_REST_S: Final = 2.0  # a library of this process may have started it, and be about to ask for its status
 _END_S: Final = 1.0  # SIGKILL takes well under a millisecond, a resource tracker some more
 _TURN_S: Final = 0.005
+_MOST_NAMES: Final = 10  # in one log line
 
 
 class Adopted:
@@ -58,9 +59,11 @@ class Adopted:
     def _is_kept(self, pid: int) -> bool:
         return pid in self._had or child.is_waited_for(pid)
 
-    def _on_kill(self, pid: int, name: str, _tag: Tag | None) -> None:
-        if not name.startswith("arbd:"):  # a worker, which the kernel is killing as well
-            self._log.info("descendant_killed", pid=pid, name=name, started_by="an action")
+    def _on_kill(self, killed: list[Killed]) -> None:
+        # Not the workers of a zygote that was killed: the kernel is killing them as well.
+        names = [each.name for each in killed if not each.name.startswith("arbd:")]
+        if names:
+            self._log.info("descendants_killed", count=len(names), names=sorted(set(names))[:_MOST_NAMES])
 
     def _news(self) -> None:
         self._orphans.news()

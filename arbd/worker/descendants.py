@@ -22,13 +22,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from arbd import logs
-from arbd.host import procs, strays, tags
-from arbd.host.orphans import Orphans
+from arbd.host import children, procs, strays, tags
+from arbd.host.orphans import Killed, Orphans
 from arbd.host.tags import Tag
 from arbd.worker import watcher
 
 _END_S: Final = 2.0  # for everything that is left, at the zygote's end
 _TURN_S: Final = 0.002
+_MOST_NAMES: Final = 10  # in one log line
 _TRACKERS: Final = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker")
 
 
@@ -44,28 +45,34 @@ class Descendants:
         self._module_waits = False
         self._wakeup_before = -1
         self.fd, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._is_subreaper = False
+        self._follows = False
         self._orphans = Orphans(
             is_kept=self._tags.__contains__,
             is_condemned=self._is_condemned,
             rest_s=self._rest_s,
-            on_kill=_log_kill,
+            on_kill=_log_kills,
         )
 
     def begin(self, supervisor: int) -> None:
         """Tag this process, and have what descends from it come to it. Before the author's code runs."""
         watcher.start(self.generation, supervisor)
         try:
+            procs.become_subreaper()  # at the end everything is killed that descends from here, even without tags
             tags.put_on(Tag(self.generation, tags.MODULE))
-            procs.become_subreaper()
-            self._is_subreaper = True
         except OSError as error:
-            logs.get_logger("arbd.zygote").warning(
-                "descendants_not_followed",
-                reason=error.strerror or str(error),
-                hint="what an action starts in a session of its own may outlive its worker; allow "
-                "prctl(PR_SET_CHILD_SUBREAPER), and a hard limit of file locks (ulimit -x) that is unlimited",
-            )
+            self._cannot_follow(error.strerror or str(error))
+        else:
+            self._follows = children.can_be_listed()
+            if not self._follows:
+                self._cannot_follow("/proc is missing, or that of another PID namespace")
+
+    def _cannot_follow(self, reason: str) -> None:
+        logs.get_logger("arbd.zygote").warning(
+            "descendants_not_followed",
+            reason=reason,
+            hint="what an action starts in a group of its own may outlive its worker; it needs "
+            "prctl(PR_SET_CHILD_SUBREAPER), an unlimited hard limit of file locks (ulimit -Hx), and /proc",
+        )
 
     def settle(self) -> None:
         """Be told of children that end, and ignore signals without a meaning. After the author's code was imported."""
@@ -108,7 +115,7 @@ class Descendants:
 
     def reap(self, pid: int) -> int:
         """Reap one of them, which has ended, once what it started is killed; its exit code, or minus its signal."""
-        if not self._is_subreaper:
+        if not self._follows:
             self._forget(pid)
             return procs.reap(pid)
         procs.wait_ended(pid)
@@ -157,23 +164,23 @@ class Descendants:
         if os.getpid() != self._process:
             return  # a child that the module forked while it was imported, and that went on
         _hang_up_on_trackers()
-        if not self._is_subreaper:
+        if not self._follows:
             for pid in self._tags:
                 procs.kill_group(pid)
-        everything = Orphans(is_kept=lambda _: False, is_condemned=lambda _: True, on_kill=self._log_other_kill)
+        everything = Orphans(is_kept=lambda _: False, is_condemned=lambda _: True, on_kill=self._log_others)
         until, clean = clock() + _END_S, 0
         while clean < 2 and clock() < until:
             clean = 0 if everything.look() else clean + 1
             sleep(_TURN_S)
 
-    def _log_other_kill(self, pid: int, name: str, tag: Tag | None) -> None:
-        if pid not in self._tags:
-            _log_kill(pid, name, tag)
+    def _log_others(self, killed: list[Killed]) -> None:
+        _log_kills([each for each in killed if each.pid not in self._tags])
 
 
-def _log_kill(pid: int, name: str, tag: Tag | None) -> None:
-    by = "the module" if tag is None or tag.worker == tags.MODULE else "an action"
-    logs.get_logger("arbd.zygote").info("descendant_killed", pid=pid, name=name, started_by=by)
+def _log_kills(killed: list[Killed]) -> None:
+    if killed:
+        names = sorted({each.name for each in killed})[:_MOST_NAMES]
+        logs.get_logger("arbd.zygote").info("descendants_killed", count=len(killed), names=names)
 
 
 def _hang_up_on_trackers() -> None:

@@ -43,7 +43,11 @@ def start(generation: int, supervisor: int) -> None:
 
 
 def _fork_again(zygote: int, supervisor: int, generation: int) -> NoReturn:
-    zygote_handle, supervisor_handle = os.pidfd_open(zygote), os.pidfd_open(supervisor)
+    zygote_handle = os.pidfd_open(zygote)
+    try:
+        supervisor_handle = os.pidfd_open(supervisor)
+    except ProcessLookupError:  # it has ended, and the kernel is about to kill the zygote for it
+        supervisor_handle = zygote_handle
     if os.fork() == 0:
         _watch(zygote_handle, supervisor_handle, generation)
     os._exit(0)

@@ -193,3 +193,61 @@ def test_tasks_go_on_beside_very_many_orphans(one_worker: RunningProvider) -> No
     handles = [one_worker.submit("whole", {"count": 30}) for _ in range(5)]
     handles += [one_worker.submit("echo") for _ in range(20)]
     assert {response.status for response in responses(one_worker, handles)} == {"success"}
+
+
+LIMITS = """
+from arbd.rate_limit import RateLimitMonitor
+class Asking(RateLimitMonitor):
+    shared = True
+    def check_rate_limits(self):
+        if not Path(PATH).exists():
+            twice_forked(PATH)
+    def make_safe_request(self, function, *args, **kwargs): return function(*args, **kwargs)
+provider.rate_limit_monitor = Asking()
+"""
+
+
+def test_what_the_shared_monitors_started_is_gone_with_their_process(tmp_path: Path) -> None:
+    target, path = tmp_path / "asking.py", tmp_path / "child"
+    target.write_text(LEAVER.read_text() + LIMITS.replace("PATH", repr(str(path))))
+    with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target) as arbd, gone_at_last() as pids:
+        hub.submit("echo")
+        eventually(path.exists)
+        pids.append(child := int(path.read_text()))
+        assert {result.status for result in hub.results().values()} == {"success"}
+        for worker in ("arbd:worker-0", "arbd:worker-1"):
+            os.kill(arbd.family()[worker][0], signal.SIGKILL)
+        arbd.wait_event("worker_ready", 4)
+        assert is_alive(child)
+        os.kill(arbd.family()["arbd:limits"][0], signal.SIGKILL)
+        eventually(lambda: not is_alive(child), 3)
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+
+
+def test_shared_memory_of_the_module_is_removed_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "sharing.py"
+    target.write_text(LEAVER.read_text() + f"\nopen({str(tmp_path / 'name')!r}, 'w').write(share(4096)['name'])\n")
+    with daemon_of(target) as daemon:
+        daemon.run("echo")
+        memory = Path("/dev/shm", (tmp_path / "name").read_text())
+        assert memory.exists()
+    eventually(lambda: not memory.exists(), 3)
+
+
+def test_one_that_has_lost_its_tag_is_left_until_the_end(tmp_path: Path) -> None:
+    """A program that sets the limit that nobody uses: whose it is cannot be told, so nobody else's worker pays."""
+    target = tmp_path / "untagged.py"
+    target.write_text(
+        LEAVER.read_text()
+        + "\nimport resource\n"
+        + "WAYS['untagged'] = lambda p: twice_forked(p, lambda: (os.setsid(), resource.setrlimit(10, (-1, -1))))\n"
+    )
+    with gone_at_last() as pids:
+        with daemon_of(target) as daemon:
+            worker, child = leave(daemon, "untagged", tmp_path / "child", pids)
+            _, other = leave(daemon, "double_fork", tmp_path / "other", pids)
+            os.kill(worker, signal.SIGKILL)
+            eventually(lambda: not is_alive(other), 3)
+            assert is_alive(child)
+        eventually(lambda: not is_alive(child), 3)

@@ -41,7 +41,9 @@ class Left:
 
 
 @contextmanager
-def left_behind(directory: Path, target: Path = LEAVER, ways: tuple[str, ...] = WAYS, **settings: str) -> Iterator[Left]:
+def left_behind(
+    directory: Path, target: Path = LEAVER, ways: tuple[str, ...] = WAYS, **settings: str
+) -> Iterator[Left]:
     with Hub() as hub, Arbd.run(hub.address, directory, target=target, env=settings) as arbd:
         arbd.wait_serving()
         tasks = [hub.submit("leave", {"way": way, "path": str(directory / way)})[0] for way in ways]

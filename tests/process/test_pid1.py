@@ -51,7 +51,8 @@ def container(hub: Hub, directory: Path) -> Iterator[Container]:
     launch = "import os, sys\nos.execvp(sys.argv[1], sys.argv[1:])"
     arbd = [sys.executable, "-m", "arbd", "run", str(LEAVER), "--hub", hub.address, "--name", "prov", "--no-pin"]
     arbd += ["--workers", "2", "--log-format", "json", "--log-level", "debug"]
-    with Container(["-c", launch, *NAMESPACE, *arbd], directory) as first:
+    first = Container(["-c", launch, *NAMESPACE, *arbd], directory)
+    with first:
         first.wait_serving()
         yield first
 

@@ -89,7 +89,15 @@ def deaf(path: str) -> None:
 
 
 def emptied(path: str) -> None:
-    twice_forked(path, lambda: (os.setsid(), os.closerange(0, 256), os.chdir("/"), os.umask(0), os.environ.clear()))
+    """One that has let go of everything it was given."""
+
+    def empty() -> None:
+        os.setsid()
+        os.closerange(0, 256)
+        os.chdir("/")
+        os.environ.clear()
+
+    twice_forked(path, empty)
 
 
 def stopped(path: str) -> None:
@@ -138,7 +146,8 @@ def runner(path: str) -> None:
 
 
 def spawned(path: str, method: str) -> None:
-    process = multiprocessing.get_context(method).Process(target=live, args=(path,), daemon=False)
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=live, args=(path,), daemon=False)
     process.start()
     _kept.append(process)
 
