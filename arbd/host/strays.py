@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final
 
-from arbd.host import hangup
+from arbd.host import dispositions, hangup
 
 _QUIET_S: Final = 1.0  # between two lines of one signal
+_DO_NOTHING: Final = (hangup.do_nothing, dispositions.ignored)  # handlers of arbd's own, and as good as none
 _NAMES: Final = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT")
 
 
@@ -36,9 +37,7 @@ def ignore(log: Any) -> list[int]:
     handler = _handler(log, time.monotonic)
     claimed = _claimed()
     installed = [
-        signum
-        for signum in candidates()
-        if not claimed >> (signum - 1) & 1 or signal.getsignal(signum) is hangup.do_nothing
+        signum for signum in candidates() if not claimed >> (signum - 1) & 1 or signal.getsignal(signum) in _DO_NOTHING
     ]
     for signum in installed:
         signal.signal(signum, handler)

@@ -17,6 +17,7 @@ from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_token
 from arbd.settings.secrets import own_settings
 from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
+from arbd.supervisor.pinning import share_of
 from arbd.supervisor.request import RunRequest, zygote_environment
 from arbd.supervisor.zygote_link import ZygoteLink
 
@@ -39,9 +40,9 @@ async def load(request: RunRequest) -> Loaded:
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
-        worker_cpus = early.worker_cpus if early else 1
-        boot = Boot(target, request.argv, request.script, log, request.open_files, worker_cpus, tags.new_generation())
-        zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets))
+        cpus_each = share_of(early).cpus_each if early else 1
+        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each, tags.new_generation())
+        zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
@@ -67,13 +68,9 @@ def warn(description: Description, resolved: Resolved) -> None:
     log = get_logger("arbd.supervisor")
     if resolved.origin["hub.auth_token"] == "constructor":
         log.warning("token_in_source", hint="the hub token is in the provider's code; use PROVIDER_AUTH_TOKEN instead")
-    if description.threads:
-        log.warning(
-            "module_starts_threads",
-            threads=description.threads,
-            hint="workers are started by exec instead of fork, which takes longer; numpy and the like start none "
-            "with OPENBLAS_NUM_THREADS=1 or OMP_NUM_THREADS=1",
-        )
+    for leftover in description.leftovers:
+        cost = {"cost": description.exec_cost} if leftover.by_exec else {}
+        log.warning(leftover.event, found=leftover.found, **cost, hint=leftover.hint)
     for warning in resolved.warnings:
         log.warning("setting_retired", warning=warning)
     for problem in description.problems:
