@@ -18,7 +18,7 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs, stdio
+from arbd.host import memory, process_state, procs, stdio, tags
 from arbd.worker import children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
@@ -43,6 +43,10 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
+    try:
+        tags.become_worker(spec.spawn.worker_id)  # before the module is imported, which may start processes
+    except OSError:  # logged already, by the zygote
+        pass
     for fd in (*fds, *(spec.output or ()), *(() if spec.losses is None else (spec.losses,))):
         os.set_inheritable(fd, False)
     stdio.buffer_lines()
