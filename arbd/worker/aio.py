@@ -24,6 +24,7 @@ from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import interruptible, uninterruptible
+from arbd.logs.tasks import bind_task
 from arbd.worker import children
 from arbd.worker.guard import signals
 from arbd.worker.leftovers import BELONGS_TO, Leftovers, WorkerLoop, first_iteration
@@ -49,6 +50,11 @@ class AsyncRunner:
         self._log = logs.get_logger("arbd.worker")
 
     @property
+    def made_loop(self) -> WorkerLoop | None:
+        """The event loop, if one has been made."""
+        return self._loop
+
+    @property
     def running_loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop, while it runs an action."""
         return self._loop if self._task is not None else None
@@ -63,10 +69,27 @@ class AsyncRunner:
     def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
         """Run an awaitable to its end, and return its result. Raises ``TaskTimeout`` at ``deadline`` (seconds of
         ``time.monotonic()``), and ``TaskCancelled``."""
+        return self._complete(awaitable, deadline, Leftovers())
+
+    @uninterruptible
+    def run_apart(self, awaitable: Awaitable[Any], deadline: float) -> Any:
+        """Run a hook's or a resource's awaitable in the same way: what it leaves running on the loop stays there, and
+        the timer, if it is armed, raises again afterwards."""
+        armed = self._timer.is_armed
+        try:
+            return self._complete(awaitable, deadline, None)
+        finally:
+            if armed:
+                self._timer.take_back(deadline)
+
+    def _complete(self, awaitable: Awaitable[Any], deadline: float, belongs_to: Leftovers | None) -> Any:
+        """``belongs_to``: what is made on the loop meanwhile is noted there; ``None``: it is to stay."""
         loop = self.loop()
-        left = Leftovers()
+        left = Leftovers() if belongs_to is None else belongs_to
         context = contextvars.copy_context()
-        context.run(BELONGS_TO.set, left)
+        context.run(BELONGS_TO.set, belongs_to)
+        if belongs_to is not None:
+            context.run(bind_task)
         self._raised = None
         self._task = task = loop.create_task(_until(awaitable, deadline, left, self), context=context)
         try:

@@ -19,8 +19,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from arbd import logs
 from arbd.author.actions import Action, Actions
-from arbd.author.binding import BindingContext, Call, MissingParametersError
+from arbd.author.binding import BindingContext, Call, MissingParametersError, ResourceValues
 from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
@@ -34,6 +35,7 @@ from arbd.model.response import (
     invalid,
     normalise,
     rate_limited,
+    timed_out,
 )
 from arbd.model.task import Status, Task
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
@@ -91,14 +93,14 @@ class Context:
     """The context of :func:`execute`: the provider's actions made ready, and the encoder of their responses.
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
-    datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
-    ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the mark of this process: a child that
-    the author's code forks ends where it would come back.
+    datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
+    ``max_result`` is in bytes of JSON, ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the
+    mark of this process: a child that the author's code forks ends where it would come back.
     """
 
     __slots__ = (
-        *("_binding_context", "_default", "actions", "encode", "encode_any_size", "here", "logger"),
-        *("run_async", "steps"),
+        *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
+        *("logger", "run_async", "steps"),
     )
 
     def __init__(
@@ -107,14 +109,17 @@ class Context:
         *,
         utc_now: Callable[[], datetime],
         run_async: RunAsync,
+        resources: ResourceValues | None = None,
         envelope: Envelope = "plain",
         max_result: int | None = None,
         here: ForkMark = EVERYBODY,
         nan: NonFiniteForm = "error",
     ) -> None:
         name, timezone = provider.name, provider.timezone
-        binding_context = BindingContext(name, timezone, provider.logger, utc_now)
+        opened = ResourceValues() if resources is None else resources
+        binding_context = BindingContext(name, timezone, provider.logger, utc_now, opened)
         self.logger = provider.logger
+        self._default_timeout = provider.execution_timeout
         self.here = here
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
@@ -133,6 +138,12 @@ class Context:
         )
         self.encode = encoder.encode
         self.encode_any_size = encoder.encode_any_size
+
+    def timed_out(self, action: str, timeout: float) -> bytes:
+        """The answer to a task of this action that ran longer than ``timeout`` seconds."""
+        own_s = self.actions[action].timeout if action in self.actions else None
+        response = timed_out(action, timeout, own_s=own_s, default_s=self._default_timeout)
+        return self.encode_any_size(action, response)
 
     def change_limits(self, changed: Mapping[str | None, RateLimitMonitor]) -> None:
         """Use these monitors in place of the actions' own, by name of the action; ``None`` names the default."""
@@ -219,7 +230,7 @@ def _encode(encode: Callable[[str, ProviderResponse], bytes], action: str, respo
 
 
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
-    _log_failure(context.logger, exc)
+    _log_failure(context.logger, task, exc)
     response = from_exception(exc)
     try:
         return _encode(context.encode, task.action, response)
@@ -233,12 +244,12 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
         return context.encode_any_size(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
 
 
-def _log_failure(logger: Any, exc: BaseException) -> None:
+def _log_failure(logger: Any, task: Task, exc: BaseException) -> None:
     try:
         if isinstance(exc, ProviderError):  # raised on purpose: the message says it all
             logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
         else:
-            logger.error("action failed", exc_info=exc)
+            logs.report_failure(logger, exc, task.id, task.action)
     except Exception:  # the author's logger may itself be what is broken; the caller still gets the answer
         pass
 

@@ -25,7 +25,7 @@ import mmap
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Final
 
@@ -37,12 +37,14 @@ from arbd.interrupts import uninterruptible
 from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice
-from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
 from arbd.worker.farewell import Farewell
 from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.output import LOOK_WORTH_NS
+from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
@@ -77,7 +79,9 @@ class Loop:
         limits: WorkerLimits,
         context: Context,
         timer: SoftTimer,
+        quota: Quota | None = None,
         farewell: Farewell | None = None,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -95,11 +99,13 @@ class Loop:
         self._limits = limits
         self._context = context
         self._timer = timer
+        self._quota = quota or Quota(0, 0)
         self._farewell = farewell or Farewell(NoGuard())
         self._noticed = self._farewell.noticed
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
+        self._look_at_output = look
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
@@ -108,7 +114,7 @@ class Loop:
 
     @uninterruptible  # but for the author's code inside
     def run(self) -> None:
-        """Serve tasks until told to leave. Where there is a reason to leave before, skip them until then."""
+        """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -120,9 +126,9 @@ class Loop:
             else:
                 self._sleep()
         if not self._is_leaving:
-            self._say(Leaving("told"))
+            self.say(Leaving("told"))
 
-    def _say(self, said: Notice) -> None:
+    def say(self, said: Notice) -> None:
         """Tell the supervisor something of this worker; one that leaves begins no more."""
         self._is_leaving = self._is_leaving or isinstance(said, Leaving)
         self._publish(frame.encode_notice(notice.encode(said)), self._notice_news)
@@ -135,6 +141,7 @@ class Loop:
         if self._last_action:
             self._look_after(self._last_action, "full")
             self._last_action = ""
+        self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -168,6 +175,8 @@ class Loop:
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, action, answer)
+        if run_ns > LOOK_WORTH_NS:
+            self._look_at_output()
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """Answer a task that was taken back, because a task before it took too long. The answer matters only where the
@@ -208,7 +217,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
+        return "error", self._context.timed_out(task.action, timeout)
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
@@ -226,14 +235,18 @@ class Loop:
             self._read_cpu()
             is_full = run_ns > _FULL_LOOK_WORTH_NS or self._done % _FULL_LOOK_EVERY == 0
             self._look_after(action, "full" if is_full else "quick")
+        if self._done >= self._quota.next_at and not self._is_leaving:
+            self.say(self._quota.at(self._done))
 
     def _look_after(self, action: str, depth: Depth) -> None:
-        """Put back what the action has changed, and leave if that cannot be."""
+        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
         if self._noticed:
             self._timer.renew()
         leaving = self._farewell.after(action, depth)
+        if leaving is None and self._quota.memory_limit:
+            leaving = self._quota.over_memory(action)
         if leaving is not None and not self._is_leaving:
-            self._say(leaving)
+            self.say(leaving)
 
     def _read_cpu(self) -> None:
         """Publish the CPU time used so far."""
