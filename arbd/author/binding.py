@@ -248,9 +248,7 @@ def _can_be_filled(name: str, schema: Schema) -> bool:
     return name in RESERVED or schema.keys is None or name in schema.keys
 
 
-def _refusal(
-    name: str, signature: inspect.Signature, schema: Schema, where: str, resources: Collection[str]
-) -> str:
+def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str, resources: Collection[str]) -> str:
     keys = ", ".join(sorted(schema.keys or ())) or "none"
     above = f", no resource registered above it ({', '.join(resources)})" if resources else ""
     return (

@@ -114,9 +114,7 @@ class Lifespan:
         _check_parameters(supplied, self.resources, where)
         self.hooks[moment].append(Hook(name, supplied))
 
-    def with_resources(
-        self, functions: Iterable[tuple[Callable[..., Any], ResourceOptions]]
-    ) -> dict[str, Resource]:
+    def with_resources(self, functions: Iterable[tuple[Callable[..., Any], ResourceOptions]]) -> dict[str, Resource]:
         """The resources there are, and these; nothing is registered yet. Raises ``RegistrationError`` or
         ``BindingError``."""
         found = dict(self.resources)
