@@ -197,10 +197,10 @@ def die_at_first_task(rig: PoolRig) -> float:
     worker.cell.runs = worker.cell.runs._replace(seq=7, since_ns=1)
     asked = len(rig.zygote.asked)
     rig.end(worker, 3)
-    before = rig.loop.now
+    before: float = rig.loop.now
     while len(rig.zygote.asked) == asked:
         rig.loop.step(A_MOMENT_S)
-    return rig.loop.now - before
+    return float(rig.loop.now) - before
 
 
 def test_one_that_dies_in_its_first_task_is_replaced_at_once_and_after_that_soon(rig: PoolRig) -> None:

@@ -37,7 +37,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> HandLoop:
     return loop
 
 
-def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[str]:
+def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[object]:
     """The reasons, or whatever else there is, of the lines of an event."""
     lines = map(json.loads, capsys.readouterr().err.splitlines())
     return [line.get("reason", line.get("failures")) for line in lines if line["event"] == event]
