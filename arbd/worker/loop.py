@@ -30,7 +30,7 @@ from arbd.host.fence import make_fence
 from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice
-from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits.seats import WorkerLimits
@@ -106,9 +106,9 @@ class Loop:
             else:
                 self._sleep()
         if not self._is_leaving:
-            self._say(Leaving("told"))
+            self.say(Leaving("told"))
 
-    def _say(self, said: Notice) -> None:
+    def say(self, said: Notice) -> None:
         """Tell the supervisor something of this worker; one that leaves begins no more."""
         self._is_leaving = self._is_leaving or isinstance(said, Leaving)
         self._publish(frame.encode_notice(notice.encode(said)), self._notice_news)
@@ -190,7 +190,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
+        return "error", self._context.timed_out(task.action, timeout)
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
@@ -206,9 +206,9 @@ class Loop:
         if run_ns > _CPU_WORTH_NS or self._done % _CPU_EVERY == 0:
             self._read_cpu()
             if self._quota.memory_limit and (over := self._quota.over_memory(action)) is not None:
-                self._say(over)
+                self.say(over)
         if self._done >= self._quota.next_at and not self._is_leaving:
-            self._say(self._quota.at(self._done))
+            self.say(self._quota.at(self._done))
 
     def _read_cpu(self) -> None:
         """Publish the CPU time used so far."""
