@@ -95,6 +95,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve tasks until told to leave, or until the quota is used up; then say so."""
+        self._quota.begin()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:

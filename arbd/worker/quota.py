@@ -31,8 +31,12 @@ class Quota:
         self._max_tasks = max_tasks
         ask_at = max(1, max_tasks - max(1, max_tasks // _AHEAD))
         self.next_at = ask_at if max_tasks else sys.maxsize
-        is_reachable = memory_limit > (footprint.rss_of(os.getpid()) or 0) if memory_limit else False
-        self.memory_limit = memory_limit if is_reachable else 0
+        self.memory_limit = memory_limit
+
+    def begin(self) -> None:
+        """Note that the first task may come now; its resources are open."""
+        if self.memory_limit and (footprint.rss_of(os.getpid()) or 0) > self.memory_limit:
+            self.memory_limit = 0
 
     def at(self, done: int) -> Notice:
         """What is to be said after so many tasks."""

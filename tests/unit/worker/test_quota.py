@@ -34,6 +34,7 @@ def test_one_that_holds_more_than_it_may_leaves(monkeypatch: pytest.MonkeyPatch)
     held = [10 * MIB]
     monkeypatch.setattr(footprint, "rss_of", lambda _: held[0])
     quota = Quota(0, 20 * MIB)
+    quota.begin()
     held[0] = 20 * MIB
     assert quota.over_memory("act") is None
     held[0] = 21 * MIB
@@ -44,9 +45,13 @@ def test_one_that_holds_more_than_it_may_leaves(monkeypatch: pytest.MonkeyPatch)
 
 def test_one_that_held_that_before_its_first_task_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "rss_of", lambda _: 30 * MIB)
-    assert Quota(0, 20 * MIB).memory_limit == 0
+    quota = Quota(0, 20 * MIB)
+    quota.begin()
+    assert quota.memory_limit == 0
 
 
 def test_one_of_which_nobody_can_tell_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "rss_of", lambda _: None)
-    assert Quota(0, 20 * MIB).over_memory("act") is None
+    quota = Quota(0, 20 * MIB)
+    quota.begin()
+    assert quota.over_memory("act") is None
