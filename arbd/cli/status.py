@@ -68,6 +68,8 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield "        failed calls: " + ", ".join(f"{call} {times} times" for call, times in link.failures.items())
     answered = ", ".join(f"{times} {status}" for status, times in report.verdicts.items())
     yield f"tasks   {report.in_flight} in flight, of which {report.backlog} wait for a worker; answered: {answered}"
+    if report.joined:
+        yield f"        handed out again by the hub while under way: {count(report.joined, 'time')}; each id runs once"
     waiting = count(report.outbox, "result")
     yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
     for slot in report.out_of_service:

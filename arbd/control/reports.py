@@ -77,6 +77,7 @@ class OutOfService(msgspec.Struct, frozen=True):
 class StatusReport(msgspec.Struct, frozen=True):
     """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
     not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
+    ``joined``: tasks that the hub handed out again while they were under way, which ran once all the same.
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
     worker, with how many in a row."""
@@ -98,6 +99,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     replacements: list[Replacement] = []
     out_of_service: list[OutOfService] = []
     ending_actions: dict[str, int] = {}
+    joined: int = 0
 
 
 class Holding(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Every task under way, from its arrival to its verdict.
 
-    link ── take ──> refuse? ──yes──> give          unknown action, too large, too late: no worker needs to see it
+    link ── take ──> under way? ──yes──> joins      its one result answers for every hand-out of the id
+                        └─no─> refuse? ──yes──> give          unknown action, too large, too late: no worker sees it
                         └─no─> dispatcher ─> worker.push ─> task ring       pump: those that wait, when there is room
     link <─ outbox <─ give <──── collect <─ worker's result ring
                         ^ ^
@@ -37,6 +38,7 @@ from arbd.core.history import Culprits, Why, is_worth_a_line
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
 from arbd.core.stuck import Stuck
+from arbd.core.under_way import UnderWay
 from arbd.host import doorbell, parcels
 from arbd.ipc import frame, notice
 from arbd.ipc.ring import RingCorruptError
@@ -59,6 +61,7 @@ from arbd.model.response import (
 from arbd.model.task import Outcome, Status, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
+from arbd.supervisor.joins import Joins
 from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool, how_it_ended
 from arbd.supervisor.worker import Worker
@@ -90,7 +93,8 @@ class Flow:
         self.pool = pool
         self.link = link
         self.dispatcher = Dispatcher(settings.prefetch)
-        self.outbox = MemoryOutbox()
+        self.under_way = UnderWay()
+        self.outbox = MemoryOutbox(self.under_way)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
         self.actions: Sequence[ActionInfo] = ()
@@ -101,6 +105,7 @@ class Flow:
         self._settings = settings
         self._encode = encoder.encode_any_size
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
+        self._joins = Joins(link, lambda action: self._timeouts.get(action))
         self._timeouts: dict[str, float] = {}
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -114,6 +119,7 @@ class Flow:
     def close(self) -> None:
         """Cancel every timer."""
         self._hold.close()
+        self._joins.close()
         for timer in (self._retry, self._late_collect, self._late_announce):
             if timer is not None:
                 timer.cancel()
@@ -124,16 +130,22 @@ class Flow:
         """How many more tasks could start soon; none while too many results wait for the hub."""
         if len(self.outbox) >= self._settings.outbox_limit:
             return 0
-        return min(self.dispatcher.free_slots(), self._hold.room())
+        return max(0, min(self.dispatcher.free_slots(), self._hold.room()) - self._joins.held)
 
     def take(self, tasks: Sequence[Task]) -> None:
-        """Take tasks over from a link, and send them on together."""
+        """Take tasks over from a link, and send them on together; those whose ids are under way join these."""
+        under_way, now_ns = self.under_way, time.monotonic_ns()
         sent: set[int] = set()
         shortest, worker_id = math.inf, None
         refused = False
         left = iter(tasks)
         try:
             for task in left:
+                task_id = task.id
+                if task_id in under_way and task_id:
+                    under_way.join(task, now_ns)
+                    continue
+                under_way[task_id] = (task, now_ns, False)
                 timeout = self._timeout_of(task)
                 if isinstance(timeout, ProviderResponse):
                     self.decide(task, timeout)
@@ -151,13 +163,19 @@ class Flow:
             self._wake(sent, shortest)
         if refused:
             self.announce()
+        if under_way.joins:
+            self._joins.note(under_way.take_joins())
 
     def _abandon(self, task: Task, others: Iterable[Task]) -> None:
         """Something unexpected happened at this task, and these were to come after it: the daemon is about to end."""
-        is_settled = self.dispatcher.has_task(task) or self.verdicts.has_kept(task)
-        for each in others if is_settled else (task, *others):
+        under_way = self.under_way
+        if not (self.dispatcher.has_task(task) or self.verdicts.has_kept(task)):
+            others = (task, *others)
+        for each in others:
             try:
-                self.decide(each, aborted(each.action))
+                first = under_way.setdefault(each.id, (each, 0, False))[0]
+                if first is each or not each.id:
+                    self.decide(each, aborted(each.action))
             except Exception as error:  # the others get theirs all the same
                 report(error, "tasks that came when something unexpected happened")
         self.announce()
@@ -496,8 +514,13 @@ class Flow:
         self.dispatcher.close_worker(worker.id)
         ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
-        late = cancelled(task.action) if assignment.cancelled else timed_out(task.action, assignment.timeout)
+        late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
         self.give(task, verdict or late)
+
+    def _timed_out(self, assignment: Assignment) -> ProviderResponse:
+        action = assignment.task.action
+        own_s = next((each.timeout for each in self.actions if each.name == action), None)
+        return timed_out(action, assignment.timeout, own_s=own_s, default_s=self._settings.execution_timeout)
 
     def settle(self, worker: Worker, status: int | None) -> None:
         """Give every task of a worker that has ended its verdict, or put it back in line.
@@ -554,7 +577,10 @@ class Flow:
         self.shortest_s = min(self._timeouts.values(), default=default)
         waited = self.dispatcher.drop_backlog()
         self.give_cancelled([each for each in waited if each.cancelled])
-        self.take([each.task for each in waited if not each.cancelled])
+        again = [each.task for each in waited if not each.cancelled]
+        for task in again:
+            self.under_way.pop(task.id, None)
+        self.take(again)
 
     def add(self, worker: Worker) -> None:
         """Give this worker tasks from now on."""

@@ -67,6 +67,7 @@ class Reporter:
             ],
             out_of_service=self._out_of_service(now_ns),
             ending_actions=dict(islice(self._flow.culprits.counts().items(), _MOST_ENDING_ACTIONS)),
+            joined=self._flow.under_way.joined,
         )
 
     def _out_of_service(self, now_ns: int) -> list[OutOfService]:

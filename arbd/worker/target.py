@@ -39,10 +39,20 @@ def load(target: str, argv: list[str], *, script: bool = False, go_on: GoOn | No
         return cast(Provider, reached.provider)
 
 
+def author_modules() -> dict[str, ModuleType]:
+    """The loaded modules that are neither arbd's, Python's nor installed ones, by name."""
+    modules = [(name, module) for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]
+    return {name: module for name, module in modules if (file := _file(module)) and _is_authors(Path(file))}
+
+
 def author_files() -> list[str]:
-    """Files of the loaded modules that are neither arbd's, Python's nor installed ones, sorted."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return sorted(file for file in files if file and _is_authors(Path(file)))
+    """The files of these modules, sorted."""
+    return sorted({_file(module) for module in author_modules().values()})
+
+
+def _file(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) else ""
 
 
 def _is_authors(file: Path) -> bool:
