@@ -38,8 +38,8 @@ async def _shut_down(loop: asyncio.AbstractEventLoop, until: float) -> None:
                 loop.call_exception_handler({"message": "at the end of the loop", "exception": error, "task": task})
     async with asyncio.timeout(_left(until)):
         await loop.shutdown_asyncgens()
-    # Its executor's threads are waited for with the others: `shutdown_default_executor` joins them without a bound, also
-    # when it is cancelled.
+    # Its executor's threads are waited for with the others: `shutdown_default_executor` joins them without a bound,
+    # also when it is cancelled.
 
 
 def join_threads(until: float) -> None:

@@ -1,4 +1,4 @@
-"""OpenTelemetry and Sentry, which send in the background: what an action has given them is sent when its worker stops."""
+"""OpenTelemetry and Sentry send in the background: what an action has given them is sent when its worker stops."""
 
 from __future__ import annotations
 
