@@ -24,6 +24,7 @@ from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import interruptible, uninterruptible
+from arbd.logs.tasks import bind_task
 from arbd.worker import children
 from arbd.worker.guard import signals
 from arbd.worker.leftovers import BELONGS_TO, Leftovers, WorkerLoop, first_iteration
@@ -87,6 +88,8 @@ class AsyncRunner:
         left = Leftovers() if belongs_to is None else belongs_to
         context = contextvars.copy_context()
         context.run(BELONGS_TO.set, belongs_to)
+        if belongs_to is not None:
+            context.run(bind_task)
         self._raised = None
         self._task = task = loop.create_task(_until(awaitable, deadline, left, self), context=context)
         try:

@@ -24,6 +24,8 @@ from typing import Any, Final
 
 import uvloop
 
+from arbd import logs
+
 _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
 _PATHS: Final = tuple(
@@ -106,14 +108,15 @@ class WorkerLoop(uvloop.Loop):
         self._handled: set[int] = set()
         self._executor: _CountingExecutor | None = None
         self._is_theirs = False
+        self._on_exception = logs.loop_exception_handler()
         self.restore()
 
     def restore(self) -> None:
         """Put back what an action may have set, and replace an executor that is still busy."""
         if self.get_task_factory() is not _make_task:
             self.set_task_factory(_make_task)
-        if self.get_exception_handler() is not None:
-            self.set_exception_handler(None)
+        if self.get_exception_handler() is not self._on_exception:
+            self.set_exception_handler(self._on_exception)
         if self.get_debug():
             self.set_debug(False)
         for signum in list(self._handled):

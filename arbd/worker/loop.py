@@ -26,7 +26,7 @@ import mmap
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from arbd import logs
@@ -43,6 +43,7 @@ from arbd.worker.execute import Context, execute
 from arbd.worker.farewell import Farewell
 from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.output import LOOK_WORTH_NS
 from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
@@ -80,6 +81,7 @@ class Loop:
         timer: SoftTimer,
         quota: Quota | None = None,
         farewell: Farewell | None = None,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -103,6 +105,7 @@ class Loop:
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
+        self._look_at_output = look
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
@@ -138,6 +141,7 @@ class Loop:
         if self._last_action:
             self._look_after(self._last_action, "full")
             self._last_action = ""
+        self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -171,6 +175,8 @@ class Loop:
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, action, answer)
+        if run_ns > LOOK_WORTH_NS:
+            self._look_at_output()
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """Answer a task that was taken back, because a task before it took too long. The answer matters only where the
