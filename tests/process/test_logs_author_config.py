@@ -99,7 +99,6 @@ def test_no_configuration_at_all(tmp_path: Path) -> None:
 
 
 def test_sentry_is_told_of_what_an_action_raises(tmp_path: Path) -> None:
-    pytest.importorskip("sentry_sdk")
     lines = told("sentry", "import", tmp_path)
     check_own_lines(lines)
     events = [json.loads(line) for line in (tmp_path / "sentry.jsonl").read_text().splitlines()]
