@@ -125,7 +125,7 @@ def test_attaching_again_shows_each_record_once_whoever_hooks_in_between(
 def test_what_an_action_raised_is_shown_whatever_is_configured(bridge: Bridge, root: logging.Logger) -> None:
     class Raising(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            raise OSError
+            raise OSError("a full disk")
 
     theirs = Theirs()
     root.addHandler(theirs)
@@ -135,7 +135,7 @@ def test_what_an_action_raised_is_shown_whatever_is_configured(bridge: Bridge, r
     try:
         standard.report(logging.ERROR, "action failed", None, {"task_id": "1"})
         root.handlers.insert(0, Raising())
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="a full disk"):
             standard.report(logging.ERROR, "action failed", None, {"task_id": "1"})
     finally:
         logging.disable(logging.NOTSET)
