@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from arbd.errors import ConfigError
+from arbd.host import tags
 from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.logs import get_logger
 from arbd.model.description import Description
@@ -40,7 +41,7 @@ async def load(request: RunRequest) -> Loaded:
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
         cpus_each = share_of(early).cpus_each if early else 1
-        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each)
+        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each, tags.new_generation())
         zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
@@ -67,13 +68,9 @@ def warn(description: Description, resolved: Resolved) -> None:
     log = get_logger("arbd.supervisor")
     if resolved.origin["hub.auth_token"] == "constructor":
         log.warning("token_in_source", hint="the hub token is in the provider's code; use PROVIDER_AUTH_TOKEN instead")
-    if description.threads:
-        log.warning(
-            "module_starts_threads",
-            threads=description.threads,
-            hint="workers are started by exec instead of fork, which takes longer; numpy and the like start none "
-            "with OPENBLAS_NUM_THREADS=1 or OMP_NUM_THREADS=1",
-        )
+    for leftover in description.leftovers:
+        cost = {"cost": description.exec_cost} if leftover.by_exec else {}
+        log.warning(leftover.event, found=leftover.found, **cost, hint=leftover.hint)
     for warning in resolved.warnings:
         log.warning("setting_retired", warning=warning)
     for problem in description.problems:
