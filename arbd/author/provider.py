@@ -13,7 +13,7 @@ from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_t
 from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
 from arbd.author.marks import ACTION, ON_START, ON_STOP, RESOURCE, marked_methods
 from arbd.errors import ConfigError, RegistrationError
-from arbd.model.description import ActionInfo, Description, HookInfo, ResourceInfo
+from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit import RateLimitMonitor
 from arbd.settings.secrets import placeholder
@@ -163,10 +163,12 @@ def describe(
     threads: Iterable[str] = (),
     sources: Iterable[str] = (),
     limits: Iterable[LimitSpec] = (),
+    leftovers: Iterable[Leftover] = (),
 ) -> Description:
     """The description of a provider for the supervisor.
 
-    ``threads`` were started by its module, ``sources`` are its files, ``limits`` those of the monitors that exist.
+    ``threads`` and ``leftovers`` are what importing its module has left, ``sources`` its files, ``limits`` those of the
+    monitors that exist.
     Called before ``redact``: a token in the author's own code reaches the supervisor in this way only.
     """
     lifespan = provider.actions.lifespan
@@ -179,6 +181,7 @@ def describe(
         limits=list(limits),
         threads=list(threads),
         sources=list(sources),
+        leftovers=list(leftovers),
     )
 
 

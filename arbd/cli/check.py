@@ -1,4 +1,4 @@
-"""``arbd check``: loads a provider as ``arbd run`` would, and prints its actions and what is wrong with it."""
+"""``arbd check``: loads a provider as ``arbd run`` would, starts one worker, and tells actions and problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._options import CommandSettings, settings_options
-from arbd.errors import EXIT_CONFIG, EXIT_OK
+from arbd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from arbd.model.description import ActionInfo, Description
 from arbd.settings.table import Resolved
 
@@ -29,13 +29,16 @@ Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an acti
 @settings_options
 @click.pass_context
 def command(ctx: click.Context, target: str | None, as_json: bool, given: CommandSettings) -> None:
-    """Load TARGET as `run` would, and print its actions, schemas, timeouts and problems."""
+    """Load TARGET as `run` would, start one worker, which runs nothing, and print actions, schemas, timeouts and
+    problems."""
     found = given.required_target(target)
-    from arbd.supervisor.describe import describe
+    from arbd.supervisor.trial import try_out
 
-    description = describe(found, [], dict(os.environ))
+    description, failures = try_out(
+        found, [], dict(os.environ), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
+    )
     resolved = given.resolve(description)
-    problems = _problems(description)
+    problems = [*_problems(description), *failures]
     if as_json:
         _show.json_document(
             {
@@ -50,6 +53,14 @@ def command(ctx: click.Context, target: str | None, as_json: bool, given: Comman
     ctx.exit(EXIT_CONFIG if problems else EXIT_OK)
 
 
+def _cpus(given: CommandSettings) -> dict[str, int]:
+    """How many CPUs a worker will have; what is wrong with settings is told when the provider's own are known."""
+    try:
+        return {"worker_cpus": given.resolve().settings.worker_cpus}
+    except ConfigError:
+        return {}
+
+
 def _problems(description: Description) -> list[str]:
     """What makes the provider useless, though its module could be imported."""
     none = [] if description.actions else ["the provider has no actions; register one, or is this the wrong TARGET?"]
@@ -61,10 +72,14 @@ def _print(target: str, description: Description, resolved: Resolved, problems: 
     click.echo(f"{settings.name} ({target}), hub {settings.hub_url}, workers {settings.workers}")
     for action in description.actions:
         click.echo("\n" + "\n  ".join(_lines(action, settings.execution_timeout)))
+    for heading, lines in (("resources", _resources(description)), ("hooks", _hooks(description))):
+        if lines:
+            click.echo("\n" + "\n  ".join((heading, *lines)))
     click.echo()
-    if description.threads:
-        names = ", ".join(description.threads)
-        click.echo(f"note: importing it left threads running ({names}): workers start by exec, not by fork")
+    for leftover in description.leftovers:
+        click.echo(f"note: {leftover.event}: {'; '.join(leftover.found)}: {leftover.hint}")
+    if description.by_exec:
+        click.echo(f"note: workers start by exec, not by fork: {description.exec_cost}")
     for warning in resolved.warnings:
         click.echo(f"warning: {warning}")
     for problem in problems:
@@ -76,6 +91,8 @@ def _print(target: str, description: Description, resolved: Resolved, problems: 
 def _lines(action: ActionInfo, default_timeout: float) -> Iterator[str]:
     yield action.name + (f": {action.description}" if action.description else "")
     yield f"handler  {'async ' if action.is_async else ''}{action.signature}"
+    if action.resources:
+        yield f"given    {', '.join(action.resources)}"
     yield f"payload  {_show.fields(action.payload_schema)}"
     if action.account_schema is not None:
         yield f"account  {_show.fields(action.account_schema)}"
@@ -83,3 +100,18 @@ def _lines(action: ActionInfo, default_timeout: float) -> Iterator[str]:
     yield f"timeout  {timeout}"
     for note in action.notes:
         yield f"note     {note}"
+
+
+def _resources(description: Description) -> list[str]:
+    lines = []
+    for each in description.resources:
+        words = ("async " if each.is_async else "") + each.signature
+        opened = "lazy" if each.lazy else "at the start"
+        lines.append(f"{words}  {opened}; used by {', '.join(each.used_by) or 'nothing'}")
+    return lines
+
+
+def _hooks(description: Description) -> list[str]:
+    return [
+        f"on_worker_{each.moment}  {'async ' if each.is_async else ''}{each.signature}" for each in description.hooks
+    ]

@@ -27,14 +27,14 @@ from typing import Final
 LEVELS: Final = 8  # daemons that are told apart on one CPU
 TURN_S: Final = 1.0  # a turn takes about 10 µs for each CPU of the machine
 _LOOK_AGAIN_S: Final = 0.002
-_PREFIX: Final = "arbd-cpu"
+PREFIX = "arbd-cpu"  # of the names; tests have a world of their own
 
 
 class CpuClaims:
-    """The claims of one daemon. ``prefix``: the names of its world, so that tests can have one of their own."""
+    """The claims of one daemon; ``prefix``: of all names, ``PREFIX`` unless told otherwise."""
 
-    def __init__(self, prefix: str = _PREFIX) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix or PREFIX
         self._held: list[socket.socket] = []
 
     @contextmanager

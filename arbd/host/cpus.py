@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 _CPU: Final = Path("/sys/devices/system/cpu")
@@ -18,6 +19,43 @@ def allowed() -> frozenset[int]:
 def pin(cpus: frozenset[int]) -> None:
     """Restrict the calling process to these CPUs."""
     os.sched_setaffinity(0, cpus)
+
+
+class Narrowed:
+    """This process on so many of its CPUs inside a ``with`` block, and on all of them again after it.
+
+    Libraries count the CPUs as they are imported, and start a thread for each. Where code in the block chose CPUs
+    itself, that stays, and ``chosen`` tells which; a call that is forbidden changes nothing.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._before: frozenset[int] | None = None
+        self._during: frozenset[int] = frozenset()
+        self.chosen: frozenset[int] | None = None
+
+    def __enter__(self) -> Narrowed:
+        before = allowed()
+        # The last ones: workers are placed from the first on, and one of those may be busy.
+        during = frozenset(sorted(before)[-self._count :])
+        try:
+            pin(during)
+        except OSError:  # a sandbox may forbid it
+            return self
+        self._before, self._during = before, during
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None) -> None:
+        if self._before is None:
+            return
+        now = allowed()
+        if now != self._during:
+            self.chosen = now
+            return
+        try:
+            pin(self._before)
+        except OSError:  # the CPUs have been taken away meanwhile
+            pass
 
 
 def cores(cpus: frozenset[int], root: Path = _CPU) -> dict[int, tuple[int, int]]:

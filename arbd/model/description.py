@@ -44,12 +44,29 @@ class ResourceInfo(msgspec.Struct, frozen=True):
     used_by: list[str]
 
 
+class Leftover(msgspec.Struct, frozen=True):
+    """One kind of thing that importing the author's module has left behind: ``found`` says what, and where, ``hint``
+    what follows and what to do. ``by_exec``: workers cannot be forked because of it."""
+
+    kind: str
+    found: list[str]
+    hint: str
+    by_exec: bool = False
+
+    @property
+    def event(self) -> str:
+        """The log event that tells of it."""
+        return "module_starts_threads" if self.kind == "threads" else f"module_leaves_{self.kind}"
+
+
 class Description(msgspec.Struct, frozen=True):
     """The description of a loaded provider.
 
     ``given`` holds the settings the author wrote into the constructor, by setting name (``hub.url``); a token among
     them is the author's own. ``limits`` are in the order of their seats. ``threads`` names the threads that importing
-    the module left running, ``sources`` the author's own files among those that were imported.
+    the module left running and that forbid a fork, ``leftovers`` is all that is worth telling of what it left, and
+    ``sources`` are the author's own files among those that were imported. ``load_s`` is how long the import took, and
+    ``load_bytes`` the memory that it added: what a worker costs that is started by exec.
     """
 
     given: dict[str, Any]
@@ -60,3 +77,19 @@ class Description(msgspec.Struct, frozen=True):
     sources: list[str] = []
     hooks: list[HookInfo] = []
     resources: list[ResourceInfo] = []
+    leftovers: list[Leftover] = []
+    load_s: float = 0.0
+    load_bytes: int = 0
+
+    @property
+    def by_exec(self) -> bool:
+        """Whether workers are started by exec, and import the module again, instead of being forked."""
+        return any(leftover.by_exec for leftover in self.leftovers)
+
+    @property
+    def exec_cost(self) -> str:
+        """What that costs, as the import was measured."""
+        return (
+            f"each worker imports the module again: {self.load_s:.1f} s and up to {self.load_bytes / 1e6:.0f} MB of "
+            "its own, instead of milliseconds and memory that is shared"
+        )

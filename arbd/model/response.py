@@ -200,6 +200,14 @@ def worker_exhausted(action: str, what: Literal["payload", "result"], reason: st
     )
 
 
+def memory_exceeded(action: str, limit: int) -> ProviderResponse:
+    """The response for an action whose worker held more memory than it may, in bytes; the worker was ended for it."""
+    return error(
+        f"Action '{action}' was stopped: its worker held more than {limit} bytes of memory (worker.memory_limit)",
+        {"error_code": "MEMORY", "limit": limit},
+    )
+
+
 def cancelled(action: str) -> ProviderResponse:
     """The response for a task that the hub took back before the action had finished."""
     return error(f"Action '{action}' was cancelled", {"error_code": "CANCELLED"})

@@ -26,6 +26,9 @@ class ThreadVariable(NamedTuple):
     only_for_one: str = ""
 
 
+_OURS: Final = "worker.cpus"
+
+
 # A table is read by its rows; the formatter would give each cell a line of its own.
 # fmt: off
 TABLE: Final = (
@@ -51,11 +54,30 @@ TABLE: Final = (
 # fmt: on
 
 
+class Shown(NamedTuple):
+    """One variable as the author's processes get it, and who says so. ``value`` is empty where it is not set."""
+
+    name: str
+    value: str
+    origin: str
+
+
 def missing(environ: Mapping[str, str], threads: int) -> dict[str, str]:
     """What to add to this environment, so that libraries use so many threads."""
-    return {
-        variable.name: variable.only_for_one or str(threads)
-        for variable in TABLE
-        if not any(environ.get(name) for name in (variable.name, *variable.falls_back_on))
-        and (threads == 1 or not variable.only_for_one)
-    }
+    return {one.name: one.value for one in shown(environ, threads) if one.origin == _OURS and one.value}
+
+
+def shown(environ: Mapping[str, str], threads: int) -> list[Shown]:
+    """All of them, in this environment, where a worker has so many CPUs."""
+    return [_shown(variable, environ, threads) for variable in TABLE]
+
+
+def _shown(variable: ThreadVariable, environ: Mapping[str, str], threads: int) -> Shown:
+    if value := environ.get(variable.name):
+        return Shown(variable.name, value, "environment")
+    for name in variable.falls_back_on:
+        if environ.get(name):
+            return Shown(variable.name, "", f"environment {name}, which its library falls back on")
+    if variable.only_for_one:
+        return Shown(variable.name, variable.only_for_one if threads == 1 else "", _OURS)
+    return Shown(variable.name, str(threads), _OURS)

@@ -67,13 +67,9 @@ def warn(description: Description, resolved: Resolved) -> None:
     log = get_logger("arbd.supervisor")
     if resolved.origin["hub.auth_token"] == "constructor":
         log.warning("token_in_source", hint="the hub token is in the provider's code; use PROVIDER_AUTH_TOKEN instead")
-    if description.threads:
-        log.warning(
-            "module_starts_threads",
-            threads=description.threads,
-            hint="workers are started by exec instead of fork, which takes longer; numpy and the like start none "
-            "with OPENBLAS_NUM_THREADS=1 or OMP_NUM_THREADS=1",
-        )
+    for leftover in description.leftovers:
+        cost = {"cost": description.exec_cost} if leftover.by_exec else {}
+        log.warning(leftover.event, found=leftover.found, **cost, hint=leftover.hint)
     for warning in resolved.warnings:
         log.warning("setting_retired", warning=warning)
     for problem in description.problems:

@@ -1,39 +1,45 @@
 """A worker that is started by exec: ``python -m arbd.worker``, called by the zygote alone.
 
-    its state ─> tied to the zygote ─> its CPU ─> the target, once more ─> ``worker.main.run``
+    its state ─> tied to the zygote ─> its CPU ─> the target, once more ─> seeded ─> ``run``
 
-A target that loaded in the zygote and does not load here ends it with code 70; what nobody expected, with 71.
+It begins where the zygote began: directory, environment, file mode mask. A target that loaded in the
+zygote and does not load here ends it with code 70; what nobody expected, with 71.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_ZYGOTE
+from arbd.author.start import GoOn
+from arbd.errors import EXIT_OK, EXIT_ZYGOTE
 from arbd.host import memory, process_state, procs
+from arbd.worker import children, target
 from arbd.worker import main as worker
-from arbd.worker import target
+from arbd.worker.failures import of_second_import
+from arbd.worker.guard import guard
+from arbd.worker.reseed import reseed_all
 
 _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
 
 
-def main(arguments: list[str]) -> int:
-    """Run a worker until it is told to leave; the exit code."""
+def main(arguments: list[str]) -> NoReturn:
+    """Run a worker until it is told to leave, and end this process."""
     try:
         _work(arguments)
     except BaseException:
         worker.fail()
-    return 0
+    worker.leave(EXIT_OK)
 
 
 def _work(arguments: list[str]) -> None:
     process_state.establish()
+    worker.ignore_termination()  # a signal to the whole group is the supervisor's to answer, while this imports as well
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
@@ -52,24 +58,49 @@ def _work(arguments: list[str]) -> None:
     # machine on one CPU wait for each other; numpy, torch, scikit-learn and lightgbm were 10 to 300 times slower so.
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
-    provider = _load(spec)
+    _begin_at(spec)
+    guard.install()  # before the author's module takes functions out of theirs
+    worker.ignore_termination()
+
+    def go_on(provider: Provider) -> NoReturn:
+        try:
+            _run(spec, worker.Handles(*fds), provider)
+        except BaseException:  # not into the author's code around provider.start()
+            worker.fail()
+        worker.leave(EXIT_OK)
+
+    go_on(_load(spec, worker.Handles(*fds), go_on))
+
+
+def _run(spec: worker.ExecSpec, handles: worker.Handles, provider: Provider) -> None:
+    children.end_if_child(children.here)  # the module has forked, and this is not the worker
+    if spec.configure.reseed:
+        reseed_all()
     provider.redact()
     worker.apply(spec.configure, provider)
-    handles = worker.Handles(*fds)
     worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
 
 
-def _load(spec: worker.ExecSpec) -> Provider:
+def _begin_at(spec: worker.ExecSpec) -> None:
+    os.umask(spec.umask)
     try:
-        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
+        os.chdir(spec.directory)
+    except OSError:  # it has been removed, and was when the zygote began
+        pass
+
+
+def _load(spec: worker.ExecSpec, handles: worker.Handles, go_on: GoOn) -> Provider:
+    here = children.watch()
+    try:
+        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script, go_on=go_on)
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
-        logs.get_logger("arbd.worker").error("worker_not_loaded", exc_info=exc)
+        children.end_if_child(here, exc)
+        problem = of_second_import(exc)
+        logs.get_logger("arbd.worker").error("worker_not_loaded", hint=problem.hint, exc_info=exc)
+        if spec.spawn.trial:
+            worker.report(handles, problem.text)
         worker.leave(EXIT_ZYGOTE)
 
 
 if __name__ == "__main__":
-    try:
-        status = main(sys.argv[1:])
-    finally:
-        logs.finish()
-    sys.exit(status)
+    main(sys.argv[1:])

@@ -10,9 +10,10 @@ A control message has 64 KiB. An exception can quote a whole SQL statement or do
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from arbd.errors import ConfigError, RegistrationError
 from arbd.ipc.zygote_protocol import Failed
@@ -35,6 +36,53 @@ def failed(exc: BaseException) -> Failed:
     text = message_of(exc)
     name = type(exc).__name__
     return Failed(False, listed([text if text == name else f"{name}: {text}"]), traceback_of(exc))
+
+
+class SecondImport(NamedTuple):
+    """Why the target, which loaded in the zygote, does not load in a worker that imports it again: ``text`` says it,
+    ``hint`` what to do."""
+
+    text: str
+    hint: str
+
+
+def of_second_import(exc: BaseException) -> SecondImport:
+    """What is told of an exception in a worker's own import. It is most often that the zygote holds what can be had
+    once only: a port, a lock on a file."""
+    name, text = type(exc).__name__, message_of(exc)
+    head_of_it = head(text if text == name else f"{name}: {text}", MOST_OF_ONE)
+    if is_held(exc):
+        hint = (
+            "the module was imported before, in the process arbd:zygote, and that holds what this worker asks for (a "
+            "port, a lock on a file); open it in an @provider.on_worker_start hook or as a @provider.resource instead"
+        )
+    else:
+        hint = (
+            "the module could be imported in the process arbd:zygote and cannot be imported a second time beside it; "
+            "does it take what can be had once only? Then open that in an @provider.on_worker_start hook or as a "
+            "@provider.resource"
+        )
+    return SecondImport(f"{head_of_it}; {hint}", hint)
+
+
+_HELD: Final = (errno.EADDRINUSE, errno.EAGAIN, errno.EACCES, errno.EBUSY, errno.ETXTBSY, errno.EEXIST, errno.EDEADLK)
+_HELD_WORDS: Final = ("lock", "in use", "already", "busy", "another process", "temporarily unavailable")
+
+
+def is_held(exc: BaseException) -> bool:
+    """Whether an exception, or what caused it, says that somebody else holds something. Libraries in C have classes of
+    their own for it, so the words count too."""
+    seen: set[int] = set()
+    each: BaseException | None = exc
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        if isinstance(each, OSError) and each.errno in _HELD:
+            return True
+        text = message_of(each).lower()
+        if any(word in text for word in _HELD_WORDS):
+            return True
+        each = each.__cause__ or each.__context__
+    return False
 
 
 def head(text: str, most: int) -> str:

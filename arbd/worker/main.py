@@ -10,6 +10,7 @@ it is logged as ``worker_failed``, and the process ends with code 71.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -20,15 +21,24 @@ import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_UNEXPECTED
-from arbd.host import cpus, memory, process_state, procs
+from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
+from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
+from arbd.host.procs import CANCEL_SIGNAL
+from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
+from arbd.ipc.notice import Unfit
+from arbd.worker import children
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.farewell import Farewell
+from arbd.worker.guard import descriptors, guard
+from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.quota import Quota
+from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
 
 
@@ -44,6 +54,29 @@ class Handles(NamedTuple):
     answers_bell: int
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """What the zygote began with: where it was, its environment and file mode mask. A worker that is started by exec
+    begins with the same, whatever the author's import has made of them: it makes that once more."""
+
+    directory: bytes
+    environment: dict[str, str]
+    umask: int
+
+    @classmethod
+    def here(cls) -> Origin:
+        """That of this process, now."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return cls(_directory(), dict(os.environ), umask)
+
+
+def _directory() -> bytes:
+    try:
+        return os.getcwdb()
+    except OSError:  # it has been removed
+        return b""
+
+
 class ExecSpec(msgspec.Struct, frozen=True):
     """The parameters of a worker that is started by exec."""
 
@@ -53,6 +86,8 @@ class ExecSpec(msgspec.Struct, frozen=True):
     numbers: Numbers
     parent: int
     losses: int | None
+    directory: bytes
+    umask: int
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
@@ -72,12 +107,14 @@ def run(
     *,
     parent: int,
 ) -> None:
-    """Run worker ``spawn.slot`` until it is told to leave. ``parent``: the zygote's process id."""
+    """Run worker ``spawn.slot`` until it is told to leave, and its stop. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
+    dispositions.stop_timers()
     process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
     ignore_termination()
+    here = children.watch()
     pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
@@ -86,28 +123,65 @@ def run(
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
     limits = WorkerLimits(words, provider, numbers, bells)
-    timer = SoftTimer(cell.is_cancelled)
+    if spawn.trial:
+        leave(0)
+    process = guard.make(reseed=configure.reseed)
+    farewell = Farewell(process)
+    timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
+    runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
+    children.loop_is(lambda: runner.running_loop)
+    for signum in (CANCEL_SIGNAL, timer.signum):
+        children.own_handler(signum)
+    lifespan = provider.actions.lifespan
+    resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
-        run_async=AsyncRunner(timer),
+        run_async=runner,
+        resources=resources,
         envelope=configure.envelope,
         max_result=configure.max_result,
+        here=here,
         nan=configure.nan,
     )
-    Loop(
+    side = socket.socket(fileno=handles.side)
+    descriptors.protect(*handles)
+    loop = Loop(
         cell,
         memory.attach(handles.board),
         worker_id=spawn.worker_id,
         slot=spawn.slot,
         bell=handles.bell,
         results_bell=handles.results_bell,
-        side=socket.socket(fileno=handles.side),
+        side=side,
         actions=numbers.actions,
         limits=limits,
         context=context,
         timer=timer,
-    ).run()
+        quota=Quota(spawn.max_tasks, spawn.memory_limit),
+        farewell=farewell,
+    )
+    life = WorkerLife(
+        lifespan,
+        resources,
+        runner,
+        timer,
+        lambda detail: loop.say(Unfit(detail)),
+        start_timeout=configure.start_timeout,
+        stop_timeout=configure.stop_timeout,
+    )
+    try:
+        life.start()
+    except NotFit as reason:
+        children.end_if_child(here)
+        loop.say(Unfit(str(reason)))
+        life.stop()
+        leave(EXIT_UNFIT)
+    children.end_if_child(here)  # a hook has forked, and this is not the worker
+    resources.on_opened = process.rebase
+    process.arm(here)
+    loop.run()
+    life.stop()
 
 
 def pin(spawn: protocol.Spawn) -> None:
@@ -127,16 +201,22 @@ def ignore_termination() -> None:
     Handlers that do nothing, rather than SIG_IGN, because a process that an action starts would inherit SIG_IGN and
     could not be stopped by its own signals.
     """
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, lambda *_: None)
+    for signum in children.TERMINATION:
+        signal.signal(signum, children.ignore)
 
 
 def start_by_exec(
-    boot: protocol.Boot, configure: protocol.Configure, spawn: protocol.Spawn, handles: Handles, numbers: Numbers
+    boot: protocol.Boot,
+    configure: protocol.Configure,
+    spawn: protocol.Spawn,
+    handles: Handles,
+    numbers: Numbers,
+    origin: Origin,
 ) -> int:
     """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if no process can be had."""
     losses = logs.losses_for_children()
-    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), losses[0] if losses else None)
+    lost = losses[0] if losses else None
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), lost, origin.directory, origin.umask)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
@@ -144,11 +224,29 @@ def start_by_exec(
     try:
         for fd in (*fds, *losses):
             os.set_inheritable(fd, True)
-        return os.posix_spawn(sys.executable, arguments, os.environ)
+        return os.posix_spawn(sys.executable, arguments, origin.environment)
     finally:
         for fd in (*fds, *losses):
             os.set_inheritable(fd, False)
         os.close(parcel)
+
+
+def report(handles: Handles, detail: str) -> None:
+    """Say in its result ring that this worker cannot serve, where it has no loop yet that could."""
+    mapping = memory.attach(handles.cell)
+    cell = WorkerCell(mapping, memory.words_of(mapping))
+    cell.results.push(frame.encode_notice(notice.encode(notice.Unfit(detail))))
+    doorbell.ring(handles.results_bell)
+
+
+def flush_standard() -> None:
+    """Flush what the author's import has printed: else every forked worker has it in its buffer, and prints it, too."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if select.select([], [stream], [], 0)[1]:  # else nobody reads it, and it would wait for ever
+                stream.flush()
+        except (OSError, ValueError, AttributeError, TypeError):  # it is closed, or an object of the author's
+            pass
 
 
 def leave(status: int) -> NoReturn:

@@ -17,9 +17,10 @@ from click.testing import Result
 
 from arbd.cli import COMMANDS
 from arbd.errors import HubError, TargetError, ZygoteError
-from arbd.model.description import ActionInfo, Description
+from arbd.model.description import ActionInfo, Description, Leftover
 from arbd.settings.secrets import placeholder
 from arbd.supervisor import describe as describing
+from arbd.supervisor import trial
 from arbd.supervisor.request import RunRequest
 
 ADD = ActionInfo(
@@ -51,7 +52,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def described(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def failures() -> list[str]:
+    """Why a worker does not start when ``check`` tries one."""
+    return []
+
+
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch, failures: list[str]) -> list[Any]:
     """What ``describe`` is to give or raise; and afterwards, the arguments it was called with."""
     script: list[Any] = [Description(given={"name": "calc", "execution_timeout": 2}, actions=[ADD, ECHO])]
     calls: list[Any] = []
@@ -63,6 +70,15 @@ def described(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         description: Description = script[0]
         return description
 
+    def try_out(
+        target: str, argv: list[str], environ: dict[str, str], settings_of: Any, worker_cpus: int = 1
+    ) -> trial.Tried:
+        description = describe(target, argv, environ)
+        settings_of(description)
+        assert worker_cpus == 1
+        return trial.Tried(description, failures)
+
+    monkeypatch.setattr(trial, "try_out", try_out)
     monkeypatch.setattr(describing, "describe", describe)
     return script
 
@@ -144,6 +160,15 @@ class TestConfig:
         assert lines["pin",] == ["true", "default"]
         assert "s3cret" not in result.output
 
+    def test_what_libraries_are_told_of_threads(self) -> None:
+        environ = {"OMP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "", "POLARS_MAX_THREADS": ""}
+        lines = [line.split() for line in arbd("config", env=environ).stdout.splitlines()]
+        assert ["OMP_NUM_THREADS", "3", "environment"] in lines
+        assert ["MKL_NUM_THREADS", "-", "environment", "OMP_NUM_THREADS,", "which", "its", "library"] in [
+            line[:7] for line in lines
+        ]
+        assert ["POLARS_MAX_THREADS", "1", "worker.cpus"] in lines
+
     def test_json(self) -> None:
         shown = json.loads(arbd("config", "--json").stdout)
         assert shown["execution_timeout"] == {"value": 1.0, "unit": "s", "from": "default"}
@@ -199,12 +224,31 @@ class TestCheck:
             "No problems.\n"
         )
 
-    def test_problems_and_threads_are_told_and_the_code_is_78(self, described: list[Any]) -> None:
-        described[0] = Description(given={"name": "x"}, actions=[], problems=["it is broken"], threads=["pool-1"])
+    def test_problems_and_leftovers_are_told_and_the_code_is_78(self, described: list[Any]) -> None:
+        left = [Leftover("threads", ["pool-1", "pool-2"], "start them later", True), Leftover("locks", ["/x"], "hm")]
+        described[0] = Description(
+            given={"name": "x"},
+            actions=[],
+            problems=["it is broken"],
+            leftovers=left,
+            load_s=1.24,
+            load_bytes=2_400_000,
+        )
         result = arbd("check", "x.py")
         assert result.exit_code == 78
         assert "problem: it is broken\nproblem: the provider has no actions" in result.stdout
-        assert "threads running (pool-1)" in result.stdout
+        assert "note: module_starts_threads: pool-1; pool-2: start them later\n" in result.stdout
+        assert "note: module_leaves_locks: /x: hm\n" in result.stdout
+        assert (
+            "note: workers start by exec, not by fork: each worker imports the module again: 1.2 s and up to 2 MB"
+            in (result.stdout)
+        )
+
+    def test_a_worker_that_does_not_start_is_a_problem(self, described: list[Any], failures: list[str]) -> None:
+        failures.append("a worker, started by exec, does not start: it was killed by SIGSEGV")
+        result = arbd("check", "calc.py")
+        assert result.exit_code == 78
+        assert result.stdout.endswith(f"problem: {failures[0]}\n1 problem.\n")
 
     def test_json(self, described: list[Any]) -> None:
         shown = json.loads(arbd("check", "calc.py", "--json").stdout)

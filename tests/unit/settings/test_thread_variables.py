@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arbd.settings.thread_variables import TABLE, missing
+from arbd.settings.thread_variables import TABLE, Shown, missing, shown
 
 NUMBERS = {variable.name for variable in TABLE if not variable.only_for_one}
 
@@ -51,3 +51,13 @@ def test_names_are_unique_and_fallbacks_have_no_cycle() -> None:
     assert len(set(names)) == len(names)
     for number, variable in enumerate(TABLE):
         assert not set(variable.falls_back_on) & set(names[number:])
+
+
+def test_all_are_shown_with_who_says_so() -> None:
+    found = {one.name: one for one in shown({"OMP_NUM_THREADS": "4", "NUMBA_NUM_THREADS": ""}, 2)}
+    assert list(found) == [variable.name for variable in TABLE]
+    assert found["OMP_NUM_THREADS"] == Shown("OMP_NUM_THREADS", "4", "environment")
+    assert found["MKL_NUM_THREADS"].value == ""
+    assert "OMP_NUM_THREADS" in found["MKL_NUM_THREADS"].origin
+    assert found["NUMBA_NUM_THREADS"] == Shown("NUMBA_NUM_THREADS", "2", "worker.cpus")
+    assert found["TOKENIZERS_PARALLELISM"].value == ""

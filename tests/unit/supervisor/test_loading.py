@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from arbd.model.description import Description
+from arbd.model.description import Description, Leftover
 from arbd.settings.table import from_constructor, from_environment, resolve
 from arbd.supervisor import loading
 
@@ -21,15 +21,20 @@ def test_nothing_is_said_about_what_is_as_it_should_be(capfd: pytest.CaptureFixt
 
 
 def test_each_thing_has_its_line(capfd: pytest.CaptureFixture[str]) -> None:
+    left = [Leftover("threads", ["pool-1"], "start them later", True), Leftover("locks", ["/x"], "hm")]
     description = Description(
-        given={"name": "p", "hub.auth_token": "t"}, actions=[], threads=["pool-1"], problems=["it is broken"]
+        given={"name": "p", "hub.auth_token": "t"}, actions=[], leftovers=left, problems=["it is broken"]
     )
     warn(description, ARBD_HUB_LINKS="auto", ARBD_HUB_PIGGYBACK="1")
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [(line["level"], line["event"]) for line in lines] == [
         ("warning", "token_in_source"),
         ("warning", "module_starts_threads"),
+        ("warning", "module_leaves_locks"),
         ("warning", "setting_retired"),
         ("warning", "setting_retired"),
         ("warning", "provider_problem"),
     ]
+    assert lines[1]["found"] == ["pool-1"]
+    assert "imports the module again" in lines[1]["cost"]
+    assert "cost" not in lines[2]  # it does not forbid a fork
