@@ -63,13 +63,15 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
 
 class Spawn(msgspec.Struct, frozen=True, tag=True):
     """Tells the zygote to start worker ``worker_id`` in slot ``slot``, pinned to ``cpus`` (empty: not pinned).
-    ``max_tasks``: it asks to be replaced in time before, and begins no more than so many; 0: no limit. ``trial``: it
-    ends where it would begin to serve, and runs no hook, no resource and no task."""
+    ``max_tasks``: it asks to be replaced in time before, and begins no more than so many; 0: no limit.
+    ``memory_limit``: after a task it begins no other one while it holds more bytes of memory (RSS); 0: no limit.
+    ``trial``: it ends where it would begin to serve, and runs no hook, no resource and no task."""
 
     worker_id: int
     slot: int
     cpus: tuple[int, ...] = ()
     max_tasks: int = 0
+    memory_limit: int = 0
     trial: bool = False
 
 

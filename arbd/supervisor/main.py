@@ -29,6 +29,7 @@ from arbd import logs, supervised
 from arbd.control import protocol, server
 from arbd.control.protocol import GetLimits, GetStatus
 from arbd.core.placement import in_words
+from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import open_files, runtime_dir
 from arbd.host.cpu_claim import CpuClaims
@@ -42,8 +43,10 @@ from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.limits.limits import DaemonLimits
+from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.pool import Pool
+from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.wakeup import Wakeup
@@ -224,7 +227,7 @@ class Daemon:
             _require_files(settings, pinned)
         flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, settings, flow, self)
-        self._drain = Drain(flow, self._stop_at_once)
+        self._drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
@@ -258,12 +261,14 @@ class Daemon:
         limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote)
+        times = WorkerTimes(settings.worker_start_timeout, settings.worker_stop_timeout)
+        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, _recycle_limits(settings))
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))
         started.callback(flow.close)
         started.callback(Watch(flow, settings.kill_grace).close)
+        started.callback(Recycling(flow).close)
         started.callback(Wakeup(flow).close)
         return flow
 
@@ -302,6 +307,16 @@ def _require_files(settings: Settings, pinned: list[tuple[int, ...]]) -> None:
     claims = len({cpu for cpus in pinned for cpu in cpus})
     needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
+
+
+def _recycle_limits(settings: Settings) -> RecycleLimits:
+    return RecycleLimits(
+        max_tasks=settings.worker_max_tasks,
+        max_age_s=settings.worker_max_age,
+        max_memory=settings.worker_max_memory,
+        max_fds=settings.worker_max_fds,
+        memory_limit=settings.worker_memory_limit,
+    )
 
 
 def _handlers(reporter: Reporter) -> server.Handlers:

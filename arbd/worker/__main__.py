@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_ZYGOTE
+from arbd.author.start import GoOn
+from arbd.errors import EXIT_OK, EXIT_ZYGOTE
 from arbd.host import memory, process_state, procs
 from arbd.worker import main as worker
 from arbd.worker import target
@@ -26,13 +27,13 @@ from arbd.worker.reseed import reseed_all
 _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
 
 
-def main(arguments: list[str]) -> int:
-    """Run a worker until it is told to leave; the exit code."""
+def main(arguments: list[str]) -> NoReturn:
+    """Run a worker until it is told to leave, and end this process."""
     try:
         _work(arguments)
     except BaseException:
         worker.fail()
-    return 0
+    worker.leave(EXIT_OK)
 
 
 def _work(arguments: list[str]) -> None:
@@ -57,12 +58,22 @@ def _work(arguments: list[str]) -> None:
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
     _begin_at(spec)
-    provider = _load(spec, fds)
+
+    def go_on(provider: Provider) -> NoReturn:
+        try:
+            _run(spec, worker.Handles(*fds), provider)
+        except BaseException:  # not into the author's code around provider.start()
+            worker.fail()
+        worker.leave(EXIT_OK)
+
+    go_on(_load(spec, worker.Handles(*fds), go_on))
+
+
+def _run(spec: worker.ExecSpec, handles: worker.Handles, provider: Provider) -> None:
     if spec.configure.reseed:
         reseed_all()
     provider.redact()
     worker.apply(spec.configure, provider)
-    handles = worker.Handles(*fds)
     worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
 
 
@@ -74,20 +85,16 @@ def _begin_at(spec: worker.ExecSpec) -> None:
         pass
 
 
-def _load(spec: worker.ExecSpec, fds: list[int]) -> Provider:
+def _load(spec: worker.ExecSpec, handles: worker.Handles, go_on: GoOn) -> Provider:
     try:
-        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
+        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script, go_on=go_on)
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
         problem = of_second_import(exc)
         logs.get_logger("arbd.worker").error("worker_not_loaded", hint=problem.hint, exc_info=exc)
         if spec.spawn.trial:
-            worker.report(worker.Handles(*fds), problem.text)
+            worker.report(handles, problem.text)
         worker.leave(EXIT_ZYGOTE)
 
 
 if __name__ == "__main__":
-    try:
-        status = main(sys.argv[1:])
-    finally:
-        logs.finish()
-    sys.exit(status)
+    main(sys.argv[1:])

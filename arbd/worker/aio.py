@@ -31,6 +31,25 @@ class AsyncRunner:
     def __call__(self, awaitable: Awaitable[Any], deadline: float) -> Any:
         """Run an awaitable to its end, and return its result. Raises ``TaskTimeout`` at ``deadline`` (seconds of
         ``time.monotonic()``), and ``TaskCancelled``."""
+        return self._run(awaitable, deadline)
+
+    @uninterruptible
+    def run_apart(self, awaitable: Awaitable[Any], deadline: float) -> Any:
+        """Run a hook's or a resource's awaitable in the same way: what it leaves running in the loop stays there, and
+        the timer, if it is armed, raises again afterwards."""
+        armed = self._timer.is_armed
+        try:
+            return self._run(awaitable, deadline)
+        finally:
+            if armed:
+                self._timer.take_back(deadline)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, if one has been made."""
+        return self._loop
+
+    def _run(self, awaitable: Awaitable[Any], deadline: float) -> Any:
         if self._loop is None:
             self._loop = uvloop.new_event_loop()
             asyncio.set_event_loop(self._loop)

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.author.actions import Action, Actions
-from arbd.author.binding import BindingContext, Call, MissingParametersError
+from arbd.author.binding import BindingContext, Call, MissingParametersError, ResourceValues
 from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.interrupts import call, interruptible, uninterruptible
@@ -32,6 +32,7 @@ from arbd.model.response import (
     invalid,
     normalise,
     rate_limited,
+    timed_out,
 )
 from arbd.model.task import Status, Task
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
@@ -86,11 +87,21 @@ class Context:
     """The context of :func:`execute`: the provider's actions made ready, and the encoder of their responses.
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
-    datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
-    ``None`` for no limit; ``nan``: what becomes of NaN in a result.
+    datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
+    ``max_result`` is in bytes of JSON, ``None`` for no limit; ``nan``: what becomes of NaN in a result.
     """
 
-    __slots__ = ("_binding_context", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
+    __slots__ = (
+        "_binding_context",
+        "_default",
+        "_default_timeout",
+        "actions",
+        "encode",
+        "encode_any_size",
+        "logger",
+        "run_async",
+        "steps",
+    )
 
     def __init__(
         self,
@@ -98,13 +109,16 @@ class Context:
         *,
         utc_now: Callable[[], datetime],
         run_async: RunAsync,
+        resources: ResourceValues | None = None,
         envelope: Envelope = "plain",
         max_result: int | None = None,
         nan: NonFiniteForm = "error",
     ) -> None:
         name, timezone = provider.name, provider.timezone
-        binding_context = BindingContext(name, timezone, provider.logger, utc_now)
+        opened = ResourceValues() if resources is None else resources
+        binding_context = BindingContext(name, timezone, provider.logger, utc_now, opened)
         self.logger = provider.logger
+        self._default_timeout = provider.execution_timeout
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
         self._binding_context = binding_context
@@ -122,6 +136,12 @@ class Context:
         )
         self.encode = encoder.encode
         self.encode_any_size = encoder.encode_any_size
+
+    def timed_out(self, action: str, timeout: float) -> bytes:
+        """The answer to a task of this action that ran longer than ``timeout`` seconds."""
+        own_s = self.actions[action].timeout if action in self.actions else None
+        response = timed_out(action, timeout, own_s=own_s, default_s=self._default_timeout)
+        return self.encode_any_size(action, response)
 
     def change_limits(self, changed: Mapping[str | None, RateLimitMonitor]) -> None:
         """Use these monitors in place of the actions' own, by name of the action; ``None`` names the default."""

@@ -27,12 +27,14 @@ from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host import doorbell, memory, parcels
 from arbd.host.fence import make_fence
-from arbd.ipc import frame, layout
+from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
-from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.ipc.notice import Leaving, Notice
+from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
@@ -64,6 +66,7 @@ class Loop:
         limits: WorkerLimits,
         context: Context,
         timer: SoftTimer,
+        quota: Quota | None = None,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -81,6 +84,9 @@ class Loop:
         self._limits = limits
         self._context = context
         self._timer = timer
+        self._quota = quota or Quota(0, 0)
+        self._is_leaving = False
+        self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
@@ -88,7 +94,7 @@ class Loop:
         self._busy_ns = 0
 
     def run(self) -> None:
-        """Serve tasks until told to leave."""
+        """Serve tasks until told to leave, or until the quota is used up; then say so."""
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -96,9 +102,17 @@ class Loop:
             if record is not None:
                 self._run_task(record)
             elif self._words[layout.CONDEMNED] == layout.LEAVE:
-                return
+                break
             else:
                 self._sleep()
+        if not self._is_leaving:
+            self.say(Leaving("told"))
+
+    def say(self, said: Notice) -> None:
+        """Tell the supervisor something of this worker; one that leaves begins no more."""
+        self._is_leaving = self._is_leaving or isinstance(said, Leaving)
+        self._publish(frame.encode_notice(notice.encode(said)), self._notice_news)
+        self._notice_news += 1
 
     def _sleep(self) -> None:
         """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
@@ -121,7 +135,7 @@ class Loop:
         self._fence()
         while words[layout.CONDEMNED] == layout.STOP:
             time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
-        if self._is_taken_back():
+        if self._is_leaving or self._is_taken_back():
             self._skip(task_frame)
             return
         action, trace = self._actions[task_frame.action], task_frame.trace
@@ -176,7 +190,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
+        return "error", self._context.timed_out(task.action, timeout)
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
@@ -191,6 +205,10 @@ class Loop:
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         if run_ns > _CPU_WORTH_NS or self._done % _CPU_EVERY == 0:
             self._read_cpu()
+            if self._quota.memory_limit and (over := self._quota.over_memory(action)) is not None:
+                self.say(over)
+        if self._done >= self._quota.next_at and not self._is_leaving:
+            self.say(self._quota.at(self._done))
 
     def _read_cpu(self) -> None:
         """Publish the CPU time used so far."""

@@ -21,16 +21,20 @@ import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_UNEXPECTED
+from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
 from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
 from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
+from arbd.ipc.notice import Unfit
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.quota import Quota
+from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
 
 TERMINATION: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -102,7 +106,7 @@ def run(
     *,
     parent: int,
 ) -> None:
-    """Run worker ``spawn.slot`` until it is told to leave. ``parent``: the zygote's process id."""
+    """Run worker ``spawn.slot`` until it is told to leave, and its stop. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
     dispositions.stop_timers()
     process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
@@ -120,15 +124,19 @@ def run(
     if spawn.trial:
         leave(0)
     timer = SoftTimer(cell.is_cancelled)
+    runner = AsyncRunner(timer)
+    lifespan = provider.actions.lifespan
+    resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
-        run_async=AsyncRunner(timer),
+        run_async=runner,
+        resources=resources,
         envelope=configure.envelope,
         max_result=configure.max_result,
         nan=configure.nan,
     )
-    Loop(
+    loop = Loop(
         cell,
         memory.attach(handles.board),
         worker_id=spawn.worker_id,
@@ -140,7 +148,25 @@ def run(
         limits=limits,
         context=context,
         timer=timer,
-    ).run()
+        quota=Quota(spawn.max_tasks, spawn.memory_limit),
+    )
+    life = WorkerLife(
+        lifespan,
+        resources,
+        runner,
+        timer,
+        lambda detail: loop.say(Unfit(detail)),
+        start_timeout=configure.start_timeout,
+        stop_timeout=configure.stop_timeout,
+    )
+    try:
+        life.start()
+    except NotFit as reason:
+        loop.say(Unfit(str(reason)))
+        life.stop()
+        leave(EXIT_UNFIT)
+    loop.run()
+    life.stop()
 
 
 def pin(spawn: protocol.Spawn) -> None:

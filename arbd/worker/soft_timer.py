@@ -69,6 +69,16 @@ class SoftTimer:
         self._cancel_instead = cancel
         self._on_cancel(0, None)  # it may be cancelled already
 
+    def take_back(self, deadline: float) -> None:
+        """Raise again at ``deadline``, after ``hand_over``: the same task goes on in code that is not asynchronous."""
+        self._cancel_instead = None
+        self.arm(deadline, self._seq)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether it may raise now."""
+        return self._deadline is not _NEVER
+
     @property
     def is_cancelled(self) -> bool:
         """Whether the task that it was armed for is cancelled."""

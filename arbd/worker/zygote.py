@@ -26,19 +26,21 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final, NamedTuple, NoReturn, cast
 
 import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider, describe
-from arbd.errors import EXIT_UNEXPECTED
+from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
 from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
+from arbd.worker import inherited, target
 from arbd.worker import main as worker
-from arbd.worker import target
 from arbd.worker.failures import failed
 from arbd.worker.fork_safety import files
 from arbd.worker.fork_safety.judge import affinity_changed
@@ -51,6 +53,7 @@ from arbd.worker.reseed import Seeds
 _NAME: Final = "arbd:zygote"
 _SEND_PAUSE_S: Final = 0.005
 _SEND_ATTEMPTS: Final = 200  # a second
+_TRACKER_TIMEOUT_S: Final = 1.0
 
 
 class SupervisorGone(Exception):
@@ -71,30 +74,63 @@ class Zygote:
         self._configure: protocol.Configure | None = None
         self._children: dict[int, _Child] = {}  # by pidfd
         self._poll = select.poll()
+        self._import = ExitStack()  # what holds only while the target is imported
         self._provider: Provider
         self._numbers: Numbers
         self._monitor_process: MonitorProcess
 
     # -- the first phase: the author's code --------------------------------------------------------------------
 
-    def load(self) -> int:
-        """Import the target; returns a parcel with its description. Raises whatever the author's code raises."""
+    def run(self) -> None:
+        """Load the target, describe it, and serve until the supervisor is gone. What goes wrong before it serves is
+        told to the supervisor.
+
+        Where the author's code calls ``provider.start()``, the rest happens inside that call, and the process ends
+        there.
+        """
         self._origin = worker.Origin.here()
-        before = Before.look()
-        with cpus.Narrowed(self._boot.worker_cpus) as narrowed, ImportWatch(self._boot.target) as watch:
-            try:
-                self._provider = target.load(self._boot.target, self._boot.argv, script=self._boot.script)
-            finally:
-                # At once: a timer that the author's code has left running would end this process. Its handlers are
-                # for workers: here an exception of one would end them all.
-                dispositions.stop_timers()
-                self._handlers = dispositions.set_aside(for_good=worker.TERMINATION)
-        self._after = after = look_after(before, watch.started_by, process=_NAME)
+        self._before = Before.look()
+        self._narrowed = self._import.enter_context(cpus.Narrowed(self._boot.worker_cpus))
+        self._watch = self._import.enter_context(ImportWatch(self._boot.target))
+        try:
+            provider = target.load(
+                self._boot.target, self._boot.argv, script=self._boot.script, go_on=self._go_on_inside
+            )
+        except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+            self._end_import()
+            self.fail(exc)
+            return
+        self._go_on(provider)
+
+    def _go_on_inside(self, provider: Provider) -> NoReturn:
+        end_with(lambda: self._go_on(provider))
+
+    def _end_import(self) -> None:
+        # At once: a timer that the author's code has left running would end this process. Its handlers are for workers:
+        # here an exception of one would end them all.
+        dispositions.stop_timers()
+        self._handlers = dispositions.set_aside(for_good=worker.TERMINATION)
+        self._import.close()
+
+    def _go_on(self, provider: Provider) -> None:
+        self._end_import()
+        try:
+            parcel = self._examine(provider)
+        except BaseException as exc:  # a signature or a limit of the author's that breaks whoever looks at it
+            self.fail(exc)
+            return
+        self.describe(parcel)
+        self.serve()
+
+    def _examine(self, provider: Provider) -> int:
+        """Note what was loaded, and what its import has left behind; a parcel with its description."""
+        self._provider = provider
+        self._after = after = look_after(self._before, self._watch.started_by, process=_NAME)
         self._seeds = Seeds(after.generators.unseeded)
         # Kept, so that none of them is gone in the workers.
         self._monitors = cast(list[LimitMonitor], registry.collect(self._provider))
         limits = [monitor.spec for monitor in self._monitors]
-        leftovers = [*after.leftovers, *affinity_changed(narrowed.chosen)]
+        leftovers = [*after.leftovers, *affinity_changed(self._narrowed.chosen)]
         description = describe(self._provider, after.threads, target.author_files(), limits, leftovers)
         description = msgspec.structs.replace(description, load_s=after.load_s, load_bytes=after.load_bytes)
         self._numbers = Numbers.of(description)
@@ -168,6 +204,7 @@ class Zygote:
             self._configure = message
             worker.apply(message, self._provider)
             gc.collect()
+            inherited.remember()
             gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it
             self._monitor_process.want()
         elif isinstance(message, protocol.Spawn):
@@ -222,7 +259,7 @@ class Zygote:
             worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
         except BaseException:
             worker.fail()
-        worker.leave(0)
+        worker.leave(EXIT_OK)
 
     def _reap(self, pidfd: int) -> None:
         """Kill what a dead worker started, while its process id is still taken; only then reap it."""
@@ -246,26 +283,44 @@ class Zygote:
             time.sleep(_SEND_PAUSE_S)
 
 
-def main(control_fd: int, parent: int) -> int:
-    """Serve one supervisor; the exit code: 0, or 71 after what nobody expected."""
+def main(control_fd: int, parent: int) -> NoReturn:
+    """Serve one supervisor, and end this process: with 0, or 71 after what nobody expected."""
+    end_with(lambda: _main(control_fd, parent))
+
+
+def end_with(last: Callable[[], None]) -> NoReturn:
+    """Do this, and end the process: without the interpreter's shutdown, because ``atexit`` functions of the author's
+    are the workers' to run, and without a way back into the author's code around ``provider.start()``."""
+    status = EXIT_OK
     try:
-        process_state.establish()
-        procs.die_with_parent(parent)
-        procs.set_name(_NAME)
-        worker.ignore_termination()
-        control = socket.socket(fileno=control_fd)
-        os.set_inheritable(control_fd, False)
-        _run(control)
+        last()
     except SupervisorGone:
         pass
     except BaseException:
+        status = EXIT_UNEXPECTED
         try:
             logs.get_logger("arbd.zygote").critical("zygote_failed", exc_info=True)
-        finally:
-            worker.leave(EXIT_UNEXPECTED)
+        except BaseException:  # the process ends all the same
+            pass
     finally:
-        logs.finish()
-    return 0
+        _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    try:
+        inherited.tidy_up(time.monotonic() + _TRACKER_TIMEOUT_S)
+    finally:
+        worker.leave(status)
+
+
+def _main(control_fd: int, parent: int) -> None:
+    process_state.establish()
+    procs.die_with_parent(parent)
+    procs.set_name(_NAME)
+    worker.ignore_termination()
+    control = socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    _run(control)
 
 
 def _run(control: socket.socket) -> None:
@@ -279,15 +334,8 @@ def _run(control: socket.socket) -> None:
     logs.configure(
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )
-    zygote = Zygote(control, boot)
-    try:
-        parcel = zygote.load()
-    except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
-        zygote.fail(exc)
-        return
-    zygote.describe(parcel)
-    zygote.serve()
+    Zygote(control, boot).run()
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -22,8 +22,8 @@ _EPHEMERAL: Final = 32768  # the first port that the kernel gives to a socket th
 _OPEN_LATER: Final = "open it in an @provider.on_worker_start hook or as a @provider.resource"
 _EXEC: Final = "workers are started by exec instead of fork"
 _HINTS: Final = {
-    "threads": f"{_EXEC}: a fork has none of these threads, and may keep their locks closed for ever; start them in an "
-    "@provider.on_worker_start hook or a @provider.resource",
+    "threads": f"{_EXEC}: a fork has none of these threads, and may keep their locks closed for ever; start them, or "
+    "import what starts them, in an @provider.on_worker_start hook or a @provider.resource",
     "libraries": f"{_EXEC}: the library does not survive a fork once it has begun; use it for the first time in an "
     "action, or warm it up in an @provider.on_worker_start hook",
     "sockets": f"{_EXEC}: forked ones would share the connection and read each other's answers; {_OPEN_LATER}",

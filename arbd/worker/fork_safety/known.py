@@ -10,9 +10,16 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final, NamedTuple
 
-#: Native threads, by name, of libraries that stop them before a fork and start them after it, both in locks of their
-#: own: jemalloc's (polars, pyarrow, duckdb). 0 of 140 answers of forked workers were wrong.
-HARMLESS_THREADS: Final = frozenset({"jemalloc_bg_thd"})
+#: Native threads, by name, that a fork does not hurt. jemalloc's (polars, pyarrow) are stopped before a fork, and
+#: start after it: 0 of 140 answers of forked workers were wrong. That of polars removes files that queries have spilled.
+HARMLESS_THREADS: Final = frozenset({"jemalloc_bg_thd", "polars-ooc-clea"})
+
+#: The same by a piece of the file of the library that has started them, with the reason.
+HARMLESS_LIBRARIES: Final = {
+    "openblas": "it ends its threads before a fork, and starts them when they are needed",
+    "numexpr/": "it starts its threads again where the number of its process has changed",
+    "libarrow": "its pools start again after a fork",
+}
 
 #: Libraries that keep a pool of threads, by a piece of the name of their shared object.
 POOLS: Final = (
@@ -131,6 +138,18 @@ def _has_begun(library: _Library, module: ModuleType) -> bool:
         return library.has_begun(module)
     except Exception:  # another release of it, of which nothing is known: by exec everything works
         return True
+
+
+def is_harmless(name: str, library: str) -> bool:
+    """Whether a fork does not hurt a native thread, by its name or the file of its library."""
+    return name in HARMLESS_THREADS or any(piece in library for piece in HARMLESS_LIBRARIES)
+
+
+def name_of_library(file: str) -> str:
+    """The file of a library for people: its directory, which is often the package, and what it is known as."""
+    short = "/".join(file.split("/")[-2:])
+    names = [name for piece, name in POOLS if piece in file]
+    return f"{short} ({names[0]})" if names else short
 
 
 def pools_in(maps: str) -> list[str]:

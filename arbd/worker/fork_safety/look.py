@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
@@ -62,13 +62,17 @@ class After(NamedTuple):
         return any(leftover.by_exec for leftover in self.leftovers)
 
 
-def look_after(before: Before, started_by: Mapping[int, threads.Blame], process: str) -> After:
+def look_after(before: Before, started_by: dict[int, threads.Blame], process: str) -> After:
     """Look at what is there now. ``process``: the name that this process gives its nameless threads."""
     load_s, load_bytes = time.monotonic() - before.at, max(0, _memory() - before.memory)
     running = threads.left(started_by)
     told = threads.told_all(running, process)
     items, loops = _items(before)
-    pools = known.pools_in(_text("/proc/self/maps")) if any(not facts.python for facts in running) else []
+    pools = (
+        known.pools_in(_text("/proc/self/maps"))
+        if any(not (facts.python or facts.library) for facts in running)
+        else []
+    )
     leftovers = judge(Facts(told, pools, known.unsafe_libraries(), loops, items))
     flush_files({item.descriptor.number for item in items if _is_buffered(item.descriptor)})
     reopened = [item.descriptor for item in items if files.is_reopened(item.descriptor) and not item.problem]

@@ -12,22 +12,26 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
+from arbd.host import thread_stacks
+from arbd.host.thread_stacks import Mapping
 from arbd.worker.fork_safety import known
 
 _TASKS: Final = "/proc/self/task"
 
 
 class ThreadFacts(NamedTuple):
-    """One thread: its name, ``python`` what it runs, if that is Python, and ``started_by`` which import."""
+    """One thread: its name, ``python`` what it runs, if that is Python, else the file of its ``library``, where that is
+    known; and ``started_by`` which import."""
 
     name: str
     python: str = ""
     started_by: str = ""
+    library: str = ""
 
 
 class Blame(NamedTuple):
@@ -98,17 +102,28 @@ def thread_ids() -> set[int]:
     return set(map(int, os.listdir(_TASKS)))
 
 
-def left(started_by: Mapping[int, Blame]) -> list[ThreadFacts]:
+def left(started_by: dict[int, Blame]) -> list[ThreadFacts]:
     """The threads beside the main one that a fork would lose."""
+    others = sorted(thread_ids() - {os.getpid()})
+    if not others:
+        return []
     python = {thread.native_id: thread for thread in threading.enumerate()}
-    return [
-        facts
-        for tid in sorted(thread_ids() - {os.getpid()})
-        if (facts := _facts(tid, python.get(tid), started_by.get(tid))) is not None
-    ]
+    of_process = _mappings()
+    found = (_facts(tid, python.get(tid), started_by.get(tid), of_process) for tid in others)
+    return [facts for facts in found if facts is not None]
 
 
-def _facts(tid: int, thread: threading.Thread | None, blame: Blame | None) -> ThreadFacts | None:
+def _mappings() -> list[Mapping]:
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            return thread_stacks.mappings(maps.read())
+    except OSError:  # no descriptor is left
+        return []
+
+
+def _facts(
+    tid: int, thread: threading.Thread | None, blame: Blame | None, of_process: list[Mapping]
+) -> ThreadFacts | None:
     started_by = blame.told(native=thread is None) if blame is not None else ""
     if thread is not None:
         return ThreadFacts(thread.name, what_it_runs(thread), started_by)
@@ -117,9 +132,10 @@ def _facts(tid: int, thread: threading.Thread | None, blame: Blame | None) -> Th
             name = comm.read().strip()
     except OSError:  # it has ended, or no descriptor is left to look with
         name = ""
-    if name in known.HARMLESS_THREADS or (not name and tid not in thread_ids()):
+    library = thread_stacks.library_of(tid, of_process)
+    if known.is_harmless(name, library) or (not name and tid not in thread_ids()):
         return None
-    return ThreadFacts(name, "", started_by)
+    return ThreadFacts(name, "", started_by, library)
 
 
 def what_it_runs(thread: threading.Thread) -> str:
@@ -135,6 +151,8 @@ def told(facts: ThreadFacts, process: str) -> str:
     """A thread for people. ``process``: the name that nameless threads have from their process."""
     name = f"thread {facts.name}" if facts.name and facts.name != process else "a native thread without a name"
     runs = f" ({facts.python})" if facts.python else ""
+    if facts.library:
+        runs = f" of {known.name_of_library(facts.library)}"
     return f"{name}{runs}" + (f", started by the import of {facts.started_by}" if facts.started_by else "")
 
 

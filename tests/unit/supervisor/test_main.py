@@ -109,7 +109,7 @@ class Rig:
                 rig.notes.append("generations close")
 
         class Drain:
-            def __init__(self, flow: Any, at_once: asyncio.Event) -> None:
+            def __init__(self, flow: Any, at_once: asyncio.Event, stop_timeout: float) -> None:
                 rig.at_once = at_once
 
             def hurry(self, timeout: float) -> None:

@@ -65,6 +65,9 @@ def test_the_daemon_is_told_with_its_counts(rig: Rig, monkeypatch: pytest.Monkey
     assert (status.outbox, status.outbox_limit) == (1, 100)
     assert status.verdicts == {"success": 0, "error": 1, "limit": 0}
     assert status.log_lines_lost == 5
+    assert status.joined == 0
+    rig.flow.take(tasks("0"))
+    assert reporter.status().joined == 1
 
 
 def test_the_link_is_told_as_it_counts_itself(rig: Rig) -> None:
