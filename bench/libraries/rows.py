@@ -139,7 +139,7 @@ def speed_table(report: Report) -> list[tuple[str, ...]]:
     head = (
         "library",
         "imported",
-        "started by",
+        "by",
         "wall",
         "CPU",
         "fastest",
@@ -171,7 +171,7 @@ def _speed_line(row: Row) -> tuple[str, ...]:
 
 def footprint_table(report: Report) -> list[tuple[str, ...]]:
     """The head, and a line for each footprint."""
-    head = ("at the top", "started by", "memory of its own, MB", "after tasks, MB", "replaced in, ms", "")
+    head = ("at the top", "by", "memory of its own, MB", "after tasks, MB", "replaced in, ms", "")
     return [head, *map(_footprint_line, report.footprints)]
 
 
