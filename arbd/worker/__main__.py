@@ -18,10 +18,11 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs
+from arbd.host import memory, process_state, procs, stdio, tags
+from arbd.worker import children, target
 from arbd.worker import main as worker
-from arbd.worker import target
 from arbd.worker.failures import of_second_import
+from arbd.worker.guard import guard
 from arbd.worker.reseed import reseed_all
 
 _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
@@ -42,8 +43,14 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
-    for fd in fds if spec.losses is None else (*fds, spec.losses):
+    try:
+        tags.become_worker(spec.spawn.worker_id)  # before the module is imported, which may start processes
+    except OSError:  # logged already, by the zygote
+        pass
+    for fd in (*fds, *(spec.output or ()), *(() if spec.losses is None else (spec.losses,))):
         os.set_inheritable(fd, False)
+    stdio.buffer_lines()
+    logs.capture_streams(spec.log_fd)
     log = spec.boot.log
     logs.configure(
         level=log.level,
@@ -58,6 +65,8 @@ def _work(arguments: list[str]) -> None:
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
     _begin_at(spec)
+    guard.install()  # before the author's module takes functions out of theirs
+    worker.ignore_termination()
 
     def go_on(provider: Provider) -> NoReturn:
         try:
@@ -70,11 +79,12 @@ def _work(arguments: list[str]) -> None:
 
 
 def _run(spec: worker.ExecSpec, handles: worker.Handles, provider: Provider) -> None:
+    children.end_if_child(children.here)  # the module has forked, and this is not the worker
     if spec.configure.reseed:
         reseed_all()
     provider.redact()
     worker.apply(spec.configure, provider)
-    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
+    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent, output_fds=spec.output)
 
 
 def _begin_at(spec: worker.ExecSpec) -> None:
@@ -86,9 +96,11 @@ def _begin_at(spec: worker.ExecSpec) -> None:
 
 
 def _load(spec: worker.ExecSpec, handles: worker.Handles, go_on: GoOn) -> Provider:
+    here = children.watch()
     try:
         return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script, go_on=go_on)
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+        children.end_if_child(here, exc)
         problem = of_second_import(exc)
         logs.get_logger("arbd.worker").error("worker_not_loaded", hint=problem.hint, exc_info=exc)
         if spec.spawn.trial:

@@ -160,7 +160,7 @@ class WorkerLife:
 
     def _last_steps(self, over_at: float, reserved: float) -> Iterator[Step]:
         """What they wait for is bounded; the rest of the time is for ``atexit`` functions, which nobody interrupts."""
-        loop = self._runner.loop
+        loop = self._runner.made_loop
         yield Step("event loop", lambda _: endings.shut_down(loop, over_at - reserved / 2), bounded=True)
         yield Step("threads", lambda _: endings.join_threads(over_at - reserved / 4), bounded=True)
         yield Step("atexit", lambda _: endings.run_exit_functions(), bounded=True)
