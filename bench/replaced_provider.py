@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-import numpy  # noqa: F401, ICN001 # it is to be there when workers are forked
+import numpy  # noqa: F401 # it is to be there when workers are forked
 
 from arbd import Provider
 

@@ -116,9 +116,7 @@ def test_old_workers_are_replaced_one_at_a_time() -> None:
         most = 0
         until = time.monotonic() + 4.0
         while time.monotonic() < until:
-            workers = on_loop(
-                daemon, lambda: [each.state for each in daemon.daemon.pool.workers.values()]
-            )
+            workers = on_loop(daemon, lambda: [each.state for each in daemon.daemon.pool.workers.values()])
             most = max(most, len(workers))
             assert sum(state is State.SERVING for state in workers) >= 3
             time.sleep(0.005)
