@@ -204,7 +204,7 @@ def test_a_name_that_is_a_key_as_well_is_refused_whichever_comes_first(provider:
 
 def test_an_action_that_is_there_already_is_given_the_resource(provider: Provider) -> None:
     provider.actions.register(name="act", timeout=3)(lambda db="default": db)
-    assert provider.actions["act"].binding.resources == ()
+    assert not provider.actions["act"].binding.resources
     provider.resource(name="db")(lambda: 1)
     assert provider.actions["act"].binding.resources == ("db",)
     assert provider.actions["act"].timeout == 3
@@ -321,4 +321,4 @@ def test_unless_it_is_marked() -> None:
 
 def test_a_mark_is_for_functions() -> None:
     with pytest.raises(RegistrationError, match="a hook or resource is a function"):
-        arbd.resource(3)  # type: ignore[type-var] # the mistake
+        arbd.resource(3)
