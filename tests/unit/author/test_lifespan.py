@@ -150,7 +150,7 @@ def test_a_name_twice_is_refused(provider: Provider) -> None:
 
 def test_lazy_is_a_truth_value(provider: Provider) -> None:
     with pytest.raises(RegistrationError, match="lazy is True or False"):
-        provider.resource(name="db", lazy="no")(lambda: 1)  # type: ignore[arg-type] # the mistake
+        provider.resource(name="db", lazy="no")(lambda: 1)  # type: ignore[call-overload] # the mistake
 
 
 @pytest.mark.parametrize("decorator", [contextmanager, asynccontextmanager])
@@ -304,7 +304,7 @@ def test_a_method_that_hides_the_decorator_is_told_of() -> None:
     """Other frameworks call methods of such a name; here nothing would."""
 
     class Hidden(Provider):
-        def on_worker_start(self, function: Any = None) -> None: ...
+        def on_worker_start(self, function: Any = None) -> None: ...  # type: ignore[override] # the point
 
     with pytest.raises(RegistrationError, match=r"Hidden\.on_worker_start takes the place of arbd's decorator"):
         Hidden("fx")

@@ -111,7 +111,7 @@ class Living:
             self.said.append(f"close {name}")
             end()
 
-        self.provider.resource(function, name=name, lazy=lazy)
+        self.provider.resource(name=name, lazy=lazy)(function)
 
     def strike(self) -> NoReturn:
         """The timer strikes: the time is over."""
