@@ -135,7 +135,7 @@ def run(
     if spawn.trial:
         leave(0)
     process = guard.make(reseed=configure.reseed)
-    farewell = Farewell(process)
+    farewell = Farewell(process, lambda action: provider.actions[action].after_timeout == "keep")
     timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
     runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
     children.loop_is(lambda: runner.running_loop)
@@ -187,7 +187,8 @@ def run(
         loop.say(Unfit(str(reason)))
         life.stop()
         leave(EXIT_UNFIT)
-    resources.on_opened = process.rebase
+    children.end_if_child(here)  # a hook has forked, and this is not the worker
+    resources.opening = process.adopting
     process.arm(here)
     loop.run()
     life.stop()

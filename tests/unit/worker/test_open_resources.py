@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -28,9 +29,11 @@ class Bench:
         self.resources = OpenResources(
             self.provider.actions.lifespan, common_values(self.provider), lambda each, _: self.run(each)
         )
-        self.resources.on_opened = self._note_opened
+        self.resources.opening = self._note_opened
 
-    def _note_opened(self) -> None:
+    @contextmanager
+    def _note_opened(self) -> Iterator[None]:
+        yield
         self.opened += 1
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
