@@ -17,7 +17,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs
+from arbd.host import cpus, memory, process_state, procs
 from arbd.worker import main as worker
 from arbd.worker import target
 from arbd.worker.failures import of_second_import
@@ -57,7 +57,8 @@ def _work(arguments: list[str]) -> None:
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
     _begin_at(spec)
-    provider = _load(spec, fds)
+    with cpus.Narrowed(spec.boot.worker_cpus, spec.spawn.slot):  # one that is not pinned, too
+        provider = _load(spec, fds)
     if spec.configure.reseed:
         reseed_all()
     provider.redact()
