@@ -6,7 +6,8 @@
 #   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
-#   make libraries   numpy, lightgbm, scikit-learn in workers beside bare processes; and torch, where it is installed
+#   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 8 minutes
+#   make libraries   17 libraries in workers beside bare processes, in 20 minutes; torch, where somebody has installed it
 #   make picture  docs/demo.svg: what `make demo` prints, recorded from a run
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
@@ -32,7 +33,7 @@ BENCH_EXTRAS := bench,examples,test
 # not. ARGS="-n 0" runs one test after the other, in one process.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder -n
 
-.PHONY: demo picture test test-fast test-thorough test-latest test-oldest lint format bench bench-smoke soak faults libraries peers limits-campaign protos clean help
+.PHONY: demo picture test test-fast test-thorough test-latest test-oldest lint format bench bench-smoke soak faults hostile libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -92,10 +93,15 @@ soak: $(call STAMP,$(BENCH_EXTRAS))
 faults: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.faults_campaign $(ARGS)
 
-# These libraries are large, so they have an environment of their own. Torch: pip install torch there, if it is wanted.
+hostile: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.hostile_campaign $(ARGS)
+
+# These libraries are large, so they have an environment of their own; ARGS=--small needs only some of them. Torch: pip
+# install torch there, if it is wanted.
+LIBRARIES = $(if $(findstring --small,$(ARGS)),numerics,numerics-libraries)
 libraries:
-	@$(MAKE) --no-print-directory VENV=.venvs/libraries .venvs/libraries/.installed-bench-libraries-test
-	.venvs/libraries/bin/python -m pytest --benchmark-only -o faulthandler_timeout=600 bench/test_libraries.py $(ARGS)
+	@$(MAKE) --no-print-directory VENV=.venvs/libraries .venvs/libraries/.installed-bench-$(LIBRARIES)
+	.venvs/libraries/bin/python -m bench.libraries $(ARGS)
 
 # What is compared brings much, so it has an environment of its own. Redis is a package of it: Valkey.
 peers:

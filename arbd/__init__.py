@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arbd.author.actions import action as action
+    from arbd.author.lifespan import on_worker_start as on_worker_start
+    from arbd.author.lifespan import on_worker_stop as on_worker_stop
+    from arbd.author.lifespan import resource as resource
     from arbd.author.provider import Provider as Provider
     from arbd.errors import ActionNotFoundError as ActionNotFoundError
     from arbd.errors import ArbdError as ArbdError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from arbd.errors import InvalidPayloadError as InvalidPayloadError
     from arbd.errors import ProviderError as ProviderError
     from arbd.errors import RegistrationError as RegistrationError
+    from arbd.errors import ResourceError as ResourceError
     from arbd.errors import ResultError as ResultError
     from arbd.errors import SchemaError as SchemaError
     from arbd.errors import TaskTimeout as TaskTimeout
@@ -38,10 +42,11 @@ if TYPE_CHECKING:
 
 _HOME = {
     "arbd.author.actions": ("action",),
+    "arbd.author.lifespan": ("on_worker_start", "on_worker_stop", "resource"),
     "arbd.errors": (
         *("ActionNotFoundError", "ArbdError", "BindingError", "ConfigError", "DuplicateActionError"),
-        *("InvalidAccountError", "InvalidPayloadError", "ProviderError", "RegistrationError", "ResultError"),
-        *("SchemaError", "TaskTimeout"),
+        *("InvalidAccountError", "InvalidPayloadError", "ProviderError", "RegistrationError", "ResourceError"),
+        *("ResultError", "SchemaError", "TaskTimeout"),
     ),
     "arbd.model.task": ("TaskInfo",),
     "arbd.author.provider": ("Provider",),

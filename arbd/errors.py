@@ -11,6 +11,7 @@
     │   ├── ActionNotFoundError      the caller: no action of that name
     │   ├── InvalidPayloadError      the caller: payload does not fit its schema
     │   ├── InvalidAccountError      the caller: account does not fit its schema
+    │   ├── ResourceError            the author: a resource that does not yield once
     │   └── ResultError              the author: a return value that cannot be sent
     ├── HubError                     the hub: a call failed; ``code`` is the gRPC status name
     ├── ControlError                 the operator: there is no such running daemon to ask, or it does not answer
@@ -99,6 +100,10 @@ class InvalidAccountError(ProviderError):
 
 class ResultError(ProviderError):
     """A return value cannot be encoded or is no valid response."""
+
+
+class ResourceError(ProviderError):
+    """A resource's generator did not yield exactly once."""
 
 
 class HubError(ArbdError):

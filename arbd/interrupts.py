@@ -59,6 +59,19 @@ def may_interrupt(frame: FrameType | None) -> bool:
     return True
 
 
+_IMPORT: Final = frozenset({"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"})
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether this frame runs while a module is imported, however deep. An exception there leaves half a module, and an
+    extension in C can often be loaded once only."""
+    while frame is not None:
+        if frame.f_code.co_filename in _IMPORT:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def take_turn(lock: Lock, sleep: Callable[[int], None]) -> None:
     """Take a lock that another thread may hold while it waits; interruptible in between.
 

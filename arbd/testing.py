@@ -7,6 +7,9 @@ In this process, without a daemon: validation, the handler, and the response as 
     def test_refuses_a_negative_price():
         assert run_action(provider, "order", {"price": -1}).status == "error"
 
+Its resources are opened and closed around it. ``worker(provider)`` runs many actions with the same resources, and
+start and stop hooks around them.
+
 In real workers, against a hub in memory: timeouts, dying processes, everything a daemon does::
 
     from arbd.testing import running
@@ -28,6 +31,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -70,20 +74,91 @@ class Response(msgspec.Struct, frozen=True):
 
 def run_action(provider: Provider, action: str, payload: Any = None, account: Any = None) -> Response:
     """Run one action in this process, from JSON to JSON, as a worker would; without its timeout. ``payload`` and
-    ``account`` are values for JSON, or ``bytes`` that are sent as they are."""
-    from arbd.worker.execute import Context, execute
+    ``account`` are values for JSON, or ``bytes`` that are sent as they are.
 
-    context = Context(provider, utc_now=lambda: datetime.now(UTC), run_async=_run_async)
-    task = Task("test", action, _json(payload), _json(account))
-    _, answer = execute(context, task, time.monotonic() + provider.execution_timeout)
-    return msgspec.json.decode(answer, type=Response)
+    Resources that it needs are opened for it and closed again; what closing one raises is raised here. Hooks do not
+    run: ``worker`` runs them.
+    """
+    here = WorkerHere(provider)
+    try:
+        return here.run(action, payload, account)
+    finally:
+        here.close()
 
 
-def _run_async(awaitable: Awaitable[Any], _deadline: float) -> Any:
-    async def wait() -> Any:
-        return await awaitable
+@contextmanager
+def worker(provider: Provider) -> Iterator[WorkerHere]:
+    """A worker in this process, for many actions: its start hooks run and its resources are open in this block, and
+    are closed after it, when stop hooks have run. Raises what those raise."""
+    here = WorkerHere(provider)
+    try:
+        here.start()
+        try:
+            yield here
+        finally:
+            here.stop()
+    finally:
+        here.close()
 
-    return asyncio.run(wait())
+
+class WorkerHere:
+    """A worker in the test's own process; ``worker`` makes one."""
+
+    def __init__(self, provider: Provider) -> None:
+        from arbd.worker.execute import Context
+        from arbd.worker.resources import OpenResources, common_values
+
+        self._provider = provider
+        self._lifespan = provider.actions.lifespan
+        self._loop: asyncio.Runner | None = None
+        self._resources = OpenResources(self._lifespan, common_values(provider), self._run_async)
+        self._context = Context(
+            provider, utc_now=lambda: datetime.now(UTC), run_async=self._run_async, resources=self._resources
+        )
+
+    def run(self, action: str, payload: Any = None, account: Any = None) -> Response:
+        """Run one action, as ``run_action`` does."""
+        from arbd.worker.execute import execute
+
+        task = Task("test", action, _json(payload), _json(account))
+        _, answer = execute(self._context, task, time.monotonic() + self._provider.execution_timeout)
+        return msgspec.json.decode(answer, type=Response)
+
+    def start(self) -> None:
+        """Run start hooks, and open what is opened at the start."""
+        for hook in self._lifespan.hooks["start"]:
+            self._resources.run(hook, inf)
+        for resource in self._lifespan.resources.values():
+            if not resource.lazy and resource.name not in self._resources:
+                self._resources.open(resource.name, inf)
+
+    def stop(self) -> None:
+        """Run stop hooks."""
+        for hook in reversed(self._lifespan.hooks["stop"]):
+            self._resources.run(hook, inf)
+
+    def close(self) -> None:
+        """Close every resource. Raises what that raises, when all are closed."""
+        failures: list[Exception] = []
+        for name in self._resources.closing_order():
+            try:
+                self._resources.close(name, inf)
+            except Exception as exc:
+                failures.append(exc)
+        if self._loop is not None:
+            self._loop.close()
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise ExceptionGroup("resources were not closed", failures)
+
+    def _run_async(self, awaitable: Awaitable[Any], _deadline: float) -> Any:
+        async def wait() -> Any:
+            return await awaitable
+
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        return self._loop.run(wait())
 
 
 def _json(value: Any) -> bytes:

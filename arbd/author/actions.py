@@ -11,20 +11,20 @@ actions that users see.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
 from arbd.author.binding import Binding, Handler, bind
+from arbd.author.lifespan import Lifespan, Resource, ResourceOptions
+from arbd.author.marks import ACTION
 from arbd.errors import ActionNotFoundError, DuplicateActionError, RegistrationError
 from arbd.rate_limit import RateLimitMonitor, TimeBasedRateLimitMonitor
 from arbd.schema import Schema, compile_schema
 
 H = TypeVar("H", bound=Callable[..., Any])
-
-_MARK: Final = "__arbd_action__"
 
 AfterTimeout = Literal["replace", "keep"]
 
@@ -87,6 +87,8 @@ class Actions(Mapping[str, Action]):
 
     def __init__(self) -> None:
         self._actions: dict[str, Action] = {}
+        #: What the workers that run them have: hooks and resources.
+        self.lifespan = Lifespan()
         #: Asked before actions that have no monitor of their own, in place of the provider's.
         self.default_monitor: RateLimitMonitor | None = None
         #: In a worker: tells all workers of a limit that is set now. ``None`` for the action: the default.
@@ -116,11 +118,19 @@ class Actions(Mapping[str, Action]):
 
     def add(self, handler: Handler, options: ActionOptions) -> Action:
         """Compile and register ``handler``, as ``register`` does. Raises ``RegistrationError`` or a subclass."""
-        action = _compile(handler, options)
+        action = _compile(handler, options, self.lifespan.resources)
         if action.name in self._actions:
             raise DuplicateActionError(f"action '{action.name}' is registered twice; give one of them another name")
         self._actions[action.name] = action
         return action
+
+    def add_resources(self, functions: Iterable[tuple[Callable[..., Any], ResourceOptions]]) -> None:
+        """Register resources, and give them to the actions there are. Raises ``RegistrationError`` or a subclass; then
+        none of them is registered."""
+        resources = self.lifespan.with_resources(functions)
+        rebound = {name: _rebound(action, resources) for name, action in self._actions.items()}
+        self.lifespan.resources = resources
+        self._actions = rebound
 
     def set_default_rate_limit(self, min_delay: float = 1.0) -> None:
         """Allow one start per ``min_delay`` seconds of all actions without a limit of their own, together."""
@@ -179,8 +189,7 @@ def action(
 ) -> Callable[[H], H]:
     """Mark a method of a ``Provider`` subclass as an action; the arguments are those of ``Actions.register``.
 
-    It goes above or below ``@staticmethod`` and ``@classmethod``. A subclass that overrides the method keeps the
-    action, with its own implementation; a subclass that sets the attribute to ``None`` removes it.
+    ``arbd.author.marks`` says what becomes of it in subclasses.
     """
     options = ActionOptions(
         name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
@@ -188,28 +197,19 @@ def action(
     _check_options(options)
 
     def mark(method: H) -> H:
-        setattr(method, _MARK, options)
+        setattr(method, ACTION, options)
         return method
 
     return mark
 
 
-def marked_methods(owner: object) -> Iterator[tuple[Handler, ActionOptions]]:
-    """The bound methods of ``owner`` that ``@action`` marked, base classes first, in order of definition."""
-    marked: dict[str, ActionOptions] = {}
-    for cls in reversed(type(owner).__mro__):
-        for attribute, value in vars(cls).items():
-            # staticmethod and classmethod objects hold the function that `@action` below them marked.
-            options = getattr(value, _MARK, None) or getattr(getattr(value, "__func__", None), _MARK, None)
-            if isinstance(options, ActionOptions):
-                marked[attribute] = options
-    for attribute, options in marked.items():
-        handler = getattr(owner, attribute)
-        if handler is not None:
-            yield handler, options
+def _rebound(action: Action, resources: Mapping[str, Resource]) -> Action:
+    """The action as it is with these resources."""
+    binding = bind(action.handler, action.payload_schema, where=f"action '{action.name}'", resources=resources)
+    return msgspec.structs.replace(action, binding=binding)
 
 
-def _compile(handler: Handler, options: ActionOptions) -> Action:
+def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, Resource]) -> Action:
     _check_options(options)
     name = options.name or _name_of(handler)
     where = f"action '{name}'"
@@ -223,7 +223,7 @@ def _compile(handler: Handler, options: ActionOptions) -> Action:
         checks_account=options.account_schema is not None,
         timeout=options.timeout,
         rate_limit_monitor=options.rate_limit_monitor,
-        binding=bind(handler, payload_schema, where=where),
+        binding=bind(handler, payload_schema, where=where, resources=resources),
         after_timeout=options.after_timeout,
     )
 

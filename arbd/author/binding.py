@@ -8,6 +8,8 @@ Parameters are filled by name, wherever they stand in the signature:
 
 * a *reserved* name gets arbd's own value (``RESERVED`` lists them). It wins over a payload key of the same name,
   which stays readable as ``payload["..."]``; ``Binding.notes`` says where that happens;
+* the name of a *resource* of the provider gets that; neither the payload nor a default of the handler takes its place,
+  and a schema with a key of that name is refused;
 * any other name gets the top-level payload key of that name, or the handler's default when the key is absent;
 * ``**kwargs`` gets everything that no other parameter took; ``*args`` gets nothing.
 
@@ -18,7 +20,7 @@ all) it is accepted, and a task without the key is answered as a payload that la
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import partial
@@ -47,6 +49,15 @@ class MissingParametersError(InvalidPayloadError):
         self.names = names
 
 
+class ResourceValues(dict[str, Any]):
+    """The open resources of a process, by name."""
+
+    def open(self, name: str, deadline: float) -> Any:
+        """Open one that is not among them yet; its value. Raises what opening it raises. ``deadline``: seconds of the
+        monotonic clock."""
+        raise KeyError(name)
+
+
 class BindingContext(msgspec.Struct, frozen=True):
     """The values handlers may ask for that are the same for every task. ``timezone`` is an IANA name."""
 
@@ -54,6 +65,7 @@ class BindingContext(msgspec.Struct, frozen=True):
     timezone: str
     logger: Any
     utc_now: Callable[[], datetime]
+    resources: ResourceValues = msgspec.field(default_factory=ResourceValues)
 
 
 class CallValues(msgspec.Struct, gc=False):
@@ -69,43 +81,54 @@ class CallValues(msgspec.Struct, gc=False):
 
 Reader = Callable[[CallValues], Any]
 
+_NOT_OPEN: Final = object()
+
 
 class Binding:
     """The call plan of one handler, made by :func:`bind`; it never changes."""
 
     __slots__ = (
         *("handler", "signature", "positional", "keyword", "takes_rest"),
-        *("fixed", "wanted", "needed", "promised", "notes"),
+        *("fixed", "wanted", "needed", "promised", "notes", "resources"),
     )
 
-    def __init__(self, handler: Handler, signature: inspect.Signature, schema: Schema, where: str) -> None:
+    def __init__(
+        self, handler: Handler, signature: inspect.Signature, schema: Schema, where: str, resources: Collection[str]
+    ) -> None:
         self.handler = handler
         self.signature = signature
         #: Parameters passed by position, and those that can only be passed by keyword.
         self.positional: list[inspect.Parameter] = []
         self.keyword: list[inspect.Parameter] = []
         self.takes_rest = False
-        #: What ``functools.partial`` has bound by keyword: the author's choice, not the caller's.
-        self.fixed = frozenset(handler.keywords if isinstance(handler, partial) else ())
+        #: What ``functools.partial`` has bound: the author's choice, not the caller's.
+        self.fixed = _fixed_by(handler) if isinstance(handler, partial) else frozenset()
         for parameter in signature.parameters.values():
-            self._place(parameter, schema, where)
+            self._place(parameter, schema, where, resources)
         named = {p.name for p in (*self.positional, *self.keyword)}
+        #: Resources this handler is given; with ``**kwargs`` all that there are.
+        self.resources = tuple(
+            name for name in resources if name in named or (self.takes_rest and name not in self.fixed)
+        )
         #: Reserved values this handler is given.
         self.wanted = frozenset(RESERVED if self.takes_rest else named.intersection(RESERVED))
         #: Keys that the handler cannot do without.
         self.needed = [
-            p.name for p in (*self.positional, *self.keyword) if p.name not in RESERVED and p.default is p.empty
+            p.name
+            for p in (*self.positional, *self.keyword)
+            if p.name not in RESERVED and p.name not in resources and p.default is p.empty
         ]
-        #: Every parameter is a key that each valid payload has.
-        self.promised = named <= schema.required.difference(RESERVED)
+        #: Every parameter that is no resource is a key that each valid payload has.
+        self.promised = named.difference(resources) <= schema.required.difference(RESERVED)
         self.notes = list(self._notes(schema))
 
-    def _place(self, parameter: inspect.Parameter, schema: Schema, where: str) -> None:
+    def _place(self, parameter: inspect.Parameter, schema: Schema, where: str, resources: Collection[str]) -> None:
         if parameter.kind is parameter.VAR_KEYWORD:
             self.takes_rest = True
         elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in self.fixed:
-            if parameter.default is parameter.empty and not _can_be_filled(parameter.name, schema):
-                raise BindingError(_refusal(parameter.name, self.signature, schema, where))
+            can_be_filled = parameter.name in resources or _can_be_filled(parameter.name, schema)
+            if parameter.default is parameter.empty and not can_be_filled:
+                raise BindingError(_refusal(parameter.name, self.signature, schema, where, resources))
             placed = self.keyword if parameter.kind is parameter.KEYWORD_ONLY else self.positional
             placed.append(parameter)
 
@@ -124,6 +147,8 @@ class Binding:
         names = [p.name for p in self.positional]
         if self.keyword or self.takes_rest:
             return self._general(context)
+        if self.resources:
+            return self._with_resources(context, names)
         if not names:
             return lambda payload, account, task, deadline: handler()
         if names == ["payload"]:
@@ -131,14 +156,32 @@ class Binding:
         general = self._general(context)
         return _from_keys(handler, names, general) if self.promised else general
 
+    def _with_resources(self, context: BindingContext, names: list[str]) -> Call:
+        """The function for resources, and keys that every valid payload has or the payload as a whole."""
+        keys = [name for name in names if name not in self.resources]
+        general = self._general(context)
+        if keys == ["payload"]:
+            return _from_resources(self.handler, names, keys, lambda payload: (payload,), context.resources)
+        if not self.promised:
+            return general
+        call = _from_resources(self.handler, names, keys, _pick(keys), context.resources)
+
+        def call_with_dict(payload: Any, account: Any, task: Task, deadline: float) -> Any:
+            if type(payload) is dict:
+                return call(payload, account, task, deadline)
+            return general(payload, account, task, deadline)
+
+        return call_with_dict if keys else call
+
     def _general(self, context: BindingContext) -> Call:
         handler, needed = self.handler, self.needed
         reserved = _reserved_readers(context)
+        reserved.update((name, _resource_reader(name, context.resources)) for name in self.resources)
         positional = [_reader(p, reserved) for p in self.positional]
         keyword = [(p.name, _reader(p, reserved)) for p in self.keyword]
         named = {p.name for p in (*self.positional, *self.keyword)}
-        taken = named.union(RESERVED, self.fixed)
-        rest = [(name, reserved[name]) for name in RESERVED if name not in named | self.fixed]
+        taken = named.union(reserved, self.fixed)
+        rest = [(name, read) for name, read in reserved.items() if name not in named | self.fixed]
         takes_rest = self.takes_rest
         utc_now = context.utc_now if self.wanted & {"now", "now_utc"} else _no_time
 
@@ -157,16 +200,35 @@ class Binding:
         return call
 
 
-def bind(handler: Handler, schema: Schema, *, where: str) -> Binding:
-    """The binding of ``handler``. ``where`` names the action in messages. Raises :class:`~arbd.errors.BindingError` for
-    a signature that cannot be read, or a required parameter that nothing can ever fill."""
+def bind(handler: Handler, schema: Schema, *, where: str, resources: Collection[str] = ()) -> Binding:
+    """The binding of ``handler``. ``where`` names the action in messages, ``resources`` are those of the provider.
+
+    Raises :class:`~arbd.errors.BindingError` for a signature that cannot be read, a required parameter that nothing can
+    ever fill, and a key of the schema that has the name of a resource.
+    """
     if not callable(handler):
         raise BindingError(f"{where}: the handler is {handler!r}, which cannot be called")
     try:
         signature = inspect.signature(handler)
     except (TypeError, ValueError) as exc:  # some C callables carry no signature
         raise BindingError(f"{where}: {handler!r} has no readable signature; wrap it in a function") from exc
-    return Binding(handler, signature, schema, where)
+    for name in resources:
+        if name in (schema.keys or ()):
+            raise BindingError(
+                f"{where}: '{name}' is a resource of the provider and also a key of payload_schema, so nobody can tell "
+                f"which of them a parameter means. Rename one of them; @resource(name=...) renames the resource"
+            )
+    return Binding(handler, signature, schema, where, resources)
+
+
+def _fixed_by(handler: partial[Any]) -> frozenset[str]:
+    """The names of the parameters that a partial has bound, by keyword or by position."""
+    try:
+        parameters = list(inspect.signature(handler.func).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    bound = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][: len(handler.args)]
+    return frozenset((*handler.keywords, *(p.name for p in bound if p.kind is p.POSITIONAL_OR_KEYWORD)))
 
 
 def fields_of(payload: Any) -> dict[str, Any]:
@@ -186,13 +248,59 @@ def _can_be_filled(name: str, schema: Schema) -> bool:
     return name in RESERVED or schema.keys is None or name in schema.keys
 
 
-def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str) -> str:
+def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str, resources: Collection[str]) -> str:
     keys = ", ".join(sorted(schema.keys or ())) or "none"
+    above = f", no resource registered above it ({', '.join(resources)})" if resources else ""
     return (
         f"{where}: parameter '{name}' of handler{signature} can never be filled. It has no default, is no key of "
-        f"payload_schema (keys: {keys}) and no reserved name ({', '.join(RESERVED)}). Add '{name}' to "
+        f"payload_schema (keys: {keys}){above} and no reserved name ({', '.join(RESERVED)}). Add '{name}' to "
         f"payload_schema, give the parameter a default, or rename it."
     )
+
+
+def _pick(keys: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """The function that looks these keys up in a dict, and gives a tuple also where there is one, or none."""
+    if not keys:
+        return lambda payload: ()
+    if len(keys) == 1:
+        key = keys[0]
+        return lambda payload: (payload[key],)
+    return itemgetter(*keys)
+
+
+def _from_resources(
+    handler: Handler,
+    names: list[str],
+    keys: list[str],
+    pick: Callable[[Any], tuple[Any, ...]],
+    resources: ResourceValues,
+) -> Call:
+    """The function for parameters that ``pick`` finds in the payload, in the order of ``keys``, and resources."""
+    wanted = [name for name in names if name not in keys]
+    find = _pick(wanted)
+    found_in = [*keys, *wanted]
+    order = None if found_in == names else itemgetter(*map(found_in.index, names))
+
+    def call(payload: Any, account: Any, task: Task, deadline: float) -> Any:
+        try:
+            found = find(resources)
+        except KeyError:
+            found = None
+        if found is None:  # not in the handler above: what opening raises is no consequence of the look-up
+            found = tuple(_value_of(name, resources, deadline) for name in wanted)
+        values = (*pick(payload), *found)
+        return handler(*values) if order is None else handler(*order(values))
+
+    return call
+
+
+def _value_of(name: str, resources: ResourceValues, deadline: float) -> Any:
+    value = resources.get(name, _NOT_OPEN)
+    return resources.open(name, deadline) if value is _NOT_OPEN else value
+
+
+def _resource_reader(name: str, resources: ResourceValues) -> Reader:
+    return lambda values: _value_of(name, resources, values.deadline)
 
 
 def _from_keys(handler: Handler, names: list[str], otherwise: Call) -> Call:

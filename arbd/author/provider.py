@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout, marked_methods
-from arbd.errors import ConfigError
-from arbd.model.description import ActionInfo, Description, Leftover
+from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout
+from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
+from arbd.author.marks import ACTION, ON_START, ON_STOP, RESOURCE, marked_methods
+from arbd.errors import ConfigError, RegistrationError
+from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit import RateLimitMonitor
 from arbd.settings.secrets import placeholder
@@ -20,6 +22,8 @@ from arbd.zones import zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_MARK_OF: Final[Mapping[Moment, str]] = {"start": ON_START, "stop": ON_STOP}
 
 #: What an argument that was not given means. The environment or ``arbd.toml`` may say otherwise.
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -80,8 +84,56 @@ class Provider:
             self.rate_limit_monitor = rate_limit_monitor
         self.logger = logger if logger is not None else _default_logger(name)
         self.actions = Actions()
-        for handler, options in marked_methods(self):
+        self._register_marked()
+
+    def _register_marked(self) -> None:
+        """Register the marked methods: resources first, so that they may stand in any order."""
+        self.actions.add_resources(marked_methods(self, RESOURCE))
+        for moment, mark in _MARK_OF.items():
+            marked = list(marked_methods(self, mark))
+            decorator = f"on_worker_{moment}"
+            if getattr(type(self), decorator) is not getattr(Provider, decorator) and decorator not in [
+                getattr(method, "__name__", "") for method, _ in marked
+            ]:
+                raise RegistrationError(
+                    f"{type(self).__name__}.{decorator} takes the place of arbd's decorator of that name, and nothing "
+                    f"calls it; give the method another name and mark it with @arbd.{decorator}"
+                )
+            for method, _ in marked:
+                self.actions.lifespan.add_hook(moment, method)
+        for handler, options in marked_methods(self, ACTION):
             self.actions.add(handler, options)
+
+    def on_worker_start(self, function: F | None = None) -> Any:
+        """Decorate a function, plain or ``async``, that each worker runs before its first task. Several run in order of
+        registration. Raises ``RegistrationError`` or ``BindingError``."""
+        return self._hook("start", function)
+
+    def on_worker_stop(self, function: F | None = None) -> Any:
+        """Decorate a function, plain or ``async``, that each worker runs after its last task. Several run in reverse
+        order of registration. Raises ``RegistrationError`` or ``BindingError``."""
+        return self._hook("stop", function)
+
+    def _hook(self, moment: Moment, function: F | None) -> Any:
+        def decorate(function: F) -> F:
+            self.actions.lifespan.add_hook(moment, function)
+            return function
+
+        return decorate if function is None else decorate(function)
+
+    def resource(self, function: F | None = None, *, name: str | None = None, lazy: bool = False) -> Any:
+        """Decorate a function that makes a value which each worker has of its own: a generator, plain or ``async``,
+        that yields it once and closes it behind the ``yield``, or a function that returns it.
+
+        Handlers, hooks and other resources get it by ``name``, by default the function's. ``lazy``: it is made when a
+        task first needs it. Raises ``RegistrationError`` or ``BindingError``.
+        """
+
+        def decorate(function: F) -> F:
+            self.actions.add_resources([(function, ResourceOptions(name, lazy))])
+            return function
+
+        return decorate if function is None else decorate(function)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -119,10 +171,13 @@ def describe(
     monitors that exist.
     Called before ``redact``: a token in the author's own code reaches the supervisor in this way only.
     """
+    lifespan = provider.actions.lifespan
     setting_of = {setting.argument: setting.name for setting in TABLE if setting.argument}
     return Description(
         given={setting_of[key]: value for key, value in provider.given.items()},
         actions=[_describe_action(action) for action in provider.actions.values()],
+        hooks=[_describe_hook(moment, hook) for moment, hooks in lifespan.hooks.items() for hook in hooks],
+        resources=[_describe_resource(each, provider.actions) for each in lifespan.resources.values()],
         limits=list(limits),
         threads=list(threads),
         sources=list(sources),
@@ -140,6 +195,22 @@ def _describe_action(action: Action) -> ActionInfo:
         signature=action.signature,
         is_async=action.is_async,
         notes=action.notes,
+        resources=list(action.binding.resources),
+    )
+
+
+def _describe_hook(moment: Moment, hook: Hook) -> HookInfo:
+    return HookInfo(moment, f"{hook.name}{hook.supplied.signature}", hook.supplied.is_async)
+
+
+def _describe_resource(resource: Resource, actions: Actions) -> ResourceInfo:
+    users = [action.name for action in actions.values() if resource.name in action.binding.resources]
+    return ResourceInfo(
+        name=resource.name,
+        signature=f"{resource.name}{resource.supplied.signature}",
+        lazy=resource.lazy,
+        is_async=resource.supplied.is_async,
+        used_by=[*users, *actions.lifespan.users_of(resource.name)],
     )
 
 
@@ -175,6 +246,6 @@ def _monitor_problems(monitor: object) -> Iterable[str]:
 
 
 def _default_logger(name: str) -> Any:
-    from arbd.logs import get_logger  # here, so that an author's own logger saves the import
+    from arbd.logs import default_logger  # here, so that an author's own logger saves the import
 
-    return get_logger(name)
+    return default_logger(name)

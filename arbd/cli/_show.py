@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Column, Table
 
-_WIDTH_WITHOUT_TERMINAL: Final = 120
+_WIDTH_WITHOUT_TERMINAL: Final = 140
 
 
 def json_document(value: Any) -> None:
@@ -24,7 +24,7 @@ def json_document(value: Any) -> None:
 
 
 def table(columns: Sequence[str | Column], rows: Iterable[Sequence[str]], **look: Any) -> None:
-    """Print a table; as wide as the terminal, or 120 columns where there is none."""
+    """Print a table; as wide as the terminal, or 140 columns where there is none."""
     console().print(drawn(columns, rows, **look))
 
 

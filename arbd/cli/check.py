@@ -72,6 +72,9 @@ def _print(target: str, description: Description, resolved: Resolved, problems: 
     click.echo(f"{settings.name} ({target}), hub {settings.hub_url}, workers {settings.workers}")
     for action in description.actions:
         click.echo("\n" + "\n  ".join(_lines(action, settings.execution_timeout)))
+    for heading, lines in (("resources", _resources(description)), ("hooks", _hooks(description))):
+        if lines:
+            click.echo("\n" + "\n  ".join((heading, *lines)))
     click.echo()
     for leftover in description.leftovers:
         click.echo(f"note: {leftover.event}: {'; '.join(leftover.found)}: {leftover.hint}")
@@ -88,6 +91,8 @@ def _print(target: str, description: Description, resolved: Resolved, problems: 
 def _lines(action: ActionInfo, default_timeout: float) -> Iterator[str]:
     yield action.name + (f": {action.description}" if action.description else "")
     yield f"handler  {'async ' if action.is_async else ''}{action.signature}"
+    if action.resources:
+        yield f"given    {', '.join(action.resources)}"
     yield f"payload  {_show.fields(action.payload_schema)}"
     if action.account_schema is not None:
         yield f"account  {_show.fields(action.account_schema)}"
@@ -95,3 +100,18 @@ def _lines(action: ActionInfo, default_timeout: float) -> Iterator[str]:
     yield f"timeout  {timeout}"
     for note in action.notes:
         yield f"note     {note}"
+
+
+def _resources(description: Description) -> list[str]:
+    lines = []
+    for each in description.resources:
+        words = ("async " if each.is_async else "") + each.signature
+        opened = "lazy" if each.lazy else "at the start"
+        lines.append(f"{words}  {opened}; used by {', '.join(each.used_by) or 'nothing'}")
+    return lines
+
+
+def _hooks(description: Description) -> list[str]:
+    return [
+        f"on_worker_{each.moment}  {'async ' if each.is_async else ''}{each.signature}" for each in description.hooks
+    ]

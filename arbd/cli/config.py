@@ -9,7 +9,9 @@ import click
 
 from arbd.cli import _show
 from arbd.cli._options import CommandSettings, settings_options
+from arbd.settings import thread_variables
 from arbd.settings.table import Resolved
+from arbd.supervisor import pinning
 
 
 @click.command(
@@ -27,7 +29,7 @@ Later wins: defaults, arbd.toml, environment, constructor, flags.""",
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
-    """Print each setting with its value and where that came from.
+    """Print each setting with its value and where that came from, and what libraries are told of threads.
 
     Secrets are not shown. Every wrong setting is reported, and the exit code is 78. What only earlier versions had is a
     warning.
@@ -46,6 +48,10 @@ def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
         return
     rows = [(setting.name, _show.value(setting, shown), origin) for setting, shown, origin in resolved.shown()]
     _show.table(("setting", "value", "from"), rows)
+    click.echo("\nThreads of libraries, told to the author's processes by the environment:\n")
+    threads = pinning.share_of(resolved.settings).cpus_each
+    variables = [(one.name, one.value or "-", one.origin) for one in thread_variables.shown(os.environ, threads)]
+    _show.table(("variable", "value", "from"), variables)
 
 
 def _document(resolved: Resolved) -> dict[str, Any]:

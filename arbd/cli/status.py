@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_options, duration, share
-from arbd.control.reports import StatusReport, WorkerReport
+from arbd.control.reports import Replacement, StatusReport, WorkerReport
+from arbd.core.history import shown
+from arbd.core.placement import in_words
 from arbd.model.link_stats import LinkProcessStats
+from arbd.settings.kinds import show_size
+
+_MIB: Final = 1 << 20
+_WORKER_COLUMNS: Final = (
+    *("worker", "pid", "cpu", "state", "tasks", "busy", "on cpu", "waiting"),
+    *("memory", "fds", "age", "gen", "running"),
+)
 
 
 @click.command(
@@ -43,9 +53,10 @@ def command(path: Path, as_json: bool) -> None:
         click.echo()
         _show.table(("link", "pid", "state", "tasks", "results", "on cpu"), map(_link_row, report.link.links))
     click.echo()
-    _show.table(
-        ("worker", "pid", "cpu", "state", "tasks", "busy", "on cpu", "waiting", "running"), map(_row, report.workers)
-    )
+    _show.table(_WORKER_COLUMNS, map(_row, report.workers))
+    if report.replacements:
+        click.echo()
+        _show.table(("replaced", "worker", "reason", "action", "detail"), map(_replacement_row, report.replacements))
 
 
 def _lines(report: StatusReport) -> Iterator[str]:
@@ -57,8 +68,18 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield "        failed calls: " + ", ".join(f"{call} {times} times" for call, times in link.failures.items())
     answered = ", ".join(f"{times} {status}" for status, times in report.verdicts.items())
     yield f"tasks   {report.in_flight} in flight, of which {report.backlog} wait for a worker; answered: {answered}"
+    if report.joined:
+        yield f"        handed out again by the hub while under way: {count(report.joined, 'time')}; each id runs once"
     waiting = count(report.outbox, "result")
     yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
+    for slot in report.out_of_service:
+        times = f" {slot.times} times in a row" if slot.times > 1 else ""
+        yield (
+            f"worker {slot.slot} is out of service ({shown(slot.kind)}{times}; tried again in "
+            f"{duration(slot.retry_in_s)}): {shown(slot.reason)}"
+        )
+    for action, ended in report.ending_actions.items():
+        yield f"action  {shown(action)} ended {count(ended, 'worker')}{' in a row' if ended > 1 else ''}"
     if report.log_lines_lost:
         lost = count(report.log_lines_lost, "line")
         yield f"log     {lost} lost: what reads standard error fell behind, or could take no more"
@@ -74,11 +95,20 @@ def _row(worker: WorkerReport) -> tuple[str, ...]:
     return (
         str(worker.slot),
         str(worker.pid or "-"),
-        "any" if worker.cpu is None else str(worker.cpu),
+        in_words(worker.cpus),
         worker.state,
         str(worker.tasks_done),
         share(worker.busy_s, worker.age_s),
         share(worker.cpu_s, worker.age_s),
         str(worker.waiting),
-        f"{running.action} for {duration(running.elapsed_s)} of {running.timeout_s:g} s" if running else "-",
+        "-" if worker.rss is None else show_size(worker.rss // _MIB * _MIB),
+        "-" if worker.descriptors is None else str(worker.descriptors),
+        duration(worker.age_s),
+        str(worker.generation),
+        f"{shown(running.action)} for {duration(running.elapsed_s)} of {running.timeout_s:g} s" if running else "-",
     )
+
+
+def _replacement_row(replaced: Replacement) -> tuple[str, ...]:
+    words = (replaced.reason, replaced.action or "-", replaced.detail)
+    return (f"{duration(replaced.ago_s)} ago", str(replaced.slot), *map(shown, words))

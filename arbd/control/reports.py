@@ -30,13 +30,16 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """The state of one worker process. ``cpu`` is the CPU it is pinned to; ``busy_s`` the time it spent in tasks, the
+    """The state of one worker process. ``cpus`` are those it is pinned to, none where it is not;
+    ``busy_s`` the time it spent in tasks, the
     running one included, ``cpu_s`` the CPU time of its process up to its last answer, both since it started ``age_s``
-    ago; ``waiting`` counts the tasks behind the running one."""
+    ago; ``waiting`` counts the tasks behind the running one. ``rss``: its memory in bytes, pages that it shares with
+    others included; ``descriptors``: how many it has open; ``None`` where that cannot be seen. ``generation``: how
+    often the author's code had been loaded when this worker's was, 1 at the start of the daemon."""
 
     slot: int
     pid: int
-    cpu: int | None
+    cpus: tuple[int, ...]
     state: str
     age_s: float
     tasks_done: int
@@ -44,13 +47,40 @@ class WorkerReport(msgspec.Struct, frozen=True):
     cpu_s: float
     waiting: int
     running: RunningTask | None = None
+    rss: int | None = None
+    descriptors: int | None = None
+    generation: int = 0
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """A worker that was replaced ``ago_s`` seconds ago: for what ``reason``, in a word and in a sentence, and the
+    action to blame, if any. Not those that a reload replaces."""
+
+    slot: int
+    reason: str
+    detail: str
+    action: str
+    ago_s: float
+
+
+class OutOfService(msgspec.Struct, frozen=True):
+    """A slot without a worker, in which none can be started for now: the ``kind`` of trouble in a word, the reason, how
+    often in a row; it is tried again in ``retry_in_s`` seconds."""
+
+    slot: int
+    kind: str
+    reason: str
+    times: int
+    retry_in_s: float
 
 
 class StatusReport(msgspec.Struct, frozen=True):
     """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
     not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
+    ``joined``: tasks that the hub handed out again while they were under way, which ran once all the same.
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
-    written."""
+    written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
+    worker, with how many in a row."""
 
     provider: str
     version: str
@@ -66,6 +96,10 @@ class StatusReport(msgspec.Struct, frozen=True):
     outbox_limit: int
     verdicts: dict[str, int]
     log_lines_lost: int = 0
+    replacements: list[Replacement] = []
+    out_of_service: list[OutOfService] = []
+    ending_actions: dict[str, int] = {}
+    joined: int = 0
 
 
 class Holding(msgspec.Struct, frozen=True):

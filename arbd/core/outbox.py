@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from arbd.core.under_way import UnderWay
 from arbd.errors import InvariantError
 from arbd.model.task import Outcome, Status, Task
 
@@ -38,11 +39,13 @@ class Outbox(Protocol):
 
 
 class MemoryOutbox:
-    """An outbox that lives as long as the supervisor."""
+    """An outbox that lives as long as the supervisor. The ids of outcomes that are acknowledged are taken out of
+    ``under_way``."""
 
-    def __init__(self) -> None:
+    def __init__(self, under_way: UnderWay | None = None) -> None:
         self._waiting: deque[Outcome] = deque()
         self._with_sender = 0
+        self._under_way = UnderWay() if under_way is None else under_way
 
     def append(self, outcome: Outcome) -> None:
         self._waiting.append(outcome)
@@ -59,6 +62,7 @@ class MemoryOutbox:
 
     def ack(self, outcome: Outcome) -> None:
         self._release()
+        self._under_way.pop(outcome.task.id, None)
 
     def _release(self) -> None:
         if self._with_sender == 0:

@@ -53,10 +53,12 @@ class HubPort(Protocol):
         over."""
 
     def take(self, tasks: Sequence[Task]) -> None:
-        """Take tasks over, in their order. Each gets exactly one outcome, also if this raises."""
+        """Take tasks over, in their order. Each id gets exactly one outcome, also if this raises: a task whose id is
+        under way, or whose outcome waits, joins that one, and what is sent for it answers for both."""
 
     def cancel(self, task_ids: Sequence[str]) -> None:
-        """Nobody wants these results any more. Each task still gets its outcome; an id that is not known is ignored."""
+        """Nobody wants these results any more, however often they were handed out. Each id still gets its outcome; one
+        that is not known is ignored."""
 
     def join(self, processes: LinkProcesses) -> int:
         """Have processes of this link looked at whenever the supervisor is awake; the doorbell that they ring."""

@@ -5,7 +5,7 @@ The supervisor knows actions by the numbers of this list: number ``i`` in a task
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +23,25 @@ class ActionInfo(msgspec.Struct, frozen=True):
     signature: str
     is_async: bool
     notes: list[str] = []
+    resources: list[str] = []
+
+
+class HookInfo(msgspec.Struct, frozen=True):
+    """The description of one hook."""
+
+    moment: Literal["start", "stop"]
+    signature: str
+    is_async: bool
+
+
+class ResourceInfo(msgspec.Struct, frozen=True):
+    """The description of one resource. ``used_by``: actions by name, then hooks and other resources."""
+
+    name: str
+    signature: str
+    lazy: bool
+    is_async: bool
+    used_by: list[str]
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -56,6 +75,8 @@ class Description(msgspec.Struct, frozen=True):
     problems: list[str] = []
     threads: list[str] = []
     sources: list[str] = []
+    hooks: list[HookInfo] = []
+    resources: list[ResourceInfo] = []
     leftovers: list[Leftover] = []
     load_s: float = 0.0
     load_bytes: int = 0

@@ -1,8 +1,8 @@
 """Encoding of responses as JSON text: one msgspec pass, and only if that fails a search for the value at fault.
 
-Beyond what msgspec encodes by itself: subclasses of str, int and float, mappings, pydantic models, and arbd's logger
-(as a short string, because ``**kwargs`` of a handler contains it). NaN and the infinities become ``null``, because JSON
-has no other form for them.
+What msgspec does not encode by itself has its form in ``json_forms``. JSON has none for NaN and the infinities: in the
+data of a success they are refused, unless ``nan`` is ``null``; an error or a limit keeps its message and the rest of
+its data, so there they are ``null``. msgspec writes ``null`` for them: only where the text has one they are looked for.
 
 With the ``metadata`` envelope the data of every response, whatever its status, is wrapped: ``{"provider", "action",
 "timezone", "now", "now_utc", "response": <the plain data>}``.
@@ -10,23 +10,20 @@ With the ``metadata`` envelope the data of every response, whatever its status, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from arbd.errors import ResultError
+from arbd.model.culprit import Culprit, NonFinite, not_encodable
+from arbd.model.json_forms import forms
 from arbd.model.response import ProviderResponse
 from arbd.zones import zone
 
 Envelope = Literal["plain", "metadata"]
-
-#: Levels that the search goes down. A structure that contains itself has no end.
-_MAX_DEPTH: Final = 64
-#: Characters of a path that are reported. A key may be as long as the data.
-_MAX_PATH: Final = 500
+NonFiniteForm = Literal["error", "null"]
 
 
 class Metadata(msgspec.Struct):
@@ -53,7 +50,7 @@ class ResponseSettings(Protocol):
 
 class Encoder:
     """The encoder of one provider's responses. ``max_result`` is the largest JSON text in bytes, ``None`` for no limit.
-    ``logger`` is the object handlers are given as ``logger``."""
+    ``logger`` is the object handlers are given as ``logger``. ``nan``: what becomes of NaN and the infinities."""
 
     def __init__(
         self,
@@ -64,6 +61,7 @@ class Encoder:
         envelope: Envelope = "plain",
         max_result: int | None = None,
         logger: object = None,
+        nan: NonFiniteForm = "error",
     ) -> None:
         self._provider = provider
         self._timezone = timezone
@@ -71,7 +69,10 @@ class Encoder:
         self._utc_now = utc_now
         self._wraps = envelope == "metadata"
         self._max_result = float("inf") if max_result is None else max_result
-        self._encode = msgspec.json.Encoder(enc_hook=_hook(provider, logger)).encode
+        self._form = forms(provider, logger)
+        self._encode = msgspec.json.Encoder(enc_hook=self._form).encode
+        self._refuses_nan = nan == "error"
+        self._non_finite = NonFinite(forms(provider, logger, dump_mode="python"))
 
     @classmethod
     def of(cls, settings: ResponseSettings) -> Encoder:
@@ -86,6 +87,9 @@ class Encoder:
     def encode(self, action: str, response: ProviderResponse) -> bytes:
         """The JSON text of ``response``. Raises :class:`~arbd.errors.ResultError` if it cannot be sent."""
         text = self.encode_any_size(action, response)
+        # Not `in`, which takes twice as long for want of a fast path.
+        if self._refuses_nan and text.find(b"null") >= 0 and response.status == "success":
+            self._refuse_non_finite(response)
         if len(text) > self._max_result:
             raise ResultError(
                 f"The result of action '{action}' has {len(text)} bytes; at most {self._max_result} can be sent",
@@ -106,24 +110,13 @@ class Encoder:
         data = Metadata(self._provider, action, self._timezone, now, now_utc, response.data)
         return ProviderResponse(response.status, response.message, data)
 
-    def _explain(self, response: ProviderResponse, cause: Exception) -> ResultError:
-        path, kind = self._culprit(response)
-        if isinstance(cause, RecursionError):
-            kind = f"{kind}, nested too deeply or inside itself"
-        data = {"error_code": "RESULT_NOT_ENCODABLE", "path": path, "type": kind}
-        return ResultError(f"The action returned something JSON has no form for: {path}: {kind}", data)
+    def _refuse_non_finite(self, response: ProviderResponse) -> None:
+        culprit = self._non_finite.find(response.data)
+        if culprit is not None:
+            raise _refusal(culprit)
 
-    def _culprit(self, value: Any) -> tuple[str, str]:
-        """Path and type of the first innermost value that does not encode."""
-        path = ""
-        for _ in range(_MAX_DEPTH):
-            for step, child in _children(value):
-                if not self._encodes(child):
-                    path, value = path + step, child
-                    break
-            else:
-                break
-        return path.removeprefix(".")[:_MAX_PATH], _kind(value)
+    def _explain(self, response: ProviderResponse, cause: Exception) -> ResultError:
+        return _refusal(not_encodable(response, self._form, self._encodes, cause))
 
     def _encodes(self, value: Any) -> bool:
         try:
@@ -133,56 +126,7 @@ class Encoder:
         return True
 
 
-class _Key(msgspec.Struct):
-    """A dict's key in the search: this encodes if and only if the key does."""
-
-    entry: dict[Any, None]
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, _Key):
-        return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield f".key({key!r})", _Key({key: None})
-            yield f".{key}" if isinstance(key, str) else f"[{key!r}]", item
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{index}]", item) for index, item in enumerate(value))
-    else:
-        yield from ((f".{name}", getattr(value, name)) for name in _attributes(value))
-
-
-def _attributes(value: Any) -> tuple[str, ...]:
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    if is_dataclass(value) and not isinstance(value, type):
-        return tuple(field.name for field in fields(value))
-    return ()
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, _Key):
-        [value] = value.entry
-    cls = type(value)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    return f"{name} with a lone surrogate, which is no UTF-8" if isinstance(value, str) else name
-
-
-def _hook(provider: str, logger: object) -> Callable[[Any], Any]:
-    """The function that msgspec calls for an object of a type it does not know."""
-    # `logger.bind(...)` gives another object of the same class.
-    logger_class = () if logger is None else type(logger)
-
-    def hook(value: Any) -> Any:
-        for plain in (str, int, float):
-            if isinstance(value, plain):
-                return plain(value)
-        if isinstance(value, Mapping):
-            return dict(value)
-        if value is logger or isinstance(value, logger_class):
-            return f"<logger {provider}>"
-        if hasattr(type(value), "model_dump"):
-            return value.model_dump(mode="json")
-        raise NotImplementedError
-
-    return hook
+def _refusal(culprit: Culprit) -> ResultError:
+    path, kind, remedy = culprit
+    data = {"error_code": "RESULT_NOT_ENCODABLE", "path": path, "type": kind}
+    return ResultError(f"The action returned something JSON has no form for: {path}: {kind}; {remedy}", data)

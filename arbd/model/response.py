@@ -161,12 +161,21 @@ def message_of(exc: BaseException) -> str:
     return text.encode("utf-8", "backslashreplace").decode() or type(exc).__name__
 
 
-def timed_out(action: str, timeout_s: float) -> ProviderResponse:
-    """The response for an action that ran longer than its timeout, in seconds."""
-    return error(
-        f"Action '{action}' timed out after {timeout_s:g} seconds",
-        {"error_code": "TIMEOUT", "timeout": timeout_s},
-    )
+def timed_out(action: str, timeout_s: float, *, own_s: float | None = None, default_s: float = 0.0) -> ProviderResponse:
+    """The response for an action that ran longer than its timeout, in seconds. ``own_s``: the timeout that its author
+    gave the action, ``None`` for none; ``default_s``: the setting for those without. A shorter one than that was what
+    the hub had left the task."""
+    if timeout_s < (own_s or default_s):
+        why = "all that was left until the task's own deadline: submit it with more time to change that"
+    elif own_s:
+        why = "the timeout= of the action: raise it where the action is registered"
+    else:
+        why = (
+            "the setting execution_timeout: raise it (TASK_EXECUTION_TIMEOUT, --timeout), "
+            "or register this action with a timeout= of its own"
+        )
+    data = {"error_code": "TIMEOUT", "timeout": timeout_s}
+    return error(f"Action '{action}' timed out after {timeout_s:g} seconds, {why}", data)
 
 
 def worker_lost(action: str, *, signal: str | None = None, exit_code: int | None = None) -> ProviderResponse:
@@ -188,6 +197,14 @@ def worker_exhausted(action: str, what: Literal["payload", "result"], reason: st
     how = "could not receive its payload" if what == "payload" else "could not hand over its result"
     return error(
         f"The worker running action '{action}' {how}: {reason}", {"error_code": "WORKER_EXHAUSTED", "reason": reason}
+    )
+
+
+def memory_exceeded(action: str, limit: int) -> ProviderResponse:
+    """The response for an action whose worker held more memory than it may, in bytes; the worker was ended for it."""
+    return error(
+        f"Action '{action}' was stopped: its worker held more than {limit} bytes of memory (worker.memory_limit)",
+        {"error_code": "MEMORY", "limit": limit},
     )
 
 

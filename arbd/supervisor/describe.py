@@ -16,7 +16,8 @@ def describe(place: str, argv: list[str], environ: Mapping[str, str], *, script:
     """What TARGET holds. Raises ``TargetError`` or ``ZygoteError`` (with the traceback of the author's code)."""
     log = LogSettings(level="warning", format="auto", silent=False)
     secrets = secrets_in([from_environment(environ)])
-    return asyncio.run(_describe(Boot(place, argv, script, log), zygote_environment(environ, secrets)))
+    boot = Boot(place, argv, script, log)
+    return asyncio.run(_describe(boot, zygote_environment(environ, secrets, boot.worker_cpus)))
 
 
 async def _describe(boot: Boot, environ: Mapping[str, str]) -> Description:

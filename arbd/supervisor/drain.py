@@ -1,6 +1,9 @@
 """The end of a daemon's service: take no more, let running tasks finish, kill what is left, send every result.
 
-stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─> flush
+stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─┬─> flush ──────────────┬─>
+                                                                                             └─> workers end in order ┘
+Workers are told to leave before results are flushed, and end meanwhile: each has ``worker.stop_timeout`` for its stop
+hooks, resources and ``atexit``, and is killed after that. "At once" or ``hurry`` leave them no more time.
 
 ``hurry`` makes it shorter, also while it is under way: something has failed. What fails in a step of the drain itself
 is told to the event loop's exception handler, and the steps that follow are made all the same.
@@ -18,19 +21,23 @@ from arbd.logs import get_logger
 from arbd.supervised import report, supervised
 from arbd.supervisor import halt
 from arbd.supervisor.flow import Flow
+from arbd.supervisor.lives import STOP_MARGIN_S
 
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 HURRIED_FLUSH_S: Final = 3.0
+HURRIED_STOP_S: Final = 0.3
+_KILLED_S: Final = 0.5  # from a worker's kill to its removal, once its own time is over
 _UNSETTLED_PAUSE_S: Final = 0.01
 _SETTLED_LOOK_S: Final = 0.2  # a task may end without anybody's telling
 
 
 class Drain:
-    """One drain. ``at_once`` ends every wait in it."""
+    """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to end, in seconds."""
 
-    def __init__(self, flow: Flow, at_once: asyncio.Event) -> None:
+    def __init__(self, flow: Flow, at_once: asyncio.Event, stop_timeout: float) -> None:
         self._flow = flow
         self._at_once = at_once
+        self._stop_timeout = stop_timeout
         self._hurried = asyncio.Event()
         self._hurried_until = 0.0  # seconds of the monotonic clock
         self._log = get_logger("arbd.drain")
@@ -48,13 +55,24 @@ class Drain:
         self._log.info("draining", tasks=flow.dispatcher.in_flight(), results=len(flow.verdicts))
         if flow.pool.serves() or not self._hurried.is_set():
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))
-        for step in (flow.pool.stop_replacing, flow.refuse_all, partial(halt.abort, flow), flow.verdicts.save_kept):
+        for step in (
+            flow.pool.stop_replacing,
+            flow.refuse_all,
+            partial(halt.abort, flow),
+            flow.verdicts.save_kept,
+            flow.pool.tell_all_to_leave,
+        ):
             self._attempt(step)
+        stop_until = time.monotonic() + self._stop_timeout + STOP_MARGIN_S + _KILLED_S
         flush_from = time.monotonic()
         await self._wait_for(
             self._flush(max(FLUSH_MIN_S, deadline - flush_from)),
             "flush",
             lambda: flush_from + HURRIED_FLUSH_S if self._hurried.is_set() else max(deadline, flush_from + FLUSH_MIN_S),
+        )
+        hurried_until = time.monotonic() + HURRIED_STOP_S
+        await self._wait_for(
+            self._last_worker(), "workers' end", lambda: hurried_until if self._hurried.is_set() else stop_until
         )
         left = len(flow.verdicts)
         if left:
@@ -64,6 +82,10 @@ class Drain:
     def _not_beyond(self, deadline: float) -> float:
         return min(deadline, self._hurried_until) if self._hurried.is_set() else deadline
 
+    async def _last_worker(self) -> None:
+        while self._flow.pool.workers:
+            await self._progress()
+
     async def _last_task(self) -> None:
         try:
             await self._flow.link.stop_taking()
@@ -72,12 +94,16 @@ class Drain:
         except Exception as error:  # the tasks that run are waited for all the same
             report(error, "the end of polls")
         while self._flow.dispatcher.in_flight():
-            self._flow.progress.clear()
-            try:
-                async with asyncio.timeout(_SETTLED_LOOK_S):
-                    await self._flow.progress.wait()
-            except TimeoutError:
-                pass
+            await self._progress()
+
+    async def _progress(self) -> None:
+        """Wait until something has ended, or for a while."""
+        self._flow.progress.clear()
+        try:
+            async with asyncio.timeout(_SETTLED_LOOK_S):
+                await self._flow.progress.wait()
+        except TimeoutError:
+            pass
 
     async def _flush(self, timeout: float) -> None:
         """Have the link send what is left, what the outbox did not take at first included. If that fails, it may be

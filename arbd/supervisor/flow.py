@@ -1,6 +1,7 @@
 """Every task under way, from its arrival to its verdict.
 
-    link ── take ──> refuse? ──yes──> give          unknown action, too large, too late: no worker needs to see it
+    link ── take ──> under way? ──yes──> joins      its one result answers for every hand-out of the id
+                        └─no─> refuse? ──yes──> give          unknown action, too large, too late: no worker sees it
                         └─no─> dispatcher ─> worker.push ─> task ring       pump: those that wait, when there is room
     link <─ outbox <─ give <──── collect <─ worker's result ring
                         ^ ^
@@ -33,11 +34,13 @@ from typing import Final, TypedDict
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
+from arbd.core.history import Culprits, Why, is_worth_a_line
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
 from arbd.core.stuck import Stuck
+from arbd.core.under_way import UnderWay
 from arbd.host import doorbell, parcels
-from arbd.ipc import frame
+from arbd.ipc import frame, notice
 from arbd.ipc.ring import RingCorruptError
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.logs import get_logger, task_fields
@@ -58,8 +61,9 @@ from arbd.model.response import (
 from arbd.model.task import Outcome, Status, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
+from arbd.supervisor.joins import Joins
 from arbd.supervisor.limits.hold import Hold
-from arbd.supervisor.pool import Pool
+from arbd.supervisor.pool import Pool, how_it_ended
 from arbd.supervisor.worker import Worker
 
 # An id travels in the ring even where the payload goes by reference: it must fit the smallest ring in any language.
@@ -89,8 +93,10 @@ class Flow:
         self.pool = pool
         self.link = link
         self.dispatcher = Dispatcher(settings.prefetch)
-        self.outbox = MemoryOutbox()
+        self.under_way = UnderWay()
+        self.outbox = MemoryOutbox(self.under_way)
         self.verdicts = Verdicts(self.outbox)
+        self.culprits = Culprits()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
@@ -99,6 +105,7 @@ class Flow:
         self._settings = settings
         self._encode = encoder.encode_any_size
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
+        self._joins = Joins(link, lambda action: self._timeouts.get(action))
         self._timeouts: dict[str, float] = {}
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -112,6 +119,7 @@ class Flow:
     def close(self) -> None:
         """Cancel every timer."""
         self._hold.close()
+        self._joins.close()
         for timer in (self._retry, self._late_collect, self._late_announce):
             if timer is not None:
                 timer.cancel()
@@ -122,16 +130,22 @@ class Flow:
         """How many more tasks could start soon; none while too many results wait for the hub."""
         if len(self.outbox) >= self._settings.outbox_limit:
             return 0
-        return min(self.dispatcher.free_slots(), self._hold.room())
+        return max(0, min(self.dispatcher.free_slots(), self._hold.room()) - self._joins.held)
 
     def take(self, tasks: Sequence[Task]) -> None:
-        """Take tasks over from a link, and send them on together."""
+        """Take tasks over from a link, and send them on together; those whose ids are under way join these."""
+        under_way, now_ns = self.under_way, time.monotonic_ns()
         sent: set[int] = set()
         shortest, worker_id = math.inf, None
         refused = False
         left = iter(tasks)
         try:
             for task in left:
+                task_id = task.id
+                if task_id in under_way and task_id:
+                    under_way.join(task, now_ns)
+                    continue
+                under_way[task_id] = (task, now_ns, False)
                 timeout = self._timeout_of(task)
                 if isinstance(timeout, ProviderResponse):
                     self.decide(task, timeout)
@@ -149,13 +163,19 @@ class Flow:
             self._wake(sent, shortest)
         if refused:
             self.announce()
+        if under_way.joins:
+            self._joins.note(under_way.take_joins())
 
     def _abandon(self, task: Task, others: Iterable[Task]) -> None:
         """Something unexpected happened at this task, and these were to come after it: the daemon is about to end."""
-        is_settled = self.dispatcher.has_task(task) or self.verdicts.has_kept(task)
-        for each in others if is_settled else (task, *others):
+        under_way = self.under_way
+        if not (self.dispatcher.has_task(task) or self.verdicts.has_kept(task)):
+            others = (task, *others)
+        for each in others:
             try:
-                self.decide(each, aborted(each.action))
+                first = under_way.setdefault(each.id, (each, 0, False))[0]
+                if first is each or not each.id:
+                    self.decide(each, aborted(each.action))
             except Exception as error:  # the others get theirs all the same
                 report(error, "tasks that came when something unexpected happened")
         self.announce()
@@ -375,6 +395,8 @@ class Flow:
         except Exception as exc:  # its task has run: the record stays, so that it is not run again
             report(exc, "a result on its way from a worker")
             return False
+        if result.notice:
+            return may_take_parcel and self._heed(worker, result.body)  # never before an answer that waits
         if result.seq == frame.READY_SEQ:
             if worker.said_ready:
                 raise RingCorruptError("a worker that serves says once more that it is ready")
@@ -384,8 +406,31 @@ class Flow:
         else:
             assignment = self.dispatcher.finish(worker.id, result.seq, result.run_ns)
             if assignment is not None:  # else it has its verdict already, and the late answer goes
+                if self.culprits.rows:
+                    self.culprits.finished(assignment.task.action, worker.id)
                 self.pass_on(assignment.task, result.status, body)
         return True
+
+    def _heed(self, worker: Worker, body: bytes) -> bool:
+        """Take a notice. A worker that leaves begins no more: all that it has not answered goes back in line at once,
+        in its order; that it says of each that it skipped it is of no interest any more."""
+        try:
+            said = notice.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            raise RingCorruptError(str(exc)) from exc
+        self.pool.heed(worker, said)
+        if isinstance(said, notice.Leaving):
+            if said.action in self._timeouts:  # else the worker names what is none
+                self._blame(said.action, worker)
+            if worker.state is not State.CONDEMNED and self.dispatcher.has_worker(worker.id):
+                self.give_cancelled(self.dispatcher.take_back(worker.id, frame.READY_SEQ, 0))
+        return True
+
+    def _blame(self, action: str, worker: Worker) -> None:
+        """A worker ended, or ends, for a task of this action."""
+        count = self.culprits.ended(action, worker.id)
+        if is_worth_a_line(count):
+            self._log.warning("action_ends_workers", action=action, count=count)
 
     def _cannot_read(self, worker: Worker, why: Exception) -> None:
         if self.dispatcher.has_worker(worker.id):
@@ -461,15 +506,21 @@ class Flow:
 
     # -- lose, settle: what ends without an answer ------------------------------------------------------------------
 
-    def lose(self, worker: Worker, assignment: Assignment) -> None:
+    def lose(self, worker: Worker, assignment: Assignment, verdict: ProviderResponse | None = None) -> None:
         """Give a task its verdict for which its worker has just been killed: it was late, or cancelled and did not
-        end."""
+        end, unless ``verdict`` says something else."""
         task = assignment.task
+        self._blame(task.action, worker)
         self.dispatcher.close_worker(worker.id)
-        ran_ns = None if assignment.cancelled else round(assignment.timeout * 1e9)
+        ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
-        late = cancelled(task.action) if assignment.cancelled else timed_out(task.action, assignment.timeout)
-        self.give(task, late)
+        late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
+        self.give(task, verdict or late)
+
+    def _timed_out(self, assignment: Assignment) -> ProviderResponse:
+        action = assignment.task.action
+        own_s = next((each.timeout for each in self.actions if each.name == action), None)
+        return timed_out(action, assignment.timeout, own_s=own_s, default_s=self._settings.execution_timeout)
 
     def settle(self, worker: Worker, status: int | None) -> None:
         """Give every task of a worker that has ended its verdict, or put it back in line.
@@ -481,26 +532,32 @@ class Flow:
             died by itself                           the task it was running: WORKER_LOST; the others: back in line
             its ring was damaged                     all it had: WORKER_LOST, for nobody can tell which had run
             a result's body could not be had         WORKER_LOST: it must not run again
+            said that it leaves                      it has begun none of what it still had
         """
         try:
             self.collect_from(worker)
         finally:  # whatever was raised at one of its results
             if self.dispatcher.has_worker(worker.id):
-                self._settle_rest(worker, _how(status))
+                self._settle_rest(worker, status)
         self.pump()
         self.progress.set()
 
-    def _settle_rest(self, worker: Worker, how: WorkerEnd) -> None:
+    def _settle_rest(self, worker: Worker, status: int | None) -> None:
+        how = _how(status)
         had = self.dispatcher.outstanding(worker.id)
         cannot_tell = set(had) if worker.damaged else {frame.decode_result(each).seq for each in worker.unread}
         for seq in cannot_tell & had.keys():
             assignment = had[seq]
             self.dispatcher.finish(worker.id, seq, None)
             self._give_lost(worker, assignment.task, how)
-        # A condemned worker has its verdict, and what its page names as running was parked before it began.
-        running = 0 if worker.state is State.CONDEMNED else worker.cell.running().seq
-        loss = self.dispatcher.remove_worker(worker.id, running)
+        # A condemned worker has its verdict, and what its page names as running was parked before it began; one that
+        # said that it leaves has begun nothing since.
+        has_ended = worker.said_leaving or worker.state is State.CONDEMNED
+        loss = self.dispatcher.remove_worker(worker.id, 0 if has_ended else worker.cell.running().seq)
         if loss.running is not None:
+            action = loss.running.task.action
+            self.pool.note(worker, Why("died", how_it_ended(status), action))
+            self._blame(action, worker)
             self._give_lost(worker, loss.running.task, how)
         elif worker.state is State.SERVING:
             self._log.error("worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
@@ -520,7 +577,10 @@ class Flow:
         self.shortest_s = min(self._timeouts.values(), default=default)
         waited = self.dispatcher.drop_backlog()
         self.give_cancelled([each for each in waited if each.cancelled])
-        self.take([each.task for each in waited if not each.cancelled])
+        again = [each.task for each in waited if not each.cancelled]
+        for task in again:
+            self.under_way.pop(task.id, None)
+        self.take(again)
 
     def add(self, worker: Worker) -> None:
         """Give this worker tasks from now on."""

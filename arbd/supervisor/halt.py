@@ -21,11 +21,12 @@ from functools import partial
 from typing import Final
 
 from arbd.core.dispatch import Assignment
+from arbd.core.history import Why
 from arbd.core.lifecycle import State
 from arbd.ipc import layout
 from arbd.ipc.cell import Running
 from arbd.logs import get_logger, task_fields
-from arbd.model.response import aborted
+from arbd.model.response import ProviderResponse, aborted
 from arbd.supervised import report
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
@@ -37,19 +38,27 @@ _KILLED_S: Final = 1.0  # for all workers together: SIGKILL takes well under a m
 def _halt(flow: Flow, worker: Worker, mark: Callable[[], None]) -> Running | None:
     """Mark, fence, read, collect; what the worker ran after the mark. ``None``: its ring could not be read, and it has
     been killed for that."""
-    before = worker.state
     mark()
     flow.pool.fence()
     running = worker.cell.running()
     flow.collect_from(worker)
-    return running if worker.state is before else None
+    return None if worker.state is State.CONDEMNED else running
 
 
-def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = False) -> bool:
+def kill(
+    flow: Flow,
+    worker: Worker,
+    assignment: Assignment,
+    *,
+    unheard: bool = False,
+    verdict: ProviderResponse | None = None,
+    why: Why | None = None,
+) -> bool:
     """Kill the worker if it runs this task at this moment, and give the task its verdict; otherwise do nothing.
 
-    ``unheard``: its page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it
-    has answered, and there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
+    ``verdict``, ``why``: what the task is told, and what is noted, where it was not late or cancelled. ``unheard``: its
+    page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it has answered, and
+    there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
     """
     try:
         if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
@@ -67,18 +76,26 @@ def kill(flow: Flow, worker: Worker, assignment: Assignment, *, unheard: bool = 
         **task_fields(task.id, task.action, task.traceparent),
         timeout=assignment.timeout,
         cancelled=assignment.cancelled,
+        reason=why.detail if why else None,
         worker=worker.slot,
         pid=worker.pid,
     )
+    flow.pool.note(worker, why or _why(assignment))
     flow.pool.kill(worker)
-    flow.lose(worker, assignment)
+    flow.lose(worker, assignment, verdict)
     return True
+
+
+def _why(assignment: Assignment) -> Why:
+    if assignment.cancelled:
+        return Why("cancelled", "its task was cancelled, and did not end", assignment.task.action)
+    return Why("timeout", f"its task ran on after {assignment.timeout:g} s", assignment.task.action)
 
 
 def _go_on(worker: Worker) -> None:
     """Take the mark away again."""
     if worker.state is not State.CONDEMNED:
-        worker.cell.condemn(layout.LEAVE if worker.state is State.RETIRING else 0)
+        worker.cell.condemn(layout.LEAVE if worker.state in (State.RETIRING, State.LEAVING) else 0)
 
 
 def take_back(flow: Flow, worker: Worker) -> None:

@@ -10,12 +10,14 @@ import time
 from typing import NamedTuple
 
 from arbd.errors import ConfigError
+from arbd.host import tags
 from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.logs import get_logger
 from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_token
 from arbd.settings.secrets import own_settings
 from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
+from arbd.supervisor.pinning import share_of
 from arbd.supervisor.request import RunRequest, zygote_environment
 from arbd.supervisor.zygote_link import ZygoteLink
 
@@ -38,8 +40,9 @@ async def load(request: RunRequest) -> Loaded:
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
-        boot = Boot(target, request.argv, request.script, log, request.open_files, early.worker_cpus if early else 1)
-        zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets))
+        cpus_each = share_of(early).cpus_each if early else 1
+        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each, tags.new_generation())
+        zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:

@@ -28,21 +28,26 @@ import uvloop
 from arbd import logs, supervised
 from arbd.control import protocol, server
 from arbd.control.protocol import GetLimits, GetStatus
-from arbd.core.placement import place, usable_cpus
+from arbd.core.placement import in_words
+from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
-from arbd.host import cpus, open_files, runtime_dir
+from arbd.host import open_files, runtime_dir, strays
+from arbd.host.cpu_claim import CpuClaims
 from arbd.host.platform import require_supported
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
-from arbd.supervisor import loading
+from arbd.supervisor import loading, pinning
+from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.limits.limits import DaemonLimits
+from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.pool import Pool
+from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.wakeup import Wakeup
@@ -143,6 +148,8 @@ class Daemon:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as started:
+            if self._owns_process:
+                started.push_async_callback(Adopted().close)  # last: when all zygotes are gone
             loaded = await self._unless_stopped(loading.load(self._request))
             if loaded is None:
                 return
@@ -192,6 +199,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, self.request_reload)
+        strays.ignore(self._log)
 
     async def _unless_stopped(self, loading: Coroutine[Any, Any, Loaded]) -> Loaded | None:
         """The loaded generation, or ``None`` if a signal came first: an import may take its time."""
@@ -216,12 +224,14 @@ class Daemon:
         control = started.enter_context(server.opened(settings))
         encoder = Encoder.of(settings)
         link = self._make_link(settings, encoder)
-        pinned = self._place(settings)
+        claims = CpuClaims()
+        started.callback(claims.close)
+        pinned = pinning.assign(settings, claims, owns_process=self._owns_process)
         if self._owns_process:
-            _require_files(settings, len(pinned))
+            _require_files(settings, pinned)
         flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, settings, flow, self)
-        self._drain = Drain(flow, self._stop_at_once)
+        self._drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
@@ -239,7 +249,7 @@ class Daemon:
             provider=settings.name,
             hub=settings.hub_url,
             workers=len(pinned),
-            cpus=pinned,
+            cpus=[in_words(each) for each in pinned],
             actions=len(description.actions),
             control=str(control.path) if control else None,
         )
@@ -248,19 +258,21 @@ class Daemon:
         return self._drain
 
     def _assemble(
-        self, loaded: Loaded, pinned: list[int | None], link: HubLink, encoder: Encoder, started: AsyncExitStack
+        self, loaded: Loaded, pinned: list[tuple[int, ...]], link: HubLink, encoder: Encoder, started: AsyncExitStack
     ) -> Flow:
         """Make the parts of the straight path."""
         settings = loaded.resolved.settings
         limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote)
+        times = WorkerTimes(settings.worker_start_timeout, settings.worker_stop_timeout)
+        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, _recycle_limits(settings))
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))
         started.callback(flow.close)
         started.callback(Watch(flow, settings.kill_grace).close)
+        started.callback(Recycling(flow).close)
         started.callback(Wakeup(flow).close)
         return flow
 
@@ -272,22 +284,6 @@ class Daemon:
             role="supervisor",
             secrets=[settings.hub_auth_token],
         )
-
-    def _place(self, settings: Settings) -> list[int | None]:
-        """Choose the CPU of each worker, and move the supervisor beside them."""
-        allowed = cpus.allowed()
-        workers = usable_cpus(allowed, cpus.quota()) if settings.workers == "auto" else settings.workers
-        if not settings.pin:
-            return [None] * workers
-        placement = place(workers, allowed, cpus.cores(allowed))
-        if self._owns_process:
-            try:
-                cpus.pin(placement.supervisor)
-            except OSError as error:  # a sandbox may forbid it (systemd: SystemCallFilter=~@resources)
-                hint = "workers are not pinned either; allow sched_setaffinity, or set pin = false"
-                self._log.warning("not_pinned", reason=str(error), hint=hint)
-                return [None] * workers
-        return list(placement.workers)
 
     async def _watch_sources(self) -> None:
         from arbd.supervisor.sources import changes
@@ -310,10 +306,21 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
     os._exit(exit_code or EXIT_UNEXPECTED)
 
 
-def _require_files(settings: Settings, workers: int) -> None:
-    links = settings.hub_links
-    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links
+def _require_files(settings: Settings, pinned: list[tuple[int, ...]]) -> None:
+    workers, links = len(pinned), settings.hub_links
+    claims = len({cpu for cpus in pinned for cpu in cpus})
+    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
+
+
+def _recycle_limits(settings: Settings) -> RecycleLimits:
+    return RecycleLimits(
+        max_tasks=settings.worker_max_tasks,
+        max_age_s=settings.worker_max_age,
+        max_memory=settings.worker_max_memory,
+        max_fds=settings.worker_max_fds,
+        memory_limit=settings.worker_memory_limit,
+    )
 
 
 def _handlers(reporter: Reporter) -> server.Handlers:

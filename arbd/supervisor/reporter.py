@@ -9,13 +9,26 @@ import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import islice
+from typing import Final
 
 from arbd import logs
-from arbd.control.reports import DaemonState, LimitReport, RunningTask, StatusReport, WorkerReport
+from arbd.control.reports import (
+    DaemonState,
+    LimitReport,
+    OutOfService,
+    Replacement,
+    RunningTask,
+    StatusReport,
+    WorkerReport,
+)
 from arbd.core.lifecycle import State
+from arbd.host import usage
 from arbd.settings.table import Settings
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
+
+_MOST_ENDING_ACTIONS: Final = 20
 
 
 class Reporter:
@@ -49,7 +62,19 @@ class Reporter:
             outbox_limit=self._settings.outbox_limit,
             verdicts={str(status): count for status, count in self._flow.verdicts.counts.items()},
             log_lines_lost=logs.lines_lost(),
+            replacements=[
+                Replacement(slot, *why, ago_s=(now_ns - at_ns) / 1e9) for at_ns, slot, why in self._pool.history
+            ],
+            out_of_service=self._out_of_service(now_ns),
+            ending_actions=dict(islice(self._flow.culprits.counts().items(), _MOST_ENDING_ACTIONS)),
+            joined=self._flow.under_way.joined,
         )
+
+    def _out_of_service(self, now_ns: int) -> list[OutOfService]:
+        return [
+            OutOfService(slot, each.kind, each.reason, each.times, max(0, each.retry_at_ns - now_ns) / 1e9)
+            for slot, each in self._pool.out_of_service().items()
+        ]
 
     def limits(self) -> list[LimitReport]:
         """The rate limits, and how much of each is used at this moment."""
@@ -66,7 +91,7 @@ class Reporter:
         return WorkerReport(
             slot=worker.slot,
             pid=worker.pid,
-            cpu=self._pool.cpu_of(worker),
+            cpus=self._pool.cpus_of(worker),
             state=worker.state.value,
             age_s=(now_ns - worker.spawned_at_ns) / 1e9,
             tasks_done=tasks_done,
@@ -74,6 +99,9 @@ class Reporter:
             cpu_s=cpu_ns / 1e9,
             waiting=waiting,
             running=running,
+            rss=usage.rss_of(worker.pid) if worker.pid else None,
+            descriptors=usage.descriptors_of(worker.pid) if worker.pid else None,
+            generation=worker.zygote.generation,
         )
 
     def _tasks(self, worker: Worker, now_ns: int) -> tuple[RunningTask | None, int]:

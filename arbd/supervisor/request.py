@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from arbd.settings import thread_variables
 from arbd.settings.secrets import scrub
 
 
@@ -24,8 +25,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int = 0
 
 
-def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
-    """The environment of the author's processes: the operator's, without what is secret."""
+def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str], threads: int = 0) -> dict[str, str]:
+    """The environment of the author's processes: the operator's, without what is secret, and with the number of threads
+    for libraries to use; 0: whatever they like."""
     clean = scrub(environ, secrets)
     clean.pop("NOTIFY_SOCKET", None)  # systemd is told about the daemon by the supervisor alone
-    return clean
+    return {**clean, **thread_variables.missing(environ, threads)} if threads else clean

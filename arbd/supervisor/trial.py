@@ -91,7 +91,7 @@ def try_out(
     log = LogSettings(level="critical", format="auto", silent=False)  # what is wrong is told once, by the caller
     secrets = secrets_in([from_environment(environ)])
     boot = Boot(place, argv, False, log, worker_cpus=worker_cpus)
-    return asyncio.run(_try_out(boot, zygote_environment(environ, secrets), settings_of))
+    return asyncio.run(_try_out(boot, zygote_environment(environ, secrets, worker_cpus), settings_of))
 
 
 async def _try_out(boot: Boot, environ: Mapping[str, str], settings_of: Callable[[Description], Settings]) -> Tried:

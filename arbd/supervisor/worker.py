@@ -13,7 +13,9 @@ from functools import partial
 from typing import Final
 
 from arbd.core.dispatch import Assignment
+from arbd.core.history import Why
 from arbd.core.lifecycle import State, WorkerEvent, step
+from arbd.core.recycling import Bounds
 from arbd.host import channel, doorbell, memory, parcels, procs
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import SupervisorCell
@@ -37,7 +39,15 @@ class Worker:
         self.booted = False
         self.boot_timer: asyncio.TimerHandle | None = None
         self.end_timer: asyncio.TimerHandle | None = None
+        self.stop_timer: asyncio.TimerHandle | None = None
         self.damaged = False  # one of its rings cannot be used
+        self.unfit = ""  # why it says that it cannot take tasks
+        self.said_leaving = False
+        self.wish: Why | None = None  # why it should be replaced, once its turn has come
+        self.why: Why | None = None  # why it is replaced
+        self.left_unused = False  # it left of its own accord, and had not finished one task
+        self.bounds = Bounds(0, 0, 0, 0)
+        self.has_hard_limit = True  # it was below worker.memory_limit when it was fresh
         self.unread: list[bytes] = []  # records that were taken from its result ring, and not yet looked at
         self.pid = 0
         self.spawned_at_ns = time.monotonic_ns()
@@ -86,9 +96,10 @@ class Worker:
     def stop_timers(self) -> None:
         """Cancel every timer: it is gone."""
         self.stop_boot_timer()
-        if self.end_timer is not None:
-            self.end_timer.cancel()
-            self.end_timer = None
+        for timer in (self.end_timer, self.stop_timer):
+            if timer is not None:
+                timer.cancel()
+        self.end_timer = self.stop_timer = None
 
     def step(self, event: WorkerEvent) -> None:
         """Change its state by an event (``arbd.core.lifecycle``)."""

@@ -56,6 +56,7 @@ class ZygoteLink:
         self.silent = False
         self.has_answered = False  # since it was configured
         self.heard_at_ns = 0
+        self.generation = 0  # its number among those that were adopted, from 1
         self._log = get_logger("arbd.zygote_link")
         self._loop.add_reader(control, self._on_readable)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
+from arbd.core.placement import worker_count, worker_cpus
 from arbd.errors import ArbdError
 from arbd.settings.table import Resolved, Settings
 from arbd.supervisor.request import zygote_environment
@@ -51,12 +52,13 @@ class Bench:
         self._own = OwnTime(0, 0.0, 0.0, 0.0)
         self._sweep: Sweep | None = None
         self._is_complete = False
-        cpus = self._machine.usable_cpus
-        current = current_point(request.resolved.settings, cpus)
+        usable = self._machine.usable_cpus
+        self._cpus_each = worker_cpus(request.resolved.settings.worker_cpus, usable)
+        current = current_point(request.resolved.settings, usable)
         asked = dict(request.asked)
         if request.only_protocols:
             asked = {name: [getattr(current, name)] for name in plan.DIMENSIONS if name != "protocol"} | asked
-        self._space = plan.space(current, asked, cpus)
+        self._space = plan.space(current, asked, worker_count(usable, self._cpus_each))
 
     @property
     def most_runs(self) -> int:
@@ -73,7 +75,7 @@ class Bench:
         """Measure the action by itself. Raises ``ActionError`` if it fails: there is nothing more to measure then."""
         request = self._request
         call = own.OwnTimeRequest(request.workload, request.duration_s * _OWN_SHARE, request.timeout_s, os.getpid())
-        self._own = own.measure(call, zygote_environment(self._environment, ()))
+        self._own = own.measure(call, zygote_environment(self._environment, (), self._cpus_each))
 
     def sweep(self, before: Callable[[Point], None]) -> ArbdError | KeyboardInterrupt | None:
         """Measure all points; ``before`` is told of each. What ended it too early, after every process was stopped."""
@@ -123,8 +125,9 @@ class Bench:
 
 def current_point(settings: Settings, cpus: int) -> Point:
     """The point that the settings mean at a hub that speaks both protocols."""
+    workers = worker_count(cpus, worker_cpus(settings.worker_cpus, cpus))
     return Point(
-        workers=cpus if settings.workers == "auto" else settings.workers,
+        workers=workers if settings.workers == "auto" else settings.workers,
         pin=settings.pin,
         prefetch=settings.prefetch,
         protocol="unary" if settings.hub_protocol == "unary" else "stream",

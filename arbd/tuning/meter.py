@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Final
 
 import msgspec
@@ -26,14 +27,14 @@ def percentile(ascending: Sequence[float], share: float) -> float:
 
 
 class WorkerLoad(msgspec.Struct, frozen=True):
-    """The load of one worker. ``busy`` is the share of the time it ran; ``cpu_busy`` that its CPU ran anything at all.
+    """The load of one worker. ``busy`` is the share of the time it ran; ``cpu_busy`` that its CPUs ran anything at all.
 
-    ``cpu`` is None for a worker that may run on several CPUs; ``cpu_busy`` is then None too.
+    ``cpus`` is empty for a worker that may run on every CPU; ``cpu_busy`` is then None.
     """
 
     name: str
     pid: int
-    cpu: int | None
+    cpus: tuple[int, ...]
     busy: float
     cpu_busy: float | None
 
@@ -51,7 +52,7 @@ class _Seen(msgspec.Struct):
     """CPU seconds of one process: when first and when last looked at."""
 
     name: str
-    cpu: int | None
+    cpus: tuple[int, ...]
     first_s: float
     last_s: float
 
@@ -70,7 +71,7 @@ class Meter:
         self._started_at = now_s
         self._daemon = psutil.Process(daemon_pid)
         spent_s = _cpu_seconds(self._daemon)
-        self._supervisor = _Seen("supervisor", None, spent_s, spent_s)
+        self._supervisor = _Seen("supervisor", (), spent_s, spent_s)
         self._below: dict[psutil.Process, _Seen] = {}  # workers and link processes
         self._cpus_at_start = psutil.cpu_times(percpu=True)
         self._look(is_first=True)
@@ -91,10 +92,12 @@ class Meter:
             WorkerLoad(
                 name=seen.name,
                 pid=process.pid,
-                cpu=seen.cpu,
+                cpus=seen.cpus,
                 busy=seen.spent_s / elapsed_s,
                 # With CPUs offline the kernel's numbers run past the list.
-                cpu_busy=cpus_busy[seen.cpu] if seen.cpu is not None and seen.cpu < len(cpus_busy) else None,
+                cpu_busy=fmean(cpus_busy[cpu] for cpu in seen.cpus)
+                if seen.cpus and seen.cpus[-1] < len(cpus_busy)
+                else None,
             )
             for process, seen in self._below.items()
             if seen.name.startswith(_WORKER_PREFIX)
@@ -127,10 +130,11 @@ class Meter:
         if process in self._below:
             self._below[process].last_s = spent_s
         else:
-            allowed = process.cpu_affinity() or []
+            allowed = tuple(sorted(process.cpu_affinity() or ()))
+            cpus = allowed if len(allowed) < max(2, len(self._cpus_at_start)) else ()
             # A worker that came later did all of its work since the start.
             first_s = spent_s if is_first else 0.0
-            self._below[process] = _Seen(name, allowed[0] if len(allowed) == 1 else None, first_s, spent_s)
+            self._below[process] = _Seen(name, cpus, first_s, spent_s)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

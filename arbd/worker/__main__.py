@@ -10,29 +10,32 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from contextlib import ExitStack
+from typing import Final, NoReturn
 
 import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_ZYGOTE
-from arbd.host import cpus, memory, process_state, procs
+from arbd.author.start import GoOn
+from arbd.errors import EXIT_OK, EXIT_ZYGOTE
+from arbd.host import cpus, memory, process_state, procs, stdio, tags
+from arbd.worker import children, target
 from arbd.worker import main as worker
-from arbd.worker import target
 from arbd.worker.failures import of_second_import
+from arbd.worker.guard import guard
 from arbd.worker.reseed import reseed_all
 
 _MAX_SPEC: Final = 256 * 1024 * 1024  # it holds the names of all actions
 
 
-def main(arguments: list[str]) -> int:
-    """Run a worker until it is told to leave; the exit code."""
+def main(arguments: list[str]) -> NoReturn:
+    """Run a worker until it is told to leave, and end this process."""
     try:
         _work(arguments)
     except BaseException:
         worker.fail()
-    return 0
+    worker.leave(EXIT_OK)
 
 
 def _work(arguments: list[str]) -> None:
@@ -41,8 +44,14 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
-    for fd in fds if spec.losses is None else (*fds, spec.losses):
+    try:
+        tags.become_worker(spec.spawn.worker_id)  # before the module is imported, which may start processes
+    except OSError:  # logged already, by the zygote
+        pass
+    for fd in (*fds, *(spec.output or ()), *(() if spec.losses is None else (spec.losses,))):
         os.set_inheritable(fd, False)
+    stdio.buffer_lines()
+    logs.capture_streams(spec.log_fd)
     log = spec.boot.log
     logs.configure(
         level=log.level,
@@ -57,14 +66,30 @@ def _work(arguments: list[str]) -> None:
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
     _begin_at(spec)
-    with cpus.Narrowed(spec.boot.worker_cpus, spec.spawn.slot):  # one that is not pinned, too
-        provider = _load(spec, fds)
+    guard.install()  # before the author's module takes functions out of theirs
+    worker.ignore_termination()
+    importing = ExitStack()
+
+    def go_on(provider: Provider) -> NoReturn:
+        try:
+            importing.close()
+            _run(spec, worker.Handles(*fds), provider)
+        except BaseException:  # not into the author's code around provider.start()
+            worker.fail()
+        worker.leave(EXIT_OK)
+
+    # Of those that it is bound to; for one that is not pinned, too.
+    importing.enter_context(cpus.Narrowed(spec.boot.worker_cpus, spec.spawn.slot))
+    go_on(_load(spec, worker.Handles(*fds), go_on))
+
+
+def _run(spec: worker.ExecSpec, handles: worker.Handles, provider: Provider) -> None:
+    children.end_if_child(children.here)  # the module has forked, and this is not the worker
     if spec.configure.reseed:
         reseed_all()
     provider.redact()
     worker.apply(spec.configure, provider)
-    handles = worker.Handles(*fds)
-    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
+    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent, output_fds=spec.output)
 
 
 def _begin_at(spec: worker.ExecSpec) -> None:
@@ -75,20 +100,18 @@ def _begin_at(spec: worker.ExecSpec) -> None:
         pass
 
 
-def _load(spec: worker.ExecSpec, fds: list[int]) -> Provider:
+def _load(spec: worker.ExecSpec, handles: worker.Handles, go_on: GoOn) -> Provider:
+    here = children.watch()
     try:
-        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script)
+        return target.load(spec.boot.target, spec.boot.argv, script=spec.boot.script, go_on=go_on)
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
+        children.end_if_child(here, exc)
         problem = of_second_import(exc)
         logs.get_logger("arbd.worker").error("worker_not_loaded", hint=problem.hint, exc_info=exc)
         if spec.spawn.trial:
-            worker.report(worker.Handles(*fds), problem.text)
+            worker.report(handles, problem.text)
         worker.leave(EXIT_ZYGOTE)
 
 
 if __name__ == "__main__":
-    try:
-        status = main(sys.argv[1:])
-    finally:
-        logs.finish()
-    sys.exit(status)
+    main(sys.argv[1:])

@@ -12,18 +12,21 @@ and what validates and encodes for it; not the limits' counting) and which only 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
+from arbd import logs
 from arbd.author.actions import Action, Actions
-from arbd.author.binding import BindingContext, Call, MissingParametersError
+from arbd.author.binding import BindingContext, Call, MissingParametersError, ResourceValues
 from arbd.author.provider import Provider
 from arbd.errors import ProviderError, ResultError, TaskTimeout
+from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import call, interruptible, uninterruptible
-from arbd.model.encoding import Encoder, Envelope
+from arbd.model.encoding import Encoder, Envelope, NonFiniteForm
 from arbd.model.response import (
     ProviderResponse,
     action_not_found,
@@ -32,11 +35,13 @@ from arbd.model.response import (
     invalid,
     normalise,
     rate_limited,
+    timed_out,
 )
 from arbd.model.task import Status, Task
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.schema import Invalid, Schema
+from arbd.worker.children import end_child, end_if_child
 
 RunAsync = Callable[[Awaitable[Any], float], Any]
 """Runs an awaitable to its end on the worker's event loop; the second argument is the deadline."""
@@ -69,7 +74,9 @@ class _Steps(dict[str, _Step]):
         binding_context: BindingContext,
         default: RateLimitMonitor | None,
         changed: Mapping[str | None, RateLimitMonitor],
+        here: ForkMark,
     ) -> None:
+        self._here = here
         self._actions = actions
         self._binding_context = binding_context
         self._default = changed.get(None, default)
@@ -78,7 +85,7 @@ class _Steps(dict[str, _Step]):
     def __missing__(self, name: str) -> _Step:
         action = self._actions[name]
         own = self._changed.get(name, action.rate_limit_monitor)
-        step = self[name] = _step(action, self._binding_context, self._default if own is None else own)
+        step = self[name] = _step(action, self._binding_context, self._default if own is None else own, self._here)
         return step
 
 
@@ -86,11 +93,15 @@ class Context:
     """The context of :func:`execute`: the provider's actions made ready, and the encoder of their responses.
 
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
-    datetimes; ``run_async`` is called for handlers that return an awaitable; ``max_result`` is in bytes of JSON,
-    ``None`` for no limit.
+    datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
+    ``max_result`` is in bytes of JSON, ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the
+    mark of this process: a child that the author's code forks ends where it would come back.
     """
 
-    __slots__ = ("_binding_context", "_default", "actions", "encode", "encode_any_size", "logger", "run_async", "steps")
+    __slots__ = (
+        *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
+        *("logger", "run_async", "steps"),
+    )
 
     def __init__(
         self,
@@ -98,12 +109,18 @@ class Context:
         *,
         utc_now: Callable[[], datetime],
         run_async: RunAsync,
+        resources: ResourceValues | None = None,
         envelope: Envelope = "plain",
         max_result: int | None = None,
+        here: ForkMark = EVERYBODY,
+        nan: NonFiniteForm = "error",
     ) -> None:
         name, timezone = provider.name, provider.timezone
-        binding_context = BindingContext(name, timezone, provider.logger, utc_now)
+        opened = ResourceValues() if resources is None else resources
+        binding_context = BindingContext(name, timezone, provider.logger, utc_now, opened)
         self.logger = provider.logger
+        self._default_timeout = provider.execution_timeout
+        self.here = here
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
         self._binding_context = binding_context
@@ -117,25 +134,37 @@ class Context:
             envelope=envelope,
             max_result=max_result,
             logger=provider.logger,
+            nan=nan,
         )
         self.encode = encoder.encode
         self.encode_any_size = encoder.encode_any_size
 
+    def timed_out(self, action: str, timeout: float) -> bytes:
+        """The answer to a task of this action that ran longer than ``timeout`` seconds."""
+        own_s = self.actions[action].timeout if action in self.actions else None
+        response = timed_out(action, timeout, own_s=own_s, default_s=self._default_timeout)
+        return self.encode_any_size(action, response)
+
     def change_limits(self, changed: Mapping[str | None, RateLimitMonitor]) -> None:
         """Use these monitors in place of the actions' own, by name of the action; ``None`` names the default."""
-        self.steps = _Steps(self.actions, self._binding_context, self._default, changed)
+        self.steps = _Steps(self.actions, self._binding_context, self._default, changed, self.here)
 
 
+@uninterruptible
 def execute(context: Context, task: Task, deadline: float) -> tuple[Status, bytes]:
     """Run one task; its status and response. ``deadline``: seconds of the monotonic clock. Raises ``TaskTimeout``
     only."""
     try:
         response = _respond(context, task, deadline)
-        return response.status, context.encode(task.action, response)
+        answer = _encode(context.encode, task.action, response)
     except BaseException as exc:
+        end_if_child(context.here, exc)
         if _is_timeout(exc):
             raise
         return "error", _encode_failure(context, task, exc)
+    if not context.here[0]:  # what it returned has a method of the author's, which forked
+        end_child()
+    return response.status, answer
 
 
 @uninterruptible  # no deadline is raised between admission and `try`: what was counted as begun ends, too
@@ -163,24 +192,29 @@ def _respond(context: Context, task: Task, deadline: float) -> ProviderResponse:
 
 @interruptible
 def _run(context: Context, step: _Step, task: Task, deadline: float) -> ProviderResponse:
+    """Decode, call, normalise. A forked child ends here, before anything of arbd's is touched."""
     try:
-        payload = step.decode_payload(task.payload)
-    except Invalid as exc:
-        return _invalid("payload", exc, step.action.payload_schema)
-    account = None
-    if step.decode_account is not None:
         try:
-            account = step.decode_account(task.account)
+            payload = step.decode_payload(task.payload)
         except Invalid as exc:
-            return _invalid("account", exc, step.action.account_schema)
-    try:
-        value = step.call(payload, account, task, deadline)
-    except MissingParametersError as exc:
-        errors = [f"Missing key: {name}" for name in exc.names]
-        return invalid("payload", errors, missing=exc.names, schema=step.action.payload_schema.summary)
-    if hasattr(type(value), "__await__"):
-        value = context.run_async(value, deadline)
-    return normalise(value)
+            return _invalid("payload", exc, step.action.payload_schema)
+        account = None
+        if step.decode_account is not None:
+            try:
+                account = step.decode_account(task.account)
+            except Invalid as exc:
+                return _invalid("account", exc, step.action.account_schema)
+        try:
+            value = step.call(payload, account, task, deadline)
+        except MissingParametersError as exc:
+            errors = [f"Missing key: {name}" for name in exc.names]
+            return invalid("payload", errors, missing=exc.names, schema=step.action.payload_schema.summary)
+        if hasattr(type(value), "__await__"):
+            value = context.run_async(value, deadline)
+        return normalise(value)
+    finally:
+        if not context.here[0]:
+            end_child(sys.exception())
 
 
 def _is_timeout(exc: BaseException) -> bool:
@@ -190,42 +224,51 @@ def _is_timeout(exc: BaseException) -> bool:
     return isinstance(exc, TaskTimeout)
 
 
+@interruptible  # what is encoded may have methods of the author's
+def _encode(encode: Callable[[str, ProviderResponse], bytes], action: str, response: ProviderResponse) -> bytes:
+    return encode(action, response)
+
+
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
-    _log_failure(context.logger, exc)
+    _log_failure(context.logger, task, exc)
     response = from_exception(exc)
     try:
-        return context.encode(task.action, response)
-    except ResultError as problem:  # the failure's own data cannot be sent: the head of its message still can
-        data = {"error_type": type(exc).__name__, **(problem.data or {})}
+        return _encode(context.encode, task.action, response)
+    except BaseException as problem:  # the failure's own data cannot be sent: the head of its message still can
+        end_if_child(context.here, problem)
+        if _is_timeout(problem):
+            raise
+        told = problem.data if isinstance(problem, ResultError) else None
+        data = {"error_type": type(exc).__name__, **(told or {})}
         # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
         return context.encode_any_size(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
 
 
-def _log_failure(logger: Any, exc: BaseException) -> None:
+def _log_failure(logger: Any, task: Task, exc: BaseException) -> None:
     try:
         if isinstance(exc, ProviderError):  # raised on purpose: the message says it all
             logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
         else:
-            logger.error("action failed", exc_info=exc)
+            logs.report_failure(logger, exc, task.id, task.action)
     except Exception:  # the author's logger may itself be what is broken; the caller still gets the answer
         pass
 
 
-def _step(action: Action, binding_context: BindingContext, monitor: RateLimitMonitor | None) -> _Step:
+def _step(action: Action, binding_context: BindingContext, monitor: RateLimitMonitor | None, here: ForkMark) -> _Step:
     measure = monitor if isinstance(monitor, LimitMonitor) and monitor.spec.metered else None
     handler = action.binding.prepare(binding_context)
     asks_for_account = action.checks_account or "account" in action.binding.wanted
     return _Step(
         decode_payload=action.payload_schema.decode,
         decode_account=action.account_schema.decode if asks_for_account else None,
-        call=_counted(monitor, handler),
-        admit=_admission(monitor),
+        call=_counted(monitor, handler, here),
+        admit=_admission(monitor, here),
         measure=measure,
         action=action,
     )
 
 
-def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
+def _admission(monitor: RateLimitMonitor | None, here: ForkMark) -> Admit | None:
     """The function that is asked before a call. A built-in monitor counts; an author's own check comes before that."""
     if monitor is None or type(monitor) is NoRateLimitMonitor:
         return None
@@ -236,11 +279,24 @@ def _admission(monitor: RateLimitMonitor | None) -> Admit | None:
         return lambda deadline: call(check)
     if type(monitor).check_rate_limits is LimitMonitor.check_rate_limits:
         return monitor.admit
-    admit = monitor.admit
+    admit, check = monitor.admit, _in_parent(check, here)
     return lambda deadline: call(check) or admit(deadline)
 
 
-def _counted(monitor: RateLimitMonitor | None, handler: Call) -> Call:
+def _in_parent(function: Callable[..., Any], here: ForkMark) -> Callable[..., Any]:
+    """The author's function; a child that it forks does not come back from it."""
+
+    def called(*args: Any) -> Any:
+        try:
+            return function(*args)
+        finally:
+            if not here[0]:
+                end_child(sys.exception())
+
+    return called
+
+
+def _counted(monitor: RateLimitMonitor | None, handler: Call, here: ForkMark) -> Call:
     """The handler, called through an author's own ``make_safe_request`` if there is one, which counts calls."""
     if monitor is None or isinstance(monitor, (LimitMonitor, NoRateLimitMonitor)):
         return handler
@@ -251,7 +307,8 @@ def _counted(monitor: RateLimitMonitor | None, handler: Call) -> Call:
         or getattr(type(monitor), "make_safe_request", None) is RateLimitMonitor.make_safe_request
     ):
         return handler
-    return lambda payload, account, task, deadline: request(handler, payload, account, task, deadline)
+    in_parent = _in_parent(handler, here)  # ``request`` may count after it
+    return lambda payload, account, task, deadline: request(in_parent, payload, account, task, deadline)
 
 
 def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:

@@ -4,6 +4,11 @@
                                           │        └──yes──> park: the supervisor is about to kill this process
                                           └──> taken back? ──yes──> say that it was skipped
 
+    after the answer: was anything noticed, was it long, is it time to look? ──> put back, or leave
+
+A worker that decides to leave says so (``arbd.ipc.notice``), and answers what still lies in its ring as skipped: the
+supervisor puts that back in line.
+
 A body too large for the ring comes and goes by a descriptor. A worker that has none left, because the author's code
 holds them all, still has its reserve (``arbd.host.parcels``); without that a task is answered unstarted, and an answer
 waits.
@@ -16,23 +21,30 @@ never hits a task that had not earned it.
 
 from __future__ import annotations
 
+import contextvars
 import mmap
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host import doorbell, memory, parcels
 from arbd.host.fence import make_fence
-from arbd.ipc import frame, layout
+from arbd.interrupts import uninterruptible
+from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
-from arbd.model.response import cancelled, timed_out, worker_exhausted
+from arbd.ipc.notice import Leaving, Notice
+from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker.execute import Context, execute
+from arbd.worker.farewell import Farewell
+from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.output import LOOK_WORTH_NS
+from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
 _RING_FULL_PAUSE_S: Final = 0.0005  # the supervisor empties rings many times faster; waiting here is rare
@@ -42,9 +54,12 @@ _LONGEST_PARCEL_PAUSE_S: Final = 0.1
 _PARCEL_TIMEOUT_S: Final = 1.0
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
 # The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So it is read after
-# a task that ran for longer, every so many tasks, and before sleep.
-_CPU_WORTH_NS: Final = 50_000
-_CPU_EVERY: Final = 64
+# a task that ran for longer, every so many tasks, and before sleep. So is what an action may have changed behind
+# Python's back: a quick look, some microseconds; and a full one, tens of them, more seldom.
+_LOOK_WORTH_NS: Final = 50_000
+_LOOK_EVERY: Final = 64
+_FULL_LOOK_WORTH_NS: Final = 1_000_000
+_FULL_LOOK_EVERY: Final = 1024
 
 
 class Loop:
@@ -64,6 +79,9 @@ class Loop:
         limits: WorkerLimits,
         context: Context,
         timer: SoftTimer,
+        quota: Quota | None = None,
+        farewell: Farewell | None = None,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -81,14 +99,22 @@ class Loop:
         self._limits = limits
         self._context = context
         self._timer = timer
+        self._quota = quota or Quota(0, 0)
+        self._farewell = farewell or Farewell(NoGuard())
+        self._noticed = self._farewell.noticed
+        self._is_leaving = False
+        self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
+        self._last_action = ""
+        self._look_at_output = look
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
         self._done = 0
         self._busy_ns = 0
 
+    @uninterruptible  # but for the author's code inside
     def run(self) -> None:
-        """Serve tasks until told to leave."""
+        """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -96,14 +122,26 @@ class Loop:
             if record is not None:
                 self._run_task(record)
             elif self._words[layout.CONDEMNED] == layout.LEAVE:
-                return
+                break
             else:
                 self._sleep()
+        if not self._is_leaving:
+            self.say(Leaving("told"))
+
+    def say(self, said: Notice) -> None:
+        """Tell the supervisor something of this worker; one that leaves begins no more."""
+        self._is_leaving = self._is_leaving or isinstance(said, Leaving)
+        self._publish(frame.encode_notice(notice.encode(said)), self._notice_news)
+        self._notice_news += 1
 
     def _sleep(self) -> None:
         """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
         self._limits.give_back()
         self._read_cpu()
+        if self._last_action:
+            self._look_after(self._last_action, "full")
+            self._last_action = ""
+        self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -121,7 +159,7 @@ class Loop:
         self._fence()
         while words[layout.CONDEMNED] == layout.STOP:
             time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
-        if self._is_taken_back():
+        if self._is_leaving or self._is_taken_back():
             self._skip(task_frame)
             return
         action, trace = self._actions[task_frame.action], task_frame.trace
@@ -137,6 +175,8 @@ class Loop:
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, action, answer)
+        if run_ns > LOOK_WORTH_NS:
+            self._look_at_output()
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """Answer a task that was taken back, because a task before it took too long. The answer matters only where the
@@ -165,7 +205,8 @@ class Loop:
                 self._timer.arm(deadline, seq)
                 if self._is_cancelled(seq):
                     raise TaskCancelled
-                status, answer = execute(self._context, task, deadline)
+                # In a context of its own: variables that it sets, decimal's precision, structlog's bound values.
+                status, answer = contextvars.copy_context().run(execute, self._context, task, deadline)
             finally:
                 self._timer.disarm()
             if time.monotonic() < deadline:
@@ -176,7 +217,7 @@ class Loop:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.encode_any_size(task.action, timed_out(task.action, timeout))
+        return "error", self._context.timed_out(task.action, timeout)
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
@@ -189,8 +230,24 @@ class Loop:
         else:
             words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
-        if run_ns > _CPU_WORTH_NS or self._done % _CPU_EVERY == 0:
+        self._last_action = action
+        if run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._read_cpu()
+            is_full = run_ns > _FULL_LOOK_WORTH_NS or self._done % _FULL_LOOK_EVERY == 0
+            self._look_after(action, "full" if is_full else "quick")
+        if self._done >= self._quota.next_at and not self._is_leaving:
+            self.say(self._quota.at(self._done))
+
+    def _look_after(self, action: str, depth: Depth) -> None:
+        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
+        if self._noticed:
+            self._timer.renew()
+        keeps = action in self._context.actions and self._context.actions[action].after_timeout == "keep"
+        leaving = self._farewell.after(action, depth, keeps=keeps)
+        if leaving is None and self._quota.memory_limit:
+            leaving = self._quota.over_memory(action)
+        if leaving is not None and not self._is_leaving:
+            self.say(leaving)
 
     def _read_cpu(self) -> None:
         """Publish the CPU time used so far."""

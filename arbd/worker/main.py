@@ -15,26 +15,33 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_UNEXPECTED
+from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
 from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
+from arbd.host.procs import CANCEL_SIGNAL
 from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
+from arbd.ipc.notice import Unfit
+from arbd.logs.tasks import keep_streams
+from arbd.worker import children
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.farewell import Farewell
+from arbd.worker.guard import descriptors, guard
+from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.output import OutputFds, WorkerOutput
+from arbd.worker.quota import Quota
+from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
-
-TERMINATION: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Signals that ask to end: to be answered by the supervisor alone."""
 
 
 class Handles(NamedTuple):
@@ -83,6 +90,8 @@ class ExecSpec(msgspec.Struct, frozen=True):
     losses: int | None
     directory: bytes
     umask: int
+    output: OutputFds | None
+    log_fd: int | None
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
@@ -101,45 +110,88 @@ def run(
     numbers: Numbers,
     *,
     parent: int,
+    output_fds: OutputFds | None,
 ) -> None:
-    """Run worker ``spawn.slot`` until it is told to leave. ``parent``: the zygote's process id."""
+    """Run worker ``spawn.slot`` until it is told to leave, and its stop. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
     dispositions.stop_timers()
     process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
     procs.set_name(f"arbd:worker-{spawn.slot}")
     ignore_termination()
+    here = children.watch()
     pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
     mapping = memory.attach(handles.cell)
     words = memory.words_of(mapping)
+    output = None if output_fds is None else WorkerOutput(words, output_fds)
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
+    if output is not None:
+        output.watch_children()
+    keep_streams()
     limits = WorkerLimits(words, provider, numbers, bells)
     if spawn.trial:
         leave(0)
-    timer = SoftTimer(cell.is_cancelled)
+    process = guard.make(reseed=configure.reseed)
+    farewell = Farewell(process)
+    timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
+    runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
+    children.loop_is(lambda: runner.running_loop)
+    for signum in (CANCEL_SIGNAL, timer.signum):
+        children.own_handler(signum)
+    lifespan = provider.actions.lifespan
+    resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
-        run_async=AsyncRunner(timer),
+        run_async=runner,
+        resources=resources,
         envelope=configure.envelope,
         max_result=configure.max_result,
+        here=here,
+        nan=configure.nan,
     )
-    Loop(
+    side = socket.socket(fileno=handles.side)
+    descriptors.protect(*handles, *(output_fds or ()))
+    loop = Loop(
         cell,
         memory.attach(handles.board),
         worker_id=spawn.worker_id,
         slot=spawn.slot,
         bell=handles.bell,
         results_bell=handles.results_bell,
-        side=socket.socket(fileno=handles.side),
+        side=side,
         actions=numbers.actions,
         limits=limits,
         context=context,
         timer=timer,
-    ).run()
+        quota=Quota(spawn.max_tasks, spawn.memory_limit),
+        farewell=farewell,
+        **({} if output is None else {"look": output.look}),
+    )
+    life = WorkerLife(
+        lifespan,
+        resources,
+        runner,
+        timer,
+        lambda detail: loop.say(Unfit(detail)),
+        start_timeout=configure.start_timeout,
+        stop_timeout=configure.stop_timeout,
+    )
+    try:
+        life.start()
+    except NotFit as reason:
+        children.end_if_child(here)
+        loop.say(Unfit(str(reason)))
+        life.stop()
+        leave(EXIT_UNFIT)
+    children.end_if_child(here)  # a hook has forked, and this is not the worker
+    resources.on_opened = process.rebase
+    process.arm(here)
+    loop.run()
+    life.stop()
 
 
 def pin(spawn: protocol.Spawn) -> None:
@@ -159,8 +211,8 @@ def ignore_termination() -> None:
     Handlers that do nothing, rather than SIG_IGN, because a process that an action starts would inherit SIG_IGN and
     could not be stopped by its own signals.
     """
-    for signum in TERMINATION:
-        signal.signal(signum, dispositions.ignored)
+    for signum in children.TERMINATION:
+        signal.signal(signum, children.ignore)
 
 
 def start_by_exec(
@@ -170,21 +222,24 @@ def start_by_exec(
     handles: Handles,
     numbers: Numbers,
     origin: Origin,
+    output: OutputFds | None,
 ) -> int:
     """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if no process can be had."""
-    losses = logs.losses_for_children()
+    losses, log_fd = logs.losses_for_children(), logs.log_descriptor()
     lost = losses[0] if losses else None
-    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), lost, origin.directory, origin.umask)
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), lost, origin.directory, origin.umask, output, log_fd)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
+    passed = (*fds, *losses, *(output or ()), *(() if log_fd is None else (log_fd,)))
+    standard = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((output or ())[:2], start=1)]
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
     arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
     try:
-        for fd in (*fds, *losses):
+        for fd in passed:
             os.set_inheritable(fd, True)
-        return os.posix_spawn(sys.executable, arguments, origin.environment)
+        return os.posix_spawn(sys.executable, arguments, origin.environment, file_actions=standard)
     finally:
-        for fd in (*fds, *losses):
+        for fd in passed:
             os.set_inheritable(fd, False)
         os.close(parcel)
 

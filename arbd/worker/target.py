@@ -18,7 +18,7 @@ from types import CodeType, ModuleType
 from typing import Any, Final, cast
 
 from arbd.author.provider import Provider
-from arbd.author.start import StartReached, loading
+from arbd.author.start import GoOn, StartReached, loading
 from arbd.errors import TargetError
 
 FACTORY_NAME: Final = "create_provider"
@@ -26,12 +26,13 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parents[1])
 
 
-def load(target: str, argv: list[str], *, script: bool = False) -> Provider:
+def load(target: str, argv: list[str], *, script: bool = False, go_on: GoOn | None = None) -> Provider:
     """Load the provider that ``target`` names. Raises ``TargetError``; errors of the author's code pass through.
-    ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``."""
+    ``argv`` becomes ``sys.argv[1:]`` of the author's code. ``script``: run the file as ``__main__``. ``go_on``: called
+    with the provider where the code calls ``provider.start()``; then this never returns."""
     place, _, attribute = _split(target)
     try:
-        with loading():
+        with loading(go_on):
             module = _run_script(place, argv) if script else _import(place, argv)
             return _provider_in(module, attribute, target)
     except StartReached as reached:

@@ -33,7 +33,7 @@ def test_one_task_may_wait_for_many_things_at_once(daemon: RunningProvider) -> N
     assert response.data["took"] < 0.4
 
 
-@pytest.mark.parametrize("action", ["async_sleep", "async_group"])
+@pytest.mark.parametrize("action", ["kept_async_sleep", "kept_async_group"])
 def test_at_the_deadline_it_is_cancelled_and_the_loop_survives(daemon: RunningProvider, action: str) -> None:
     before = loop_of(daemon)
     assert run(daemon, action, {"seconds": 60}).error_code == "TIMEOUT"
@@ -65,7 +65,7 @@ def test_what_it_raises_is_an_answer_and_the_loop_survives(daemon: RunningProvid
 
 def test_a_plain_action_between_async_ones_has_its_own_deadline(daemon: RunningProvider) -> None:
     before = loop_of(daemon)
-    assert run(daemon, "sleep", {"seconds": 60}).error_code == "TIMEOUT"
-    assert run(daemon, "async_sleep", {"seconds": 60}).error_code == "TIMEOUT"
+    assert run(daemon, "kept_sleep", {"seconds": 60}).error_code == "TIMEOUT"
+    assert run(daemon, "kept_async_sleep", {"seconds": 60}).error_code == "TIMEOUT"
     assert run(daemon, "sleep", {"seconds": 0.01}).status == "success"
     assert loop_of(daemon) == before

@@ -73,9 +73,9 @@ class TestStatus:
             assert seen.verdicts == {"success": 1, "error": 1, "limit": 0}
             assert (seen.link.state, seen.link.tasks, seen.link.accepted) == ("up", 3, 2)
             assert [worker.pid for worker in seen.workers] == daemon.worker_pids
-            assert [(worker.slot, worker.cpu, worker.state) for worker in seen.workers] == [
-                (0, None, "serving"),
-                (1, None, "serving"),
+            assert [(worker.slot, worker.cpus, worker.state) for worker in seen.workers] == [
+                (0, (), "serving"),
+                (1, (), "serving"),
             ]
             assert sum(worker.tasks_done for worker in seen.workers) == 1
             [busy] = [worker for worker in seen.workers if worker.running]

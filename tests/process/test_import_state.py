@@ -74,27 +74,26 @@ def test_no_task_is_lost_by_what_the_import_has_set(tmp_path: Path, strike: str,
         + """
 import time
 @provider.actions.register(name="slow")
-def slow():
+def slow(path):
+    with open(path + ".new", "w") as said: said.write(str(os.getpid()))
+    os.rename(path + ".new", path)
     until = time.monotonic() + 1.2
     while time.monotonic() < until: pass
-    return os.getpid()
 """
     )
+    began = [tmp_path / name for name in "ab"]
     with daemon_of(written(tmp_path, text), workers=3, execution_timeout=20) as daemon:
         zygote = zygote_of(daemon.worker_pids[0])
-        slow = [daemon.submit("slow") for _ in range(2)]
-        eventually(lambda: sum(psutil.Process(pid).cpu_times().user > 0.05 for pid in daemon.worker_pids) >= 2)
+        slow = [daemon.submit("slow", {"path": str(path)}) for path in began]
+        eventually(lambda: all(path.exists() for path in began))
+        busy = {int(path.read_text()) for path in began}
         for pid in [zygote.pid, *daemon.worker_pids]:
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 os.kill(pid, signum)
-        busy = {pid for pid in daemon.worker_pids if psutil.Process(pid).cpu_times().user > 0.05}
-        [idle, *_] = [pid for pid in daemon.worker_pids if pid not in busy] or daemon.worker_pids
-        if idle not in busy:
+        for idle in set(daemon.worker_pids) - busy:
             os.kill(idle, signal.SIGKILL)
-        assert {response.status for response in responses(daemon, slow)} == {"success"}
-        assert {response.status for response in responses(daemon, [daemon.submit("pid") for _ in range(30)])} == {
-            "success"
-        }
+        quick = [daemon.submit("pid") for _ in range(30)]
+        assert {response.status for response in responses(daemon, [*slow, *quick])} == {"success"}
         assert is_alive(zygote.pid)
 
 

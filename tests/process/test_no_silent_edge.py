@@ -39,7 +39,7 @@ from daemon_support import (
 from arbd.errors import EXIT_CONFIG, EXIT_UNEXPECTED, EXIT_ZYGOTE, ZygoteError
 from arbd.host import memory
 from arbd.supervisor import generations as generations_module
-from arbd.supervisor import pool as pool_module
+from arbd.supervisor import lives as lives_module
 from arbd.testing import RunningProvider
 
 NO_DESCRIPTOR = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -368,7 +368,7 @@ def test_zygotes_that_die_when_they_fork_are_not_loaded_for_ever(hub: Hub, tmp_p
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "SILENCE_S", 0.3)
+    monkeypatch.setattr(lives_module, "SILENCE_S", 0.3)
 
 
 def test_a_stopped_zygote_is_noticed_when_a_worker_dies(impatient: None, tmp_path: Path) -> None:
@@ -616,7 +616,7 @@ def test_a_worker_whose_cpu_is_gone_works_all_the_same(hub: Hub, tmp_path: Path)
 def test_a_zygote_that_forks_slowly_is_not_taken_for_one_that_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENCE_S", 0.6)
+    monkeypatch.setattr(lives_module, "SILENCE_S", 0.6)
     target = tmp_path / "large.py"
     target.write_text(HEAD + ECHO + "os.register_at_fork(before=lambda: time.sleep(0.25))\n")
     with daemon_of(target, workers=6) as daemon:

@@ -3,15 +3,19 @@ must not be torn."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from arbd.errors import TaskCancelled, TaskTimeout
+from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.host.timing import ProcessTiming
 from arbd.interrupts import uninterruptible
@@ -20,11 +24,13 @@ from arbd.worker.soft_timer import SoftTimer
 
 @pytest.fixture
 def timer() -> Iterator[SoftTimer]:
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
-    yield SoftTimer()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
+    before = {signum: signal.getsignal(signum) for signum in (TIMER_SIGNAL, CANCEL_SIGNAL)}
+    timer = SoftTimer()
+    assert timer.signum == TIMER_SIGNAL
+    yield timer
+    timer.disarm()
+    for signum, handler in before.items():  # its timer may be set still: by default the signal ends the process
+        signal.signal(signum, handler if signum != TIMER_SIGNAL else lambda *_: None)
 
 
 LATE_S = 0.5  # how late it may be when the machine stalls
@@ -95,14 +101,8 @@ def test_a_deadline_earlier_than_the_alarm_that_is_set_moves_it(timer: SoftTimer
 def test_a_stream_of_short_tasks_sets_the_alarm_once_per_timeout(
     timer: SoftTimer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
-    setitimer = signal.setitimer
-
-    def counted(which: int, seconds: float) -> tuple[float, float]:
-        calls.append(seconds)
-        return setitimer(which, seconds)
-
-    monkeypatch.setattr(signal, "setitimer", counted)
+    calls: list[float] = []
+    monkeypatch.setattr(timer._alarm, "set", calls.append)
     for _ in range(1000):
         timer.arm(time.monotonic() + 30)
         timer.disarm()
@@ -177,3 +177,60 @@ def test_another_thread_that_must_not_be_torn_does_not_hold_it_up(timer: SoftTim
     finally:
         done.set()
         thread.join()
+
+
+def test_it_does_not_touch_the_timer_and_the_signal_of_the_author(
+    timer: SoftTimer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    monkeypatch.delattr(signal, "setitimer")
+    assert raised_after(timer, 0.01) < LATE_S
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_it_does_not_raise_while_a_module_is_imported(timer: SoftTimer, tmp_path: Path) -> None:
+    """It would be left half loaded; it comes again when the import is over."""
+    (tmp_path / "slowly_imported.py").write_text(
+        "import time\nend = time.monotonic() + 0.05\nwhile time.monotonic() < end: pass\nis_whole = True\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        timer.arm(time.monotonic() + 0.01)
+        with pytest.raises(TaskTimeout):
+            importlib.import_module("slowly_imported")
+            spin_until(time.monotonic() + 5)
+    finally:
+        timer.disarm()
+        sys.path.remove(str(tmp_path))
+        module = sys.modules.pop("slowly_imported")
+    assert module.is_whole
+
+
+def test_where_the_kernel_has_no_such_timer_it_is_the_one_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_to_be_had() -> None:
+        raise OSError("forbidden")
+
+    monkeypatch.setattr("arbd.host.posix_timer.ThreadTimer", none_to_be_had)
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
+    try:
+        timer = SoftTimer()
+        assert timer.signum == signal.SIGALRM
+        assert raised_after(timer, 0.01) < LATE_S
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def test_whom_it_tells_what_struck() -> None:
+    struck: list[str] = []
+    before = {signum: signal.getsignal(signum) for signum in (TIMER_SIGNAL, CANCEL_SIGNAL)}
+    timer = SoftTimer(on_strike=struck.append)
+    try:
+        raised_after(timer, 0.01)
+        timer.arm(time.monotonic() + 60)
+        timer.disarm()
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler if signum != TIMER_SIGNAL else lambda *_: None)
+    assert struck == ["interrupted"]

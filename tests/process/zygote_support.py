@@ -115,11 +115,11 @@ class ZygoteProcess:
         assert isinstance(message, kind), message
         return message, fds
 
-    def configure(self) -> Description:
+    def configure(self, **settings: Any) -> Description:
         """Wait until it has loaded, and give it settings; what it has loaded."""
         _, [parcel] = self.receive(protocol.Described)
         self.description = msgspec.msgpack.decode(memory.read_parcel(parcel, 1 << 20), type=Description)
-        self.send(protocol.Configure("p", "hub:1", "UTC", 5.0, "plain", 1 << 20, LOG))
+        self.send(protocol.Configure("p", "hub:1", "UTC", 5.0, "plain", 1 << 20, LOG, **settings))
         return self.description
 
     def spawn(self, worker_id: int, handles: tuple[int, ...] | None = None) -> WorkerEnds:

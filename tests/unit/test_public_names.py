@@ -13,7 +13,8 @@ import arbd
 NAMES = {
     *("Provider", "ProviderResponse", "TaskInfo", "action", "NoRateLimitMonitor", "RateLimitMonitor", "TaskTimeout"),
     *("ActionNotFoundError", "ArbdError", "BindingError", "ConfigError", "DuplicateActionError", "InvalidAccountError"),
-    *("InvalidPayloadError", "ProviderError", "RegistrationError", "ResultError", "SchemaError"),
+    *("InvalidPayloadError", "ProviderError", "RegistrationError", "ResourceError", "ResultError", "SchemaError"),
+    *("on_worker_start", "on_worker_stop", "resource"),
 }
 
 

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from arbd.cli import _show
+from arbd.core.placement import in_words
 from arbd.examples.demo.jobs import CONFIDENCE, HORIZON_DAYS, PATHS, WINDOW, Portfolio
 from arbd.examples.demo.report import Assessment, Report
 
@@ -95,7 +96,7 @@ def _loads(report: Report) -> Table:
     rows = [
         (
             f"{worker.name} (pid {worker.pid})",
-            "any" if worker.cpu is None else str(worker.cpu),
+            in_words(worker.cpus),
             *_share(worker.busy, "green"),
             "" if worker.cpu_busy is None else f"{worker.cpu_busy:.0%}",
         )

@@ -9,7 +9,8 @@ what ``next_timeout`` announces. Times are seconds of one monotonic clock.
 
 Invariants:
 
-* a task goes up at most once while it is held, however often the hub hands it out;
+* a task is held until its result is acknowledged; handed out again meanwhile, it goes up again, where it joins the run
+  under way, and its result answers for the newest attempt;
 * an outcome is acknowledged in the outbox only when the hub has acknowledged the frame it was in; on ``close`` those
   that are not go back to the outbox, oldest first; whatever is raised in between, none is forgotten;
 * the credit is what the hub has sent plus the slots that are free, so it never allows more than can start soon.
@@ -209,13 +210,9 @@ class ProviderSession:
         if self._received > self._highest_credit:
             raise StreamError(f"{self._received} tasks came, and the credit was {self._highest_credit}")
         held = self._held
-        known = len(held)
-        fresh = [task for task in tasks if task.id not in held]
         for task in tasks:
             held[task.id] = task.attempt
-        if len(held) != known + len(fresh):  # the same id twice in one frame
-            fresh = list({task.id: task for task in fresh}.values())
-        return fresh
+        return tasks
 
     # -- frames out ----------------------------------------------------------------------------------------
 

@@ -64,6 +64,12 @@ def sleep(seconds: float) -> dict[str, int]:
     return {"pid": os.getpid()}
 
 
+@register(name="kept_sleep", payload_schema={"seconds": float}, after_timeout="keep")
+def kept_sleep(seconds: float) -> dict[str, int]:
+    time.sleep(seconds)
+    return {"pid": os.getpid()}
+
+
 @register(name="quick_sleep", payload_schema={"seconds": float}, timeout=0.15)
 def quick_sleep(seconds: float) -> dict[str, int]:
     time.sleep(seconds)
@@ -204,11 +210,21 @@ async def async_sleep(seconds: float) -> dict[str, int]:
     return {"pid": os.getpid(), "loop": id(asyncio.get_running_loop())}
 
 
+@register(name="kept_async_sleep", payload_schema={"seconds": float}, after_timeout="keep")
+async def kept_async_sleep(seconds: float) -> dict[str, int]:
+    return await async_sleep(seconds)
+
+
 @register(name="async_many", payload_schema={"count": int, "seconds": float})
 async def async_many(count: int, seconds: float) -> dict[str, Any]:
     begin = time.monotonic()
     await asyncio.gather(*(asyncio.sleep(seconds) for _ in range(count)))
     return {"took": time.monotonic() - begin}
+
+
+@register(name="kept_async_group", after_timeout="keep")
+async def kept_async_group() -> None:
+    await async_group()
 
 
 @register(name="async_group")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from arbd.author.actions import Action, Actions, action, marked_methods
+from arbd.author.actions import Action, Actions, action
+from arbd.author.marks import ACTION, marked_methods
 from arbd.errors import (
     ActionNotFoundError,
     BindingError,
@@ -214,7 +215,7 @@ class Derived(Base):
 
 
 def test_marked_methods_are_bound_inherited_overridden_and_removed() -> None:
-    found = {options.name: handler() for handler, options in marked_methods(Derived())}
+    found = {options.name: handler() for handler, options in marked_methods(Derived(), ACTION)}
     assert found == {
         "first": "derived one",
         None: "base two",

@@ -160,6 +160,15 @@ class TestConfig:
         assert lines["pin",] == ["true", "default"]
         assert "s3cret" not in result.output
 
+    def test_what_libraries_are_told_of_threads(self) -> None:
+        environ = {"OMP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "", "POLARS_MAX_THREADS": ""}
+        lines = [line.split() for line in arbd("config", env=environ).stdout.splitlines()]
+        assert ["OMP_NUM_THREADS", "3", "environment"] in lines
+        assert ["MKL_NUM_THREADS", "-", "environment", "OMP_NUM_THREADS,", "which", "its", "library"] in [
+            line[:7] for line in lines
+        ]
+        assert ["POLARS_MAX_THREADS", "1", "worker.cpus"] in lines
+
     def test_json(self) -> None:
         shown = json.loads(arbd("config", "--json").stdout)
         assert shown["execution_timeout"] == {"value": 1.0, "unit": "s", "from": "default"}

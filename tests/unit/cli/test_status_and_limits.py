@@ -28,8 +28,13 @@ STATUS = StatusReport(
     hub="hub:50051",
     link=LinkStats("down", tasks=120, accepted=1, failures={"GetTask UNAVAILABLE": 3}),
     workers=[
-        WorkerReport(0, 42, 2, "serving", 100.0, 60, 41.0, 20.0, 1, RunningTask("t9", "total", 0.25, 2.0)),
-        WorkerReport(1, 0, None, "starting", 0.0, 0, 0.0, 0.0, 0),
+        WorkerReport(
+            *(0, 42, (2, 3), "serving", 100.0, 60, 41.0, 20.0, 1, RunningTask("t9", "total", 0.25, 2.0)),
+            rss=(51 << 20) + 4096,
+            descriptors=12,
+            generation=3,
+        ),
+        WorkerReport(1, 0, (), "starting", 0.0, 0, 0.0, 0.0, 0),
     ],
     in_flight=3,
     backlog=1,
@@ -104,9 +109,9 @@ class TestStatus:
             "failed calls: GetTask UNAVAILABLE 3 times",
             "tasks 3 in flight, of which 1 wait for a worker; answered: 118 success, 2 error, 0 limit",
             "outbox 1 result not yet accepted by the hub (no more tasks are taken from 10000 on)",
-            "worker pid cpu state tasks busy on cpu waiting running",
-            "0 42 2 serving 60 41% 20% 1 total for 0.2 s of 2 s",
-            "1 - any starting 0 - - 0 -",
+            "worker pid cpu state tasks busy on cpu waiting memory fds age gen running",
+            "0 42 2-3 serving 60 41% 20% 1 51 MiB 12 1 min 40 s 3 total for 0.2 s of 2 s",
+            "1 - any starting 0 - - 0 - - 0.0 s 0 -",
         ]
         assert result.exit_code == 0
 

@@ -35,8 +35,8 @@ STATUS = StatusReport(
     hub="hub:1",
     link=LinkStats("up", polls=3, failures={"GetTask UNAVAILABLE": 2}),
     workers=[
-        WorkerReport(0, 8, None, "serving", 1.0, 5, 0.5, 0.25, 1, RunningTask("t1", "echo", 0.1, 2.0)),
-        WorkerReport(1, 9, 3, "starting", 0.0, 0, 0.0, 0.0, 0),
+        WorkerReport(0, 8, (), "serving", 1.0, 5, 0.5, 0.25, 1, RunningTask("t1", "echo", 0.1, 2.0)),
+        WorkerReport(1, 9, (3, 7), "starting", 0.0, 0, 0.0, 0.0, 0),
     ],
     in_flight=2,
     backlog=0,

@@ -11,14 +11,20 @@ from arbd.errors import InvariantError
 
 TABLE = {
     (State.STARTING, WorkerEvent.READY): State.SERVING,
+    (State.STARTING, WorkerEvent.LEAVE): State.LEAVING,
     (State.STARTING, WorkerEvent.KILL): State.CONDEMNED,
     (State.STARTING, WorkerEvent.EXITED): State.GONE,
     (State.SERVING, WorkerEvent.RETIRE): State.RETIRING,
+    (State.SERVING, WorkerEvent.LEAVE): State.LEAVING,
     (State.SERVING, WorkerEvent.KILL): State.CONDEMNED,
     (State.SERVING, WorkerEvent.EXITED): State.GONE,
+    (State.RETIRING, WorkerEvent.LEAVE): State.LEAVING,
     (State.RETIRING, WorkerEvent.KILL): State.CONDEMNED,
     (State.RETIRING, WorkerEvent.EXITED): State.GONE,
+    (State.LEAVING, WorkerEvent.KILL): State.CONDEMNED,
+    (State.LEAVING, WorkerEvent.EXITED): State.GONE,
     (State.CONDEMNED, WorkerEvent.READY): State.CONDEMNED,
+    (State.CONDEMNED, WorkerEvent.LEAVE): State.CONDEMNED,
     (State.CONDEMNED, WorkerEvent.EXITED): State.GONE,
 }
 PAIRS = list(product(State, WorkerEvent))

@@ -29,8 +29,8 @@ HISTORICAL = {
 MONTE_CARLO = {"value": 1_234_000.0, "var": 48_000.0, "expected_shortfall": 59_000.0, "as_of": "2026-10-30"}
 LOAD = Load(
     workers=[
-        WorkerLoad(name="arbd:worker-0", pid=11, cpu=0, busy=0.97, cpu_busy=0.99),
-        WorkerLoad(name="arbd:worker-1", pid=12, cpu=None, busy=0.5, cpu_busy=None),
+        WorkerLoad(name="arbd:worker-0", pid=11, cpus=(0,), busy=0.97, cpu_busy=0.99),
+        WorkerLoad(name="arbd:worker-1", pid=12, cpus=(), busy=0.5, cpu_busy=None),
     ],
     supervisor_busy=0.04,
     cpus_busy=[0.99, 0.6],

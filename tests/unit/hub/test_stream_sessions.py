@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from thoroughness import examples
 
 from arbd.core.outbox import MemoryOutbox
+from arbd.core.under_way import UnderWay
 from arbd.hub.board import NewTask, TaskBoard
 from arbd.hub.desk import Desk, StreamPeer
 from arbd.links.options import plain_too_large
@@ -32,7 +33,8 @@ class Provider:
     """A supervisor of a few lines around a session."""
 
     def __init__(self, name: str) -> None:
-        self.outbox = MemoryOutbox()
+        self.under_way = UnderWay()
+        self.outbox = MemoryOutbox(self.under_way)
         self.session = ProviderSession(
             Identity(name, "token", f"session-{name}", MAX_FRAME), self.outbox, too_large=plain_too_large
         )
@@ -49,6 +51,9 @@ class Provider:
     def take(self, data: bytes, now: float) -> None:
         received = self.session.receive(data, now)
         for task in received.tasks:
+            if task.id in self.under_way:
+                continue
+            self.under_way[task.id] = (task, 0, False)
             assert task.id not in self.running, "a task that is held came up a second time"
             self.running[task.id] = task
         assert len(self.running) <= SLOTS, "more tasks than the credit allowed"

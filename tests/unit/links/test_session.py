@@ -126,18 +126,19 @@ def test_results_that_were_not_acknowledged_are_sent_again_in_their_order() -> N
     assert [result.id for result in side.sent().results] == ["a", "b", "c"]
 
 
-def test_a_task_that_is_held_does_not_go_up_again_and_answers_for_its_new_attempt() -> None:
+def test_a_task_that_is_held_goes_up_again_to_be_joined_and_answers_for_its_new_attempt() -> None:
     side = Side()
     [task] = side.hears(tasks=tasks("a")).tasks
     again = Task("a", "act", attempt=2)
-    assert list(side.hears(tasks=[again]).tasks) == []
+    assert list(side.hears(tasks=[again]).tasks) == [again]
     side.finish(task)
     assert side.sent().results[0].attempt == 2
 
 
-def test_the_same_task_twice_in_one_frame_is_one_task() -> None:
+def test_the_same_task_twice_in_one_frame_is_held_once() -> None:
     side = Side()
-    assert [task.id for task in side.hears(tasks=tasks("a", "b", "a")).tasks] == ["a", "b"]
+    assert [task.id for task in side.hears(tasks=tasks("a", "b", "a")).tasks] == ["a", "b", "a"]
+    assert side.session.holding == 2
 
 
 def test_an_outcome_of_a_task_that_came_another_way_is_sent_too() -> None:

@@ -81,7 +81,6 @@ class Model:
         pytest.param(Model(), {"mode": "json"}, id="pydantic model"),
         pytest.param({"logger": LOG}, {"logger": "<logger fx>"}, id="logger"),
         pytest.param([LOG.bind()], ["<logger fx>"], id="bound logger"),
-        pytest.param([float("nan"), float("inf")], [None, None], id="no number"),
         pytest.param(2**70, 2**70, id="large integer"),
         pytest.param(NOON, "2024-07-01T12:00:00Z", id="datetime"),
     ],
@@ -118,12 +117,12 @@ LOOP["self"] = LOOP
 def test_the_culprit_is_named(data: Any, path: str, kind: str) -> None:
     with pytest.raises(ResultError) as caught:
         encoded(data)
-    assert str(caught.value) == f"The action returned something JSON has no form for: {path}: {kind}"
+    assert str(caught.value).startswith(f"The action returned something JSON has no form for: {path}: {kind}; ")
     assert caught.value.data == {"error_code": "RESULT_NOT_ENCODABLE", "path": path, "type": kind}
 
 
 def test_a_type_is_named_with_its_module() -> None:
-    with pytest.raises(ResultError, match=r"data: fractions\.Fraction$"):
+    with pytest.raises(ResultError, match=r"data: fractions\.Fraction; "):
         encoded(Fraction(1, 3))
 
 
@@ -133,7 +132,7 @@ def test_a_message_can_be_the_culprit() -> None:
 
 
 def test_a_value_inside_itself_ends_in_words() -> None:
-    with pytest.raises(ResultError, match=r"data\.self\.self.*: dict, nested too deeply or inside itself$"):
+    with pytest.raises(ResultError, match=r"data\.self\.self.*: dict, nested too deeply or inside itself; "):
         encoded(LOOP)
 
 
@@ -155,7 +154,7 @@ def test_metadata_wraps_the_data_of_every_status() -> None:
 
 
 def test_the_culprit_s_path_is_the_same_inside_metadata() -> None:
-    with pytest.raises(ResultError, match=r"data\.a: complex$"):
+    with pytest.raises(ResultError, match=r"data\.a: complex; "):
         encoded({"a": 1j}, envelope="metadata")
 
 

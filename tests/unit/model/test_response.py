@@ -171,10 +171,24 @@ def test_a_monitor_may_bring_its_own_message() -> None:
     assert response == ProviderResponse("limit", "Closed at night", {"wait_time": 1})
 
 
-def test_timed_out() -> None:
-    assert on_the_wire(shapes.timed_out("slow", 0.25)) == {
+@pytest.mark.parametrize(
+    ("own_s", "default_s", "why"),
+    [
+        (
+            None,
+            0.25,
+            "the setting execution_timeout: raise it (TASK_EXECUTION_TIMEOUT, --timeout), "
+            "or register this action with a timeout= of its own",
+        ),
+        (0.25, 60.0, "the timeout= of the action: raise it where the action is registered"),
+        (5.0, 0.1, "all that was left until the task's own deadline: submit it with more time to change that"),
+        (None, 1.0, "all that was left until the task's own deadline: submit it with more time to change that"),
+    ],
+)
+def test_timed_out(own_s: float | None, default_s: float, why: str) -> None:
+    assert on_the_wire(shapes.timed_out("slow", 0.25, own_s=own_s, default_s=default_s)) == {
         "status": "error",
-        "message": "Action 'slow' timed out after 0.25 seconds",
+        "message": f"Action 'slow' timed out after 0.25 seconds, {why}",
         "data": {"error_code": "TIMEOUT", "timeout": 0.25},
     }
 

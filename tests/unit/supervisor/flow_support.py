@@ -12,10 +12,13 @@ from typing import Any, cast
 import pytest
 
 from arbd.core.dispatch import Assignment
+from arbd.core.history import Why
 from arbd.core.lifecycle import State
+from arbd.core.recycling import RecycleLimits
 from arbd.host import doorbell
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import Running
+from arbd.ipc.notice import Leaving, Notice
 from arbd.model.description import ActionInfo
 from arbd.model.encoding import Encoder
 from arbd.model.task import Outcome, Task
@@ -118,6 +121,10 @@ class FakeCell:
         self.runs = Running(0, 0)
         self.results = SimpleNamespace(pop_many=self._pop_many)
         self.fails: BaseException | None = None
+        self.done = 0
+
+    def totals(self) -> tuple[int, int, int]:
+        return self.done, 0, 0
 
     def _pop_many(self, limit: int) -> list[bytes]:
         if self.fails is not None:
@@ -149,8 +156,10 @@ class FakeWorker:
         self.state = State.SERVING
         self.said_ready = True
         self.damaged = False
+        self.said_leaving = False
         self.unread: list[bytes] = []
         self.cell = FakeCell()
+        self.zygote = SimpleNamespace(generation=1)
         self.has: list[Assignment] = []
         self.has_room = True
         self.error: dict[str, BaseException] = {}  # raised when a task of that id is sent
@@ -206,6 +215,30 @@ class FakePool:
         self.given_up: list[str] = []
         self.ready: list[int] = []
         self.is_replacing = True
+        self.noted: list[tuple[int, Why]] = []
+        self.heard: list[tuple[int, Notice]] = []
+        self.told_to_leave: list[int] = []
+        self.history: list[Any] = []
+        self.recycle = RecycleLimits()
+
+    def note(self, worker: FakeWorker, why: Why) -> None:
+        self.noted.append((worker.id, why))
+
+    def heed(self, worker: FakeWorker, notice: Notice) -> None:
+        self.heard.append((worker.id, notice))
+        if isinstance(notice, Leaving):
+            worker.said_leaving = True
+            worker.state = State.LEAVING
+            self.on_retiring(worker)
+
+    on_retiring: Callable[[FakeWorker], None] = staticmethod(lambda worker: None)
+
+    def out_of_service(self) -> dict[int, Any]:
+        return {}
+
+    def tell_all_to_leave(self) -> None:
+        self.told_to_leave += self.workers
+        self.workers.clear()
 
     def fence(self) -> None:
         self.fences += 1
@@ -256,6 +289,7 @@ class Rig:
         )
         pool: Any = self.pool
         self.flow = Flow(settings, encoder, pool, self)
+        self.pool.on_retiring = lambda worker: self.flow.dispatcher.close_worker(worker.id)
         self.set_actions("act")
         for worker in self.workers:
             self.flow.dispatcher.add_worker(worker.id)

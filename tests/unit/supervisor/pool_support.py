@@ -10,13 +10,18 @@ import pytest
 from flow_support import FakeCell
 
 from arbd.core.lifecycle import State, WorkerEvent, step
+from arbd.core.recycling import RecycleLimits
 from arbd.host import doorbell, procs
 from arbd.ipc import zygote_protocol as protocol
+from arbd.ipc.cell import Running
+from arbd.ipc.notice import Notice
 from arbd.model.description import ActionInfo, Description
 from arbd.supervisor import pool as module
+from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.pool import Pool
 
 RING_BYTES = 1 << 14
+TIMES = WorkerTimes(start_s=30.0, stop_s=5.0)
 
 
 class FakeZygote:
@@ -31,6 +36,7 @@ class FakeZygote:
         self.silent = False
         self.has_answered = True
         self.heard_at_ns = 0
+        self.generation = 0
         self.configured: list[protocol.Configure] = []
         self.error: Exception | None = None  # raised by ``spawn`` or ``configure``
         self.is_closed = False
@@ -81,6 +87,13 @@ class ProcesslessWorker:
         self.booted = False
         self.boot_timer: Any = None
         self.end_timer: Any = None
+        self.stop_timer: Any = None
+        self.unfit = ""
+        self.said_leaving = False
+        self.left_unused = False
+        self.wish: Any = None
+        self.why: Any = None
+        self.bounds: Any = None
         self.damaged = False
         self.unread: list[bytes] = []
         self.pid = 0
@@ -119,8 +132,9 @@ class ProcesslessWorker:
 
     def close(self) -> None:
         self.stop_boot_timer()
-        if self.end_timer is not None:
-            self.end_timer.cancel()
+        for timer in (self.end_timer, self.stop_timer):
+            if timer is not None:
+                timer.cancel()
         self.is_closed = True
 
 
@@ -201,6 +215,8 @@ class Events:
 class PoolRig:
     """A pool and all around it, on a loop that is worked off by hand."""
 
+    recycle = RecycleLimits()
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch, loop: Any, slots: int = 2) -> None:
         self.loop = loop
         self.machine = Machine(monkeypatch, lambda: round(loop.now * 1e9))
@@ -213,7 +229,7 @@ class PoolRig:
     def make(self, slots: int) -> Pool:
         limits: Any = self.limits
         zygote: Any = self.zygote
-        return Pool(range(slots), RING_BYTES, limits, zygote)
+        return Pool([(slot,) for slot in range(slots)], RING_BYTES, limits, zygote, TIMES, self.recycle)
 
     def move_to(self, zygote: FakeZygote) -> None:
         of_pool: Any = zygote
@@ -240,6 +256,21 @@ class PoolRig:
             self.born(worker)
             of_pool: Any = worker
             self.pool.on_ready(of_pool)
+
+    def work(self, worker: ProcesslessWorker, tasks: int = 1) -> None:
+        """It finishes so many tasks."""
+        worker.cell.done += tasks
+        worker.cell.runs = Running(worker.cell.done, 0)
+
+    def say(self, worker: ProcesslessWorker, notice: Notice) -> None:
+        """It says something of itself."""
+        of_pool: Any = worker
+        self.pool.heed(of_pool, notice)
+
+    def of(self, slot: int, state: State = State.SERVING) -> ProcesslessWorker:
+        """The one worker of a slot in this state."""
+        [found] = [each for each in self.workers() if (each.slot, each.state) == (slot, state)]
+        return found
 
     def end(self, worker: ProcesslessWorker, status: int = 0, reason: str = "") -> None:
         """It ended, and the zygote says so."""

@@ -15,6 +15,7 @@ from arbd.core.lifecycle import State
 from arbd.supervisor import halt
 from arbd.supervisor.drain import FLUSH_MIN_S, HURRIED_FLUSH_S, Drain
 
+STOP_S = 5.0
 TIMEOUT_S = 30.0
 A_MOMENT_S = 1.0  # for what is cancelled and may not hear of it
 LOOK_S = 0.3  # within which it sees what nobody has told it
@@ -80,7 +81,7 @@ class Draining(Rig):
         async def run() -> bool:
             self.flow.progress = asyncio.Event()
             at_once = asyncio.Event()
-            drain = Drain(self.flow, at_once)
+            drain = Drain(self.flow, at_once, STOP_S)
             other = asyncio.ensure_future(meanwhile(drain, at_once)) if meanwhile else None
             await asyncio.sleep(0)
             sent_all = await drain.run(timeout)

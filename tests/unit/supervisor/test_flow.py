@@ -3,6 +3,7 @@ be handed over goes back in line, for a while; and each collaborator of the path
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from types import SimpleNamespace
@@ -452,6 +453,20 @@ def test_a_condemned_worker_has_its_verdict_and_what_its_page_names_had_not_begu
     assert set(rig.results()) == {"a"}
     worker.has.clear()
     assert rig.sent == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("own_s", "deadline", "why"),
+    [(None, 0.0, "execution_timeout"), (0.5, 0.0, "the timeout= of the action"), (5.0, 100.25, "own deadline")],
+)
+def test_a_task_that_was_killed_for_its_timeout_is_told_which_one_held(
+    rig: Rig, own_s: float | None, deadline: float, why: str
+) -> None:
+    rig.set_actions("act", timeout=own_s)
+    rig.flow.take([Task("a", "act", deadline=deadline or math.inf)])
+    worker = rig.workers[2]
+    rig.flow.lose(worker, worker.begin("a"))  # type: ignore[arg-type] # a fake
+    assert why in rig.results()["a"]
 
 
 def test_a_worker_whose_results_fail_is_settled_all_the_same(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,8 @@ import pytest
 from pool_support import FakeLimits, FakeZygote
 from stepped_loop import SteppedLoop
 
-from arbd.core.placement import Placement
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
-from arbd.host import cpus, open_files
+from arbd.host import open_files
 from arbd.model.link_stats import LinkStats
 from arbd.settings.table import Resolved, from_flags, resolve
 from arbd.supervisor import loading, sources
@@ -110,7 +109,7 @@ class Rig:
                 rig.notes.append("generations close")
 
         class Drain:
-            def __init__(self, flow: Any, at_once: asyncio.Event) -> None:
+            def __init__(self, flow: Any, at_once: asyncio.Event, stop_timeout: float) -> None:
                 rig.at_once = at_once
 
             def hurry(self, timeout: float) -> None:
@@ -443,35 +442,3 @@ def test_that_end_is_no_success(monkeypatch: pytest.MonkeyPatch, exit_code: int,
     monkeypatch.setattr(os, "_exit", done.append)
     module._end_process(15.0, exit_code)
     assert done == [15.0, expected]
-
-
-def cpus_of(rig: Rig, monkeypatch: pytest.MonkeyPatch, *, can_pin: bool) -> list[int | None]:
-    """The CPUs that its workers are given on a machine of four."""
-
-    def pin(to: Any) -> None:
-        if not can_pin:
-            raise PermissionError(1, "Operation not permitted")
-        rig.notes.append(f"pin {sorted(to)}")
-
-    monkeypatch.setattr(cpus, "allowed", lambda: frozenset(range(4)))
-    monkeypatch.setattr(cpus, "cores", lambda _: {})
-    monkeypatch.setattr(cpus, "quota", lambda: 2.5)
-    monkeypatch.setattr(cpus, "pin", pin)
-    rig.flags |= {"pin": True, "workers": "auto"}
-    return rig.daemon._place(rig.resolved().settings)
-
-
-def test_workers_are_as_many_as_the_quota_allows_and_the_supervisor_is_beside_them(
-    owner: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert cpus_of(owner, monkeypatch, can_pin=True) == list(Placement([0, 1, 2], frozenset({3})).workers)
-    assert owner.notes == ["pin [3]"]
-
-
-def test_a_sandbox_that_forbids_pinning_leaves_all_unpinned(owner: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cpus_of(owner, monkeypatch, can_pin=False) == [None] * 3
-
-
-def test_who_does_not_own_the_process_leaves_it_where_it_is(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cpus_of(rig, monkeypatch, can_pin=True) == [0, 1, 2]
-    assert rig.notes == []

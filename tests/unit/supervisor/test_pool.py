@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from flow_support import HandLoop
-from pool_support import FakeZygote, PoolRig, ProcesslessWorker
+from pool_support import TIMES, FakeZygote, PoolRig, ProcesslessWorker
 
 from arbd.core import restarts
 from arbd.core.lifecycle import State
 from arbd.errors import ConfigError
 from arbd.ipc import layout
-from arbd.supervisor.pool import BOOT_TIMEOUT_S, SILENCE_S
+from arbd.supervisor.lives import BOOT_TIMEOUT_S, SILENCE_S
 
 NO_DESCRIPTOR = OSError(24, "Too many open files")
 LONG_S = 1000.0
@@ -47,9 +47,11 @@ def rig(monkeypatch: pytest.MonkeyPatch, loop: HandLoop) -> Iterator[PoolRig]:
 
 @pytest.fixture
 def serving(rig: PoolRig) -> PoolRig:
-    """Two workers that serve."""
+    """Two workers that serve, and have finished a task."""
     rig.move_to(rig.zygote)
     rig.boot()
+    for worker in rig.workers():
+        rig.work(worker)
     rig.events.told.clear()
     return rig
 
@@ -111,6 +113,7 @@ def test_limits_that_cannot_be_had_at_the_start_are_told_and_nothing_has_changed
 def test_one_that_served_is_replaced_at_once_as_often_as_it_happens(serving: PoolRig) -> None:
     for _ in range(20):
         [worker, *_] = [each for each in serving.workers() if each.slot == 0]
+        serving.work(worker)
         serving.end(worker, -signal.SIGSEGV)
         assert serving.events.told.pop(0) == ("gone", worker.id, -signal.SIGSEGV)
         assert worker.is_closed
@@ -293,7 +296,9 @@ def test_a_kernel_that_watches_no_more_descriptors_leaves_the_end_to_the_zygote(
     monkeypatch.setattr(rig.loop, "add_reader", full)
     rig.boot()
     assert rig.pool.is_complete()
-    rig.end(rig.workers()[0])
+    worker = rig.workers()[0]
+    rig.work(worker)
+    rig.end(worker)
     assert len(rig.workers()) == 2
 
 
@@ -301,7 +306,7 @@ def test_a_worker_that_is_there_and_never_ready_is_killed(rig: PoolRig) -> None:
     rig.move_to(rig.zygote)
     for worker in rig.workers():
         rig.born(worker)
-    rig.loop.step(BOOT_TIMEOUT_S - A_MOMENT_S)
+    rig.loop.step(BOOT_TIMEOUT_S + TIMES.start_s - A_MOMENT_S)
     assert [worker.kills for worker in rig.workers()] == [0, 0]
     rig.loop.step(2 * A_MOMENT_S)
     assert [worker.kills for worker in rig.workers()] == [1, 1]
@@ -488,8 +493,8 @@ def test_closing_gives_everything_back(serving: PoolRig) -> None:
     other = PoolRig.make(serving, 1)
     other.close()
     made = serving.machine.made
-    serving.pool.stop_replacing()
     assert len(serving.loop.later) == 2  # a birth, and a pause of the machine
+    serving.pool.stop_replacing()
     pool, serving.pool = serving.pool, serving.make(1)
     pool.close()
     assert all(worker.is_closed for worker in made)

@@ -36,7 +36,7 @@ def reporter_of(rig: Rig, *, is_draining: bool = False) -> Reporter:
     settings: Any = rig.flow._settings
     settings.name, settings.hub_url = "prov", "hub:1"
     pool: Any = rig.pool
-    pool.cpu_of = lambda worker: worker.id
+    pool.cpus_of = lambda worker: (worker.id,)
     rig.stats = LinkStats()
     for worker in rig.workers:
         of_worker: Any = worker
@@ -65,6 +65,9 @@ def test_the_daemon_is_told_with_its_counts(rig: Rig, monkeypatch: pytest.Monkey
     assert (status.outbox, status.outbox_limit) == (1, 100)
     assert status.verdicts == {"success": 0, "error": 1, "limit": 0}
     assert status.log_lines_lost == 5
+    assert status.joined == 0
+    rig.flow.take(tasks("0"))
+    assert reporter.status().joined == 1
 
 
 def test_the_link_is_told_as_it_counts_itself(rig: Rig) -> None:
@@ -79,7 +82,7 @@ def test_an_idle_worker_is_told(rig: Rig) -> None:
     reporter = reporter_of(rig)
     rig.loop.now += 10.0
     [worker, *_] = reporter.status().workers
-    assert (worker.slot, worker.pid, worker.cpu, worker.state) == (1, 1, 1, "serving")
+    assert (worker.slot, worker.pid, worker.cpus, worker.state) == (1, 1, (1,), "serving")
     assert (worker.age_s, worker.tasks_done, worker.busy_s, worker.cpu_s) == (10.0, 7, 2.0, 1.0)
     assert (worker.waiting, worker.running) == (0, None)
 

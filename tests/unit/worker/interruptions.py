@@ -28,8 +28,17 @@ _is_elsewhere = False
 LATE = 0.0  # a deadline that has passed
 
 
+class Silence:
+    """An alarm that never comes by itself."""
+
+    signum: int = signal.SIGALRM
+
+    def set(self, moment: float) -> None:
+        """Nothing: nothing depends on the clock."""
+
+
 class Interruptions:
-    """A soft timer whose signals come when the test says. The alarm it sets is none: nothing depends on the clock."""
+    """A soft timer whose signals come when the test says."""
 
     def __init__(self) -> None:
         self.cancelled: set[int] = set()
@@ -38,7 +47,7 @@ class Interruptions:
     def renew(self) -> None:
         """A timer that remembers nothing: every run takes the same way until it is interrupted."""
         self.cancelled.clear()
-        self.timer = SoftTimer(self.cancelled.__contains__)
+        self.timer = SoftTimer(self.cancelled.__contains__, alarm=Silence())
 
     def everywhere(
         self, make: Callable[[], T], act: Callable[[T], object], check: Callable[[T], None], *, cancel: int = 0
@@ -161,9 +170,8 @@ _OURS = (__file__, contextmanager.__code__.co_filename)
 
 
 @pytest.fixture
-def interruptions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interruptions]:
+def interruptions() -> Iterator[Interruptions]:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGALRM, CANCEL_SIGNAL)}
-    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: (0.0, 0.0))
     yield Interruptions()
     for signum, handler in before.items():
         signal.signal(signum, handler)

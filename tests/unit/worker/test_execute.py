@@ -349,10 +349,48 @@ def test_a_timeout_passes_wherever_it_is_raised(place: str) -> None:
         run(provider)
 
 
+@pytest.mark.parametrize(
+    ("own_s", "timeout", "why"),
+    [(None, 1.0, "execution_timeout"), (2.0, 2.0, "the timeout= of the action"), (2.0, 0.5, "own deadline")],
+)
+def test_a_late_task_is_told_which_timeout_held(own_s: float | None, timeout: float, why: str) -> None:
+    provider = a_provider()
+    provider.actions.register(name="act", timeout=own_s)(lambda: None)
+    context = Context(provider, utc_now=lambda: NOON, run_async=run_async)
+    response = json.loads(context.timed_out("act", timeout))
+    assert why in response["message"]
+    assert response["data"] == {"error_code": "TIMEOUT", "timeout": timeout}
+
+
+def test_what_nan_becomes_is_the_settings_business() -> None:
+    provider = a_provider()
+    provider.actions.register(name="act")(lambda: {"rate": float("nan")})
+    assert run(provider, nan="null")["data"] == {"rate": None}
+    refused = run(provider)
+    assert refused["data"] == {
+        "error_type": "ResultError",
+        "error_code": "RESULT_NOT_ENCODABLE",
+        "path": "data.rate",
+        "type": "float nan",
+    }
+
+
+def test_an_exception_keeps_its_data_but_for_nan() -> None:
+    def act() -> None:
+        raise ProviderError("no rate", {"last": float("inf"), "currency": "EUR"})
+
+    assert answer(act) == {
+        "status": "error",
+        "message": "no rate",
+        "data": {"error_type": "ProviderError", "last": None, "currency": "EUR"},
+    }
+
+
 def test_a_result_that_cannot_be_sent_is_an_error_that_names_it() -> None:
     assert answer(lambda: {"items": [{"when": 1j}]}) == {
         "status": "error",
-        "message": "The action returned something JSON has no form for: data.items[0].when: complex",
+        "message": "The action returned something JSON has no form for: data.items[0].when: complex; "
+        "return [z.real, z.imag] instead",
         "data": {
             "error_type": "ResultError",
             "error_code": "RESULT_NOT_ENCODABLE",

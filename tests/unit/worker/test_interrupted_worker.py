@@ -28,6 +28,7 @@ from arbd.rate_limit.grants.account import Account
 from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
+from arbd.worker.leftovers import WorkerLoop
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
@@ -175,11 +176,10 @@ def test_an_async_action_that_is_interrupted_leaves_nothing_to_the_next(
     interruptions: Interruptions, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     timeout, cancel = (LATE, 0) if how == "deadline" else (time.monotonic() + FAR_S, SEQ)
-    new_event_loop = uvloop.new_event_loop
     with ExitStack() as loops:
 
-        def opened() -> asyncio.AbstractEventLoop:
-            loop = new_event_loop()
+        def opened() -> WorkerLoop:
+            loop = WorkerLoop()
             loops.callback(loop.close)
             return loop
 
@@ -198,6 +198,6 @@ def test_an_async_action_that_is_interrupted_leaves_nothing_to_the_next(
             assert it.ran == ["second begins", "second ends"]
             loops.close()
 
-        monkeypatch.setattr(uvloop, "new_event_loop", opened)
+        monkeypatch.setattr("arbd.worker.aio.WorkerLoop", opened)
         interruptions.everywhere(lambda: Async(interruptions), run, check, cancel=cancel)
     asyncio.set_event_loop(None)

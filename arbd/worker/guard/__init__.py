@@ -1,0 +1,18 @@
+"""The guard of a worker: what one action changes in the process does not reach the next task.
+
+    author's code ── os.chdir, signal.alarm, … ──> wrapper ─> notices: this kind has changed
+                                                                 │
+    end of the task ── nothing noticed, and it was short ──> the next task, at no cost
+                   └── else ─> put back, with one warning ──cannot be──> spoiled: the worker is replaced
+
+Not a sandbox: whoever means harm has ctypes. What only code in C can change is looked at after a task that took a
+while, every so many tasks, and before sleep.
+
+    notices     what was changed since the last look, and who may adopt it
+    wrappers    the functions of Python that change the process, so that they notice
+    kinds       a kind of state: read, put back
+    process, interpreter, signals, descriptors, threads      the kinds there are
+    guard       all of them together: baseline, look, rebase
+
+No audit hook: one makes ``id()`` take 414 ns instead of 30, and every import, ``open`` and ``sys._getframe`` more.
+"""

@@ -1,0 +1,150 @@
+"""Descriptors: arbd's own cannot be closed by Python code, and 0 to 2 are put back.
+
+    os.close, os.closerange, os.dup2 on one of arbd's own     refused, as if it were not open (EBADF)
+    one of arbd's own is gone or another file, all the same   code in C did it: the worker is replaced
+    0, 1, 2 lead elsewhere at the end of a task               put back from copies
+    what was open before the first task is closed             an action has closed what others share: replaced
+
+In a forked child nothing is refused: it may close what it likes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from typing import Any, Final
+
+from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.notices import NOTICES
+from arbd.worker.guard.wrappers import replace
+
+_STANDARD: Final = (0, 1, 2)
+_close, _dup2, _closerange = os.close, os.dup2, os.closerange
+
+_own: set[int] = set()
+_files: dict[int, tuple[int, int]] = {}
+"""What was open before the first task, and is not arbd's own."""
+_gone: set[int] = set()
+"""Those of them that an action has closed."""
+
+
+def kinds() -> list[Kind]:
+    """Both of them."""
+    return [Descriptors(), Inherited()]
+
+
+def install() -> None:
+    """Put wrappers in the place of the functions that close descriptors."""
+    replace(os, "close", _guarded_close)
+    replace(os, "closerange", _guarded_closerange)
+    replace(os, "dup2", _guarded_dup2)
+    replace(socket, "close", _guarded_close)
+
+
+def protect(*fds: int) -> None:
+    """Refuse to have these closed."""
+    _own.update(fds)
+
+
+def _guarded_close(fd: int) -> None:
+    if fd in _own or fd in _files:
+        _closes(fd)
+    _close(fd)
+
+
+def _guarded_dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+    if fd2 in _own or fd2 in _files:
+        _closes(fd2)
+    return _dup2(fd, fd2, inheritable)
+
+
+def _guarded_closerange(fd_low: int, fd_high: int, /) -> None:
+    if not NOTICES.is_armed:
+        _closerange(fd_low, fd_high)
+        return
+    for fd in [fd for fd in _files if fd_low <= fd < fd_high]:
+        _closes(fd)
+    begin = fd_low
+    for own in sorted(fd for fd in _own if fd_low <= fd < fd_high):
+        _closerange(begin, own)
+        begin = own + 1
+    _closerange(begin, fd_high)
+
+
+def _closes(fd: int) -> None:
+    """Refuse one of arbd's own; notice one that others share, if it is still the same file."""
+    if not NOTICES.is_armed:
+        return
+    if fd in _own:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if fd in _STANDARD:
+        NOTICES.changes(Descriptors.name)
+    elif _file(fd) == _files[fd]:
+        _gone.add(fd)
+        NOTICES.changes(Inherited.name)
+
+
+class Descriptors(Kind):
+    """Which file stands behind the standard descriptors, and behind those that are arbd's own."""
+
+    name = "the standard descriptors"
+
+    def __init__(self) -> None:
+        super().__init__(self.name, _nothing, _nothing, look="full")
+        self._looked_at: dict[int, tuple[int, int] | None] = {}
+        self._copies: dict[int, int] = {}
+
+    def remember(self) -> None:
+        for copy in self._copies.values():
+            _own.discard(copy)
+            _close(copy)
+        self._copies = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in _STANDARD if _file(fd) is not None}
+        self._looked_at = {fd: _file(fd) for fd in (*_STANDARD, *_own)}
+        _own.update(self._copies.values())
+
+    def put_back(self) -> str | None:
+        wrong = [fd for fd, file in self._looked_at.items() if _file(fd) != file]
+        for fd in wrong:
+            copy = self._copies.get(fd, -1)
+            if _file(copy) != self._looked_at[fd]:
+                raise Spoiled(f"descriptor {fd}, which the worker needs, was closed or is another file now")
+            _dup2(copy, fd)
+        return f"{', '.join(map(str, wrong))} led elsewhere" if wrong else None
+
+
+class Inherited(Kind):
+    """What else was open before the first task: the module's files, the connections of resources."""
+
+    name = "what the module had open"
+
+    def __init__(self) -> None:
+        super().__init__(self.name, _nothing, _nothing)
+
+    def remember(self) -> None:
+        _gone.clear()
+        _files.clear()
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            file = _file(fd)
+            if file is not None and fd not in _own:
+                _files[fd] = file
+
+    def put_back(self) -> str | None:
+        gone = sorted(fd for fd in _gone if _file(fd) != _files.get(fd))
+        _gone.clear()
+        if gone:
+            raise Spoiled(f"descriptors that were open before the first task are closed: {', '.join(map(str, gone))}")
+        return None
+
+
+def _file(fd: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
+
+
+def _nothing(_: Any = None) -> None:
+    """These kinds read and write by their own methods."""

@@ -1,0 +1,139 @@
+"""The guard: every kind of state together, its baseline, and the look after a task.
+
+install    wrappers stand, notice nothing; before the author's module is imported
+arm        in the worker, when it is ready: what is now is the baseline
+after      what was noticed, or is due to be looked at, is put back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from arbd import logs
+from arbd.host.fork_mark import ForkMark
+from arbd.worker.guard import descriptors, interpreter, process, signals, threads
+from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.notices import NOTICES, Notices
+from arbd.worker.guard.wrappers import watch
+
+Depth = Literal["noticed", "quick", "full"]
+_LOOKS: Final[dict[Depth, frozenset[str]]] = {
+    "noticed": frozenset(),
+    "quick": frozenset({"quick"}),
+    "full": frozenset({"quick", "full"}),
+}
+
+
+class Guard:
+    """What looks after a worker's process. ``noticed`` is true where there is something to look at."""
+
+    def __init__(self, kinds: Sequence[Kind], notices: Notices = NOTICES) -> None:
+        self._kinds = kinds
+        self._due: dict[Depth, list[Kind]] = {
+            depth: [kind for kind in kinds if kind.look in looks] for depth, looks in _LOOKS.items()
+        }
+        self._notices = notices
+        self._told: set[tuple[str, str]] = set()
+        self.noticed = notices.changed
+        self._log = logs.get_logger("arbd.worker")
+
+    def arm(self, mark: ForkMark) -> None:
+        """Take the process as it is now for the baseline, and notice what changes from now on."""
+        self._notices.adopt = {kind.name: kind.remember for kind in self._kinds if kind.adopts}
+        self.rebase()
+        self._notices.arm(mark)
+
+    def rebase(self, kinds: Iterable[Kind] | None = None) -> None:
+        """Take the process as it is now for the baseline."""
+        for kind in self._kinds if kinds is None else kinds:
+            kind.remember()
+        if kinds is None:
+            self._notices.changed.clear()
+
+    @contextmanager
+    def adopting(self) -> Iterator[None]:
+        """What is changed inside this block, such as the opening of a resource, belongs to the worker; what an action
+        has changed before does not."""
+        before = set(self._notices.changed)
+        self._notices.changed.clear()
+        try:
+            yield
+        finally:
+            mine = set(self._notices.changed) - before
+            self.rebase([kind for kind in self._kinds if kind.name in mine])
+            self._notices.changed.clear()
+            self._notices.changed.update(before)
+
+    def after(self, action: str, depth: Depth) -> str:
+        """Put back what the action has changed: what was noticed, and what is due at this depth. Why the worker must be
+        replaced; empty: it need not be."""
+        noticed = self._notices.changed
+        due = self._due[depth]
+        if noticed:
+            names = set(noticed)
+            noticed.clear()
+            due = [kind for kind in self._kinds if kind in due or kind.name in names]
+        spoiled = []
+        for kind in due:
+            try:
+                told = kind.put_back()
+            except Spoiled as exc:
+                spoiled.append(str(exc))
+                continue
+            if told is not None and not kind.quiet:
+                self._warn(action, kind.name, told)
+        noticed.clear()  # putting back is noticed, too
+        return "; ".join(spoiled)
+
+    def _warn(self, action: str, what: str, told: str) -> None:
+        if (action, what) in self._told:
+            return
+        self._told.add((action, what))
+        self._log.warning(
+            "changed_by_action",
+            action=action,
+            what=what,
+            **({"how": told} if told else {}),
+            hint="it was put back for the next task; an action should leave the process as it found it",
+        )
+
+
+class NoGuard(Guard):
+    """A guard that looks at nothing, for where there is no process to look after."""
+
+    def __init__(self) -> None:
+        super().__init__((), Notices())
+
+
+def all_kinds() -> list[Kind]:
+    """Every kind there is, in the order in which they are put back."""
+    return [
+        *signals.kinds(),
+        *process.kinds(),
+        *interpreter.kinds(),
+        *descriptors.kinds(),
+        threads.Threads(),
+    ]
+
+
+def install() -> None:
+    """Put every wrapper in its place. Until ``arm`` they do nothing else than what they wrap."""
+    signals.install()
+    descriptors.install()
+    threads.install()
+    _watch(all_kinds())
+
+
+def make(*, reseed: bool = True) -> Guard:
+    """The guard of this process. ``reseed``: generators that an action has seeded are seeded anew."""
+    generators = interpreter.generators() if reseed else []
+    _watch(generators)
+    return Guard([*all_kinds(), *generators])
+
+
+def _watch(kinds: Iterable[Kind]) -> None:
+    for kind in kinds:
+        for owner, name in kind.changed_by:
+            watch(owner, name, kind.name)

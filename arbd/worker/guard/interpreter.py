@@ -1,0 +1,200 @@
+"""The kinds of state that the interpreter and its standard library keep for the whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import io
+import locale
+import logging
+import socket
+import sys
+import threading
+import tracemalloc
+import warnings
+from typing import Any, Final
+
+from arbd.worker.guard.kinds import Kind, Undone
+
+_setlocale = locale.setlocale
+#: Generators that one seeds for the whole process: where, what does it, what seeds it from the kernel.
+_GENERATORS: Final = (("random", "seed", "seed"), ("numpy.random", "seed", "seed"), ("torch", "manual_seed", "seed"))
+_STREAMS: Final = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
+_ROOT: Final = logging.getLogger()
+_LOOPS: Final = tuple(
+    (module, name)
+    for module in (asyncio, asyncio.events)
+    for name in ("set_event_loop", "set_event_loop_policy", "new_event_loop")
+)
+
+
+def kinds() -> list[Kind]:
+    """All of them, in the order in which they are put back."""
+    return [
+        _value("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
+        _value("the thread switch interval", sys, "getswitchinterval", "setswitchinterval"),
+        _value("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
+        _value("the trace function", sys, "gettrace", "settrace"),
+        _value("the profile function", sys, "getprofile", "setprofile"),
+        _value("the trace function of threads", threading, "gettrace", "settrace"),
+        _value("the profile function of threads", threading, "getprofile", "setprofile"),
+        _value("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
+        Kind(
+            "the garbage collector",
+            lambda: (gc.isenabled(), gc.get_threshold(), gc.get_debug()),
+            _restore_gc,
+            changed_by=((gc, "disable"), (gc, "enable"), (gc, "set_threshold"), (gc, "set_debug")),
+        ),
+        Kind(
+            "the locale",
+            lambda: _setlocale(locale.LC_ALL),
+            lambda before: _setlocale(locale.LC_ALL, before),
+            changed_by=((locale, "setlocale"),),
+            describe=lambda _, after: f"it was {after}",
+        ),
+        Kind(
+            "the filters of warnings",
+            lambda: list(warnings.filters),
+            _restore_filters,
+            changed_by=((warnings, "filterwarnings"), (warnings, "simplefilter"), (warnings, "resetwarnings")),
+            adopts=True,
+        ),
+        Kind(
+            "the root logger",
+            _root_logger,
+            _restore_root_logger,
+            changed_by=(
+                *((logging.Logger, "setLevel"), (logging.Logger, "addHandler"), (logging.Logger, "removeHandler")),
+                *((logging.Filterer, "addFilter"), (logging.Filterer, "removeFilter")),
+                *((logging, "disable"), (logging, "basicConfig"), (logging, "shutdown")),
+            ),
+            adopts=True,
+        ),
+        Kind("sys.path", lambda: list(sys.path), _restore_path, look="quick", describe=_added_to_path),
+        _Streams("sys.stdin, stdout or stderr", _streams, _restore_streams, look="quick"),
+        Kind("the hooks of sys and threading", _hooks, _restore_hooks, look="full"),
+        _EventLoop("the event loop policy", _event_loop, _restore_event_loop, look="quick", changed_by=_LOOPS),
+        Undone(
+            "the planned dump of tracebacks",
+            faulthandler.cancel_dump_traceback_later,
+            ((faulthandler, "dump_traceback_later"),),
+        ),
+        Kind(
+            "tracemalloc",
+            tracemalloc.is_tracing,
+            lambda before: tracemalloc.start() if before else tracemalloc.stop(),
+            changed_by=((tracemalloc, "start"), (tracemalloc, "stop")),
+        ),
+    ]
+
+
+def generators() -> list[Kind]:
+    """The random generators of the process that are loaded. One that an action seeds would give the next tasks the same
+    numbers each time."""
+    found: list[Kind] = []
+    for place, seeds, seeds_anew in _GENERATORS:
+        module = sys.modules.get(place)
+        if module is not None and hasattr(module, seeds) and hasattr(module, seeds_anew):  # else its import has failed
+            anew = getattr(module, seeds_anew)
+            anew = getattr(anew, "_arbd_wrapped", anew)
+            changed_by = tuple((module, name) for name in (seeds, "setstate", "set_state", "set_rng_state"))
+            found.append(Undone(f"the generator {place}", anew, changed_by, quiet=True))
+    return found
+
+
+def _value(name: str, module: Any, get: str, put: str) -> Kind:
+    """A value that one function gives and another sets."""
+    read, write = getattr(module, get, lambda: None), getattr(module, put, lambda _: None)
+    return Kind(name, read, write, changed_by=((module, put),), describe=lambda _, after: f"it was {after!r:.80}")
+
+
+def _restore_gc(before: tuple[bool, tuple[int, int, int], int]) -> None:
+    enabled, threshold, debug = before
+    gc.set_threshold(*threshold)
+    gc.set_debug(debug)
+    (gc.enable if enabled else gc.disable)()
+
+
+def _restore_filters(before: list[Any]) -> None:
+    warnings.filters[:] = before  # type: ignore[index] # typeshed calls it a Sequence; it is a list
+    warnings._filters_mutated()  # type: ignore[attr-defined] # else what was decided by the others stays in force
+
+
+def _root_logger() -> tuple[Any, ...]:
+    return (_ROOT.level, list(_ROOT.handlers), list(_ROOT.filters), _ROOT.disabled, _ROOT.manager.disable)
+
+
+def _restore_root_logger(before: tuple[Any, ...]) -> None:
+    level, handlers, filters, disabled, manager = before
+    _ROOT.handlers[:] = handlers
+    _ROOT.filters[:] = filters
+    _ROOT.disabled = disabled
+    _ROOT.setLevel(level)  # this one forgets what loggers remember of their levels, too
+    logging.disable(manager)
+
+
+def _restore_path(before: list[str]) -> None:
+    sys.path[:] = before
+
+
+def _added_to_path(before: list[str], after: list[str]) -> str:
+    return ", ".join(str(each) for each in after if each not in before)[:200]
+
+
+def _streams() -> tuple[tuple[object, bool], ...]:
+    found = (getattr(sys, name, None) for name, _, _ in _STREAMS)
+    return tuple((stream, bool(getattr(stream, "closed", stream is None))) for stream in found)
+
+
+def _restore_streams(before: tuple[tuple[object, bool], ...]) -> None:
+    for (name, fd, mode), (stream, was_closed) in zip(_STREAMS, before, strict=True):
+        if getattr(stream, "closed", False) and not was_closed:
+            stream = io.TextIOWrapper(io.FileIO(fd, mode, closefd=False), "utf-8", "backslashreplace")
+        setattr(sys, name, stream)
+
+
+class _Streams(Kind):
+    """The streams of ``sys``. In place of one that was closed there is another then, on the same descriptor."""
+
+    def put_back(self) -> str | None:
+        if self._read() == self._baseline:
+            return None
+        self._write(self._baseline)
+        self.remember()
+        return "replaced or closed"
+
+
+def _hooks() -> tuple[object, ...]:
+    return (sys.excepthook, sys.displayhook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
+
+
+def _restore_hooks(before: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.displayhook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = before
+
+
+def _event_loop() -> tuple[object, object, bool]:
+    policy = asyncio.get_event_loop_policy()
+    local = getattr(policy, "_local", None)  # no public call tells without making a loop
+    return (policy, getattr(local, "_loop", None), bool(getattr(local, "_set_called", False)))
+
+
+def _restore_event_loop(before: tuple[Any, Any, bool]) -> None:
+    policy, loop, was_set = before
+    if asyncio.get_event_loop_policy() is not policy:
+        asyncio.set_event_loop_policy(policy)
+    if was_set:
+        policy.set_event_loop(loop)
+    elif (local := getattr(policy, "_local", None)) is not None:
+        policy._local = type(local)()  # as before anybody asked: the next who does is given a new loop
+
+
+class _EventLoop(Kind):
+    """The policy, and the loop that ``asyncio.get_event_loop`` gives outside of coroutines. The loop is put back
+    without a word: ``asyncio.run`` leaves it changed."""
+
+    def put_back(self) -> str | None:
+        policy_before = self._baseline[0]
+        policy_now = asyncio.get_event_loop_policy()
+        super().put_back()
+        return None if policy_now is policy_before else f"it was a {type(policy_now).__name__}"

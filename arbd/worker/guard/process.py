@@ -1,0 +1,150 @@
+"""The kinds of state that the kernel keeps for the process: directory, umask, limits, CPUs; and the environment."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from typing import Any, Final
+
+from arbd.worker.guard.kinds import Kind
+
+_chdir, _umask, _setrlimit = os.chdir, os.umask, resource.setrlimit
+_LIMITS: Final = tuple(
+    (name, getattr(resource, name))
+    for name in ("RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK")
+) + tuple((name, getattr(resource, name)) for name in ("RLIMIT_NPROC", "RLIMIT_MEMLOCK", "RLIMIT_CORE"))
+
+#: Functions after which the process is another one, in the eyes of the kernel.
+_CREDENTIALS: Final = (
+    *("setuid", "setgid", "seteuid", "setegid", "setreuid", "setregid", "setresuid", "setresgid"),
+    *("setgroups", "initgroups", "chroot", "setpgid", "setpgrp", "setsid", "unshare", "setns"),
+)
+
+
+def kinds() -> list[Kind]:
+    """All of them, in the order in which they are put back."""
+    return [
+        Kind(
+            "the working directory",
+            _cwd,
+            _chdir,
+            look="quick",
+            changed_by=((os, "chdir"), (os, "fchdir")),
+            describe=lambda _, after: f"it was {os.fsdecode(after)}" if after else "it was removed",
+        ),
+        _Umask(),
+        Kind(
+            "the environment",
+            lambda: dict(os.environ),
+            _restore_environment,
+            changed_by=((os, "putenv"), (os, "unsetenv")),
+            adopts=True,
+            describe=_changed_names,
+        ),
+        Kind(
+            "the time zone",
+            lambda: (time.timezone, time.altzone, time.daylight, time.tzname),
+            lambda _: time.tzset(),  # by the environment, which is put back before
+            changed_by=((time, "tzset"),),
+        ),
+        Kind(
+            "the resource limits",
+            _limits,
+            _restore_limits,
+            look="full",
+            changed_by=((resource, "setrlimit"), (resource, "prlimit")),
+            describe=_changed_limits,
+        ),
+        Kind(
+            "the CPUs it may use",
+            lambda: os.sched_getaffinity(0),
+            lambda before: _sched_setaffinity(0, before),
+            look="full",
+            changed_by=((os, "sched_setaffinity"),),
+            describe=lambda _, after: f"they were {sorted(after)}",
+        ),
+        Kind(
+            "the scheduling policy",
+            lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority),
+            lambda before: _sched_setscheduler(0, before[0], os.sched_param(before[1])),
+            changed_by=((os, "sched_setscheduler"), (os, "sched_setparam")),
+        ),
+        Kind(
+            "the niceness",
+            lambda: os.getpriority(os.PRIO_PROCESS, 0),
+            lambda before: _setpriority(os.PRIO_PROCESS, 0, before),
+            look="full",
+            changed_by=((os, "nice"), (os, "setpriority")),
+            describe=lambda _, after: f"it was {after}",
+        ),
+        Kind(
+            "the process's owner, groups, root or namespaces",
+            _credentials,
+            _cannot,
+            changed_by=tuple((os, name) for name in _CREDENTIALS),
+        ),
+    ]
+
+
+_sched_setaffinity, _sched_setscheduler, _setpriority = os.sched_setaffinity, os.sched_setscheduler, os.setpriority
+
+
+class _Umask(Kind):
+    """The umask can only be read by setting it: so it is set to what it should be, in one call. Not to something else
+    in between, with which another thread could make a file for everybody."""
+
+    def __init__(self) -> None:
+        super().__init__("the umask", lambda: 0, _umask, look="quick", changed_by=((os, "umask"),))
+
+    def remember(self) -> None:
+        self._baseline = _umask(0o077)
+        _umask(self._baseline)
+
+    def put_back(self) -> str | None:
+        now = _umask(self._baseline)
+        return None if now == self._baseline else f"it was {now:03o}"
+
+
+def _cwd() -> bytes | None:
+    try:
+        return os.getcwdb()
+    except OSError:  # it was removed
+        return None
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _changed_names(before: dict[str, str], after: dict[str, str]) -> str:
+    """Names only: values may be secrets."""
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return ", ".join(names[:20])
+
+
+def _limits() -> dict[str, tuple[int, int]]:
+    return {name: resource.getrlimit(number) for name, number in _LIMITS}
+
+
+def _restore_limits(before: dict[str, tuple[int, int]]) -> None:
+    for name, number in _LIMITS:
+        if resource.getrlimit(number) != before[name]:
+            _setrlimit(number, before[name])
+
+
+def _changed_limits(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{name} was {after[name]}" for name in before if before[name] != after[name])
+
+
+def _credentials() -> tuple[Any, ...]:
+    root = os.stat("/")
+    return (os.getresuid(), os.getresgid(), os.getgroups(), os.getpgid(0), os.getsid(0), root.st_dev, root.st_ino)
+
+
+def _cannot(_: Any) -> None:
+    raise OSError("the kernel does not allow the way back")

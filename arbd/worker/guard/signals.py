@@ -1,0 +1,273 @@
+"""Signals, timers and handlers of a worker: what an action leaves of them strikes in no other task, nor in arbd's code.
+
+A handler of the author's is called through ``_shim``, never directly:
+
+    the signal came while an action runs                    the handler runs, and may raise: it is the action's own
+    while anything else does, and it is the module's own    it runs, and what it raises is logged
+    while anything else does, and an action has left it     nothing: it is late
+
+Between tasks SIGALRM, SIGVTALRM and SIGPROF have a handler that does nothing: by default a timer that somebody has left
+would end the worker. Everything else is as the author's import left it, but for what arbd needs itself.
+
+Put back in this order: timers off, handlers that do nothing, the mask (what was held up comes now, and does nothing),
+the handlers of the baseline.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found] # without the enums of signal: 300 ns instead of microseconds
+import ctypes
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from arbd import logs
+from arbd.host.posix_timer import TIMER_SIGNAL
+from arbd.host.procs import CANCEL_SIGNAL
+from arbd.interrupts import may_interrupt
+from arbd.worker import children
+from arbd.worker.guard.kinds import ROUGH, Kind, Spoiled
+from arbd.worker.guard.notices import NOTICES
+from arbd.worker.guard.wrappers import replace, watch
+
+Handler = Callable[[int, FrameType | None], Any]
+
+_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_OFF: Final = (0.0, 0.0)
+_HARMLESS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+_OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL)
+_CANNOT: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_ALL: Final = tuple(sorted(int(signum) for signum in signal.valid_signals() - _CANNOT))
+
+_set_handler, _get_handler = _signal.signal, _signal.getsignal
+_set_timer, _get_timer = _signal.setitimer, _signal.getitimer
+_set_mask = _signal.pthread_sigmask
+
+_theirs: dict[int, Handler] = {}
+"""The author's handlers, behind the shim."""
+
+_kept: dict[int, Handler] = {}
+"""Those of them that the author's module has set, and no action."""
+
+_async_fails: Callable[[BaseException], object] | None = None
+
+
+def fails_into(fails: Callable[[BaseException], object] | None) -> None:
+    """Name what makes an asynchronous action fail, while one runs: raised in the event loop's own code, an exception
+    would break the loop."""
+    global _async_fails
+    _async_fails = fails
+
+
+def kinds() -> list[Kind]:
+    """Both of them, in the order in which they are put back."""
+    return [Timers(), Handlers()]
+
+
+def install() -> None:
+    """Put wrappers in the place of the functions of ``signal``."""
+    replace(signal, "signal", _signal_signal)
+    replace(signal, "getsignal", _signal_getsignal)
+    for name in ("siginterrupt", "set_wakeup_fd"):
+        watch(signal, name, Handlers.name)
+
+
+# -- handlers: the author's view of them ------------------------------------------------------------------------------
+
+
+def _signal_signal(signalnum: Any, handler: Any) -> Any:
+    """Set a handler. In a worker a function goes behind the shim; the rest is as it was."""
+    if not NOTICES.is_armed:
+        return _python_signal(signalnum, handler)
+    before = _signal_getsignal(signalnum)
+    if callable(handler) and not children.is_own(handler) and not isinstance(handler, signal.Handlers):
+        _python_signal(signalnum, _shim)  # raises what the author's call would
+        _theirs[int(signalnum)] = handler
+    else:
+        _python_signal(signalnum, handler)
+        _theirs.pop(int(signalnum), None)
+    NOTICES.changes(Handlers.name)
+    return before
+
+
+def _signal_getsignal(signalnum: Any) -> Any:
+    """The handler of a signal, as whoever set it knows it."""
+    found = _python_getsignal(signalnum)
+    return _theirs.get(int(signalnum), found) if found is _shim else found
+
+
+_python_signal, _python_getsignal = signal.signal, signal.getsignal
+
+
+def _shim(signum: int, frame: FrameType | None) -> None:
+    handler = _theirs.get(signum)
+    if handler is None:
+        return
+    if not NOTICES.is_armed or may_interrupt(frame):  # a forked child's signals are its own
+        handler(signum, frame)
+        return
+    is_kept = _kept.get(signum) is handler
+    if not is_kept and _async_fails is None:
+        return
+    try:
+        handler(signum, frame)
+    except BaseException as exc:
+        if _async_fails is not None:
+            _async_fails(exc)
+        else:
+            logs.get_logger("arbd.worker").error("signal_handler_failed", signal=signum, exc_info=exc)
+
+
+# -- the kinds --------------------------------------------------------------------------------------------------------
+
+
+class Timers(Kind):
+    """The three timers of the process, which are off between tasks, and the signals that are blocked."""
+
+    name = "the blocked signals or the timers"
+
+    def __init__(self) -> None:
+        changed_by = ((signal, "alarm"), (signal, "setitimer"), (signal, "pthread_sigmask"))
+        super().__init__(self.name, _no_value, _no_value, look="quick", changed_by=changed_by)
+        self._mask: set[int] = set()
+
+    def remember(self) -> None:
+        for timer in _TIMERS:
+            _set_timer(timer, 0)
+        self._mask = _blocked()
+
+    def put_back(self) -> str | None:
+        told = []
+        for timer in _TIMERS:
+            if _get_timer(timer) != _OFF:
+                _set_timer(timer, 0)
+                told.append("a timer was running")
+        blocked = _blocked()
+        if blocked != self._mask:
+            self._unblock(blocked)
+            told.append("signals were blocked or unblocked")
+        return ", ".join(dict.fromkeys(told)) if told else None
+
+    def _unblock(self, blocked: set[int]) -> None:
+        """What was held up comes now, and is nobody's: by default it would end the worker."""
+        held_up = [signum for signum in _signal.sigpending() & (blocked - self._mask) if signum not in _CANNOT]
+        before = {signum: _get_handler(signum) for signum in held_up}
+        for signum, handler in before.items():
+            if handler == signal.SIG_DFL:
+                _set_handler(signum, children.ignore)
+        _set_mask(signal.SIG_SETMASK, self._mask)
+        for signum, handler in before.items():
+            if handler == signal.SIG_DFL:
+                _set_handler(signum, signal.SIG_DFL)
+
+
+class Handlers(Kind):
+    """The handlers of all signals, as Python and the kernel have them, and the descriptor that signals wake."""
+
+    name = "the signal handlers"
+
+    def __init__(self) -> None:
+        super().__init__(self.name, _no_value, _no_value, look="full", adopts=True)
+        self._python: dict[int, Any] = {}
+        self._kernel: dict[int, bytes] = {}
+        self._own: dict[int, Any] = {}
+
+    def remember(self) -> None:
+        """Keep what is the author's, and put arbd's own in their places."""
+        for signum in _OURS:
+            self._set_own(signum)
+        for signum in _ALL:
+            handler = _get_handler(signum)
+            if (
+                callable(handler)
+                and not children.is_own(handler)
+                and handler not in (_shim, signal.default_int_handler)
+            ):
+                _theirs[signum] = handler
+                _set_handler(signum, _shim)
+        _kept.clear()
+        _kept.update(_theirs)
+        self._python = {signum: _get_handler(signum) for signum in _ALL}
+        self._kernel = {int(signum): _action_of(signum) for signum in _OURS}
+        _set_wakeup(-1)
+
+    def _set_own(self, signum: int) -> None:
+        """The handler that arbd needs, where the author's has no business, or there is none."""
+        handler = _get_handler(signum)
+        if children.is_own(handler):
+            self._own.setdefault(signum, handler)
+        if signum in self._own:
+            _set_handler(signum, self._own[signum])
+            _theirs.pop(signum, None)
+        elif signum in _HARMLESS and handler == signal.SIG_DFL:
+            _set_handler(signum, children.ignore)
+
+    def put_back(self) -> str | None:
+        told = []
+        changed = [
+            signum
+            for signum in _ALL
+            if _get_handler(signum) is not self._python[signum] or _theirs.get(signum) is not _kept.get(signum)
+        ]
+        changed += [signum for signum, action in self._kernel.items() if _action_of(signum) != action]
+        _theirs.clear()
+        _theirs.update(_kept)
+        for signum in dict.fromkeys(changed):
+            told.append(signal.Signals(signum).name if signum in _NAMED else str(signum))
+            self._set_back(signum)
+        if _restore_wakeup():
+            told.append("set_wakeup_fd")
+        return ", ".join(told) if told else None
+
+    def _set_back(self, signum: int) -> None:
+        handler = self._python[signum]
+        if handler is None:
+            raise Spoiled(f"the handler of signal {signum} was not Python's, and cannot be put back")
+        if callable(handler) or handler == signal.SIG_IGN:
+            _set_handler(signum, handler)
+        else:
+            _set_handler(signum, children.ignore)  # what is still to be handled is nobody's
+            _run_handlers()
+            _set_handler(signum, handler)
+        if signum in self._kernel and _action_of(signum) != self._kernel[signum]:
+            raise Spoiled(f"the handler of signal {signum} cannot be put back")
+
+
+def _restore_wakeup() -> bool:
+    try:
+        return bool(_set_wakeup(-1) != -1)
+    except ROUGH:
+        return False
+
+
+def _run_handlers() -> None:
+    """Python runs the handlers of signals that have come when a function is entered."""
+
+
+_set_wakeup = _signal.set_wakeup_fd
+_NAMED: Final = {int(signum) for signum in signal.Signals}
+
+
+def _no_value(_: Any = None) -> None:
+    """These kinds read and write by their own methods."""
+
+
+def _blocked() -> set[int]:
+    blocked: set[int] = _set_mask(signal.SIG_BLOCK, ())
+    return blocked
+
+
+_sigaction: Final = ctypes.CDLL(None, use_errno=True).sigaction
+_sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+_action: Final = ctypes.create_string_buffer(256)
+_action_at: Final = ctypes.addressof(_action)
+_HANDLER_BYTES: Final = 8
+_FLAGS_AT: Final = 136  # behind the handler and a mask of 128 bytes, as glibc has it on x86-64
+
+
+def _action_of(signum: int) -> bytes:
+    """What the kernel does at a signal: the function's address, and the flags. Code in C sets these behind Python's
+    back."""
+    _sigaction(signum, None, _action_at)
+    return _action.raw[:_HANDLER_BYTES] + _action.raw[_FLAGS_AT : _FLAGS_AT + 4]

@@ -1,0 +1,88 @@
+"""Threads that an action leaves behind: those that still do something would do it during somebody else's task.
+
+    a daemon thread                             may go on: whoever made it said that nobody waits for it
+    a thread of an executor that waits for work may go on
+    any other that an action has started        has a moment to end; then the worker is replaced
+
+Only threads of Python's, and those that an action started; what the module, hooks and resources have is the baseline.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import process as process_pool
+from concurrent.futures import thread as thread_pool
+from typing import Any, Final
+
+from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.notices import NOTICES
+from arbd.worker.guard.wrappers import replace, watch
+
+_GRACE_S: Final = 0.005
+_PAUSE_S: Final = 0.0002
+
+_started: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def install() -> None:
+    """Put a wrapper in the place of ``Thread.start``, and of what gives threads of an executor something to do."""
+    start: Any = None
+
+    def started(self: threading.Thread) -> None:
+        start(self)
+        if NOTICES.is_armed:
+            _started.add(self)
+            NOTICES.changes(Threads.name)
+
+    start = replace(threading.Thread, "start", started)
+    watch(thread_pool.ThreadPoolExecutor, "submit", Threads.name)
+    watch(process_pool.ProcessPoolExecutor, "submit", Threads.name)
+
+
+class Threads(Kind):
+    """The threads that were started since the first task."""
+
+    name = "threads"
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        super().__init__(self.name, _nothing, _nothing)
+        self._clock = clock
+        self._sleep = sleep
+
+    def remember(self) -> None:
+        _started.clear()
+
+    def put_back(self) -> str | None:
+        until = self._clock() + _GRACE_S
+        while busy := _busy():
+            if self._clock() > until:
+                names = ", ".join(sorted(thread.name for thread in busy)[:5])
+                raise Spoiled(f"threads that still run: {names}")
+            self._sleep(_PAUSE_S)
+        return None
+
+
+def _busy() -> list[threading.Thread]:
+    """Threads that are not daemons and do something."""
+    alive = [thread for thread in list(_started) if thread.is_alive() and not thread.daemon]
+    if not alive:
+        return []
+    frames = sys._current_frames()
+    return [thread for thread in alive if not _is_idle(thread, frames.get(thread.ident or 0))]
+
+
+def _is_idle(thread: threading.Thread, frame: Any) -> bool:
+    if frame is not None and frame.f_code is thread_pool._worker.__code__:
+        return True
+    pending = getattr(thread, "pending_work_items", None)  # of the thread that feeds a pool of processes
+    return pending is not None and not pending
+
+
+def _nothing(_: Any = None) -> None:
+    """This kind reads by its own methods."""

@@ -1,0 +1,6 @@
+"""A module that takes long to import."""
+
+import time
+
+time.sleep(0.3)
+READY = True
