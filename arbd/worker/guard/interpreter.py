@@ -95,7 +95,7 @@ def generators() -> list[StateKind]:
     found: list[StateKind] = []
     for place, seeds, seeds_anew in _GENERATORS:
         module = sys.modules.get(place)
-        if module is not None and hasattr(module, seeds):
+        if module is not None and hasattr(module, seeds) and hasattr(module, seeds_anew):  # else its import has failed
             anew = getattr(module, seeds_anew)
             anew = getattr(anew, "_arbd_wrapped", anew)
             changed_by = tuple((module, name) for name in (seeds, "setstate", "set_state", "set_rng_state"))
