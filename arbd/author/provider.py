@@ -246,6 +246,6 @@ def _monitor_problems(monitor: object) -> Iterable[str]:
 
 
 def _default_logger(name: str) -> Any:
-    from arbd.logs import get_logger  # here, so that an author's own logger saves the import
+    from arbd.logs import default_logger  # here, so that an author's own logger saves the import
 
-    return get_logger(name)
+    return default_logger(name)

@@ -16,9 +16,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Final
 
 from arbd import logs
 from arbd.host import channel
+
+_started: Final[list[subprocess.Popen[bytes]]] = []
 
 
 def start(
@@ -46,4 +49,14 @@ def start(
         raise
     finally:
         theirs.close()
+    _started[:] = [*_running(), process]
     return process, ours
+
+
+def is_waited_for(pid: int) -> bool:
+    """Whether this is a process that was started here, and whose status its owner has not read."""
+    return any(process.pid == pid for process in _running())
+
+
+def _running() -> list[subprocess.Popen[bytes]]:
+    return [process for process in _started if process.returncode is None]

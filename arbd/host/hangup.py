@@ -1,4 +1,4 @@
-"""SIGHUP during the start of a daemon: it does nothing, where its default would end the process.
+"""SIGHUP, SIGUSR1 and SIGUSR2 during the start of a daemon: they do nothing, where their default would end the process.
 
 Imports next to nothing, because it must come before everything that takes time. What the interpreter itself needs until
 then cannot be covered: 20 ms on a machine with nothing else to do.
@@ -9,13 +9,19 @@ from __future__ import annotations
 import signal
 
 _DAEMONS = ("run", "dev")
+_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def survive(arguments: list[str]) -> None:
-    """Have SIGHUP do nothing if these are the arguments of a daemon; every other command ends with its terminal.
+    """Have them do nothing if these are the arguments of a daemon; every other command ends with its terminal.
 
     Not ignored, but handled by nothing: what is started meanwhile would inherit that it is ignored.
     """
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     if command in _DAEMONS:
-        signal.signal(signal.SIGHUP, lambda *_: None)
+        for signum in _SIGNALS:
+            signal.signal(signum, do_nothing)
+
+
+def do_nothing(*_: object) -> None:
+    """Handle a signal, until the daemon has a handler of its own for it."""

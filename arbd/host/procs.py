@@ -15,6 +15,7 @@ from arbd.errors import EXIT_UNEXPECTED
 _PR_SET_PDEATHSIG: Final = 1
 _PR_GET_PDEATHSIG: Final = 2
 _PR_SET_NAME: Final = 15
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,6 +44,12 @@ def require_parent_death_signal() -> None:
 def outlive_parent() -> None:
     """Undo ``die_with_parent``."""
     _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def become_subreaper() -> None:
+    """Have the kernel make children of this process what descends from it and loses its parent, whatever session or
+    group that is in. Raises ``OSError`` where that is forbidden."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_name(name: str) -> None:
@@ -97,13 +104,23 @@ def reap(leader: int) -> int:
 
     The author's code can take that away, by a signal handler that waits for any child: then ``UNKNOWN_STATUS``.
     """
-    try:
-        os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
-    except ChildProcessError:
-        pass
+    wait_ended(leader)
     kill_group(leader)
+    return wait(leader)
+
+
+def wait_ended(child: int) -> None:
+    """Wait for a child's end, and leave its status where it is: until that is read the number is taken."""
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1])
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:  # somebody else has been told of it
+        pass
+
+
+def wait(child: int) -> int:
+    """Wait for a child's end; its exit code, or minus the signal that killed it, or ``UNKNOWN_STATUS``."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except ChildProcessError:
         return UNKNOWN_STATUS
 

@@ -6,7 +6,7 @@
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
       Spawn (+ 7 descriptors)  ──────────────────>  forks
            <──────────── Spawned (+ pidfd)
-           <──────────── Exited                     a worker ended, its group killed, its status read; or none began
+           <──────────── Exited                     a worker ended, and what it had started; or none began
       (end of stream)  ──────────────────────────>  kills every worker, leaves
 
 The descriptor of ``Boot`` is the one on which lost log lines are counted (``arbd.logs``); it may be missing. The
@@ -34,7 +34,8 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
 
     ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft descriptor limit for
     what runs the author's actions, as the operator has set it; 0: unchanged. ``worker_cpus``: how many CPUs a worker
-    will have, and so its libraries threads.
+    will have, and so its libraries threads. ``generation``: what its processes are tagged with (``arbd.host.tags``);
+    0: the zygote chooses.
     """
 
     target: str
@@ -43,6 +44,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     log: LogSettings
     open_files: int = 0
     worker_cpus: int = 1
+    generation: int = 0
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):

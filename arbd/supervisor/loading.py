@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from arbd.errors import ConfigError
+from arbd.host import tags
 from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.logs import get_logger
 from arbd.model.description import Description
@@ -40,7 +41,7 @@ async def load(request: RunRequest) -> Loaded:
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
         cpus_each = share_of(early).cpus_each if early else 1
-        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each)
+        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each, tags.new_generation())
         zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc

@@ -31,7 +31,7 @@ from arbd.control.protocol import GetLimits, GetStatus
 from arbd.core.placement import in_words
 from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
-from arbd.host import open_files, runtime_dir
+from arbd.host import open_files, runtime_dir, strays
 from arbd.host.cpu_claim import CpuClaims
 from arbd.host.platform import require_supported
 from arbd.links.base import HubLink
@@ -39,6 +39,7 @@ from arbd.logs import get_logger
 from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
 from arbd.supervisor import loading, pinning
+from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
@@ -147,6 +148,8 @@ class Daemon:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as started:
+            if self._owns_process:
+                started.push_async_callback(Adopted().close)  # last: when all zygotes are gone
             loaded = await self._unless_stopped(loading.load(self._request))
             if loaded is None:
                 return
@@ -196,6 +199,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, self.request_reload)
+        strays.ignore(self._log)
 
     async def _unless_stopped(self, loading: Coroutine[Any, Any, Loaded]) -> Loaded | None:
         """The loaded generation, or ``None`` if a signal came first: an import may take its time."""

@@ -18,7 +18,7 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs
+from arbd.host import memory, process_state, procs, stdio, tags
 from arbd.worker import children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
@@ -43,8 +43,14 @@ def _work(arguments: list[str]) -> None:
     parcel, *fds = map(int, arguments)
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
-    for fd in fds if spec.losses is None else (*fds, spec.losses):
+    try:
+        tags.become_worker(spec.spawn.worker_id)  # before the module is imported, which may start processes
+    except OSError:  # logged already, by the zygote
+        pass
+    for fd in (*fds, *(spec.output or ()), *(() if spec.losses is None else (spec.losses,))):
         os.set_inheritable(fd, False)
+    stdio.buffer_lines()
+    logs.capture_streams(spec.log_fd)
     log = spec.boot.log
     logs.configure(
         level=log.level,
@@ -78,7 +84,7 @@ def _run(spec: worker.ExecSpec, handles: worker.Handles, provider: Provider) -> 
         reseed_all()
     provider.redact()
     worker.apply(spec.configure, provider)
-    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
+    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent, output_fds=spec.output)
 
 
 def _begin_at(spec: worker.ExecSpec) -> None:

@@ -3,11 +3,13 @@
 A fresh interpreter (``python -m arbd.worker.zygote``), so it never held the hub's token or a gRPC thread.
 Single-threaded and without an event loop, because a fork copies only the calling thread and whatever locks the others
 hold. It has two phases. While it loads, whatever goes wrong is the author's, and goes to the supervisor as a message.
-Then it does nothing but wait for three things::
+Then it does nothing but wait for four things::
 
     control socket readable ──> a message: fork; or the end of the stream: kill every worker, leave
     a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
+    what a worker prints ──────> to the log, line by line (``arbd.worker.output_reader``)
     the shared monitors' ──────> ended, or due to be started
+    another child has ended ───> one that lost its parent (``arbd.worker.descendants``): reap it
 
 There a process that cannot be had is ordinary: it is reported, and the supervisor asks again. Any other exception is
 logged as ``zygote_failed`` and ends it with code 71, and its workers with it; the supervisor starts another.
@@ -35,12 +37,13 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs
+from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stdio, tags
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker import children, inherited, target
 from arbd.worker import main as worker
+from arbd.worker.descendants import Descendants
 from arbd.worker.failures import failed
 from arbd.worker.fork_safety import files
 from arbd.worker.fork_safety.judge import affinity_changed
@@ -49,6 +52,8 @@ from arbd.worker.fork_safety.threads import ImportWatch
 from arbd.worker.guard import guard
 from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
+from arbd.worker.output import OutputFds
+from arbd.worker.output_reader import OutputReader
 from arbd.worker.reseed import Seeds
 
 _NAME: Final = "arbd:zygote"
@@ -69,13 +74,15 @@ class _Child(NamedTuple):
 class Zygote:
     """The zygote of one generation of the author's code."""
 
-    def __init__(self, control: socket.socket, boot: protocol.Boot) -> None:
+    def __init__(self, control: socket.socket, boot: protocol.Boot, descendants: Descendants) -> None:
         self._control = control
         self._boot = boot
+        self._descendants = descendants
         self._configure: protocol.Configure | None = None
         self._children: dict[int, _Child] = {}  # by pidfd
         self._poll = select.poll()
         self._import = ExitStack()  # what holds only while the target is imported
+        self._output = OutputReader(self._poll)
         self._provider: Provider
         self._numbers: Numbers
         self._monitor_process: MonitorProcess
@@ -120,6 +127,12 @@ class Zygote:
         children.end_if_child(children.here)  # the module has forked, and this is not the zygote
         self._end_import()
         try:
+            self._describe_and_serve(provider)
+        finally:
+            self._descendants.end()
+
+    def _describe_and_serve(self, provider: Provider) -> None:
+        try:
             parcel = self._examine(provider)
         except BaseException as exc:  # a signature or a limit of the author's that breaks whoever looks at it
             self.fail(exc)
@@ -161,9 +174,8 @@ class Zygote:
                 pass
         finally:
             self._monitor_process.close()
-            for pidfd, child in self._children.items():
-                procs.kill(pidfd)  # it may not have made its group yet
-                procs.kill_group(child.pid)
+            for pidfd in self._children:
+                procs.kill(pidfd)
 
     def _settle(self) -> None:
         """Restore the zygote's process state, which the author's code may have changed while it was imported."""
@@ -173,13 +185,16 @@ class Zygote:
         self._provider.redact()
         for monitor in self._monitors:
             monitor.redact()
+        self._descendants.settle()
         self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._descendants.fd, select.POLLIN)
         # From here on the end of the stream tells that the supervisor is gone, and unlike a kernel signal it leaves
         # the time to kill what the workers started themselves.
         procs.outlive_parent()
 
     def _serve_once(self) -> bool:
-        due_in_s = self._monitor_process.due_in_s()
+        self._output.flush()
+        due_in_s = min((due for due in self._due_in_s() if due is not None), default=None)
         for fd, _ in self._poll.poll(None if due_in_s is None else math.ceil(due_in_s * 1000)):
             if fd == self._control.fileno():
                 message, fds = channel.receive(self._control)
@@ -190,14 +205,30 @@ class Zygote:
                 self._reap(fd)
             elif fd == self._monitor_process.pidfd:
                 self._poll.unregister(fd)
-                self._monitor_process.reap()
-        if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release):
+                self._monitor_process.reap(self._descendants.reap)
+            elif fd == self._descendants.fd:
+                self._descendants.heard()
+            else:
+                self._output.handle(fd)
+        if self._descendants.due_in_s() == 0:
+            self._descendants.look()
+        if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release_for_limits):
+            self._descendants.started(self._monitor_process.pid, tags.LIMITS)
             self._poll.register(self._monitor_process.pidfd, select.POLLIN)
         return True
 
-    def _release(self) -> None:
-        """Release what is the zygote's alone; called in a forked child."""
+    def _due_in_s(self) -> tuple[float | None, ...]:
+        return self._monitor_process.due_in_s(), self._descendants.due_in_s(), self._output.due_in_s()
+
+    def _release_for_limits(self) -> None:
+        self._release(tags.LIMITS)
+
+    def _release(self, number: int) -> None:
+        """Release what is the zygote's alone; called in a forked child. ``number``: what its own children are known
+        by."""
+        self._descendants.release(number)
         self._control.close()
+        self._output.release()
         for pidfd in self._children:
             os.close(pidfd)
         process_state.limit_open_files(self._boot.open_files)
@@ -232,6 +263,7 @@ class Zygote:
             for fd in fds:
                 os.close(fd)
         self._children[pidfd] = _Child(spawn.worker_id, pid)
+        self._descendants.started(pid, self._descendants.number_of(spawn.worker_id))
         self._poll.register(pidfd, select.POLLIN)
 
     def _start(self, spawn: protocol.Spawn, handles: worker.Handles) -> tuple[int, int]:
@@ -239,29 +271,46 @@ class Zygote:
         pidfd cannot be sent; then there is no process."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
-        if self._after.by_exec:
-            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._numbers, self._origin)
-            pidfd = procs.open_child(pid)
-        else:
-            zygote = os.getpid()
-            pid, pidfd = procs.fork(lambda: self._become_worker(spawn, handles, zygote))
+        prepared = self._output.prepare(handles.cell) if logs.is_captured() else None
+        try:
+            pid, pidfd = self._start_process(spawn, handles, None if prepared is None else prepared.worker)
+        except OSError:
+            if prepared is not None:
+                self._output.cancel(prepared)
+            raise
+        if prepared is not None:
+            self._output.add(prepared, spawn.slot, pid)
         try:
             self._send(protocol.Spawned(spawn.worker_id, pid), (pidfd,))
         except OSError:
             os.close(pidfd)
             procs.kill_and_reap(pid)
+            self._output.end(pid)
             raise
         return pid, pidfd
 
-    def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles, zygote: int) -> NoReturn:
+    def _start_process(
+        self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None
+    ) -> tuple[int, int]:
+        assert self._configure is not None
+        if self._after.by_exec:
+            boot, configure, numbers = self._boot, self._configure, self._numbers
+            pid = worker.start_by_exec(boot, configure, spawn, handles, numbers, self._origin, output)
+            return pid, procs.open_child(pid)
+        zygote = os.getpid()
+        return procs.fork(lambda: self._become_worker(spawn, handles, output, zygote))
+
+    def _become_worker(
+        self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None, zygote: int
+    ) -> NoReturn:
         """Run a worker in the forked child: release what is the zygote's, and never return into its loop."""
         logs.set_role("worker", spawn.slot)
         try:
-            self._release()
+            self._release(self._descendants.number_of(spawn.worker_id))
             self._monitor_process.redirect_monitors()
             assert self._configure is not None
             self._seeds.enter_fork(reseed=self._configure.reseed)
-            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
+            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote, output_fds=output)
         except BaseException:
             worker.fail()
         worker.leave(EXIT_OK)
@@ -270,7 +319,8 @@ class Zygote:
         """Kill what a dead worker started, while its process id is still taken; only then reap it."""
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
-        status = procs.reap(child.pid)
+        status = self._descendants.reap(child.pid)
+        self._output.end(child.pid)
         os.close(pidfd)
         self._send(protocol.Exited(child.worker_id, status))
 
@@ -326,10 +376,10 @@ def _main(control_fd: int, parent: int) -> None:
     guard.install()  # before the author's module takes functions out of theirs
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    _run(control)
+    _run(control, parent)
 
 
-def _run(control: socket.socket) -> None:
+def _run(control: socket.socket, parent: int) -> None:
     message, losses = channel.receive(control)
     if not message:
         raise SupervisorGone
@@ -337,10 +387,17 @@ def _run(control: socket.socket) -> None:
     if not isinstance(boot, protocol.Boot):
         raise RuntimeError("the first message must say what to load")
     log = boot.log
+    stdio.buffer_lines()
+    logs.capture_streams()
     logs.configure(
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )
-    Zygote(control, boot).run()
+    descendants = Descendants(boot.generation)
+    descendants.begin(parent)
+    try:
+        Zygote(control, boot, descendants).run()
+    finally:
+        descendants.end()
 
 
 if __name__ == "__main__":

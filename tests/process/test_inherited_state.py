@@ -69,14 +69,40 @@ def test_ignored_or_blocked_signals(tmp_path: Path, inherited: str) -> None:
         assert arbd.exit_code() == EXIT_OK
 
 
-def test_a_hangup_while_it_starts(tmp_path: Path) -> None:
-    """A reload that comes early. Sent again and again, from the moment at which the interpreter has started."""
+def test_ignored_children_of_links_and_shared_monitors(tmp_path: Path) -> None:
+    """The other roles that wait for a process: a link process and the one of shared monitors are replaced."""
+    target = tmp_path / "monitored.py"
+    target.write_text(
+        "from arbd import Provider\nfrom arbd.rate_limit import RateLimitMonitor\nprovider = Provider(name='p')\n"
+        "class Shared(RateLimitMonitor):\n    shared = True\n    def check_rate_limits(self): return None\n"
+        "provider.rate_limit_monitor = Shared()\n@provider.actions.register(name='echo')\ndef echo(): return 1\n"
+    )
+    inherited = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    inherited += "os.environ.update(ARBD_HUB_LINKS='1', ARBD_HUB_PROTOCOL='unary')"
+    command = ["-m", "arbd", "run", str(target), "--name", "prov", "--workers", "1", "--no-pin", *LOGS]
+    with Hub() as hub, launched(inherited, tmp_path, [*command, "--hub", hub.address]) as arbd:
+        arbd.wait_serving(1)
+        eventually(lambda: {"arbd:link-1", "arbd:limits"} <= arbd.family().keys())
+        for name in ("arbd:link-1", "arbd:limits"):
+            os.kill(arbd.family()[name][0], signal.SIGKILL)
+        [lost], [ended] = arbd.wait_event("link_lost"), arbd.wait_event("shared_monitors_ended")
+        assert (lost["status"], ended["status"]) == (-signal.SIGKILL, -signal.SIGKILL)
+        eventually(lambda: {"arbd:link-2", "arbd:limits"} <= arbd.family().keys())
+        hub.submit("echo")
+        assert {result.status for result in hub.results().values()} == {"success"}
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == EXIT_OK
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_while_it_starts(tmp_path: Path, signum: signal.Signals) -> None:
+    """A reload that comes early, or what has no meaning. Again and again, from when the interpreter has started."""
     with Hub() as hub, Arbd.run(hub.address, tmp_path) as arbd:
         maps = Path(f"/proc/{arbd.process.pid}/maps")
         # click and the like are loaded long after the first lines of arbd, so this is well before the daemon's handler.
         eventually(lambda: "msgspec" in maps.read_text() or arbd.process.poll() is not None)
         for _ in range(20):
-            arbd.signal(signal.SIGHUP)
+            arbd.signal(signum)
             time.sleep(0.01)
         arbd.wait_serving()
         arbd.signal(signal.SIGTERM)
@@ -132,3 +158,37 @@ def test_a_call_that_the_container_forbids(tmp_path: Path, call: int, number: in
             pytest.skip("this machine has no seccomp filters")
         assert code == EXIT_CONFIG
         assert f"{told}, and here it fails with {error}" in log
+
+
+FORBID_SUBREAPER = (
+    SECCOMP.replace(
+        """    (0x15, 0, 1, CALL),
+""",
+        """    (0x15, 0, 3, 157),  # prctl
+    (0x20, 0, 0, 16),  # its first argument
+    (0x15, 0, 1, 36),  # PR_SET_CHILD_SUBREAPER
+""",
+    )
+    .replace("Filter(4,", "Filter(6,")
+    .replace("ERRNO", "1")
+)
+
+
+def test_a_container_that_forbids_subreapers(tmp_path: Path) -> None:
+    """It serves, and says what it cannot promise; what is in a worker's group is gone with it all the same."""
+    with Hub() as hub, launched(FORBID_SUBREAPER, tmp_path, [*RUN, *LOGS, "--hub", hub.address]) as arbd:
+        eventually(lambda: arbd.process.poll() is not None or "worker_ready" in arbd.log.read_text())
+        if "no seccomp here" in arbd.log.read_text():
+            pytest.skip("this machine has no seccomp filters")
+        arbd.wait_serving()
+        assert [line["level"] for line in arbd.events("no_subreaper")] == ["warning"]
+        assert [line["level"] for line in arbd.events("descendants_not_followed")] == ["warning"]
+        child = tmp_path / "child"
+        hub.submit("parent", {"path": str(child), "then": "wait"})
+        eventually(child.exists)
+        for name in ("arbd:worker-0", "arbd:worker-1"):
+            os.kill(arbd.family()[name][0], signal.SIGKILL)
+        eventually(lambda: not is_alive(int(child.read_text())), 3)
+        assert hub.results()
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == EXIT_OK

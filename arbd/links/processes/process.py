@@ -21,7 +21,7 @@ import uvloop
 
 from arbd import logs
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, ConfigError
-from arbd.host import channel, memory, process_state, procs
+from arbd.host import channel, memory, process_state, procs, strays
 from arbd.ipc.link_cell import LinkEnd
 from arbd.links.base import HubLink
 from arbd.links.options import LinkOptions, link_options
@@ -52,6 +52,7 @@ def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)
     logs.own_stderr()
+    strays.ignore(logs.get_logger("arbd.hub"))
     try:
         return _run(control_fd, make_link)
     except ConfigError as error:

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED, RegistrationError
-from arbd.host import procs
+from arbd.host import procs, strays
 from arbd.worker.limits.monitor_client import redirect
 from arbd.worker.limits.monitor_server import find, listen, serve
 
@@ -25,8 +25,8 @@ _LONGEST_PAUSE_S: Final = 2.0
 class MonitorProcess:
     """The process that answers for shared monitors; there is none where the provider has no such monitors.
 
-    ``pidfd`` is of the process, -1 while there is none. Raises ``RegistrationError`` if it cannot be forked, because
-    the author's module has started threads.
+    ``pid`` and ``pidfd`` are of the process; ``pidfd`` is -1 while there is none. Raises ``RegistrationError`` if it
+    cannot be forked, because the author's module has started threads.
     """
 
     def __init__(self, provider: Provider, *, threads: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class MonitorProcess:
         self._listener = listen() if self._monitors else None
         self._start_at: float | None = None  # None: it runs, or is not wanted
         self._pause_s = _RESTART_PAUSE_S
-        self._pid = 0
+        self.pid = 0
         self.pidfd = -1
         if self._monitors and threads:
             raise RegistrationError(
@@ -56,7 +56,7 @@ class MonitorProcess:
         retry."""
         assert self._listener is not None
         try:
-            self._pid, self.pidfd = procs.fork(lambda: self._run(before))
+            self.pid, self.pidfd = procs.fork(lambda: self._run(before))
         except OSError as exc:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self._start_at = time.monotonic() + self._pause_s
@@ -75,6 +75,7 @@ class MonitorProcess:
         logs.set_role("limits")
         try:
             before()
+            strays.ignore(logs.get_logger("arbd.limits"))
             procs.set_name("arbd:limits")
             serve(self._listener, self._monitors)
         except BaseException as error:
@@ -92,9 +93,9 @@ class MonitorProcess:
         except OSError:
             pass
 
-    def reap(self) -> None:
-        """Reap the process, which has ended, and have it started again in a moment."""
-        status = procs.reap(self._pid)
+    def reap(self, reap: Callable[[int], int]) -> None:
+        """Reap the process, which has ended, by this function, and have it started again in a moment."""
+        status = reap(self.pid)
         os.close(self.pidfd)
         self.pidfd = -1
         self._start_at = time.monotonic() + _RESTART_PAUSE_S
@@ -104,7 +105,7 @@ class MonitorProcess:
         """Kill the process."""
         if self.pidfd >= 0:
             procs.kill(self.pidfd)  # it may not have made its group yet
-            procs.kill_group(self._pid)
+            procs.kill_group(self.pid)
 
     def redirect_monitors(self) -> None:
         """Have the monitors in this worker ask the process; called when a worker starts."""
