@@ -115,6 +115,7 @@ class Loop:
     @uninterruptible  # but for the author's code inside
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
+        self._quota.begin()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:

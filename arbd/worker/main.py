@@ -179,11 +179,11 @@ def run(
         lambda detail: loop.say(Unfit(detail)),
         start_timeout=configure.start_timeout,
         stop_timeout=configure.stop_timeout,
+        end_if_child=lambda: children.end_if_child(here),
     )
     try:
         life.start()
     except NotFit as reason:
-        children.end_if_child(here)
         loop.say(Unfit(str(reason)))
         life.stop()
         leave(EXIT_UNFIT)
