@@ -58,15 +58,15 @@ class _Source:
         self.budget = Budget(now)
         self.told_at = now
         self._cell = cell
-        self._running = 0
+        self.running = 0  # the task that the worker had begun last, before the last read
 
     def before_read(self, show: Show, now: float) -> int:
         """Look before a read; the number of the task that is certain to run."""
         if self._cell < 0:
             return 0
         plate = self._plate()
-        if plate.running != self._running:
-            self._running = plate.running
+        if plate.running != self.running:
+            self.running = plate.running
             self.tell_dropped(show, now)
             self.budget.renew(now)
         return plate.certain
@@ -110,6 +110,7 @@ class _Stream:
         self.name = name
         self.cutter = LineCutter()
         self.task: TaskTuple | None = None
+        self.running = 0
         self.at = 0.0
 
 
@@ -263,9 +264,9 @@ class OutputReader:
             self._close(fd, stream)
             return False
         task = source.after_read(seq)
-        if stream.cutter and stream.task != task:
+        if stream.cutter and (stream.task, stream.running) != (task, source.running):
             self._end_line(stream)
-        stream.task, stream.at = task, now
+        stream.task, stream.running, stream.at = task, source.running, now
         shown = source.budget.lines_left(now)
         pieces = data.split(b"\n", shown)  # a line is looked at only if it is shown
         rest = pieces.pop() if len(pieces) > shown else b""

@@ -105,7 +105,7 @@ def flush_files(numbers: Collection[int]) -> None:
     """Flush the author's files: what is in a buffer when workers are forked is written by each of them."""
     if not numbers:
         return
-    for each in [each for each in gc.get_objects() if isinstance(each, _BUFFERED)]:
+    for each in [each for each in gc.get_objects() if issubclass(type(each), _BUFFERED)]:
         try:
             if each.fileno() in numbers:
                 each.flush()

@@ -73,7 +73,7 @@ def kinds() -> list[Kind]:
         ),
         Kind("sys.path", lambda: list(sys.path), _restore_path, look="quick", describe=_added_to_path),
         _Streams("sys.stdin, stdout or stderr", _streams, _restore_streams, look="quick"),
-        Kind("the hooks of sys and threading", _hooks, _restore_hooks, look="full"),
+        Kind("the hooks of sys and threading", _hooks, _restore_hooks, look="quick"),
         _EventLoop("the event loop policy", _event_loop, _restore_event_loop, look="quick", changed_by=_LOOPS),
         Undone(
             "the planned dump of tracebacks",
@@ -142,16 +142,23 @@ def _added_to_path(before: list[str], after: list[str]) -> str:
     return ", ".join(str(each) for each in after if each not in before)[:200]
 
 
-def _streams() -> tuple[tuple[object, bool], ...]:
-    found = (getattr(sys, name, None) for name, _, _ in _STREAMS)
-    return tuple((stream, bool(getattr(stream, "closed", stream is None))) for stream in found)
+def _streams() -> tuple[object, ...]:
+    """The streams, and whether they are closed; a stand-in may not know that."""
+    stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+    try:
+        return (stdin, stdout, stderr, stdin.closed, stdout.closed, stderr.closed)
+    except AttributeError:
+        return (stdin, stdout, stderr, False, False, False)
 
 
-def _restore_streams(before: tuple[tuple[object, bool], ...]) -> None:
-    for (name, fd, mode), (stream, was_closed) in zip(_STREAMS, before, strict=True):
-        if getattr(stream, "closed", False) and not was_closed:
-            stream = io.TextIOWrapper(io.FileIO(fd, mode, closefd=False), "utf-8", "backslashreplace")
-        setattr(sys, name, stream)
+def _restore_streams(before: tuple[Any, ...]) -> None:
+    for (name, fd, mode), stream, was_closed in zip(_STREAMS, before[:3], before[3:], strict=True):
+        is_lost = getattr(stream, "closed", False) and not was_closed
+        setattr(sys, name, _reopened(fd, mode) if is_lost else stream)
+
+
+def _reopened(fd: int, mode: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.FileIO(fd, mode, closefd=False), "utf-8", "backslashreplace")
 
 
 class _Streams(Kind):
@@ -194,7 +201,8 @@ class _EventLoop(Kind):
     without a word: ``asyncio.run`` leaves it changed."""
 
     def put_back(self) -> str | None:
-        policy_before = self._baseline[0]
-        policy_now = asyncio.get_event_loop_policy()
+        if _event_loop() == self._baseline:
+            return None
+        policy_before, policy_now = self._baseline[0], asyncio.get_event_loop_policy()
         super().put_back()
         return None if policy_now is policy_before else f"it was a {type(policy_now).__name__}"

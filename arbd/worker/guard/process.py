@@ -10,10 +10,13 @@ from typing import Any, Final
 from arbd.worker.guard.kinds import Kind
 
 _chdir, _umask, _setrlimit = os.chdir, os.umask, resource.setrlimit
-_LIMITS: Final = tuple(
-    (name, getattr(resource, name))
-    for name in ("RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK")
-) + tuple((name, getattr(resource, name)) for name in ("RLIMIT_NPROC", "RLIMIT_MEMLOCK", "RLIMIT_CORE"))
+_LIMITS: Final = {
+    name: getattr(resource, name)
+    for name in (
+        *("RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK"),
+        *("RLIMIT_NPROC", "RLIMIT_MEMLOCK", "RLIMIT_CORE", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"),
+    )
+}
 
 #: Functions after which the process is another one, in the eyes of the kernel.
 _CREDENTIALS: Final = (
@@ -127,18 +130,19 @@ def _changed_names(before: dict[str, str], after: dict[str, str]) -> str:
     return ", ".join(names[:20])
 
 
-def _limits() -> dict[str, tuple[int, int]]:
-    return {name: resource.getrlimit(number) for name, number in _LIMITS}
+def _limits() -> list[tuple[int, int]]:
+    return list(map(resource.getrlimit, _LIMITS.values()))
 
 
-def _restore_limits(before: dict[str, tuple[int, int]]) -> None:
-    for name, number in _LIMITS:
-        if resource.getrlimit(number) != before[name]:
-            _setrlimit(number, before[name])
+def _restore_limits(before: list[tuple[int, int]]) -> None:
+    for number, limit in zip(_LIMITS.values(), before, strict=True):
+        if resource.getrlimit(number) != limit:
+            _setrlimit(number, limit)
 
 
-def _changed_limits(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> str:
-    return ", ".join(f"{name} was {after[name]}" for name in before if before[name] != after[name])
+def _changed_limits(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> str:
+    changes = zip(_LIMITS, before, after, strict=True)
+    return ", ".join(f"{name} was {now}" for name, then, now in changes if then != now)
 
 
 def _credentials() -> tuple[Any, ...]:
