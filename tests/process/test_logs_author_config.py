@@ -1,5 +1,6 @@
-"""An author's configuration of logging holds, however and whenever it is made: each line once, at the level it sets. The
-log stays one of JSON lines. What an action raises is a record of logging as well, and one line."""
+"""An author's configuration of logging holds, however and whenever it is made: each line once, at the level it sets.
+
+The log stays one of JSON lines. What an action raises is a record of logging as well, and one line."""
 
 from __future__ import annotations
 
