@@ -22,6 +22,9 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     9     CANCELS           supervisor  how many of its tasks were ever cancelled
     10    CANCELLED         supervisor  the numbers of the last 64 of them, on eight lines
     18    TAKEN_BACK        supervisor  skip the tasks that lie before this place in the task ring, and say so
+    20    PLATE_SEQ, PLATE_LENGTH, PLATE_THREADS   worker: the task on the plate, the length of its name in bytes, and
+                                        the threads of Python that the process had then
+    21    (to the end)      worker      the plate: who runs, for the zygote, which reads what it prints (``plate.py``)
 
 One more page, or a few for many workers, the *board*, belongs to the daemon as a whole::
 
@@ -114,6 +117,10 @@ CANCELS: Final = 9 * LINE
 CANCELLED: Final = 10 * LINE
 CANCELLED_WORDS: Final = 8 * LINE
 TAKEN_BACK: Final = 18 * LINE
+PLATE_SEQ: Final = 20 * LINE
+PLATE_LENGTH: Final = 20 * LINE + 1
+PLATE_THREADS: Final = 20 * LINE + 2
+PLATE_TEXT: Final = 21 * LINE
 
 # Values of CONDEMNED.
 STOP: Final = 1

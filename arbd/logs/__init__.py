@@ -1,8 +1,10 @@
 """Structured logs of every process role: one JSON object, or one console line, for each event.
 
-    get_logger(...).info() ─┐
-    structlog.get_logger() ─┼─> fields, and role, worker, task ─> format.py ─> output.py: one write to stderr
-    logging.getLogger() ────┘                                      redact, render
+    get_logger(...).info() ───────────┐
+    structlog.get_logger() ───────────┤
+    logging.getLogger(), standard.py ─┼─> role, worker, tasks.py ─> format.py ─> output.py: one write to stderr
+    print, stderr, streams.py ────────┤                             redact, render
+    threads' exceptions, unhandled.py ┘
 
 Not a log shipper and not a file rotator: lines go to stderr and are somebody else's from there.
 
@@ -15,8 +17,8 @@ Invariants:
 * logging never waits for a reader, but for some milliseconds when one falls behind (``output.py``);
 * a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
   because those hold payloads;
-* a line written between ``enter_task`` and ``leave_task`` carries that task's ``task_id`` and ``action``, and its
-  ``trace_id`` if the hub sent a trace context;
+* a line carries the ``task_id`` and ``action`` of the task it belongs to (``tasks.py``), and its ``trace_id`` if the
+  hub sent a trace context; never those of another;
 * a disabled level costs one call of an empty method: the choice is made when the level is set, not per line.
 
 ``configure`` may come later than ``get_logger``, and may come again.
@@ -47,9 +49,17 @@ from structlog.contextvars import merge_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
 
 from arbd.host import outlet
+from arbd.logs import standard, unhandled
+from arbd.logs.captured import RawLines, as_event, descriptor_of_log
 from arbd.logs.format import LEVELS, EventDict, LineFormat
+from arbd.logs.lines import Line
 from arbd.logs.output import MAX_WAIT_S, LineOutput, LineStream, LossCounter, NoOutput, StreamOutput
-from arbd.model.trace import trace_id
+from arbd.logs.streams import ACTION_LOGGER, Capture, CapturedStream
+from arbd.logs.tasks import TaskTuple, current_task, keep_streams, remember_starts
+from arbd.logs.tasks import enter_task as enter_task
+from arbd.logs.tasks import leave_task as leave_task
+from arbd.logs.tasks import task_fields as task_fields
+from arbd.logs.tracebacks import exc_info_of
 
 _MAX_WAIT_S: Final = {"worker": 0.05}  # what an action logs is in its own time
 _FINISH_S: Final = 0.1  # for what is pending at the end of a process
@@ -89,6 +99,12 @@ class _Sink:
     debug = info = warning = error = critical = write
 
 
+class _DefaultSink(_Sink):
+    """That of a logger that arbd has made for a provider without one."""
+
+    __slots__ = ()
+
+
 def _output_to(stream: TextIO, max_wait_s: float) -> LineOutput | StreamOutput:
     """The output for a stream: by its descriptor, if it has one."""
     try:
@@ -106,28 +122,35 @@ def _lines_to(fd: int) -> LineOutput:
 class _Bridge(logging.Handler):
     """Sends the records of the standard library's ``logging`` the same way."""
 
-    _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except (TypeError, ValueError, KeyError):
-            message = f"{record.msg} (its arguments do not fit)"
-        event: Any = {key: value for key, value in vars(record).items() if key not in self._STANDARD}
-        event |= {"event": message, "exc_info": record.exc_info, "stack_info": False}
+        if record.name == ACTION_LOGGER and not get_logger().isEnabledFor(record.levelname):
+            return  # it came past all levels
         sink = _Sink(record.name)
+        event: Any = standard.event_of(record)
         for processor in _PROCESSORS:
             event = processor(sink, record.levelname.lower(), event)
         sink.write(event)
 
 
+class _CapturedLines:
+    """Sends what is printed the same way: the sink of captured streams."""
+
+    def show(self, name: str, line: Line, task: TaskTuple | None, record: logging.LogRecord | None = None) -> None:
+        write_captured(name, line, task, record)
+
+    def tell_dropped(self, lines: int, size: int, task: TaskTuple | None) -> None:
+        write_dropped(lines, size, task)
+
+
 _constants: dict[str, Any] = {}
 _format = LineFormat()
-_task: tuple[str, str, str] | None = None
 _bridge = _Bridge()
 _losses = LossCounter()
 _output: LineOutput | StreamOutput | NoOutput = StreamOutput(_losses.add)
 _stderr_before: int | None = None
+_log: TextIO | None = None  # where standard error is captured: what it was
+_capture: Capture | None = None
+_raw: RawLines | None = None  # where the log is silent: what is printed goes where it would without arbd
 
 
 def configure(
@@ -147,8 +170,8 @@ def configure(
     elsewhere. ``role`` and ``worker`` are fields of every line. ``secrets`` are replaced wherever they occur.
     ``losses``: what ``losses_for_children`` gave the process that started this one.
     """
-    global _output, _format
-    stream = stream or sys.stderr
+    global _output, _format, _raw
+    stream = stream or _log or sys.stderr
     if losses is not None:
         _losses.fd = losses
     _output = NoOutput() if silent else _output_to(stream, _MAX_WAIT_S.get(role, MAX_WAIT_S))
@@ -156,12 +179,10 @@ def configure(
     set_role(role, worker)
     number = LEVELS["critical"] if silent else _level_number(level)
     set_level(number)
-    structlog.configure(processors=_PROCESSORS, wrapper_class=_ConfiguredLogger, logger_factory=_Sink)
-    root = logging.getLogger()
-    if _bridge not in root.handlers:
-        root.addHandler(_bridge)
-    root.setLevel(number)
-    logging.captureWarnings(True)
+    if not structlog.is_configured() or structlog.get_config()["logger_factory"] is _Sink:  # else it is the author's
+        structlog.configure(processors=_PROCESSORS, wrapper_class=_ConfiguredLogger, logger_factory=_Sink)
+    standard.attach(_bridge, number)
+    _raw = RawLines(_lines_to) if silent and _capture is not None else None
 
 
 def set_level(level: str | int) -> None:
@@ -181,6 +202,21 @@ def set_role(role: str, worker: int | None = None) -> None:
 def get_logger(name: str = "arbd", formatter: logging.Formatter | None = None) -> Logger:
     """The logger of that name. ``formatter`` renders its lines wherever the format is ``console``."""
     return _ConfiguredLogger(_Sink(name, formatter), _PROCESSORS, {})
+
+
+def default_logger(name: str) -> Logger:
+    """The logger of a provider that has none of its own."""
+    return _ConfiguredLogger(_DefaultSink(name), _PROCESSORS, {})
+
+
+def report_failure(logger: Any, exc: BaseException, task_id: str, action: str) -> None:
+    """Log what an action raised: with the author's own logger, or as a record of ``logging``, where Sentry and
+    OpenTelemetry look for such."""
+    exc_info = exc_info_of(exc)
+    if isinstance(getattr(logger, "_logger", None), _DefaultSink):
+        standard.report(logging.ERROR, "action failed", exc_info, {"task_id": task_id, "action": action})
+    else:
+        logger.error("action failed", exc_info=exc_info)
 
 
 # -- lines that were lost ------------------------------------------------------------------------------------------
@@ -228,14 +264,18 @@ def stderr_for_children() -> int | None:
 
 def finish() -> None:
     """Flush log and standard streams at the end of a process, in a bounded time; afterwards none of them waits."""
+    if _capture is not None:
+        _capture.end_task()
     for lines in _line_outputs():
         lines.flush(_FINISH_S)
-    outlet.finish(sys.stdout, _FINISH_S)
-    if not isinstance(sys.stderr, LineStream):
-        outlet.finish(sys.stderr, _FINISH_S)
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, LineStream | CapturedStream):
+            outlet.finish(stream, _FINISH_S)
 
 
 def _after_fork() -> None:
+    if _capture is not None:
+        _capture.start_anew()
     for lines in _line_outputs():
         lines.after_fork()
 
@@ -250,46 +290,91 @@ def _line_outputs() -> set[LineOutput]:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-# -- tasks ---------------------------------------------------------------------------------------------------------
+# -- what is printed -----------------------------------------------------------------------------------------------
 
 
-def enter_task(task_id: str, action: str, traceparent: str = "") -> None:
-    """Give every line of this process the fields of that task until ``leave_task``. ``traceparent``: W3C trace context.
-
-    A plain global: 40 ns. For actions that interleave on an event loop, bind ``task_id`` and ``action`` with
-    ``structlog.contextvars`` instead; those count as well.
-    """
-    global _task
-    _task = (task_id, action, traceparent)
-
-
-def task_fields(task_id: str, action: str, traceparent: str = "") -> dict[str, str]:
-    """The fields that tell which task a line is about, for lines outside of ``enter_task`` and ``leave_task``."""
-    fields = {"task_id": task_id, "action": action}
-    if traceparent and (trace := trace_id(traceparent)):
-        fields["trace_id"] = trace
-    return fields
+def capture_streams(log: int | None = None) -> None:
+    """Make log lines of all that an author's code prints in this process and in those that are forked from it. ``log``:
+    the descriptor the log goes to; standard error, unless another process has captured that already."""
+    global _log, _capture
+    if _capture is not None:
+        return
+    _log = open(descriptor_of_log(log), "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+    _capture = Capture(_CapturedLines())
+    # The ones that they replace are kept by the interpreter, and some code puts those of the interpreter back.
+    sys.stdout = sys.__stdout__ = CapturedStream(_capture, "stdout", 1)  # type: ignore[misc] # final for a good reason
+    sys.stderr = sys.__stderr__ = CapturedStream(_capture, "stderr", 2)  # type: ignore[misc] # the same
+    keep_streams()
+    remember_starts()
+    unhandled.install(_report)
 
 
-def leave_task() -> None:
-    """Give lines the fields of no task any more."""
-    global _task
-    _task = None
+def is_captured() -> bool:
+    """Whether what is printed in this process becomes log lines: not where the log is silent."""
+    return _capture is not None and _raw is None
+
+
+def log_descriptor() -> int | None:
+    """The descriptor that the log goes to in a process whose streams are captured, for those that it starts by exec."""
+    return None if _log is None else _log.fileno()
+
+
+def write_captured(
+    name: str, line: Line, task: TaskTuple | None, record: logging.LogRecord | None = None, worker: int | None = None
+) -> None:
+    """Write a line that was printed to stream ``name``. ``worker``: by a worker, which is another process."""
+    if _raw is not None:
+        _raw.write(name, line)
+        return
+    event = as_event(name, line, record, _format.redacted)
+    head = _head(name, event.pop("level"), event.pop("event"), worker)
+    _output.write(_format.line(_together(head, task, event)))
+
+
+def write_dropped(lines: int, size: int, task: TaskTuple | None, worker: int | None = None) -> None:
+    """Write the line that says how much of what a task printed is not shown."""
+    head = _head("arbd.logs", "warning", "output_dropped", worker)
+    _output.write(_format.line(_together(head, task, {"lines": lines, "bytes": size})))
+
+
+def loop_exception_handler() -> Any:
+    """The handler of what nobody handles on a worker's event loop."""
+    return unhandled.loop_handler(_report)
+
+
+def _report(what: str, exc: BaseException | None, task: TaskTuple | None, **fields: str) -> None:
+    logger = logging.getLogger("arbd.unhandled")
+    exc_info = None if exc is None else exc_info_of(exc)
+    event: Any = {"event": what, "exc_info": exc_info, **{key: value for key, value in fields.items() if value}}
+    for processor in _PROCESSORS[:-1]:
+        event = processor(logger, "error", event)
+    _output.write(_format.line(_together(_head("arbd.unhandled", "error", event.pop("event")), task, event)))
+
+
+# -- lines ---------------------------------------------------------------------------------------------------------
 
 
 def _line(sink: _Sink, level: str, fields: EventDict) -> bytes:
     """The line of an event, its fields in their fixed order: when, what, who, which task, and then the caller's."""
-    event = _head(sink.name, level, fields.pop("event", ""))
-    if _task is not None:
-        event.update(task_fields(*_task))
-    for key, value in fields.items():
-        event[f"{key}_" if key in event else key] = value  # a caller's field neither hides ours nor gets lost
+    event = _together(_head(sink.name, level, fields.pop("event", "")), current_task(), fields)
     return _format.line(event, sink.formatter)
 
 
-def _head(name: str, level: str, what: Any) -> EventDict:
+def _together(event: EventDict, task: TaskTuple | None, fields: EventDict) -> EventDict:
+    if task is not None:
+        event.update(task_fields(*task))
+    for key, value in fields.items():
+        if key not in event:
+            event[key] = value
+        elif event[key] != value:
+            event[f"{key}_"] = value  # a caller's field neither hides ours nor gets lost
+    return event
+
+
+def _head(name: str, level: str, what: Any, worker: int | None = None) -> EventDict:
     now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
-    return {"timestamp": now, "level": level, "event": what, "logger": name, **_constants}
+    who = _constants if worker is None else {"role": "worker", "worker": worker}
+    return {"timestamp": now, "level": level, "event": what, "logger": name, **who}
 
 
 def _wants_console(format: str, stream: TextIO) -> bool:

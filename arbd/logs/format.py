@@ -44,6 +44,10 @@ class LineFormat:
         line = self._console(None, "", clean) if formatter is None else _percent(formatter, clean)
         return line.encode("utf-8", "backslashreplace") + b"\n"
 
+    def redacted(self, text: str) -> str:
+        """A text without the secrets."""
+        return str(self._redacted(text)) if self._secrets else text
+
     def _redacted(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {self._redacted(key): self._redacted(item) for key, item in value.items()}

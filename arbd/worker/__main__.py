@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from typing import Final, NoReturn
 
 import msgspec
@@ -18,7 +19,7 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs, tags
+from arbd.host import cpus, memory, process_state, procs, stdio, tags
 from arbd.worker import children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
@@ -47,8 +48,10 @@ def _work(arguments: list[str]) -> None:
         tags.become_worker(spec.spawn.worker_id)  # before the module is imported, which may start processes
     except OSError:  # logged already, by the zygote
         pass
-    for fd in fds if spec.losses is None else (*fds, spec.losses):
+    for fd in (*fds, *(spec.output or ()), *(() if spec.losses is None else (spec.losses,))):
         os.set_inheritable(fd, False)
+    stdio.buffer_lines()
+    logs.capture_streams(spec.log_fd)
     log = spec.boot.log
     logs.configure(
         level=log.level,
@@ -65,14 +68,18 @@ def _work(arguments: list[str]) -> None:
     _begin_at(spec)
     guard.install()  # before the author's module takes functions out of theirs
     worker.ignore_termination()
+    importing = ExitStack()
 
     def go_on(provider: Provider) -> NoReturn:
         try:
+            importing.close()
             _run(spec, worker.Handles(*fds), provider)
         except BaseException:  # not into the author's code around provider.start()
             worker.fail()
         worker.leave(EXIT_OK)
 
+    # Of those that it is bound to; for one that is not pinned, too.
+    importing.enter_context(cpus.Narrowed(spec.boot.worker_cpus, spec.spawn.slot))
     go_on(_load(spec, worker.Handles(*fds), go_on))
 
 
@@ -82,7 +89,7 @@ def _run(spec: worker.ExecSpec, handles: worker.Handles, provider: Provider) -> 
         reseed_all()
     provider.redact()
     worker.apply(spec.configure, provider)
-    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent)
+    worker.run(provider, spec.configure, spec.spawn, handles, spec.numbers, parent=spec.parent, output_fds=spec.output)
 
 
 def _begin_at(spec: worker.ExecSpec) -> None:

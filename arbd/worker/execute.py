@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from arbd import logs
 from arbd.author.actions import Action, Actions
 from arbd.author.binding import BindingContext, Call, MissingParametersError, ResourceValues
 from arbd.author.provider import Provider
@@ -229,7 +230,7 @@ def _encode(encode: Callable[[str, ProviderResponse], bytes], action: str, respo
 
 
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
-    _log_failure(context.logger, exc)
+    _log_failure(context.logger, task, exc)
     response = from_exception(exc)
     try:
         return _encode(context.encode, task.action, response)
@@ -243,12 +244,12 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
         return context.encode_any_size(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
 
 
-def _log_failure(logger: Any, exc: BaseException) -> None:
+def _log_failure(logger: Any, task: Task, exc: BaseException) -> None:
     try:
         if isinstance(exc, ProviderError):  # raised on purpose: the message says it all
             logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
         else:
-            logger.error("action failed", exc_info=exc)
+            logs.report_failure(logger, exc, task.id, task.action)
     except Exception:  # the author's logger may itself be what is broken; the caller still gets the answer
         pass
 

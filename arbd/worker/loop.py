@@ -21,12 +21,12 @@ never hits a task that had not earned it.
 
 from __future__ import annotations
 
-import contextvars
 import mmap
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Final
 
 from arbd import logs
@@ -43,6 +43,7 @@ from arbd.worker.execute import Context, execute
 from arbd.worker.farewell import Farewell
 from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.output import LOOK_WORTH_NS
 from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
@@ -57,7 +58,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 # Python's back: a quick look, some microseconds; and a full one, tens of them, more seldom.
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_FULL_LOOK_WORTH_NS: Final = 1_000_000
+_FULL_LOOK_WORTH_NS: Final = 3_000_000
 _FULL_LOOK_EVERY: Final = 1024
 
 
@@ -80,6 +81,7 @@ class Loop:
         timer: SoftTimer,
         quota: Quota | None = None,
         farewell: Farewell | None = None,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -103,6 +105,7 @@ class Loop:
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
+        self._look_at_output = look
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
@@ -112,6 +115,7 @@ class Loop:
     @uninterruptible  # but for the author's code inside
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
+        self._quota.begin()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -138,6 +142,7 @@ class Loop:
         if self._last_action:
             self._look_after(self._last_action, "full")
             self._last_action = ""
+        self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -171,6 +176,8 @@ class Loop:
         status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         run_ns = time.monotonic_ns() - since_ns
         self._answer(task_frame.seq, run_ns, status, action, answer)
+        if run_ns > LOOK_WORTH_NS:
+            self._look_at_output()
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """Answer a task that was taken back, because a task before it took too long. The answer matters only where the
@@ -200,7 +207,7 @@ class Loop:
                 if self._is_cancelled(seq):
                     raise TaskCancelled
                 # In a context of its own: variables that it sets, decimal's precision, structlog's bound values.
-                status, answer = contextvars.copy_context().run(execute, self._context, task, deadline)
+                status, answer = copy_context().run(execute, self._context, task, deadline)
             finally:
                 self._timer.disarm()
             if time.monotonic() < deadline:
@@ -236,8 +243,7 @@ class Loop:
         """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
         if self._noticed:
             self._timer.renew()
-        keeps = action in self._context.actions and self._context.actions[action].after_timeout == "keep"
-        leaving = self._farewell.after(action, depth, keeps=keeps)
+        leaving = self._farewell.after(action, depth)
         if leaving is None and self._quota.memory_limit:
             leaving = self._quota.over_memory(action)
         if leaving is not None and not self._is_leaving:

@@ -28,6 +28,7 @@ from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
+from arbd.logs.tasks import keep_streams
 from arbd.worker import children
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
@@ -37,6 +38,7 @@ from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.output import OutputFds, WorkerOutput
 from arbd.worker.quota import Quota
 from arbd.worker.resources import OpenResources, common_values
 from arbd.worker.soft_timer import SoftTimer
@@ -88,6 +90,8 @@ class ExecSpec(msgspec.Struct, frozen=True):
     losses: int | None
     directory: bytes
     umask: int
+    output: OutputFds | None
+    log_fd: int | None
 
 
 def apply(configure: protocol.Configure, provider: Provider) -> None:
@@ -106,6 +110,7 @@ def run(
     numbers: Numbers,
     *,
     parent: int,
+    output_fds: OutputFds | None,
 ) -> None:
     """Run worker ``spawn.slot`` until it is told to leave, and its stop. ``parent``: the zygote's process id."""
     procs.die_with_parent(parent)
@@ -120,13 +125,17 @@ def run(
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
     mapping = memory.attach(handles.cell)
     words = memory.words_of(mapping)
+    output = None if output_fds is None else WorkerOutput(words, output_fds)
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
+    if output is not None:
+        output.watch_children()
+    keep_streams()
     limits = WorkerLimits(words, provider, numbers, bells)
     if spawn.trial:
         leave(0)
     process = guard.make(reseed=configure.reseed)
-    farewell = Farewell(process)
+    farewell = Farewell(process, lambda action: provider.actions[action].after_timeout == "keep")
     timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
     runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
     children.loop_is(lambda: runner.running_loop)
@@ -145,7 +154,7 @@ def run(
         nan=configure.nan,
     )
     side = socket.socket(fileno=handles.side)
-    descriptors.protect(*handles)
+    descriptors.protect(*handles, *(output_fds or ()))
     loop = Loop(
         cell,
         memory.attach(handles.board),
@@ -160,6 +169,7 @@ def run(
         timer=timer,
         quota=Quota(spawn.max_tasks, spawn.memory_limit),
         farewell=farewell,
+        **({} if output is None else {"look": output.look}),
     )
     life = WorkerLife(
         lifespan,
@@ -169,16 +179,16 @@ def run(
         lambda detail: loop.say(Unfit(detail)),
         start_timeout=configure.start_timeout,
         stop_timeout=configure.stop_timeout,
+        end_if_child=lambda: children.end_if_child(here),
     )
     try:
         life.start()
     except NotFit as reason:
-        children.end_if_child(here)
         loop.say(Unfit(str(reason)))
         life.stop()
         leave(EXIT_UNFIT)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
-    resources.on_opened = process.rebase
+    resources.opening = process.adopting
     process.arm(here)
     loop.run()
     life.stop()
@@ -212,21 +222,24 @@ def start_by_exec(
     handles: Handles,
     numbers: Numbers,
     origin: Origin,
+    output: OutputFds | None,
 ) -> int:
     """Start a worker as a fresh interpreter; its process id. Raises ``OSError`` if no process can be had."""
-    losses = logs.losses_for_children()
+    losses, log_fd = logs.losses_for_children(), logs.log_descriptor()
     lost = losses[0] if losses else None
-    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), lost, origin.directory, origin.umask)
+    spec = ExecSpec(boot, configure, spawn, numbers, os.getpid(), lost, origin.directory, origin.umask, output, log_fd)
     parcel = memory.create_parcel((protocol.encode(spec),))
     fds = (parcel, *handles)
+    passed = (*fds, *losses, *(output or ()), *(() if log_fd is None else (log_fd,)))
+    standard = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((output or ())[:2], start=1)]
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
     arguments = [sys.executable, "-P", "-m", "arbd.worker", *map(str, fds)]
     try:
-        for fd in (*fds, *losses):
+        for fd in passed:
             os.set_inheritable(fd, True)
-        return os.posix_spawn(sys.executable, arguments, origin.environment)
+        return os.posix_spawn(sys.executable, arguments, origin.environment, file_actions=standard)
     finally:
-        for fd in (*fds, *losses):
+        for fd in passed:
             os.set_inheritable(fd, False)
         os.close(parcel)
 

@@ -7,6 +7,7 @@ Then it does nothing but wait for four things::
 
     control socket readable ──> a message: fork; or the end of the stream: kill every worker, leave
     a worker's pidfd readable ─> it ended: kill what it started, reap it, report its status
+    what a worker prints ──────> to the log, line by line (``arbd.worker.output_reader``)
     the shared monitors' ──────> ended, or due to be started
     another child has ended ───> one that lost its parent (``arbd.worker.descendants``): reap it
 
@@ -36,7 +37,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, tags
+from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stdio, tags
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -51,6 +52,8 @@ from arbd.worker.fork_safety.threads import ImportWatch
 from arbd.worker.guard import guard
 from arbd.worker.limits.monitor_process import MonitorProcess
 from arbd.worker.numbers import Numbers
+from arbd.worker.output import OutputFds
+from arbd.worker.output_reader import OutputReader
 from arbd.worker.reseed import Seeds
 
 _NAME: Final = "arbd:zygote"
@@ -79,6 +82,7 @@ class Zygote:
         self._children: dict[int, _Child] = {}  # by pidfd
         self._poll = select.poll()
         self._import = ExitStack()  # what holds only while the target is imported
+        self._output = OutputReader(self._poll)
         self._provider: Provider
         self._numbers: Numbers
         self._monitor_process: MonitorProcess
@@ -189,6 +193,7 @@ class Zygote:
         procs.outlive_parent()
 
     def _serve_once(self) -> bool:
+        self._output.flush()
         due_in_s = min((due for due in self._due_in_s() if due is not None), default=None)
         for fd, _ in self._poll.poll(None if due_in_s is None else math.ceil(due_in_s * 1000)):
             if fd == self._control.fileno():
@@ -203,6 +208,8 @@ class Zygote:
                 self._monitor_process.reap(self._descendants.reap)
             elif fd == self._descendants.fd:
                 self._descendants.heard()
+            else:
+                self._output.handle(fd)
         if self._descendants.due_in_s() == 0:
             self._descendants.look()
         if self._monitor_process.due_in_s() == 0 and self._monitor_process.start(before=self._release_for_limits):
@@ -210,8 +217,8 @@ class Zygote:
             self._poll.register(self._monitor_process.pidfd, select.POLLIN)
         return True
 
-    def _due_in_s(self) -> tuple[float | None, float | None]:
-        return self._monitor_process.due_in_s(), self._descendants.due_in_s()
+    def _due_in_s(self) -> tuple[float | None, ...]:
+        return self._monitor_process.due_in_s(), self._descendants.due_in_s(), self._output.due_in_s()
 
     def _release_for_limits(self) -> None:
         self._release(tags.LIMITS)
@@ -221,6 +228,7 @@ class Zygote:
         by."""
         self._descendants.release(number)
         self._control.close()
+        self._output.release()
         for pidfd in self._children:
             os.close(pidfd)
         process_state.limit_open_files(self._boot.open_files)
@@ -263,21 +271,38 @@ class Zygote:
         pidfd cannot be sent; then there is no process."""
         if self._configure is None:
             raise RuntimeError("a worker was asked for before its settings came")
-        if self._after.by_exec:
-            pid = worker.start_by_exec(self._boot, self._configure, spawn, handles, self._numbers, self._origin)
-            pidfd = procs.open_child(pid)
-        else:
-            zygote = os.getpid()
-            pid, pidfd = procs.fork(lambda: self._become_worker(spawn, handles, zygote))
+        prepared = self._output.prepare(handles.cell) if logs.is_captured() else None
+        try:
+            pid, pidfd = self._start_process(spawn, handles, None if prepared is None else prepared.worker)
+        except OSError:
+            if prepared is not None:
+                self._output.cancel(prepared)
+            raise
+        if prepared is not None:
+            self._output.add(prepared, spawn.slot, pid)
         try:
             self._send(protocol.Spawned(spawn.worker_id, pid), (pidfd,))
         except OSError:
             os.close(pidfd)
             procs.kill_and_reap(pid)
+            self._output.end(pid)
             raise
         return pid, pidfd
 
-    def _become_worker(self, spawn: protocol.Spawn, handles: worker.Handles, zygote: int) -> NoReturn:
+    def _start_process(
+        self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None
+    ) -> tuple[int, int]:
+        assert self._configure is not None
+        if self._after.by_exec:
+            boot, configure, numbers = self._boot, self._configure, self._numbers
+            pid = worker.start_by_exec(boot, configure, spawn, handles, numbers, self._origin, output)
+            return pid, procs.open_child(pid)
+        zygote = os.getpid()
+        return procs.fork(lambda: self._become_worker(spawn, handles, output, zygote))
+
+    def _become_worker(
+        self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None, zygote: int
+    ) -> NoReturn:
         """Run a worker in the forked child: release what is the zygote's, and never return into its loop."""
         logs.set_role("worker", spawn.slot)
         try:
@@ -285,7 +310,7 @@ class Zygote:
             self._monitor_process.redirect_monitors()
             assert self._configure is not None
             self._seeds.enter_fork(reseed=self._configure.reseed)
-            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote)
+            worker.run(self._provider, self._configure, spawn, handles, self._numbers, parent=zygote, output_fds=output)
         except BaseException:
             worker.fail()
         worker.leave(EXIT_OK)
@@ -295,6 +320,7 @@ class Zygote:
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
         status = self._descendants.reap(child.pid)
+        self._output.end(child.pid)
         os.close(pidfd)
         self._send(protocol.Exited(child.worker_id, status))
 
@@ -361,6 +387,8 @@ def _run(control: socket.socket, parent: int) -> None:
     if not isinstance(boot, protocol.Boot):
         raise RuntimeError("the first message must say what to load")
     log = boot.log
+    stdio.buffer_lines()
+    logs.capture_streams()
     logs.configure(
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )

@@ -7,6 +7,7 @@ changed since its worker was made ready. Nothing here is hostile, but all of it 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread as executors
 import contextvars
 import decimal
 import gc
@@ -52,7 +53,7 @@ def state() -> dict[str, Any]:
         "directory": os.getcwd(),
         "umask": next((line for line in status.splitlines() if line.startswith("Umask")), ""),
         "environment": hash(tuple(sorted(os.environ.items()))),
-        "handlers": [str(signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGTERM)],
+        "handlers": [_whose(number) for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGTERM)],
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "timer": signal.getitimer(signal.ITIMER_REAL),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE),
@@ -69,10 +70,19 @@ def state() -> dict[str, Any]:
         "path": len(sys.path),
         "policy": type(asyncio.get_event_loop_policy()).__name__,
         "threads": sorted(
-            each.name for each in threading.enumerate() if not each.daemon and "executor" not in each.name
+            thread.name
+            for thread in threading.enumerate()
+            if not thread.daemon and thread not in executors._threads_queues
         ),
         "streams": [sys.stdout is not None and not sys.stdout.closed, sys.stderr is not None and not sys.stderr.closed],
     }
+
+
+def _whose(signum: int) -> str:
+    """Whose a signal's handler is: one of the daemon's does what the default does, but end the worker."""
+    handler = signal.getsignal(signum)
+    ours = handler is signal.SIG_DFL or getattr(handler, "__module__", "").startswith("arbd.")
+    return "default" if ours else str(handler)
 
 
 @provider.on_worker_start

@@ -87,7 +87,7 @@ def _measure(names: Sequence[str], missing: list[str], *, quick: bool) -> Report
 
 
 def _show(report: Report) -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     for head, *lines in (speed_table(report), footprint_table(report)):
         table = Table(*head)
         for line in lines:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any, Final, NamedTuple
 
 from arbd.settings.thread_variables import TABLE
-from bench.harness import Stage
+from bench.harness import CpuUse, Stage
 from bench.libraries import bare
 from bench.libraries.jobs import JOBS
 from bench.libraries.rows import Row, drawn_twice, is_same, round_of
@@ -48,6 +48,7 @@ def measure(library: str, way: str, effort: Effort, on_round: Callable[[], None]
         cpus = [worker["cpus"][0] for worker in workers]
         rounds, calls, right = [], [], []
         with bare.started(library, cpus, dict(os.environ)) as processes:
+            before = CpuUse()
             for number in range(effort.rounds):
                 sides = [lambda: _calls(stage, "work", effort.calls * WORKERS), lambda: processes.calls(effort.calls)]
                 if number % 2:
@@ -58,6 +59,7 @@ def measure(library: str, way: str, effort: Effort, on_round: Callable[[], None]
                 calls += ours
                 right += theirs
                 on_round()
+            other_load = CpuUse().foreign_share_since(before)
         drawn, twice = drawn_twice(_calls(stage, "draw", _DRAWS))
         about = {one["pid"]: one for one in _calls(stage, "about", 10 * WORKERS)}
         stage.end(daemon)
@@ -73,6 +75,7 @@ def measure(library: str, way: str, effort: Effort, on_round: Callable[[], None]
             drawn=drawn,
             drawn_twice=twice,
             notes=_warnings(daemon),
+            other_load=other_load,
         )
 
 

@@ -148,6 +148,11 @@ def test_status_shows_the_cpus(world: str, host: Host, tmp_path: Path) -> None:
     host.start("--workers", "1")
     environ = {**os.environ, "RUNTIME_DIRECTORY": str(tmp_path / "0")}
     status = subprocess.run(
-        [sys.executable, "-m", "arbd", "status", "--json"], capture_output=True, text=True, env=environ, timeout=60
+        [sys.executable, "-m", "arbd", "status", "zoo", "--json"],
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=60,
     )
+    assert status.stderr == ""
     assert [worker["cpus"] for worker in json.loads(status.stdout)["workers"]] == [[CPUS[0]]]

@@ -9,6 +9,7 @@ from bench.libraries.rows import (
     Report,
     Round,
     Row,
+    Side,
     drawn_twice,
     footprint_table,
     is_same,
@@ -18,7 +19,14 @@ from bench.libraries.rows import (
     speed_table,
 )
 
-EVEN = Round(10.0, 10.0, 10.0, 10.0)
+BARE = Side(10.0, 10.0, 10.0)
+
+
+def against_bare(wall_ms: float, cpu_ms: float, fastest_ms: float = 10.0) -> Round:
+    return Round(Side(wall_ms, cpu_ms, fastest_ms), BARE)
+
+
+EVEN = against_bare(10.0, 10.0)
 
 
 def row(*rounds: Round, wrong: int = 0, twice: int = 0) -> Row:
@@ -26,7 +34,7 @@ def row(*rounds: Round, wrong: int = 0, twice: int = 0) -> Row:
 
 
 def test_a_ratio_is_the_median_of_all_rounds() -> None:
-    found = row(Round(11.0, 10.5, 10.0, 10.0), Round(30.0, 10.0, 10.0, 10.0), Round(10.0, 10.6, 10.0, 10.0))
+    found = row(against_bare(11.0, 10.5), against_bare(30.0, 10.0), against_bare(10.0, 10.6))
     assert (found.wall, found.cpu) == (1.1, 1.05)
     assert found.is_met
 
@@ -34,10 +42,10 @@ def test_a_ratio_is_the_median_of_all_rounds() -> None:
 @pytest.mark.parametrize(
     ("found", "met", "broken"),
     [
-        (row(Round(11.2, 10.0, 10.0, 10.0)), False, False),
-        (row(Round(10.0, 11.2, 10.0, 10.0)), False, False),
-        (row(Round(90.0, 10.0, 10.0, 10.0)), False, False),
-        (row(Round(90.0, 31.0, 10.0, 10.0)), False, True),
+        (row(against_bare(11.2, 10.0)), False, False),
+        (row(against_bare(10.0, 11.2)), False, False),
+        (row(against_bare(90.0, 90.0)), False, False),
+        (row(against_bare(90.0, 90.0, 31.0)), False, True),
         (row(wrong=1), False, True),
         (row(twice=1), False, True),
         (row(), True, False),
@@ -51,7 +59,7 @@ def test_what_is_met_and_what_no_noise_explains(found: Row, met: bool, broken: b
 def test_a_round_is_the_medians_of_both_sides() -> None:
     calls = [{"wall_ns": ms * 1e6, "cpu_ns": ms * 2e6} for ms in (1, 9, 2)]
     bare = [{"wall_ns": 3e6, "cpu_ns": 4e6}]
-    assert round_of(calls, bare) == Round(2.0, 4.0, 3.0, 4.0)
+    assert round_of(calls, bare) == Round(Side(2.0, 4.0, 2.0), Side(3.0, 4.0, 4.0))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from arbd import logs
 from arbd.logger import Logger
+from arbd.logs import standard, tasks
 from arbd.logs.output import StreamOutput
 
 SECRET = 'tok"en\\1'
@@ -31,7 +32,11 @@ SECRET = 'tok"en\\1'
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging is state of the process: put all of it back."""
-    for owner, names in ((logs, ("_output", "_format", "_task")), (logs._losses, ("fd", "_count"))):
+    for owner, names in (
+        (logs, ("_output", "_format")),
+        (tasks, ("_task", "_at_begin", "_at_end")),
+        (logs._losses, ("fd", "_count")),
+    ):
         for name in names:
             monkeypatch.setattr(owner, name, getattr(owner, name))
     constants, bases = dict(logs._constants), logs._ConfiguredLogger.__bases__
@@ -40,9 +45,8 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logs.set_role("")
     logs._constants.update(constants)
     logs._ConfiguredLogger.__bases__ = bases
-    root.removeHandler(logs._bridge)
+    standard.detach()
     root.setLevel(level)
-    logging.captureWarnings(False)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
