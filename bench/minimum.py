@@ -143,6 +143,9 @@ class _AtOnce:
             self.outbox.append(Outcome(task, "success", _RESULT))
         self.link.results_ready()
 
+    def note_lease(self, lease_s: float) -> None:
+        pass
+
     def cancel(self, task_ids: Sequence[str]) -> None:
         pass
 

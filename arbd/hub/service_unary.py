@@ -5,13 +5,13 @@
                   └── waits, at most hold_s┘ <── tasks_waiting
 
 It is the other side in every benchmark, so messages are handled as bytes and a task goes to a waiting poll directly.
-``arbd-long-poll-ms`` in a call's metadata holds it at most so long, never longer than ``hold_s``.
+A call's metadata may have it held more briefly than ``hold_s``, and ask for the lease (``arbd.wire.call_metadata``). It
+is looked at only when there is nothing to hand out at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from typing import Any, Final
@@ -22,10 +22,8 @@ import grpc.aio
 from arbd.hub.board import Receipt
 from arbd.hub.state import CallContext, HubState, guarded
 from arbd.model.task import Task
+from arbd.wire.call_metadata import LEASE_KEY, LONG_POLL_KEY, TELL_LEASE_KEY, Metadata, milliseconds, seconds_of
 from arbd.wire.pb import hub_pb2 as pb
-
-LONG_POLL_KEY: Final = "arbd-long-poll-ms"
-_MILLISECONDS: Final = re.compile("[0-9]{1,12}")
 
 _NO_TASK: Final = b""  # an empty Task on the wire
 
@@ -66,7 +64,7 @@ class UnaryService:
         await self._state.check_token(request.auth_token, context)
         task = self._board.hand_out(request.provider, time.monotonic())
         if task is None:
-            task = await self._hold(request.provider, self._hold_s(context))
+            task = await self._hold_call(request.provider, context)
         if task is not None:
             self._state.arm_timer()
             return _encode_task(task)
@@ -75,12 +73,16 @@ class UnaryService:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no task")
         return _NO_TASK
 
-    def _hold_s(self, context: CallContext) -> float:
-        hold_s = self._state.options.hold_s
-        for key, value in context.invocation_metadata() or ():
-            if key == LONG_POLL_KEY and _MILLISECONDS.fullmatch(str(value)):
-                hold_s = min(hold_s, int(value) / 1000)
-        return hold_s
+    async def _hold_call(self, provider: str, context: CallContext) -> Task | None:
+        options = self._state.options
+        metadata: Metadata = context.invocation_metadata() or ()
+        hold_s = seconds_of(metadata, LONG_POLL_KEY)
+        if any(key == TELL_LEASE_KEY for key, _ in metadata):
+            await context.send_initial_metadata(((LEASE_KEY, milliseconds(options.lease_s)),))
+            task = self._board.hand_out(provider, time.monotonic())  # what came meanwhile found no poll here
+            if task is not None:
+                return task
+        return await self._hold(provider, options.hold_s if hold_s is None else min(options.hold_s, hold_s))
 
     async def _hold(self, provider: str, hold_s: float) -> Task | None:
         if hold_s <= 0 or self._state.is_stopping:

@@ -4,6 +4,7 @@
           ACKS      | kind u32 | 0 u32     | number u64 ...                                                        |
           STOPPED   | kind u32 | 0 u32     |                   every poll is answered, and its task is above
           FAILURES  | kind u32 | 0 u32     | msgpack: calls that failed, by method and status                      |
+          LEASE     | kind u32 | 0 u32     | milliseconds u64: how long the hub waits for a task                   |
     down  RESULT    | number u64 | flags u32 | status u32 | id u32 | action u32 | payload u32 | account u32 |
                                                                    id action payload account result         |
 
@@ -29,6 +30,7 @@ TASK: Final = 1
 ACKS: Final = 2
 STOPPED: Final = 3
 FAILURES: Final = 4
+LEASE: Final = 5
 
 _BY_REFERENCE: Final = 1
 _KIND: Final = Struct("<II")
@@ -36,6 +38,7 @@ _TASK: Final = Struct("<IIIIII")
 _RESULT: Final = Struct("<QIIIIII")
 _STATUS_CODE: Final[dict[Status, int]] = {status: code for code, status in enumerate(STATUSES)}
 _ACK_BYTES: Final = 8
+_LEASE: Final = Struct("<IIQ")
 
 _pack_task = _TASK.pack
 _unpack_task = _TASK.unpack_from
@@ -72,7 +75,7 @@ def encode_task(task: Task, longest: int) -> Encoded:
 
 
 def kind_of(record: bytes) -> int:
-    """The kind of a record that came up: ``TASK``, ``ACKS``, ``STOPPED`` or ``FAILURES``."""
+    """The kind of a record that came up: ``TASK``, ``ACKS``, ``STOPPED``, ``FAILURES`` or ``LEASE``."""
     try:
         kind: int = _KIND.unpack_from(record)[0]
     except StructError as error:
@@ -132,6 +135,19 @@ def decode_failures(record: bytes) -> dict[str, int]:
         return _failures.decode(record[_KIND.size :])
     except msgspec.MsgspecError as error:
         raise LinkRecordError(f"a record holds no counts: {error}") from error
+
+
+def encode_lease(lease_s: float) -> bytes:
+    """The record that tells how long the hub waits for a task, in seconds."""
+    return _LEASE.pack(LEASE, 0, round(lease_s * 1000))
+
+
+def decode_lease(record: bytes) -> float:
+    """The seconds in such a record."""
+    if len(record) != _LEASE.size:
+        raise LinkRecordError(f"a record of {len(record)} bytes holds no lease")
+    milliseconds: int = _LEASE.unpack(record)[2]
+    return milliseconds / 1000
 
 
 def encode_result(outcome: Outcome, number: int, longest: int) -> Encoded:

@@ -56,6 +56,10 @@ class HubPort(Protocol):
         """Take tasks over, in their order. Each id gets exactly one outcome, also if this raises: a task whose id is
         under way, or whose outcome waits, joins that one, and what is sent for it answers for both."""
 
+    def note_lease(self, lease_s: float) -> None:
+        """So long the hub waits for a task that it has handed out, and nobody can renew that; then it hands it out
+        again. Told where the hub tells it."""
+
     def cancel(self, task_ids: Sequence[str]) -> None:
         """Nobody wants these results any more, however often they were handed out. Each id still gets its outcome; one
         that is not known is ignored."""

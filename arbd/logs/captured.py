@@ -55,7 +55,8 @@ def _fields_of(text: str) -> dict[str, Any] | None:
             event["level"] = level
             del found[key]
             break
-    event.update({key: value for key, value in found.items() if key not in event})
+    for key, value in found.items():
+        event[f"{key}_" if key in ("level", "event") else key] = value
     return event
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from typing import Any, Final
 
 from arbd.logs.streams import ACTION_LOGGER
@@ -58,8 +59,21 @@ def _hook() -> None:
             if _bridge is not None and is_left(self, record, _bridge):
                 _bridge.handle(record)
 
+    _configure_on_demand_only()
     logging.Logger.callHandlers = call_handlers_and_bridge  # type: ignore[method-assign] # that is the point
     _hooked, _before = call_handlers_and_bridge, call_handlers
+
+
+def _configure_on_demand_only() -> None:
+    """``logging.info`` and its like configure the root logger where it has no handler. That was nobody's wish here."""
+    configure = logging.basicConfig
+
+    @functools.wraps(configure)
+    def basic_config(**options: Any) -> None:
+        if options or sys._getframe(1).f_globals is not vars(logging):
+            configure(**options)
+
+    logging.basicConfig = basic_config
 
 
 def detach() -> None:
@@ -69,6 +83,7 @@ def detach() -> None:
     if _hooked is not None and logging.Logger.callHandlers is _hooked:
         logging.Logger.callHandlers = _before  # type: ignore[method-assign] # as it was
         _hooked = None
+        logging.basicConfig = getattr(logging.basicConfig, "__wrapped__", logging.basicConfig)
     logging.lastResort = logging._defaultLastResort  # type: ignore[attr-defined] # where logging keeps it
     logging.captureWarnings(False)
 

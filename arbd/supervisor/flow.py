@@ -105,7 +105,7 @@ class Flow:
         self._settings = settings
         self._encode = encoder.encode_any_size
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
-        self._joins = Joins(link, lambda action: self._timeouts.get(action))
+        self._joins = Joins(link)
         self._timeouts: dict[str, float] = {}
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -164,7 +164,7 @@ class Flow:
         if refused:
             self.announce()
         if under_way.joins:
-            self._joins.note(under_way.take_joins())
+            self._joins.note(under_way.take_joins(), self._timeouts)
 
     def _abandon(self, task: Task, others: Iterable[Task]) -> None:
         """Something unexpected happened at this task, and these were to come after it: the daemon is about to end."""
@@ -575,6 +575,7 @@ class Flow:
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self.shortest_s = min(self._timeouts.values(), default=default)
+        self._joins.look_at(self._timeouts)
         waited = self.dispatcher.drop_backlog()
         self.give_cancelled([each for each in waited if each.cancelled])
         again = [each.task for each in waited if not each.cancelled]
@@ -596,6 +597,10 @@ class Flow:
     def leave(self, processes: LinkProcesses) -> None:
         """Look at these no more."""
         self.link_processes.remove(processes)
+
+    def note_lease(self, lease_s: float) -> None:
+        """The hub hands a task out again after so many seconds."""
+        self._joins.note_lease(lease_s, self._timeouts)
 
     def cancel(self, task_ids: Sequence[str]) -> None:
         """Cancel these tasks, wherever they are: the hub does not want their results any more.

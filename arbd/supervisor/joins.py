@@ -9,8 +9,9 @@ Not who joins what: that is ``core.under_way``.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from arbd.core.under_way import Brake, Join
@@ -27,13 +28,13 @@ _ANOTHER: Final = (
 
 
 class Joins:
-    """The consequences of joins. ``held``: slots that are kept back at this moment. ``timeout_of``: how long an action
-    may run, in seconds; ``None`` if it is not known."""
+    """The consequences of joins, and of what is known of the hub's lease. ``held``: slots that are kept back at this
+    moment. ``timeouts``: how long each action may run, in seconds."""
 
-    def __init__(self, link: HubLink, timeout_of: Callable[[str], float | None]) -> None:
+    def __init__(self, link: HubLink) -> None:
         self._link = link
-        self._timeout_of = timeout_of
         self._brake = Brake()
+        self._lease_s = math.inf  # as the hub has told it
         self._warned: set[str] = set()  # actions
         self._said = 0
         self._loop = asyncio.get_running_loop()
@@ -50,21 +51,21 @@ class Joins:
         """Slots that are kept back."""
         return self._brake.held
 
-    def note(self, joins: Sequence[Join]) -> None:
+    def note(self, joins: Sequence[Join], timeouts: Mapping[str, float]) -> None:
         """These have joined."""
         pause_s = self._brake.hold(len(joins), time.monotonic_ns())
         if pause_s is not None:
             self._timer = self._loop.call_later(pause_s, self._release)
         for join in joins:
             if join.is_first:
-                self._say(join)
+                self._say(join, timeouts)
 
     def _release(self) -> None:
         self._timer = None
         self._brake.release(time.monotonic_ns())
         self._link.slots_changed()
 
-    def _say(self, join: Join) -> None:
+    def _say(self, join: Join, timeouts: Mapping[str, float]) -> None:
         first = join.first
         fields = task_fields(first.id, first.action, first.traceparent)
         after_s = round(join.after_ns / 1e9, 3)
@@ -75,18 +76,28 @@ class Joins:
         say = self._log.info if self._said <= _MOST_SAID else self._log.debug
         say("task_joined", **fields, after_s=after_s, hint=_AGAIN)
         if join.lease_ns and self._link.stats.protocol != "stream":  # there a lease is renewed for as long as it runs
-            self._compare(first.action, join.lease_ns / 1e9)
+            lease_s = join.lease_ns / 1e9
+            how = f"the hub hands a task out again after about {lease_s:.3g} s, as one just was"
+            self._compare(first.action, timeouts.get(first.action, 0.0), lease_s, how)
 
-    def _compare(self, action: str, lease_s: float) -> None:
+    def note_lease(self, lease_s: float, timeouts: Mapping[str, float]) -> None:
+        """The hub says that it hands a task out again after so many seconds."""
+        self._lease_s = lease_s
+        self.look_at(timeouts)
+
+    def look_at(self, timeouts: Mapping[str, float]) -> None:
+        """Compare the timeouts of all actions with the lease, as far as the hub has told that."""
+        for action, timeout_s in timeouts.items():
+            self._compare(action, timeout_s, self._lease_s, f"the hub hands a task out again after {self._lease_s:g} s")
+
+    def _compare(self, action: str, timeout_s: float, lease_s: float, how: str) -> None:
         """Warn once where an action may run for longer than the hub waits."""
-        timeout_s = self._timeout_of(action)
-        if timeout_s is None or timeout_s <= lease_s or action in self._warned:
+        if timeout_s <= lease_s or action in self._warned:
             return
         self._warned.add(action)
         hint = (
-            f"the hub hands a task out again after about {lease_s:.3g} s, as one just was, and this action may run for "
-            f"{timeout_s:g} s: another daemon would run it a second time. Make the hub's lease longer than that, or "
-            "the action's timeout= (or the setting execution_timeout) shorter"
+            f"{how}, and this action may run for {timeout_s:g} s: another daemon would run it a second time. Make the "
+            "hub's lease longer than that, or the action's timeout= (or the setting execution_timeout) shorter"
         )
         self._log.warning(
             "timeout_longer_than_lease", action=action, timeout=timeout_s, lease_s=round(lease_s, 3), hint=hint

@@ -12,7 +12,7 @@ Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``; and
                            ``ReplaceSoon``   its turn comes: a successor beside it, and when that is ready it retires
                            dies              replaced at once; after a pause if it had finished no task
 
-Its parts: ``slots`` (when is a slot filled), ``lives`` (each process from birth to removal), ``board`` (who has
+Its parts: ``slots`` (when is a slot filled), ``lives`` (each process from birth to removal), ``news_board`` (who has
 published something).
 
 Not all at once: so many messages to the zygote, with so many descriptors in them, are more than a socket holds.
@@ -42,9 +42,9 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon, Unfit
 from arbd.ipc.ring import RingCorruptError
 from arbd.logs import get_logger
-from arbd.supervisor.board import Board
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import Lives, WorkerTimes
+from arbd.supervisor.news_board import NewsBoard
 from arbd.supervisor.slots import Slots, Trouble
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
@@ -113,7 +113,7 @@ class Pool:
         self.on_fresh: Callable[[Worker], None] = lambda worker: None  # told of each that is ready, before its tasks
         self.fence = make_fence()
         self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
-        self._board = Board(len(cpus))
+        self._board = NewsBoard(len(cpus))
         self.board = self._board.words
         self._ring_bytes = ring_bytes
         self._next_id = 1

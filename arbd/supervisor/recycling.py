@@ -22,7 +22,7 @@ from arbd.core import recycling
 from arbd.core.history import Why
 from arbd.core.lifecycle import State
 from arbd.core.recycling import Usage
-from arbd.host import usage
+from arbd.host import footprint
 from arbd.logs import get_logger
 from arbd.model.response import memory_exceeded
 from arbd.supervisor import halt
@@ -105,8 +105,8 @@ class Recycling:
 
     def _usage_of(self, worker: Worker) -> Usage:
         limits = self._limits
-        memory = usage.rss_of(worker.pid) if limits.max_memory or limits.memory_limit else None
-        fds = usage.descriptors_of(worker.pid) if limits.max_fds else None
+        memory = footprint.rss_of(worker.pid) if limits.max_memory or limits.memory_limit else None
+        fds = footprint.descriptors_of(worker.pid) if limits.max_fds else None
         return Usage(time.monotonic_ns() - worker.spawned_at_ns, memory or 0, fds or 0)
 
     def _look_at(self, worker: Worker) -> None:

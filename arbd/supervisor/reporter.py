@@ -23,7 +23,7 @@ from arbd.control.reports import (
     WorkerReport,
 )
 from arbd.core.lifecycle import State
-from arbd.host import usage
+from arbd.host import footprint
 from arbd.settings.table import Settings
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
@@ -99,8 +99,8 @@ class Reporter:
             cpu_s=cpu_ns / 1e9,
             waiting=waiting,
             running=running,
-            rss=usage.rss_of(worker.pid) if worker.pid else None,
-            descriptors=usage.descriptors_of(worker.pid) if worker.pid else None,
+            rss=footprint.rss_of(worker.pid) if worker.pid else None,
+            descriptors=footprint.descriptors_of(worker.pid) if worker.pid else None,
             generation=worker.zygote.generation,
         )
 

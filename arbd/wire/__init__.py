@@ -2,6 +2,7 @@
 
     pb/                protos/*.proto, generated           hub.proto, arbd_client.proto, arbd_v1.proto
     stream_frames.py   the messages of the stream as values, to bytes and back
+    call_metadata.py   what the unary calls say beside their messages
     grpc_channel.py    channel options and TLS, which both protocols share
 
 Every import of grpc in arbd comes after this one, because grpc reads its ``GRPC_*`` environment when it is imported.

@@ -85,7 +85,7 @@ class AsyncRunner:
     def _complete(self, awaitable: Awaitable[Any], deadline: float, belongs_to: Leftovers | None) -> Any:
         """``belongs_to``: what is made on the loop meanwhile is noted there; ``None``: it is to stay."""
         loop = self.loop()
-        left = Leftovers() if belongs_to is None else belongs_to
+        left = Leftovers(is_of_action=False) if belongs_to is None else belongs_to
         context = contextvars.copy_context()
         context.run(BELONGS_TO.set, belongs_to)
         if belongs_to is not None:
@@ -100,6 +100,8 @@ class AsyncRunner:
             signals.fails_into(None)
             self._task = None
             self._end(loop, task, left)
+            if belongs_to is None and loop is self._loop:
+                loop.keep()
 
     def _run(self, loop: WorkerLoop, task: asyncio.Task[Any]) -> Any:
         try:
@@ -132,7 +134,8 @@ class AsyncRunner:
             self._spoil("the event loop was closed" if loop.is_closed() else "a coroutine does not end")
             self._loop = None
         else:
-            loop.restore()
+            if left.is_of_action:
+                loop.restore()
             if left.stuck:
                 self._spoil(f"on the event loop there is still {', '.join(left.stuck)}")
 

@@ -11,7 +11,6 @@ tells a child whoever forked it: also a library in C, of which Python knows noth
 
 from __future__ import annotations
 
-import asyncio
 import os
 import queue
 import signal
@@ -21,12 +20,15 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import thread as executor_threads
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from arbd.host import fork_mark
 from arbd.host.fork_mark import ForkMark
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
+
+if TYPE_CHECKING:
+    import asyncio
 
 #: Signals that ask to end: the supervisor ends its workers after draining.
 TERMINATION: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -17,7 +17,7 @@ from arbd.worker import inherited
 
 
 def shut_down(loop: asyncio.AbstractEventLoop | None, until: float) -> None:
-    """Cancel what runs on the event loop, finish its generators and threads as far as there is time, and close it."""
+    """Cancel what runs on the event loop, finish its generators as far as there is time, and close it."""
     if loop is None or loop.is_closed() or loop.is_running():
         return
     try:
@@ -38,7 +38,8 @@ async def _shut_down(loop: asyncio.AbstractEventLoop, until: float) -> None:
                 loop.call_exception_handler({"message": "at the end of the loop", "exception": error, "task": task})
     async with asyncio.timeout(_left(until)):
         await loop.shutdown_asyncgens()
-        await loop.shutdown_default_executor()
+    # Its executor's threads are waited for with the others: `shutdown_default_executor` joins them without a bound,
+    # also when it is cancelled.
 
 
 def join_threads(until: float) -> None:

@@ -9,6 +9,7 @@ been interrupted, because C code did not return, is whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from arbd.ipc.notice import Leaving
@@ -23,10 +24,11 @@ _DETAILS: Final[dict[Strike, str]] = {
 
 class Farewell:
     """Why this worker should end, as far as its actions are to blame. ``noticed`` is true where there is something to
-    look at."""
+    look at. ``keeps``: whether an interruption of that action is no reason."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, keeps: Callable[[str], bool] = lambda _: False) -> None:
         self._guard = guard
+        self._keeps = keeps
         self._struck: Strike | None = None
         self._spoiled: list[str] = []
         self.noticed = guard.noticed
@@ -41,14 +43,16 @@ class Farewell:
         self._spoiled.append(detail)
         self.noticed.add("something else")
 
-    def after(self, action: str, depth: Depth, *, keeps: bool) -> Leaving | None:
-        """Look after a task; the notice to leave, if it must be. ``keeps``: an interruption is no reason for it."""
+    def after(self, action: str, depth: Depth) -> Leaving | None:
+        """Look after a task; the notice to leave, if it must be."""
         detail = self._guard.after(action, depth)
+        if not (self._struck or self._spoiled or detail):
+            return None
         struck, self._struck = self._struck, None
         spoiled = [*self._spoiled, detail] if detail else list(self._spoiled)
         self._spoiled.clear()
         self.noticed.clear()
-        if struck is not None and not keeps:
+        if struck is not None and not self._keeps(action):
             return Leaving(struck, _DETAILS[struck], action)
         if spoiled:
             return Leaving("changed", "; ".join(spoiled), action)

@@ -69,12 +69,13 @@ def disown() -> None:
 
 
 def write_out() -> list[Exception]:
-    """Write out every file that Python code in this process has open; what went wrong."""
+    """Write out every file that Python code in this process has open, and remove temporary ones; what went wrong."""
     old = [each for file in _files if (each := file()) is not None]
     new = gc.get_objects()  # without what was frozen in the zygote, and so without touching its pages
     written = [each for each in new if issubclass(type(each), (_TEXT, *_BUFFERED))]
     failures = _flush([each for each in (*old, *written) if isinstance(each, _TEXT)])
     failures += _attempt_all(each.close for each in new if issubclass(type(each), _closed_at_end()))
+    failures += _attempt_all(_temporary_files(new))
     return failures + _flush([each for each in (*old, *written) if not isinstance(each, _TEXT)])
 
 

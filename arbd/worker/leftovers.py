@@ -24,8 +24,6 @@ from typing import Any, Final
 
 import uvloop
 
-from arbd import logs
-
 _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
 _PATHS: Final = tuple(
@@ -36,9 +34,10 @@ _PATHS: Final = tuple(
 class Leftovers:
     """What was made on the loop in the code of one action, and has not ended."""
 
-    __slots__ = ("generators", "names", "stuck", "tasks", "timers")
+    __slots__ = ("generators", "is_of_action", "names", "stuck", "tasks", "timers")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_of_action: bool = True) -> None:
+        self.is_of_action = is_of_action
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self.timers: list[asyncio.TimerHandle] = []
@@ -106,31 +105,37 @@ class WorkerLoop(uvloop.Loop):
     def __init__(self) -> None:
         super().__init__()
         self._handled: set[int] = set()
-        self._executor: _CountingExecutor | None = None
-        self._is_theirs = False
-        self._on_exception = logs.loop_exception_handler()
-        self.restore()
+        self._executor: ThreadPoolExecutor = _CountingExecutor()
+        self._kept: tuple[Any, bool, ThreadPoolExecutor] = (None, False, self._executor)
+        super().set_default_executor(self._executor)
+        self.set_task_factory(_make_task)
+
+    def keep(self) -> None:
+        """Keep what a hook or a resource has set."""
+        self._kept = (self.get_exception_handler(), self.get_debug(), self._executor)
+        self.set_task_factory(_make_task)
 
     def restore(self) -> None:
         """Put back what an action may have set, and replace an executor that is still busy."""
+        handler, debug, executor = self._kept
         if self.get_task_factory() is not _make_task:
             self.set_task_factory(_make_task)
-        if self.get_exception_handler() is not self._on_exception:
-            self.set_exception_handler(self._on_exception)
-        if self.get_debug():
-            self.set_debug(False)
+        if self.get_exception_handler() is not handler:
+            self.set_exception_handler(handler)
+        if self.get_debug() != debug:
+            self.set_debug(debug)
         for signum in list(self._handled):
             self.remove_signal_handler(signum)
-        if self._executor is None or self._executor.is_busy() or self._is_theirs:
-            before, self._executor = self._executor, _CountingExecutor()
-            super().set_default_executor(self._executor)
-            self._is_theirs = False
-            if before is not None:
-                before.shutdown(wait=False, cancel_futures=True)
+        if isinstance(executor, _CountingExecutor) and executor.is_busy():
+            executor.shutdown(wait=False, cancel_futures=True)
+            executor = _CountingExecutor()
+            self._kept = (handler, debug, executor)
+        if self._executor is not executor:
+            self.set_default_executor(executor)
 
     def set_default_executor(self, executor: Any) -> None:
-        self._is_theirs = True
         super().set_default_executor(executor)
+        self._executor = executor
 
     # Any: the parameters of these two are a type variable tuple in typeshed.
     def add_signal_handler(  # type: ignore[override] # see above

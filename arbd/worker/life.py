@@ -22,6 +22,7 @@ from arbd import logs
 from arbd.author.lifespan import Hook, Lifespan, Moment, in_order
 from arbd.errors import EXIT_FAILURE, EXIT_UNFIT, TaskTimeout
 from arbd.interrupts import uninterruptible
+from arbd.model.response import message_of
 from arbd.worker import endings, inherited
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.resources import OpenResources
@@ -47,8 +48,8 @@ class NotFit(Exception):
 
 
 class WorkerLife:
-    """Start and stop of one worker. ``say_unfit`` tells the supervisor why it cannot take tasks; timeouts in
-    seconds."""
+    """Start and stop of one worker. ``say_unfit`` tells the supervisor why it cannot take tasks; timeouts in seconds.
+    ``end_if_child`` ends a process that a step has forked and that came back from it."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class WorkerLife:
         *,
         start_timeout: float,
         stop_timeout: float,
+        end_if_child: Callable[[], object] = lambda: None,
     ) -> None:
         self._lifespan = lifespan
         self._resources = resources
@@ -68,6 +70,7 @@ class WorkerLife:
         self._say_unfit = say_unfit
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
+        self._end_if_child = end_if_child
         self._is_started = False
         self._log = logs.get_logger("arbd.worker")
 
@@ -190,16 +193,15 @@ class WorkerLife:
 
     @uninterruptible  # but for the author's code
     def _run(self, step: Step, deadline: float) -> None:
-        if step.bounded:
-            step.run(deadline)
-            return
         try:
-            self._timer.arm(deadline)
+            if not step.bounded:
+                self._timer.arm(deadline)
             step.run(deadline)
         finally:
             self._timer.disarm()
+            self._end_if_child()
 
 
 def _said(exc: BaseException) -> str:
-    text = str(exc)
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    name, text = type(exc).__name__, message_of(exc)
+    return name if text == name else f"{name}: {text}"

@@ -21,12 +21,12 @@ never hits a task that had not earned it.
 
 from __future__ import annotations
 
-import contextvars
 import mmap
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Final
 
 from arbd import logs
@@ -58,7 +58,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 # Python's back: a quick look, some microseconds; and a full one, tens of them, more seldom.
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_FULL_LOOK_WORTH_NS: Final = 1_000_000
+_FULL_LOOK_WORTH_NS: Final = 3_000_000
 _FULL_LOOK_EVERY: Final = 1024
 
 
@@ -115,6 +115,7 @@ class Loop:
     @uninterruptible  # but for the author's code inside
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
+        self._quota.begin()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -206,7 +207,7 @@ class Loop:
                 if self._is_cancelled(seq):
                     raise TaskCancelled
                 # In a context of its own: variables that it sets, decimal's precision, structlog's bound values.
-                status, answer = contextvars.copy_context().run(execute, self._context, task, deadline)
+                status, answer = copy_context().run(execute, self._context, task, deadline)
             finally:
                 self._timer.disarm()
             if time.monotonic() < deadline:
@@ -242,8 +243,7 @@ class Loop:
         """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
         if self._noticed:
             self._timer.renew()
-        keeps = action in self._context.actions and self._context.actions[action].after_timeout == "keep"
-        leaving = self._farewell.after(action, depth, keeps=keeps)
+        leaving = self._farewell.after(action, depth)
         if leaving is None and self._quota.memory_limit:
             leaving = self._quota.over_memory(action)
         if leaving is not None and not self._is_leaving:

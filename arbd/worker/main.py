@@ -135,7 +135,7 @@ def run(
     if spawn.trial:
         leave(0)
     process = guard.make(reseed=configure.reseed)
-    farewell = Farewell(process)
+    farewell = Farewell(process, lambda action: provider.actions[action].after_timeout == "keep")
     timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
     runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
     children.loop_is(lambda: runner.running_loop)
@@ -179,16 +179,16 @@ def run(
         lambda detail: loop.say(Unfit(detail)),
         start_timeout=configure.start_timeout,
         stop_timeout=configure.stop_timeout,
+        end_if_child=lambda: children.end_if_child(here),
     )
     try:
         life.start()
     except NotFit as reason:
-        children.end_if_child(here)
         loop.say(Unfit(str(reason)))
         life.stop()
         leave(EXIT_UNFIT)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
-    resources.on_opened = process.rebase
+    resources.opening = process.adopting
     process.arm(here)
     loop.run()
     life.stop()

@@ -32,7 +32,7 @@ from arbd.interrupts import uninterruptible
 from arbd.ipc.plate import OwnPipes, PlateWriter, encode
 from arbd.logs import tasks
 
-LOOK_WORTH_NS: Final = 100_000
+LOOK_WORTH_NS: Final = 200_000
 """A look takes 2 µs, so it is worth it after a task of that length."""
 
 _STARTS: Final = frozenset(

@@ -58,15 +58,15 @@ class _Source:
         self.budget = Budget(now)
         self.told_at = now
         self._cell = cell
-        self._running = 0
+        self.running = 0  # the task that the worker had begun last, before the last read
 
     def before_read(self, show: Show, now: float) -> int:
         """Look before a read; the number of the task that is certain to run."""
         if self._cell < 0:
             return 0
         plate = self._plate()
-        if plate.running != self._running:
-            self._running = plate.running
+        if plate.running != self.running:
+            self.running = plate.running
             self.tell_dropped(show, now)
             self.budget.renew(now)
         return plate.certain
@@ -110,10 +110,11 @@ class _Stream:
         self.name = name
         self.cutter = LineCutter()
         self.task: TaskTuple | None = None
+        self.running = 0
         self.at = 0.0
 
 
-class _Worker(NamedTuple):
+class _PrintingWorker(NamedTuple):
     slot: int
     pid: int
     channel: socket.socket
@@ -129,7 +130,7 @@ class OutputReader:
         self._show = show or Show()
         self._clock = clock
         self._streams: dict[int, _Stream] = {}
-        self._workers: dict[int, _Worker] = {}  # by channel
+        self._workers: dict[int, _PrintingWorker] = {}  # by channel
         self._prepared: Prepared | None = None
 
     def prepare(self, cell: int) -> Prepared:
@@ -157,7 +158,7 @@ class OutputReader:
         self._watch(source, prepared.reader[:2])
         end = socket.socket(fileno=prepared.reader.channel)
         end.setblocking(False)
-        self._workers[end.fileno()] = _Worker(slot, pid, end)
+        self._workers[end.fileno()] = _PrintingWorker(slot, pid, end)
         self._poll.register(end, select.POLLIN)
 
     def cancel(self, prepared: Prepared) -> None:
@@ -224,7 +225,7 @@ class OutputReader:
             self._streams[fd] = _Stream(source, name)
             self._poll.register(fd, select.POLLIN)
 
-    def _hear(self, fd: int, worker: _Worker) -> bool:
+    def _hear(self, fd: int, worker: _PrintingWorker) -> bool:
         """Take over the pipes that a task has made for itself; whether there may be more."""
         try:
             message, fds = channel.receive(worker.channel)
@@ -263,9 +264,9 @@ class OutputReader:
             self._close(fd, stream)
             return False
         task = source.after_read(seq)
-        if stream.cutter and stream.task != task:
+        if stream.cutter and (stream.task, stream.running) != (task, source.running):
             self._end_line(stream)
-        stream.task, stream.at = task, now
+        stream.task, stream.running, stream.at = task, source.running, now
         shown = source.budget.lines_left(now)
         pieces = data.split(b"\n", shown)  # a line is looked at only if it is shown
         rest = pieces.pop() if len(pieces) > shown else b""

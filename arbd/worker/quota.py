@@ -17,7 +17,7 @@ import os
 import sys
 from typing import Final
 
-from arbd.host import usage
+from arbd.host import footprint
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon
 
 _AHEAD: Final = 10  # asks at nine tenths: a successor takes some 20 ms, and others may be before this one
@@ -31,8 +31,12 @@ class Quota:
         self._max_tasks = max_tasks
         ask_at = max(1, max_tasks - max(1, max_tasks // _AHEAD))
         self.next_at = ask_at if max_tasks else sys.maxsize
-        is_reachable = memory_limit > (usage.rss_of(os.getpid()) or 0) if memory_limit else False
-        self.memory_limit = memory_limit if is_reachable else 0
+        self.memory_limit = memory_limit
+
+    def begin(self) -> None:
+        """Note that the first task may come now; its resources are open."""
+        if self.memory_limit and (footprint.rss_of(os.getpid()) or 0) > self.memory_limit:
+            self.memory_limit = 0
 
     def at(self, done: int) -> Notice:
         """What is to be said after so many tasks."""
@@ -44,7 +48,7 @@ class Quota:
 
     def over_memory(self, action: str) -> Leaving | None:
         """What is to be said after a run of this action, if the process holds too much."""
-        held = usage.rss_of(os.getpid()) or 0
+        held = footprint.rss_of(os.getpid()) or 0
         if held <= self.memory_limit:
             return None
         return Leaving("memory", f"it held {held // _MIB} MiB after a task, more than worker.memory_limit", action)

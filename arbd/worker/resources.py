@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -40,11 +41,11 @@ def common_values(provider: Provider) -> dict[str, Any]:
 
 class OpenResources(ResourceValues):
     """The resources of one worker that are open, by name. ``common``: what hooks and resources are given besides.
-    ``on_opened`` is called whenever one has been opened: what it left in the process is to stay."""
+    ``opening`` is entered while one is opened: what that changes in the process is to stay."""
 
     def __init__(self, lifespan: Lifespan, common: Mapping[str, Any], run_apart: RunApart) -> None:
         super().__init__()
-        self.on_opened: Callable[[], object] = lambda: None
+        self.opening: Callable[[], AbstractContextManager[object]] = nullcontext
         self._lifespan = lifespan
         self._common = common
         self._run_apart = run_apart
@@ -80,6 +81,10 @@ class OpenResources(ResourceValues):
         self._closers.pop(name)(deadline)
 
     def _open_one(self, name: str, deadline: float) -> None:
+        with self.opening():
+            self._open_now(name, deadline)
+
+    def _open_now(self, name: str, deadline: float) -> None:
         made = self._call(self._lifespan.resources[name].supplied)
         close: Close | None = None
         value: Any
@@ -97,7 +102,6 @@ class OpenResources(ResourceValues):
         self[name] = value
         if close is not None:
             self._closers[name] = close
-        self.on_opened()
 
     def _call(self, supplied: Supplied) -> Any:
         values = {**self._common, **self}

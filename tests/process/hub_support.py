@@ -37,6 +37,7 @@ class Supervisor:
         self.running = 0
         self._answer = answer or (lambda task: Outcome(task, "success", OK))
         self.cancelled: list[str] = []
+        self.leases: list[float] = []
         self.actions: Sequence[ActionInfo] = [ActionInfo("act", "does it", 2.0, {"type": "object"}, None, "", False)]
         self.link: HubLink
 
@@ -53,6 +54,9 @@ class Supervisor:
     def take(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             self._take_one(task)
+
+    def note_lease(self, lease_s: float) -> None:
+        self.leases.append(lease_s)
 
     def cancel(self, task_ids: Sequence[str]) -> None:
         self.cancelled += task_ids

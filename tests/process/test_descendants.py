@@ -57,7 +57,8 @@ def of_both(daemon: RunningProvider, way: str, directory: Path, pids: list[int])
 
 
 def zombies_of(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children() if child.status() == psutil.STATUS_ZOMBIE]
+    children = [child.pid for child in psutil.Process(pid).children()]
+    return [child for child in children if psutil.pid_exists(child) and not is_alive(child)]
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +71,13 @@ def one_worker() -> Iterator[RunningProvider]:
 def test_it_lives_while_its_worker_does_and_no_longer(one_worker: RunningProvider, way: str, tmp_path: Path) -> None:
     with gone_at_last() as pids:
         worker, child = leave(one_worker, way, tmp_path / "child", pids)
-        descendants = psutil.Process(worker).children(recursive=True)
-        assert one_worker.run("echo").data["pid"] == worker
-        assert is_alive(child)
-        os.kill(worker, signal.SIGKILL)
-        eventually(lambda: not is_alive(child), 3)
+        descendants: list[psutil.Process] = []
+        if way != "executor":  # it leaves a thread, too, and a worker with such a thread is replaced
+            descendants = psutil.Process(worker).children(recursive=True)
+            assert one_worker.run("echo").data["pid"] == worker
+            assert is_alive(child)
+            os.kill(worker, signal.SIGKILL)
+        eventually(lambda: not is_alive(child), 3 if descendants else 15)  # within worker.stop_timeout
         eventually(lambda: not [each for each in descendants if is_alive(each.pid)], 3)
         assert one_worker.run("echo").data["pid"] != worker
 

@@ -22,7 +22,7 @@ REPLACES = {
 """What cannot be put back."""
 
 PUT_BACK = [
-    *("chdir", "fchdir", "umask", "environment", "time_zone", "soft_limit", "hard_limit", "mask"),
+    *("chdir", "fchdir", "umask", "environment", "time_zone", "soft_limit", "mask"),
     *("mask_with_one_held_up", "alarm", "alarm_called_off", "alarm_taken_at_import", "interval", "virtual_interval"),
     *("pending_alarm", "default_alarm", "alarm_in_c", "handler_in_c", "ignored_children", "termination"),
     *("own_signals", "without_interrupts", "recursion", "switch_interval", "int_digits", "socket_timeout"),
@@ -89,6 +89,13 @@ def test_the_deadline_holds_after_every_change(daemon: RunningProvider) -> None:
 def test_a_time_limit_of_the_author_s_own_works(daemon: RunningProvider) -> None:
     assert data_of(daemon, "with_deadline_of_its_own") == "late, as it should"
     assert data_of(daemon, "with_deadline_of_its_own") == "late, as it should"
+
+
+def test_a_lowered_hard_limit_reaches_nobody(daemon: RunningProvider) -> None:
+    """Put back where the worker may do that; else it is replaced."""
+    before = found_by_the_innocent(daemon)
+    data_of(daemon, "change", {"how": "hard_limit"})
+    assert found_by_the_innocent(daemon) == before
 
 
 def test_a_daemon_thread_may_go_on(daemon: RunningProvider) -> None:

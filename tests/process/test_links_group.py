@@ -144,8 +144,9 @@ def test_a_link_killed_with_results_it_has_not_sent_gives_all_of_them_back() -> 
         link_frame.encode_task(Task("forged", "act"), 1000).record,  # nobody had asked for it
         link_frame.encode_failures({str(number): 1 for number in range(500)}),
         link_frame.encode_acks([]),
+        link_frame.encode_lease(1.0)[:-1],
     ],
-    ids=["unknown kind", "lengths", "no parcel", "no such result", "too many tasks", "failures", "no results"],
+    ids=["unknown kind", "lengths", "no parcel", "no such result", "too many tasks", "failures", "no results", "lease"],
 )
 def test_a_mad_link_is_killed_and_replaced(record: bytes) -> None:
     async def scenario() -> None:

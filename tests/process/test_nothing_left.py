@@ -228,7 +228,7 @@ def test_a_worker_has_the_author_s_signals(tmp_path: Path) -> None:
         "signal.signal(signal.SIGUSR2, lambda *_: None)\n"
         "@provider.actions.register(name='look')\n"
         "def look():\n"
-        "    found = {s.name: signal.getsignal(s) for s in (signal.SIGUSR1, signal.SIGPROF, signal.SIGCHLD)}\n"
+        "    found = {s.name: signal.getsignal(s) for s in (signal.SIGUSR1, signal.SIGPWR, signal.SIGCHLD)}\n"
         "    own = callable(signal.getsignal(signal.SIGUSR2))\n"
         "    return {'default': [name for name, each in found.items() if each == signal.SIG_DFL], 'own': own,\n"
         "            'wakeup': signal.set_wakeup_fd(-1)}\n"
@@ -236,6 +236,6 @@ def test_a_worker_has_the_author_s_signals(tmp_path: Path) -> None:
     with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target) as arbd:
         [task] = hub.submit("look")
         data = hub.results()[task].response["data"]
-        assert data == {"default": ["SIGUSR1", "SIGPROF", "SIGCHLD"], "own": True, "wakeup": -1}
+        assert data == {"default": ["SIGUSR1", "SIGPWR", "SIGCHLD"], "own": True, "wakeup": -1}
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0

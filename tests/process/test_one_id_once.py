@@ -78,8 +78,27 @@ def test_a_task_longer_than_its_lease_runs_once_and_is_answered_once(tmp_path: P
         assert "result_duplicate" not in kinds
         assert len(daemon.events("task_joined")) == 1
         [warning] = daemon.events("timeout_longer_than_lease")
+        assert (warning["action"], warning["timeout"], warning["lease_s"]) == ("run", 60.0, 0.5)  # the hub tells it
+
+
+def test_a_lease_that_a_hub_does_not_tell_shows_when_it_ends(tmp_path: Path) -> None:
+    body = json.dumps(payload(tmp_path)).encode()
+    handed_out: list[float] = []
+
+    async def get_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
+        if len(handed_out) > 1 or (handed_out and time.monotonic() < handed_out[0] + 0.5):
+            await asyncio.sleep(0.02)
+            return b""
+        handed_out.append(time.monotonic())
+        return pb.Task(id="t-1", action="run", payload=body).SerializeToString()
+
+    async def scenario(hub: ScriptedHub, daemon: Arbd) -> None:
+        [warning] = await asyncio.to_thread(daemon.wait_event, "timeout_longer_than_lease")
         assert (warning["action"], warning["timeout"]) == ("run", 60.0)
-        assert 0.4 < warning["lease_s"] < 5.0
+        assert 0.4 < warning["lease_s"] < 20.0
+        assert "about" in warning["hint"]
+
+    scripted(tmp_path, scenario, get_task)
 
 
 def test_other_tasks_run_meanwhile(tmp_path: Path) -> None:

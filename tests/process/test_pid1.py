@@ -29,6 +29,13 @@ def has_namespaces() -> bool:
 pytestmark = pytest.mark.skipif(not has_namespaces(), reason="needs root, and unshare, to be PID 1 of a namespace")
 
 
+def is_zombie(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Container(Arbd):
     """``arbd run`` as PID 1 of a PID namespace."""
 
@@ -38,7 +45,7 @@ class Container(Arbd):
         return eventually(lambda: next(iter(psutil.Process(self.process.pid).children()), None))
 
     def zombies(self) -> list[psutil.Process]:
-        return [p for p in self.first.children(recursive=True) if p.status() == psutil.STATUS_ZOMBIE]
+        return [each for each in self.first.children(recursive=True) if is_zombie(each)]
 
     def run_inside(self, code: str) -> None:
         """As ``docker exec`` does."""
@@ -72,14 +79,21 @@ def test_what_loses_its_parent_is_reaped(tmp_path: Path) -> None:
 
 
 def stray(arbd: Container) -> list[psutil.Process]:
-    return [child for child in arbd.first.children() if not child.name().startswith("arbd:")]
+    return [child for child in arbd.first.children() if not name_of(child).startswith("arbd:")]
+
+
+def name_of(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return "gone"
 
 
 def test_what_is_not_the_daemon_s_is_reaped_and_never_killed(tmp_path: Path) -> None:
     with Hub() as hub, container(hub, tmp_path) as arbd:
         arbd.run_inside("import os, time\nif os.fork() == 0:\n    time.sleep(600)")
         [other] = eventually(lambda: stray(arbd))
-        [zygote] = [child for child in arbd.first.children() if child.name() == "arbd:zygote"]
+        [zygote] = [child for child in arbd.first.children() if name_of(child) == "arbd:zygote"]
         zygote.kill()
         arbd.wait_event("worker_ready", 4)
         time.sleep(0.2)
@@ -95,7 +109,7 @@ def test_a_zygote_that_is_killed(tmp_path: Path) -> None:
         for way in ("new_session", "double_fork", "mp_spawn"):
             hub.submit("leave", {"way": way, "path": str(tmp_path / way)})
         assert {result.status for result in hub.results().values()} == {"success"}
-        [zygote] = [child for child in arbd.first.children() if child.name() == "arbd:zygote"]
+        [zygote] = [child for child in arbd.first.children() if name_of(child) == "arbd:zygote"]
         below = zygote.children(recursive=True)
         assert len(below) >= 5
         zygote.kill()

@@ -120,7 +120,7 @@ def not_to_be_torn(until: float, steps: list[str], wait: Callable[[], None] = la
         steps.append("ended")
 
 
-def spin_after(moment: float, first: Callable[[], None]) -> None:
+def spin_after(moment: float, first: Callable[[], object]) -> None:
     first()
     spin_until(moment)
 
@@ -197,8 +197,7 @@ def test_it_does_not_raise_while_a_module_is_imported(timer: SoftTimer, tmp_path
     try:
         timer.arm(time.monotonic() + 0.01)
         with pytest.raises(TaskTimeout):
-            importlib.import_module("slowly_imported")
-            spin_until(time.monotonic() + 5)
+            spin_after(time.monotonic() + 5, lambda: importlib.import_module("slowly_imported"))
     finally:
         timer.disarm()
         sys.path.remove(str(tmp_path))

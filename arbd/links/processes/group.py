@@ -69,6 +69,7 @@ class LinkGroup:
         self._again_s = _AGAIN_S
         self._put_off: list[Outcome] = []  # to go back to the outbox at that look
         self.sends_one_by_one = True
+        self._lease_s = 0.0  # the hub's, once a link has heard it
         self._is_stopping = False
         self._is_flushing = False
         self._is_closing = False
@@ -265,6 +266,9 @@ class LinkGroup:
         if not link.has_booted and link.cell.sleeps():
             link.has_booted = self._has_news = True
             self._callers.came(link.number)
+        if link.lease_s and not self._lease_s:
+            self._lease_s = link.lease_s
+            self._port.note_lease(self._lease_s)
         accepted, refused = link.news_of_token()
         if refused:
             self._callers.refused(link.number)

@@ -38,14 +38,15 @@ _MAX_FAILURES: Final = 256  # 17 status codes of two methods, and room for those
 class LinkHandle:
     """One link process, which this starts. Raises ``OSError`` if there is none to be had; nothing is left then.
 
-    ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``has_ended``: its process is gone, and
-    what is left in its ring is taken.
+    ``unacked``: results it has, by number. ``popped``: tasks taken from it. ``lease_s``: the hub's lease, if it has
+    told that. ``has_ended``: its process is gone, and what is left in its ring is taken.
     """
 
     def __init__(self, number: int, settings: Settings, tls: Tls, supervisors_bell: int, program: str) -> None:
         self.number = number
         self.unacked: dict[int, Outcome] = {}
         self.popped = 0
+        self.lease_s = 0.0
         self._allowed = 0
         self.has_booted = False
         self.has_stopped = False
@@ -107,6 +108,8 @@ class LinkHandle:
             acked += self._acked(link_frame.decode_acks(record))
         elif kind == link_frame.STOPPED and not self.has_stopped:
             self.has_stopped = True
+        elif kind == link_frame.LEASE and not self.lease_s:
+            self.lease_s = link_frame.decode_lease(record)
         elif kind == link_frame.FAILURES:
             self._note_failures(link_frame.decode_failures(record))
         else:

@@ -135,6 +135,9 @@ class RingPort:
                 report(error, "a task on its way to the supervisor")
         self.flush_soon()
 
+    def note_lease(self, lease_s: float) -> None:
+        self.say(link_frame.encode_lease(lease_s))
+
     def cancel(self, task_ids: Sequence[str]) -> None:
         pass  # the unary protocol has no cancels
 

@@ -36,7 +36,9 @@ from arbd.links.unary.messages import decode_task, encode_request
 from arbd.links.unary.policy import Method
 from arbd.model.task import Task
 from arbd.supervised import is_being_cancelled, report, supervised
+from arbd.wire.call_metadata import LEASE_KEY, LONG_POLL_KEY, TELL_LEASE_KEY, milliseconds, seconds_of
 
+_ASKS: Final = 64  # for the hub's lease; another hub does not tell it
 _AGAIN_S: Final = 1.0  # when it is looked again after what nobody expected
 
 
@@ -52,7 +54,10 @@ class Polls:
         self._gate = calls.gate
         self._submits = calls.submits
         self._request = encode_request(options.provider, options.token)
-        self._metadata = grpc.aio.Metadata(("arbd-long-poll-ms", str(int(options.ask_hold_s * 1000))))
+        hold = (LONG_POLL_KEY, milliseconds(options.ask_hold_s))
+        self._metadata = grpc.aio.Metadata(hold)
+        self._asking_metadata = grpc.aio.Metadata(hold, (TELL_LEASE_KEY, "1"))
+        self._asks_left = _ASKS  # for the hub's lease
         # Last in, first out: the coroutine that just finished a call, and is warm, gets the next one.
         self._parked: list[asyncio.Future[None]] = []
         self._arrived: list[Task] = []  # not yet handed over
@@ -146,14 +151,18 @@ class Polls:
                 return  # since its turn came
             self._stats.polls += 1
             try:
-                data = await self._calls.connection.get_task(
-                    self._request, timeout=self._calls.poll_timeout_s, metadata=self._metadata
+                asks = self._asks_left > 0
+                metadata = self._asking_metadata if asks else self._metadata
+                call = self._calls.connection.get_task(
+                    self._request, timeout=self._calls.poll_timeout_s, metadata=metadata
                 )
-                task = decode_task(data)
+                task = decode_task(await call)
             except ORDINARY as error:
                 self._calls.failed(Method.GET_TASK, self._pace, error, started_at)
             else:
                 self._polled(task, started_at, _now())
+                if asks:
+                    await self._hear_lease(call)
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
@@ -165,6 +174,14 @@ class Polls:
         finally:
             self._pace.ended()
             self._has_ended.set()
+
+    async def _hear_lease(self, call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> None:
+        """Take note of the hub's lease, if this answer tells it; once."""
+        lease_s = seconds_of(await call.initial_metadata(), LEASE_KEY)
+        if lease_s and self._asks_left:
+            self._asks_left = 0
+            self._port.note_lease(lease_s)
+        self._asks_left = max(0, self._asks_left - 1)
 
     def _polled(self, task: Task | None, started_at: float, now: float) -> None:
         if task is not None:

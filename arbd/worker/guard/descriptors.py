@@ -16,7 +16,7 @@ import os
 import socket
 from typing import Any, Final
 
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace
 
@@ -30,7 +30,7 @@ _gone: set[int] = set()
 """Those of them that an action has closed."""
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[StateKind]:
     """Both of them."""
     return [Descriptors(), Inherited()]
 
@@ -86,7 +86,7 @@ def _closes(fd: int) -> None:
         NOTICES.changes(Inherited.name)
 
 
-class Descriptors(Kind):
+class Descriptors(StateKind):
     """Which file stands behind the standard descriptors, and behind those that are arbd's own."""
 
     name = "the standard descriptors"
@@ -114,7 +114,7 @@ class Descriptors(Kind):
         return f"{', '.join(map(str, wrong))} led elsewhere" if wrong else None
 
 
-class Inherited(Kind):
+class Inherited(StateKind):
     """What else was open before the first task: the module's files, the connections of resources."""
 
     name = "what the module had open"

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from arbd import logs
 from arbd.host.fork_mark import ForkMark
 from arbd.worker.guard import descriptors, interpreter, process, signals, threads
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES, Notices
 from arbd.worker.guard.wrappers import watch
 
@@ -29,13 +29,14 @@ _LOOKS: Final[dict[Depth, frozenset[str]]] = {
 class Guard:
     """What looks after a worker's process. ``noticed`` is true where there is something to look at."""
 
-    def __init__(self, kinds: Sequence[Kind], notices: Notices = NOTICES) -> None:
+    def __init__(self, kinds: Sequence[StateKind], notices: Notices = NOTICES) -> None:
         self._kinds = kinds
-        self._due: dict[Depth, list[Kind]] = {
+        self._due: dict[Depth, list[StateKind]] = {
             depth: [kind for kind in kinds if kind.look in looks] for depth, looks in _LOOKS.items()
         }
         self._notices = notices
         self._told: set[tuple[str, str]] = set()
+        self._late: list[str] = []  # what could not be put back before something was adopted
         self.noticed = notices.changed
         self._log = logs.get_logger("arbd.worker")
 
@@ -45,26 +46,21 @@ class Guard:
         self.rebase()
         self._notices.arm(mark)
 
-    def rebase(self, kinds: Iterable[Kind] | None = None) -> None:
+    def rebase(self) -> None:
         """Take the process as it is now for the baseline."""
-        for kind in self._kinds if kinds is None else kinds:
+        for kind in self._kinds:
             kind.remember()
-        if kinds is None:
-            self._notices.changed.clear()
+        self._notices.changed.clear()
 
     @contextmanager
     def adopting(self) -> Iterator[None]:
-        """What is changed inside this block, such as the opening of a resource, belongs to the worker; what an action
-        has changed before does not."""
-        before = set(self._notices.changed)
-        self._notices.changed.clear()
+        """What is changed inside this block, such as the opening of a resource, belongs to the worker; what actions
+        have changed before does not."""
+        self._late += filter(None, [self.after("", "full")])
         try:
             yield
         finally:
-            mine = set(self._notices.changed) - before
-            self.rebase([kind for kind in self._kinds if kind.name in mine])
-            self._notices.changed.clear()
-            self._notices.changed.update(before)
+            self.rebase()
 
     def after(self, action: str, depth: Depth) -> str:
         """Put back what the action has changed: what was noticed, and what is due at this depth. Why the worker must be
@@ -75,12 +71,16 @@ class Guard:
             names = set(noticed)
             noticed.clear()
             due = [kind for kind in self._kinds if kind in due or kind.name in names]
-        spoiled = []
+        spoiled, self._late = self._late, []
         for kind in due:
             try:
                 told = kind.put_back()
             except Spoiled as exc:
                 spoiled.append(str(exc))
+                continue
+            except Exception as exc:  # the action has put something there that breaks whoever looks
+                self._log.error("look_failed", action=action, what=kind.name, exc_info=exc)
+                spoiled.append(f"{kind.name} cannot be looked at")
                 continue
             if told is not None and not kind.quiet:
                 self._warn(action, kind.name, told)
@@ -107,7 +107,7 @@ class NoGuard(Guard):
         super().__init__((), Notices())
 
 
-def all_kinds() -> list[Kind]:
+def all_kinds() -> list[StateKind]:
     """Every kind there is, in the order in which they are put back."""
     return [
         *signals.kinds(),
@@ -133,7 +133,7 @@ def make(*, reseed: bool = True) -> Guard:
     return Guard([*all_kinds(), *generators])
 
 
-def _watch(kinds: Iterable[Kind]) -> None:
+def _watch(kinds: Iterable[StateKind]) -> None:
     for kind in kinds:
         for owner, name in kind.changed_by:
             watch(owner, name, kind.name)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # without the enums of signal: 300 ns instead of microseconds
 import ctypes
+import operator
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -27,13 +28,14 @@ from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.interrupts import may_interrupt
 from arbd.worker import children
-from arbd.worker.guard.kinds import ROUGH, Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace, watch
 
 Handler = Callable[[int, FrameType | None], Any]
 
-_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_REAL, _VIRTUAL, _PROF = (int(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF))
+_TIMERS: Final = (_REAL, _VIRTUAL, _PROF)
 _OFF: Final = (0.0, 0.0)
 _HARMLESS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL)
@@ -60,7 +62,7 @@ def fails_into(fails: Callable[[BaseException], object] | None) -> None:
     _async_fails = fails
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[StateKind]:
     """Both of them, in the order in which they are put back."""
     return [Timers(), Handlers()]
 
@@ -122,7 +124,7 @@ def _shim(signum: int, frame: FrameType | None) -> None:
 # -- the kinds --------------------------------------------------------------------------------------------------------
 
 
-class Timers(Kind):
+class Timers(StateKind):
     """The three timers of the process, which are off between tasks, and the signals that are blocked."""
 
     name = "the blocked signals or the timers"
@@ -135,61 +137,61 @@ class Timers(Kind):
     def remember(self) -> None:
         for timer in _TIMERS:
             _set_timer(timer, 0)
-        self._mask = _blocked()
+        self._mask = _set_mask(signal.SIG_BLOCK, ())
 
     def put_back(self) -> str | None:
-        told = []
-        for timer in _TIMERS:
-            if _get_timer(timer) != _OFF:
-                _set_timer(timer, 0)
-                told.append("a timer was running")
-        blocked = _blocked()
+        blocked = _set_mask(signal.SIG_BLOCK, ())
+        if (
+            blocked == self._mask
+            and _get_timer(_REAL) == _get_timer(_VIRTUAL) == _get_timer(_PROF) == _OFF  # 0.3 µs each
+        ):
+            return None
+        ran = [_set_timer(timer, 0) != _OFF for timer in _TIMERS]
+        told = ["a timer was running"] if any(ran) else []
         if blocked != self._mask:
             self._unblock(blocked)
             told.append("signals were blocked or unblocked")
-        return ", ".join(dict.fromkeys(told)) if told else None
+        return ", ".join(told)
 
     def _unblock(self, blocked: set[int]) -> None:
         """What was held up comes now, and is nobody's: by default it would end the worker."""
         held_up = [signum for signum in _signal.sigpending() & (blocked - self._mask) if signum not in _CANNOT]
         before = {signum: _get_handler(signum) for signum in held_up}
-        for signum, handler in before.items():
-            if handler == signal.SIG_DFL:
-                _set_handler(signum, children.ignore)
+        by_default = [signum for signum, handler in before.items() if handler == signal.SIG_DFL]
+        for signum in by_default:
+            _set_handler(signum, children.ignore)
         _set_mask(signal.SIG_SETMASK, self._mask)
-        for signum, handler in before.items():
-            if handler == signal.SIG_DFL:
-                _set_handler(signum, signal.SIG_DFL)
+        _run_handlers()
+        for signum in by_default:
+            _set_handler(signum, before[signum])
 
 
-class Handlers(Kind):
+class Handlers(StateKind):
     """The handlers of all signals, as Python and the kernel have them, and the descriptor that signals wake."""
 
     name = "the signal handlers"
 
     def __init__(self) -> None:
         super().__init__(self.name, _no_value, _no_value, look="full", adopts=True)
-        self._python: dict[int, Any] = {}
-        self._kernel: dict[int, bytes] = {}
+        self._python: list[Any] = []  # by place in ``_ALL``
+        self._kernel = b""
         self._own: dict[int, Any] = {}
 
     def remember(self) -> None:
         """Keep what is the author's, and put arbd's own in their places."""
         for signum in _OURS:
             self._set_own(signum)
+            if (handler := _get_handler(signum)) is not None:
+                _set_handler(signum, handler)  # with the flags that Python gives it, as after a putting back
         for signum in _ALL:
             handler = _get_handler(signum)
-            if (
-                callable(handler)
-                and not children.is_own(handler)
-                and handler not in (_shim, signal.default_int_handler)
-            ):
+            if _is_authors(handler):
                 _theirs[signum] = handler
                 _set_handler(signum, _shim)
         _kept.clear()
         _kept.update(_theirs)
-        self._python = {signum: _get_handler(signum) for signum in _ALL}
-        self._kernel = {int(signum): _action_of(signum) for signum in _OURS}
+        self._python = list(map(_get_handler, _ALL))
+        self._kernel = _kernel_actions()
         _set_wakeup(-1)
 
     def _set_own(self, signum: int) -> None:
@@ -204,41 +206,43 @@ class Handlers(Kind):
             _set_handler(signum, children.ignore)
 
     def put_back(self) -> str | None:
+        kernel = _kernel_actions()
+        if self._is_as_before() and kernel == self._kernel:
+            return None
         told = []
-        changed = [
-            signum
-            for signum in _ALL
-            if _get_handler(signum) is not self._python[signum] or _theirs.get(signum) is not _kept.get(signum)
-        ]
-        changed += [signum for signum, action in self._kernel.items() if _action_of(signum) != action]
+        for signum, handler in zip(_ALL, self._python, strict=True):
+            is_same = _get_handler(signum) is handler and _theirs.get(signum) is _kept.get(signum)
+            if not is_same or (signum in _OURS and kernel != self._kernel):
+                self._set_back(signum, handler)
+            if not is_same:
+                told.append(_name(signum))
         _theirs.clear()
         _theirs.update(_kept)
-        for signum in dict.fromkeys(changed):
-            told.append(signal.Signals(signum).name if signum in _NAMED else str(signum))
-            self._set_back(signum)
-        if _restore_wakeup():
-            told.append("set_wakeup_fd")
-        return ", ".join(told) if told else None
+        _set_wakeup(-1)
+        if _kernel_actions() != self._kernel:
+            raise Spoiled("a signal handler was set in C, and cannot be put back")
+        return ", ".join(told)
 
-    def _set_back(self, signum: int) -> None:
-        handler = self._python[signum]
+    def _is_as_before(self) -> bool:
+        if len(_theirs) != len(_kept) or any(_theirs[signum] is not _kept.get(signum) for signum in _theirs):
+            return False
+        return all(map(operator.is_, map(_get_handler, _ALL), self._python))
+
+    def _set_back(self, signum: int, handler: Any) -> None:
         if handler is None:
-            raise Spoiled(f"the handler of signal {signum} was not Python's, and cannot be put back")
-        if callable(handler) or handler == signal.SIG_IGN:
-            _set_handler(signum, handler)
-        else:
+            raise Spoiled(f"the handler of {_name(signum)} was not Python's, and cannot be put back")
+        if not callable(handler) and handler != signal.SIG_IGN:
             _set_handler(signum, children.ignore)  # what is still to be handled is nobody's
             _run_handlers()
-            _set_handler(signum, handler)
-        if signum in self._kernel and _action_of(signum) != self._kernel[signum]:
-            raise Spoiled(f"the handler of signal {signum} cannot be put back")
+        _set_handler(signum, handler)
 
 
-def _restore_wakeup() -> bool:
-    try:
-        return bool(_set_wakeup(-1) != -1)
-    except ROUGH:
-        return False
+def _name(signum: int) -> str:
+    return signal.Signals(signum).name if signum in _NAMED else f"signal {signum}"
+
+
+def _is_authors(handler: Any) -> bool:
+    return callable(handler) and not children.is_own(handler) and handler not in (_shim, signal.default_int_handler)
 
 
 def _run_handlers() -> None:
@@ -253,21 +257,16 @@ def _no_value(_: Any = None) -> None:
     """These kinds read and write by their own methods."""
 
 
-def _blocked() -> set[int]:
-    blocked: set[int] = _set_mask(signal.SIG_BLOCK, ())
-    return blocked
+_RT_SIGACTION: Final = 13  # on x86-64. Not sigaction(3): that leaves bytes of its stack in the answer
+_ACTION_BYTES: Final = 32  # handler, flags, restorer, mask
+_syscall: Final = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+_actions: Final = ctypes.create_string_buffer(len(_OURS) * _ACTION_BYTES)
+_places: Final = tuple((int(signum), ctypes.addressof(_actions) + n * _ACTION_BYTES) for n, signum in enumerate(_OURS))
 
 
-_sigaction: Final = ctypes.CDLL(None, use_errno=True).sigaction
-_sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-_action: Final = ctypes.create_string_buffer(256)
-_action_at: Final = ctypes.addressof(_action)
-_HANDLER_BYTES: Final = 8
-_FLAGS_AT: Final = 136  # behind the handler and a mask of 128 bytes, as glibc has it on x86-64
-
-
-def _action_of(signum: int) -> bytes:
-    """What the kernel does at a signal: the function's address, and the flags. Code in C sets these behind Python's
-    back."""
-    _sigaction(signum, None, _action_at)
-    return _action.raw[:_HANDLER_BYTES] + _action.raw[_FLAGS_AT : _FLAGS_AT + 4]
+def _kernel_actions() -> bytes:
+    """What the kernel does at the signals that concern arbd. Code in C sets that behind Python's back."""
+    for signum, place in _places:
+        _syscall(_RT_SIGACTION, signum, None, place, 8)
+    return _actions.raw

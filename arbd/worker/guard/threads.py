@@ -18,7 +18,7 @@ from concurrent.futures import process as process_pool
 from concurrent.futures import thread as thread_pool
 from typing import Any, Final
 
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace, watch
 
@@ -43,7 +43,7 @@ def install() -> None:
     watch(process_pool.ProcessPoolExecutor, "submit", Threads.name)
 
 
-class Threads(Kind):
+class Threads(StateKind):
     """The threads that were started since the first task."""
 
     name = "threads"

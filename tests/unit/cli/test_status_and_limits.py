@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cli_support import invoke
 from click.testing import Result
@@ -14,7 +15,16 @@ from click.testing import Result
 from arbd.cli import _daemon
 from arbd.control import client as control
 from arbd.control.protocol import ControlReply, GetLimits, GetStatus, LimitsReply, StatusReply
-from arbd.control.reports import Holding, LimitReport, Rejection, RunningTask, StatusReport, WorkerReport
+from arbd.control.reports import (
+    Holding,
+    LimitReport,
+    OutOfService,
+    Rejection,
+    Replacement,
+    RunningTask,
+    StatusReport,
+    WorkerReport,
+)
 from arbd.errors import ControlError
 from arbd.model.link_stats import LinkStats
 from arbd.settings.table import Settings
@@ -122,6 +132,26 @@ class TestStatus:
         assert document["workers"][0]["running"] == {
             "id": "t9", "action": "total", "elapsed_s": 0.25, "timeout_s": 2.0,
         }  # fmt: skip
+
+    def test_trouble_is_told_and_nothing_in_it_reaches_the_terminal(self, daemon: list[Any]) -> None:
+        report = msgspec.structs.replace(
+            STATUS,
+            replacements=[Replacement(1, "interrupted", "struck\x1b]0;x\x07", "slow\x9b", 3.0)],
+            out_of_service=[OutOfService(2, "unfit", "no \x1b[31mdatabase\n", 4, 2.0)],
+            ending_actions={"bad\r": 8, "worse": 1},
+        )
+        result, _ = answered(daemon, StatusReply(report=report), "status")
+        assert all(character.isprintable() or character == "\n" for character in result.stdout)
+        lines = rows(result.stdout)
+        assert (
+            r"worker 2 is out of service (unfit 4 times in a row; tried again in 2.0 s): no \x1b[31mdatabase\n" in lines
+        )
+        assert r"action bad\r ended 8 workers in a row" in lines
+        assert "action worse ended 1 worker" in lines
+        assert lines[-2:] == [
+            "replaced worker reason action detail",
+            r"3.0 s ago 1 interrupted slow\x9b struck\x1b]0;x\x07",
+        ]
 
     def test_without_a_daemon_it_fails_and_says_so(self, daemon: list[Any]) -> None:
         daemon[:] = [ControlError("no daemon is running")]

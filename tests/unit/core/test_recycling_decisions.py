@@ -1,5 +1,5 @@
-"""Bounds lie near the settings and are the same each time; what a fresh worker holds already is no reason; one worker at
-a time has its turn, and none waits for ever."""
+"""Bounds lie near the settings and are the same each time; what a fresh worker holds already is no reason; one worker
+at a time has its turn, and none waits for ever."""
 
 from __future__ import annotations
 

@@ -32,6 +32,9 @@ class Supervisor:
     def take(self, tasks: Sequence[Task]) -> None:
         self.tasks += tasks
 
+    def note_lease(self, lease_s: float) -> None:
+        pass
+
     def cancel(self, task_ids: Sequence[str]) -> None:
         self.cancelled += task_ids
 

@@ -58,6 +58,12 @@ def test_acknowledgements_come_out_as_they_went_in(numbers: list[int]) -> None:
     assert len(link_frame.encode_acks([0] * 24)) == LONGEST
 
 
+def test_a_lease() -> None:
+    record = link_frame.encode_lease(1.25)
+    assert link_frame.kind_of(record) == link_frame.LEASE
+    assert link_frame.decode_lease(record) == 1.25
+
+
 def test_failures_and_stopped() -> None:
     record = link_frame.encode_failures({"GetTask UNAVAILABLE": 3})
     assert link_frame.kind_of(record) == link_frame.FAILURES
@@ -70,6 +76,7 @@ DECODERS = [
     lambda record: link_frame.decode_result(record, lambda: b"parcel"),
     link_frame.decode_acks,
     link_frame.decode_failures,
+    link_frame.decode_lease,
 ]
 
 

@@ -13,7 +13,7 @@ from stepped_loop import SteppedLoop
 
 from arbd.core.lifecycle import State
 from arbd.supervisor import halt
-from arbd.supervisor.drain import FLUSH_MIN_S, HURRIED_FLUSH_S, Drain
+from arbd.supervisor.drain import FLUSH_MIN_S, HURRIED_FLUSH_S, HURRIED_STOP_S, Drain
 
 STOP_S = 5.0
 TIMEOUT_S = 30.0
@@ -346,3 +346,55 @@ def test_a_step_that_fails_is_told_of_and_the_others_are_made(
     others = [each for each in ("stop_taking", "stop_replacing", "refuse_all", "abort", "flush") if each != step]
     assert rig.steps == others
     assert [type(error) for error in rig.stepped.reported] == [Boom]
+
+
+# -- workers end in order --------------------------------------------------------------------------------------------
+
+
+def workers_take(rig: Draining, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Workers that are told to leave take so long."""
+
+    def gone() -> None:
+        rig.pool.workers.clear()
+        rig.flow.progress.set()
+
+    def tell_all_to_leave() -> None:
+        rig.steps.append("tell_all_to_leave")
+        rig.stepped.call_later(seconds, gone)
+
+    monkeypatch.setattr(rig.pool, "tell_all_to_leave", tell_all_to_leave)
+
+
+def test_workers_end_in_order_while_results_are_sent(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers_take(rig, monkeypatch, 2.0)
+    runs(rig, "a")
+    assert rig.drain(meanwhile=ends_at(rig, 1.0))
+    assert rig.steps == ["stop_taking", "stop_replacing", "refuse_all", "abort", "tell_all_to_leave", "flush"]
+    assert rig.took == pytest.approx(1.0 + 2.0, abs=A_MOMENT_S)
+
+
+def test_one_that_never_ends_is_not_waited_for_beyond_its_time(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers_take(rig, monkeypatch, 1000.0)
+    assert rig.drain()
+    assert STOP_S <= rig.took <= STOP_S + 3.0
+
+
+def test_at_once_waits_for_none(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers_take(rig, monkeypatch, 1000.0)
+    assert rig.drain(meanwhile=at(1.0, lambda _, at_once: at_once.set()))
+    assert rig.took == pytest.approx(1.0)
+
+
+def test_a_hurried_one_waits_for_a_moment(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers_take(rig, monkeypatch, 1000.0)
+    assert rig.drain(meanwhile=at(0.0, lambda drain, _: drain.hurry(0.0)))
+    assert rig.took <= HURRIED_STOP_S + 0.01
+
+
+def test_workers_that_cannot_be_told_are_waited_for_all_the_same(
+    rig: Draining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.pool, "tell_all_to_leave", raises)
+    assert rig.drain()
+    assert [type(error) for error in rig.stepped.reported] == [Boom]
+    assert rig.took >= STOP_S

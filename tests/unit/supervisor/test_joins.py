@@ -171,6 +171,20 @@ def test_no_warning_where_no_lease_ends_too_early(rig: Rig, log: Lines, timeout:
     assert not log.of("timeout_longer_than_lease")
 
 
+def test_a_lease_that_the_hub_tells_is_compared_with_every_action(rig: Rig, log: Lines) -> None:
+    rig.set_actions("act", "other", timeout=60.0)
+    for _ in range(2):
+        rig.flow.note_lease(30.0)
+    assert [words["action"] for _, words in log.of("timeout_longer_than_lease")] == ["act", "other"]
+    assert all("after 30 s" in words["hint"] for _, words in log.of("timeout_longer_than_lease"))
+    rig.set_actions("act", "third", timeout=45.0)  # after a reload
+    assert [words["action"] for _, words in log.of("timeout_longer_than_lease")] == ["act", "other", "third"]
+    rig.flow.take(tasks("a"))
+    rig.loop.now += 30.0
+    rig.flow.take(tasks("a"))
+    assert len(log.of("timeout_longer_than_lease")) == 3
+
+
 def test_thousands_of_them_are_no_thousands_of_lines(rig: Rig, log: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joins_module, "_MOST_SAID", 3)
     for _ in range(2):

@@ -8,12 +8,15 @@ import pytest
 from flow_support import FakeWorker, Rig, rig, tasks
 
 from arbd import logs
-from arbd.control.reports import RunningTask
+from arbd.control.reports import OutOfService, Replacement, RunningTask
+from arbd.core.history import History, Why
 from arbd.core.lifecycle import State
+from arbd.host import footprint
 from arbd.ipc.cell import Running
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
 from arbd.supervisor.reporter import Reporter
+from arbd.supervisor.slots import Trouble
 
 __all__ = ["rig"]
 
@@ -153,3 +156,40 @@ def test_limits_are_told_by_the_slots_of_workers(rig: Rig) -> None:
     rig.pool.limits.report = asked.append
     reporter.limits()
     assert asked == [{1: 9, 2: 2, 3: 3}]
+
+
+# -- what workers hold, and why they were replaced -------------------------------------------------------------------
+
+
+def test_what_a_worker_holds_is_told_where_it_can_be_seen(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = reporter_of(rig)
+    rig.workers[2].pid = 0  # not yet there
+    monkeypatch.setattr(footprint, "rss_of", lambda pid: pid * 1000)
+    monkeypatch.setattr(footprint, "descriptors_of", lambda pid: None if pid == 2 else 7)
+    found = [(each.rss, each.descriptors, each.generation) for each in reporter.status().workers]
+    assert found == [(1000, 7, 1), (2000, None, 1), (None, None, 1)]
+
+
+def test_the_last_replacements_and_the_slots_out_of_service_are_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = reporter_of(rig)
+    now_ns = round(rig.loop.now * SECOND_NS)
+    history = History()
+    history.note(now_ns - 3 * SECOND_NS, 1, Why("interrupted", "its deadline struck", "slow"))
+    trouble = Trouble("unfit", "no database", 4, now_ns + 2 * SECOND_NS)
+    pool: Any = rig.pool
+    pool.history = history
+    pool.out_of_service = lambda: {2: trouble}
+    status = reporter.status()
+    assert status.replacements == [Replacement(1, "interrupted", "its deadline struck", "slow", 3.0)]
+    assert status.out_of_service == [OutOfService(2, "unfit", "no database", 4, 2.0)]
+
+
+def test_the_actions_that_end_workers_are_told_the_worst_first_and_not_without_end(rig: Rig) -> None:
+    reporter = reporter_of(rig)
+    for number in range(30):
+        rig.flow.culprits.ended(f"a{number}", 1)
+    for worker_id in range(3):
+        rig.flow.culprits.ended("worst", worker_id)
+    told = reporter.status().ending_actions
+    assert list(told.items())[:2] == [("worst", 3), ("a0", 1)]
+    assert len(told) == 20

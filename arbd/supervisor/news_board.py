@@ -8,7 +8,7 @@ from arbd.host import memory
 from arbd.ipc import layout
 
 
-class Board:
+class NewsBoard:
     """The board of a daemon. ``words`` are all of it, ``fd`` its memory for workers."""
 
     def __init__(self, slots: int) -> None:

@@ -1,0 +1,39 @@
+"""What this process holds is seen; of one that is not there nothing is."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import pytest
+
+from arbd.host import footprint
+
+NOBODY = 2**22 + 1  # above the largest number that Linux gives
+
+
+def test_memory_that_is_touched_counts() -> None:
+    before = footprint.rss_of(os.getpid())
+    with mmap.mmap(-1, 32 << 20) as held:
+        for at in range(0, len(held), mmap.PAGESIZE):
+            held[at] = 1
+        after = footprint.rss_of(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert 30 << 20 < after - before < 64 << 20
+
+
+def test_descriptors_are_counted() -> None:
+    before = footprint.descriptors_of(os.getpid())
+    ends = os.pipe()
+    after = footprint.descriptors_of(os.getpid())
+    for fd in ends:
+        os.close(fd)
+    assert before is not None
+    assert after == before + 2
+
+
+@pytest.mark.parametrize("look", [footprint.rss_of, footprint.descriptors_of])
+def test_one_that_is_not_there_holds_nothing_that_can_be_told(look: object) -> None:
+    assert callable(look)
+    assert look(NOBODY) is None
