@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,90 @@ def test_one_that_is_told_to_leave_with_a_task_finishes_that_first(tmp_path: Pat
         gate.open()
         assert daemon.response(handle).data == {"pid": pid}
         eventually(lambda: not is_alive(pid))
+
+
+UNFIT = """
+from pathlib import Path
+from arbd import Provider
+
+provider = Provider(name="unfit")
+
+@provider.resource
+def database():
+    if not Path({path!r}).exists():
+        raise ConnectionError("no database\\x1b[31m")
+    yield "open"
+
+@provider.actions.register("use")
+def use(database):
+    return database
+"""
+
+
+def test_a_slot_whose_resource_cannot_be_opened_heals_and_nobody_else_pays(tmp_path: Path) -> None:
+    database = tmp_path / "database"
+    database.touch()
+    target = tmp_path / "unfit.py"
+    target.write_text(UNFIT.format(path=str(database)))
+    with daemon_of(target, workers=2) as daemon:
+        assert daemon.run("use").data == "open"
+        database.unlink()
+        pids = [worker.pid for worker in daemon.daemon.pool.workers.values()]
+        os.kill(pids[0], signal.SIGKILL)
+        [out] = eventually(lambda: status(daemon).out_of_service, timeout_s=20.0)
+        assert (out.kind, out.reason) == ("unfit", "resource database: ConnectionError: no database\\x1b[31m")
+        assert {each.data for each in responses(daemon, [daemon.submit("use") for _ in range(20)])} == {"open"}
+        eventually(lambda: status(daemon).out_of_service[0].times >= 2, timeout_s=20.0)
+        database.touch()
+        eventually(lambda: on_loop(daemon, daemon.daemon.pool.is_complete), timeout_s=60.0)
+        assert status(daemon).out_of_service == []
+
+
+STOPPING = """
+import time
+from pathlib import Path
+from arbd import Provider
+
+provider = Provider(name="stopping")
+
+@provider.on_worker_stop
+def stop():
+    time.sleep({seconds})
+    with open({path!r}, "a") as marks:
+        marks.write("x")
+
+@provider.actions.register("act")
+def act():
+    return 1
+"""
+
+
+def test_workers_end_in_order_at_the_end_of_the_daemon(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    target = tmp_path / "stopping.py"
+    target.write_text(STOPPING.format(path=str(marks), seconds=0.5))
+    with daemon_of(target, workers=3) as daemon:
+        assert daemon.run("act").data == 1
+    assert marks.read_text() == "xxx"
+
+
+def test_one_that_takes_too_long_for_that_is_killed_and_the_daemon_ends(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    target = tmp_path / "stopping.py"
+    target.write_text(STOPPING.format(path=str(marks), seconds=60))
+    with daemon_of(target, workers=2, worker_stop_timeout=0.5) as daemon:
+        assert daemon.run("act").data == 1
+        began_at = time.monotonic()
+    assert time.monotonic() - began_at < 10.0
+    assert not marks.exists()
+
+
+def test_a_second_request_to_stop_does_not_wait_for_it(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    target = tmp_path / "stopping.py"
+    target.write_text(STOPPING.format(path=str(marks), seconds=60))
+    with daemon_of(target, worker_stop_timeout=50.0) as daemon:
+        assert daemon.run("act").data == 1
+        daemon.stop()
+        began_at = time.monotonic()
+    assert time.monotonic() - began_at < 10.0
