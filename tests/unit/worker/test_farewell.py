@@ -7,12 +7,12 @@ import pytest
 from arbd.ipc.notice import Leaving
 from arbd.worker.farewell import Farewell
 from arbd.worker.guard.guard import Guard
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import Notices
 from arbd.worker.soft_timer import Strike
 
 
-class Broken(Kind):
+class Broken(StateKind):
     """A kind that cannot be put back."""
 
     def __init__(self) -> None:

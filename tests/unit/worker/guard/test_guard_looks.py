@@ -11,7 +11,7 @@ import pytest
 
 from arbd.host.fork_mark import EVERYBODY, NOBODY
 from arbd.worker.guard.guard import Depth, Guard, NoGuard
-from arbd.worker.guard.kinds import Kind, Look, Spoiled, Undone
+from arbd.worker.guard.kinds import Look, Spoiled, StateKind, Undone
 from arbd.worker.guard.notices import NOTICES, Notices
 from arbd.worker.guard.wrappers import replace, watch
 
@@ -32,15 +32,15 @@ class Place:
         self.value = value
 
 
-def a_guard(*kinds: Kind) -> tuple[Guard, Notices]:
+def a_guard(*kinds: StateKind) -> tuple[Guard, Notices]:
     notices = Notices()
     guard = Guard(kinds, notices)
     guard.arm(EVERYBODY)
     return guard, notices
 
 
-def a_kind(place: Place, name: str = "the place", **how: Any) -> Kind:
-    return Kind(name, place.read, place.write, **how)
+def a_kind(place: Place, name: str = "the place", **how: Any) -> StateKind:
+    return StateKind(name, place.read, place.write, **how)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_what_cannot_be_put_back_is_said(told: list[dict[str, Any]]) -> None:
 
 def test_one_that_pretends_to_be_put_back_is_found_out() -> None:
     place = Place()
-    guard, notices = a_guard(Kind("the place", place.read, lambda _: None))
+    guard, notices = a_guard(StateKind("the place", place.read, lambda _: None))
     place.value = "elsewhere"
     notices.changes("the place")
     assert "cannot be put back" in guard.after("act", "noticed")
