@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from keyword import iskeyword
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, overload
 
 import msgspec
 
@@ -28,6 +28,7 @@ from arbd.author.marks import ON_START, ON_STOP, RESOURCE
 from arbd.errors import BindingError, RegistrationError
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M")  # a method, or what `staticmethod` and `classmethod` make of it
 
 #: What hooks and resources may ask for besides resources: there is no task when they run.
 COMMON: Final = ("logger", "provider", "timezone")
@@ -210,25 +211,37 @@ def _underlying(function: Callable[..., Any]) -> Any:
     return function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 - the method itself
 
 
-def on_worker_start(method: F | None = None) -> Any:
+@overload
+def on_worker_start(method: M) -> M: ...
+@overload
+def on_worker_start() -> Callable[[M], M]: ...
+def on_worker_start(method: Any = None) -> Any:
     """Mark a method of a ``Provider`` subclass as a hook that runs in each worker before its first task."""
     return _marking(ON_START, True, method)
 
 
-def on_worker_stop(method: F | None = None) -> Any:
+@overload
+def on_worker_stop(method: M) -> M: ...
+@overload
+def on_worker_stop() -> Callable[[M], M]: ...
+def on_worker_stop(method: Any = None) -> Any:
     """Mark a method of a ``Provider`` subclass as a hook that runs in each worker after its last task."""
     return _marking(ON_STOP, True, method)
 
 
-def resource(method: F | None = None, *, name: str | None = None, lazy: bool = False) -> Any:
+@overload
+def resource(method: M) -> M: ...
+@overload
+def resource(*, name: str | None = None, lazy: bool = False) -> Callable[[M], M]: ...
+def resource(method: Any = None, *, name: str | None = None, lazy: bool = False) -> Any:
     """Mark a method of a ``Provider`` subclass as a resource; the arguments are those of ``Provider.resource``."""
     return _marking(RESOURCE, ResourceOptions(name, lazy), method)
 
 
-def _marking(mark: str, said: object, method: F | None) -> Any:
+def _marking(mark: str, said: object, method: Any) -> Any:
     """A decorator that marks, or a method that is marked: written with or without parentheses."""
 
-    def decorate(method: F) -> F:
+    def decorate(method: Any) -> Any:
         if not callable(method) and not isinstance(method, (staticmethod, classmethod)):
             raise RegistrationError(f"a hook or resource is a function; got {method!r}")
         setattr(method, mark, said)

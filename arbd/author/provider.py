@@ -6,8 +6,8 @@ own and runs its actions in workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout
 from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
@@ -104,24 +104,36 @@ class Provider:
         for handler, options in marked_methods(self, ACTION):
             self.actions.add(handler, options)
 
-    def on_worker_start(self, function: F | None = None) -> Any:
+    @overload
+    def on_worker_start(self, function: F) -> F: ...
+    @overload
+    def on_worker_start(self) -> Callable[[F], F]: ...
+    def on_worker_start(self, function: Any = None) -> Any:
         """Decorate a function, plain or ``async``, that each worker runs before its first task. Several run in order of
         registration. Raises ``RegistrationError`` or ``BindingError``."""
         return self._hook("start", function)
 
-    def on_worker_stop(self, function: F | None = None) -> Any:
+    @overload
+    def on_worker_stop(self, function: F) -> F: ...
+    @overload
+    def on_worker_stop(self) -> Callable[[F], F]: ...
+    def on_worker_stop(self, function: Any = None) -> Any:
         """Decorate a function, plain or ``async``, that each worker runs after its last task. Several run in reverse
         order of registration. Raises ``RegistrationError`` or ``BindingError``."""
         return self._hook("stop", function)
 
-    def _hook(self, moment: Moment, function: F | None) -> Any:
+    def _hook(self, moment: Moment, function: Any) -> Any:
         def decorate(function: F) -> F:
             self.actions.lifespan.add_hook(moment, function)
             return function
 
         return decorate if function is None else decorate(function)
 
-    def resource(self, function: F | None = None, *, name: str | None = None, lazy: bool = False) -> Any:
+    @overload
+    def resource(self, function: F) -> F: ...
+    @overload
+    def resource(self, *, name: str | None = None, lazy: bool = False) -> Callable[[F], F]: ...
+    def resource(self, function: Any = None, *, name: str | None = None, lazy: bool = False) -> Any:
         """Decorate a function that makes a value which each worker has of its own: a generator, plain or ``async``,
         that yields it once and closes it behind the ``yield``, or a function that returns it.
 

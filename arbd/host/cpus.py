@@ -21,23 +21,30 @@ def pin(cpus: frozenset[int]) -> None:
     os.sched_setaffinity(0, cpus)
 
 
+def some_of(cpus: frozenset[int], count: int, place: int) -> frozenset[int]:
+    """So many of these CPUs, or all if there are fewer; those at that place in line."""
+    line = sorted(cpus)
+    return frozenset(line[(place * count + step) % len(line)] for step in range(count))
+
+
 class Narrowed:
     """This process on so many of its CPUs inside a ``with`` block, and on all of them again after it.
 
     Libraries count the CPUs as they are imported, and start a thread for each. Where code in the block chose CPUs
-    itself, that stays, and ``chosen`` tells which; a call that is forbidden changes nothing.
+    itself, that stays, and ``chosen`` tells which; a call that is forbidden changes nothing. ``place``: processes with
+    different ones take different CPUs, while there are enough.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, place: int = -1) -> None:
         self._count = count
+        self._place = place  # from the end: workers are placed from the first CPU on, and that may be busy
         self._before: frozenset[int] | None = None
         self._during: frozenset[int] = frozenset()
         self.chosen: frozenset[int] | None = None
 
     def __enter__(self) -> Narrowed:
         before = allowed()
-        # The last ones: workers are placed from the first on, and one of those may be busy.
-        during = frozenset(sorted(before)[-self._count :])
+        during = some_of(before, self._count, self._place)
         try:
             pin(during)
         except OSError:  # a sandbox may forbid it

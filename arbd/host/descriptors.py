@@ -60,16 +60,19 @@ class Ends(NamedTuple):
 def open_now() -> list[Descriptor]:
     """Every open descriptor of this process. Raises ``OSError`` if not one is left to look with."""
     try:
-        numbers = os.listdir("/proc/self/fd")
+        numbers = _numbers()
     except OSError:
         if not reserve.give_up():
             raise
         try:
-            numbers = os.listdir("/proc/self/fd")
+            numbers = _numbers()
         finally:
             reserve.restore()
-    found = (_look(int(number)) for number in numbers)
-    return sorted(descriptor for descriptor in found if descriptor is not None)
+    return sorted(descriptor for number in numbers if (descriptor := _look(number)) is not None)
+
+
+def _numbers() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd")]
 
 
 def identity_of(number: int) -> tuple[int, int] | None:

@@ -27,7 +27,7 @@ _RUNTIME: Final = (
 )
 
 
-class Mapping(NamedTuple):
+class MappedFile(NamedTuple):
     """A line of ``/proc/self/maps``."""
 
     start: int
@@ -36,18 +36,18 @@ class Mapping(NamedTuple):
     file: str
 
 
-def mappings(maps: str) -> list[Mapping]:
+def mappings(maps: str) -> list[MappedFile]:
     """The mappings of a process, by address."""
     found = []
     for line in maps.splitlines():
         words = line.split(maxsplit=5)
         start, _, end = words[0].partition("-")
         file = words[5] if len(words) > 5 and words[5].startswith("/") else ""
-        found.append(Mapping(int(start, 16), int(end, 16), "x" in words[1], file))
+        found.append(MappedFile(int(start, 16), int(end, 16), "x" in words[1], file))
     return sorted(found)
 
 
-def library_of(tid: int, of_process: list[Mapping]) -> str:
+def library_of(tid: int, of_process: list[MappedFile]) -> str:
     """The file of the library that has started a thread; empty: it cannot be told."""
     try:
         with open(f"/proc/self/task/{tid}/syscall", encoding="ascii") as state:
@@ -70,7 +70,7 @@ def stack_pointer(state: str) -> int:
     return int(words[-2], 16) if len(words) >= 3 else 0
 
 
-def outermost(stack: bytes, of_process: list[Mapping]) -> str:
+def outermost(stack: bytes, of_process: list[MappedFile]) -> str:
     """The file of the last code on a stack that is not of the runtime."""
     whole = stack[: len(stack) // 8 * 8]
     found = ""
@@ -85,6 +85,6 @@ def _is_runtime(file: str) -> bool:
     return os.path.basename(file).startswith(_RUNTIME)
 
 
-def _mapping_at(address: int, of_process: list[Mapping]) -> Mapping | None:
+def _mapping_at(address: int, of_process: list[MappedFile]) -> MappedFile | None:
     at = bisect(of_process, address, key=lambda mapping: mapping.start) - 1
     return of_process[at] if at >= 0 and address < of_process[at].end else None

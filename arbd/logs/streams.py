@@ -101,7 +101,7 @@ class CapturedBytes(io.BufferedIOBase):
         """Do nothing."""
 
 
-class _Held:
+class _HeldText:
     __slots__ = ("cutter", "task")
 
     def __init__(self, task: TaskTuple | None) -> None:
@@ -119,7 +119,7 @@ class Capture:
 
     def start_anew(self) -> None:
         """Forget what is held: in a forked child it is the parent's."""
-        self._held: dict[tuple[str, int], _Held] = {}  # by stream and thread: no two threads touch the same
+        self._held: dict[tuple[str, int], _HeldText] = {}  # by stream and thread: no two threads touch the same
         self._budget = Budget(self._clock())
 
     def write(self, stream: str, data: bytes) -> None:
@@ -138,7 +138,7 @@ class Capture:
         if held is None or held.task is not task:
             if held is not None:
                 self._end(stream, held)
-            held = _Held(task)
+            held = _HeldText(task)
         for line in held.cutter.feed(data):
             self._show(stream, line, task)
         if held.cutter:
@@ -153,7 +153,7 @@ class Capture:
         self._tell_dropped(tasks.running_task())
         self._budget.renew(self._clock())
 
-    def _end(self, stream: str, held: _Held) -> None:
+    def _end(self, stream: str, held: _HeldText) -> None:
         for line in held.cutter.flush():
             self._show(stream, line, held.task)
 

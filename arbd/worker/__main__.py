@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from typing import Final, NoReturn
 
 import msgspec
@@ -18,7 +19,7 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
-from arbd.host import memory, process_state, procs, stdio, tags
+from arbd.host import cpus, memory, process_state, procs, stdio, tags
 from arbd.worker import children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
@@ -67,14 +68,18 @@ def _work(arguments: list[str]) -> None:
     _begin_at(spec)
     guard.install()  # before the author's module takes functions out of theirs
     worker.ignore_termination()
+    importing = ExitStack()
 
     def go_on(provider: Provider) -> NoReturn:
         try:
+            importing.close()
             _run(spec, worker.Handles(*fds), provider)
         except BaseException:  # not into the author's code around provider.start()
             worker.fail()
         worker.leave(EXIT_OK)
 
+    # Of those that it is bound to; for one that is not pinned, too.
+    importing.enter_context(cpus.Narrowed(spec.boot.worker_cpus, spec.spawn.slot))
     go_on(_load(spec, worker.Handles(*fds), go_on))
 
 

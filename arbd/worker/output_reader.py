@@ -114,7 +114,7 @@ class _Stream:
         self.at = 0.0
 
 
-class _Worker(NamedTuple):
+class _PrintingWorker(NamedTuple):
     slot: int
     pid: int
     channel: socket.socket
@@ -130,7 +130,7 @@ class OutputReader:
         self._show = show or Show()
         self._clock = clock
         self._streams: dict[int, _Stream] = {}
-        self._workers: dict[int, _Worker] = {}  # by channel
+        self._workers: dict[int, _PrintingWorker] = {}  # by channel
         self._prepared: Prepared | None = None
 
     def prepare(self, cell: int) -> Prepared:
@@ -158,7 +158,7 @@ class OutputReader:
         self._watch(source, prepared.reader[:2])
         end = socket.socket(fileno=prepared.reader.channel)
         end.setblocking(False)
-        self._workers[end.fileno()] = _Worker(slot, pid, end)
+        self._workers[end.fileno()] = _PrintingWorker(slot, pid, end)
         self._poll.register(end, select.POLLIN)
 
     def cancel(self, prepared: Prepared) -> None:
@@ -225,7 +225,7 @@ class OutputReader:
             self._streams[fd] = _Stream(source, name)
             self._poll.register(fd, select.POLLIN)
 
-    def _hear(self, fd: int, worker: _Worker) -> bool:
+    def _hear(self, fd: int, worker: _PrintingWorker) -> bool:
         """Take over the pipes that a task has made for itself; whether there may be more."""
         try:
             message, fds = channel.receive(worker.channel)

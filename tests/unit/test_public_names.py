@@ -57,4 +57,4 @@ def test_the_package_alone_loads_no_other_module_of_it() -> None:
 )
 def test_what_a_worker_imports_has_no_grpc_and_no_command_line(statement: str) -> None:
     loaded = {name.partition(".")[0] for name in modules_after(statement)}
-    assert loaded & {"grpc", "google", "click", "rich", "pydantic", "asyncio", "uvloop"} == set()
+    assert loaded & {"grpc", "google", "click", "rich", "pydantic", "uvloop"} == set()

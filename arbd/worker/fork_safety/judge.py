@@ -138,7 +138,7 @@ def _char(item: OpenItem) -> str:
     target = item.descriptor.target
     if target.startswith(known.GPU_DEVICES):
         return "gpu"
-    return "" if target.startswith(known.HARMLESS_DEVICES) else "devices"
+    return "" if target in known.HARMLESS_DEVICES or target.startswith(known.TERMINALS) else "devices"
 
 
 def _anonymous(item: OpenItem) -> str:

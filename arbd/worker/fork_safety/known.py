@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final, NamedTuple
 
-#: Native threads, by name, that a fork does not hurt. jemalloc's (polars, pyarrow) are stopped before a fork, and
-#: start after it: 0 of 140 answers of forked workers were wrong. That of polars removes files that queries have spilled.
+#: Native threads, by name, that a fork does not hurt. Those of jemalloc (polars, pyarrow) stop before it and start
+#: after it: 0 of 140 answers of forked workers were wrong. That of polars removes files that queries have spilled.
 HARMLESS_THREADS: Final = frozenset({"jemalloc_bg_thd", "polars-ooc-clea"})
 
 #: The same by a piece of the file of the library that has started them, with the reason.
@@ -41,16 +41,14 @@ POOLS: Final = (
 #: Anonymous descriptors that processes may share: they hold no state that one of them changes.
 HARMLESS_ANONYMOUS: Final = frozenset({"pidfd", "bpf-prog", "bpf_link", "btf", "other", "seccomp notify"})
 
+#: What an event loop in C has open, without a name in Python that leads to it.
+OF_NATIVE_LOOPS: Final = frozenset({"eventpoll", "eventfd", "io_uring", "pipe", "socket"})
+
 #: Devices without a state; and terminals, which are shared as standard input is.
-HARMLESS_DEVICES: Final = (
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/tty",
-    "/dev/pts/",
+HARMLESS_DEVICES: Final = frozenset(
+    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "kmsg")
 )
+TERMINALS: Final = "/dev/pts/"
 #: Devices of graphics and compute cards.
 GPU_DEVICES: Final = ("/dev/nvidia", "/dev/kfd", "/dev/dri/", "/dev/accel/")
 

@@ -150,7 +150,15 @@ def _placed(item: OpenItem, held: places.Holders) -> OpenItem:
     path = item.descriptor.target
     if path in held.databases:
         return item._replace(database="sqlite", place=held.databases[path])
-    return item._replace(place=held.descriptors.get(item.descriptor.number, ""))
+    place = held.descriptors.get(item.descriptor.number, "")
+    if not place and held.native and _may_be_of_a_loop(item):
+        place = held.native[0]
+    return item._replace(place=place)
+
+
+def _may_be_of_a_loop(item: OpenItem) -> bool:
+    is_named = item.ends is not None and bool(item.ends.local or item.ends.peer)
+    return item.descriptor.kind in known.OF_NATIVE_LOOPS and not is_named
 
 
 def _other_modules() -> dict[str, ModuleType]:

@@ -11,13 +11,13 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 #: Objects that a walk looks at, at most: 0.1 s.
 MOST_OBJECTS: Final = 200_000
 _FAR: Final = 40
-_ATOMS: Final = (str, bytes, bytearray, int, float, complex, bool, type(None), CodeType, FrameType, BuiltinFunctionType)
+_ATOMS: Final = (str, bytes, bytearray, int, float, complex, bool, type(None), CodeType, FrameType)
 _NOT_SHOWN: Final = frozenset({"__builtins__", "__spec__", "__loader__", "__annotations__", "__cached__", "__doc__"})
 
 
@@ -97,18 +97,20 @@ def number_of(value: Any) -> int:
 
 
 class Holders(NamedTuple):
-    """The places of descriptors, by number; of event loops that are not closed; of the files of sqlite connections."""
+    """The places of descriptors, by number; of event loops that are not closed; of the files of sqlite connections.
+    ``native``: those of loops in C (uvloop), whose descriptors no name leads to."""
 
     descriptors: dict[int, str]
     loops: list[str]
     databases: dict[str, str]
+    native: list[str]
 
 
 def holders_of(
     numbers: Collection[int], modules: Mapping[str, ModuleType], others: Callable[[], Mapping[str, ModuleType]]
 ) -> Holders:
     """Who holds these descriptors: a name of ``modules``, the author's, or else one of ``others``."""
-    found = Holders({}, [], {})
+    found = Holders({}, [], {}, [])
     if numbers:
         _search(found, numbers, walk(modules))
         if not found.loops and (loop := current_loop()) is not None:
@@ -126,7 +128,10 @@ def _search(found: Holders, numbers: Collection[int], held: Iterable[Held]) -> N
             found.descriptors.setdefault(number, place)
         if isinstance(value, asyncio.AbstractEventLoop) and not value.is_closed():
             found.loops.append(place)
-            found.descriptors.update(dict.fromkeys(_of_loop(value), place))
+            own = _of_loop(value)
+            found.descriptors.update(dict.fromkeys(own, place))
+            if not own:
+                found.native.append(place)
         if sqlite is not None and isinstance(value, sqlite.Connection):
             found.databases.update(dict.fromkeys(files_of_sqlite(value), place))
 

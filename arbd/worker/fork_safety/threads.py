@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from arbd.host import thread_stacks
-from arbd.host.thread_stacks import Mapping
+from arbd.host.thread_stacks import MappedFile
 from arbd.worker.fork_safety import known
 
 _TASKS: Final = "/proc/self/task"
@@ -113,7 +113,7 @@ def left(started_by: dict[int, Blame]) -> list[ThreadFacts]:
     return [facts for facts in found if facts is not None]
 
 
-def _mappings() -> list[Mapping]:
+def _mappings() -> list[MappedFile]:
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
             return thread_stacks.mappings(maps.read())
@@ -122,7 +122,7 @@ def _mappings() -> list[Mapping]:
 
 
 def _facts(
-    tid: int, thread: threading.Thread | None, blame: Blame | None, of_process: list[Mapping]
+    tid: int, thread: threading.Thread | None, blame: Blame | None, of_process: list[MappedFile]
 ) -> ThreadFacts | None:
     started_by = blame.told(native=thread is None) if blame is not None else ""
     if thread is not None:

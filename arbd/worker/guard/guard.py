@@ -14,7 +14,7 @@ from typing import Final, Literal
 from arbd import logs
 from arbd.host.fork_mark import ForkMark
 from arbd.worker.guard import descriptors, interpreter, process, signals, threads
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES, Notices
 from arbd.worker.guard.wrappers import watch
 
@@ -29,9 +29,9 @@ _LOOKS: Final[dict[Depth, frozenset[str]]] = {
 class Guard:
     """What looks after a worker's process. ``noticed`` is true where there is something to look at."""
 
-    def __init__(self, kinds: Sequence[Kind], notices: Notices = NOTICES) -> None:
+    def __init__(self, kinds: Sequence[StateKind], notices: Notices = NOTICES) -> None:
         self._kinds = kinds
-        self._due: dict[Depth, list[Kind]] = {
+        self._due: dict[Depth, list[StateKind]] = {
             depth: [kind for kind in kinds if kind.look in looks] for depth, looks in _LOOKS.items()
         }
         self._notices = notices
@@ -107,7 +107,7 @@ class NoGuard(Guard):
         super().__init__((), Notices())
 
 
-def all_kinds() -> list[Kind]:
+def all_kinds() -> list[StateKind]:
     """Every kind there is, in the order in which they are put back."""
     return [
         *signals.kinds(),
@@ -133,7 +133,7 @@ def make(*, reseed: bool = True) -> Guard:
     return Guard([*all_kinds(), *generators])
 
 
-def _watch(kinds: Iterable[Kind]) -> None:
+def _watch(kinds: Iterable[StateKind]) -> None:
     for kind in kinds:
         for owner, name in kind.changed_by:
             watch(owner, name, kind.name)

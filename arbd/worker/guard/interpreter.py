@@ -15,7 +15,7 @@ import tracemalloc
 import warnings
 from typing import Any, Final
 
-from arbd.worker.guard.kinds import Kind, Undone
+from arbd.worker.guard.kinds import StateKind, Undone
 
 _setlocale = locale.setlocale
 #: Generators that one seeds for the whole process: where, what does it, what seeds it from the kernel.
@@ -29,7 +29,7 @@ _LOOPS: Final = tuple(
 )
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[StateKind]:
     """All of them, in the order in which they are put back."""
     return [
         _value("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
@@ -40,27 +40,27 @@ def kinds() -> list[Kind]:
         _value("the trace function of threads", threading, "gettrace", "settrace"),
         _value("the profile function of threads", threading, "getprofile", "setprofile"),
         _value("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
-        Kind(
+        StateKind(
             "the garbage collector",
             lambda: (gc.isenabled(), gc.get_threshold(), gc.get_debug()),
             _restore_gc,
             changed_by=((gc, "disable"), (gc, "enable"), (gc, "set_threshold"), (gc, "set_debug")),
         ),
-        Kind(
+        StateKind(
             "the locale",
             lambda: _setlocale(locale.LC_ALL),
             lambda before: _setlocale(locale.LC_ALL, before),
             changed_by=((locale, "setlocale"),),
             describe=lambda _, after: f"it was {after}",
         ),
-        Kind(
+        StateKind(
             "the filters of warnings",
             lambda: list(warnings.filters),
             _restore_filters,
             changed_by=((warnings, "filterwarnings"), (warnings, "simplefilter"), (warnings, "resetwarnings")),
             adopts=True,
         ),
-        Kind(
+        StateKind(
             "the root logger",
             _root_logger,
             _restore_root_logger,
@@ -71,16 +71,16 @@ def kinds() -> list[Kind]:
             ),
             adopts=True,
         ),
-        Kind("sys.path", lambda: list(sys.path), _restore_path, look="quick", describe=_added_to_path),
+        StateKind("sys.path", lambda: list(sys.path), _restore_path, look="quick", describe=_added_to_path),
         _Streams("sys.stdin, stdout or stderr", _streams, _restore_streams, look="quick"),
-        Kind("the hooks of sys and threading", _hooks, _restore_hooks, look="quick"),
+        StateKind("the hooks of sys and threading", _hooks, _restore_hooks, look="quick"),
         _EventLoop("the event loop policy", _event_loop, _restore_event_loop, look="quick", changed_by=_LOOPS),
         Undone(
             "the planned dump of tracebacks",
             faulthandler.cancel_dump_traceback_later,
             ((faulthandler, "dump_traceback_later"),),
         ),
-        Kind(
+        StateKind(
             "tracemalloc",
             tracemalloc.is_tracing,
             lambda before: tracemalloc.start() if before else tracemalloc.stop(),
@@ -89,13 +89,13 @@ def kinds() -> list[Kind]:
     ]
 
 
-def generators() -> list[Kind]:
+def generators() -> list[StateKind]:
     """The random generators of the process that are loaded. One that an action seeds would give the next tasks the same
     numbers each time."""
-    found: list[Kind] = []
+    found: list[StateKind] = []
     for place, seeds, seeds_anew in _GENERATORS:
         module = sys.modules.get(place)
-        if module is not None and hasattr(module, seeds):
+        if module is not None and hasattr(module, seeds) and hasattr(module, seeds_anew):  # else its import has failed
             anew = getattr(module, seeds_anew)
             anew = getattr(anew, "_arbd_wrapped", anew)
             changed_by = tuple((module, name) for name in (seeds, "setstate", "set_state", "set_rng_state"))
@@ -103,10 +103,10 @@ def generators() -> list[Kind]:
     return found
 
 
-def _value(name: str, module: Any, get: str, put: str) -> Kind:
+def _value(name: str, module: Any, get: str, put: str) -> StateKind:
     """A value that one function gives and another sets."""
     read, write = getattr(module, get, lambda: None), getattr(module, put, lambda _: None)
-    return Kind(name, read, write, changed_by=((module, put),), describe=lambda _, after: f"it was {after!r:.80}")
+    return StateKind(name, read, write, changed_by=((module, put),), describe=lambda _, after: f"it was {after!r:.80}")
 
 
 def _restore_gc(before: tuple[bool, tuple[int, int, int], int]) -> None:
@@ -161,7 +161,7 @@ def _reopened(fd: int, mode: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.FileIO(fd, mode, closefd=False), "utf-8", "backslashreplace")
 
 
-class _Streams(Kind):
+class _Streams(StateKind):
     """The streams of ``sys``. In place of one that was closed there is another then, on the same descriptor."""
 
     def put_back(self) -> str | None:
@@ -196,7 +196,7 @@ def _restore_event_loop(before: tuple[Any, Any, bool]) -> None:
         policy._local = type(local)()  # as before anybody asked: the next who does is given a new loop
 
 
-class _EventLoop(Kind):
+class _EventLoop(StateKind):
     """The policy, and the loop that ``asyncio.get_event_loop`` gives outside of coroutines. The loop is put back
     without a word: ``asyncio.run`` leaves it changed."""
 

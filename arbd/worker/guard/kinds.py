@@ -17,7 +17,7 @@ class Spoiled(Exception):
     """Something that cannot be put back; the worker must be replaced. The message says what."""
 
 
-class Kind:
+class StateKind:
     """A kind of state with a value that can be read and written.
 
     ``name`` is for people: what an action has left changed. ``describe`` shows what it was changed to, and never a
@@ -68,7 +68,7 @@ class Kind:
         return told
 
 
-class Undone(Kind):
+class Undone(StateKind):
     """A kind that cannot be read: once its change was noticed, it is undone by a call."""
 
     def __init__(

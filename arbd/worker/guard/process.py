@@ -7,7 +7,7 @@ import resource
 import time
 from typing import Any, Final
 
-from arbd.worker.guard.kinds import Kind
+from arbd.worker.guard.kinds import StateKind
 
 _chdir, _umask, _setrlimit = os.chdir, os.umask, resource.setrlimit
 _LIMITS: Final = {
@@ -25,10 +25,10 @@ _CREDENTIALS: Final = (
 )
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[StateKind]:
     """All of them, in the order in which they are put back."""
     return [
-        Kind(
+        StateKind(
             "the working directory",
             _cwd,
             _chdir,
@@ -37,7 +37,7 @@ def kinds() -> list[Kind]:
             describe=lambda _, after: f"it was {os.fsdecode(after)}" if after else "it was removed",
         ),
         _Umask(),
-        Kind(
+        StateKind(
             "the environment",
             lambda: dict(os.environ),
             _restore_environment,
@@ -45,13 +45,13 @@ def kinds() -> list[Kind]:
             adopts=True,
             describe=_changed_names,
         ),
-        Kind(
+        StateKind(
             "the time zone",
             lambda: (time.timezone, time.altzone, time.daylight, time.tzname),
             lambda _: time.tzset(),  # by the environment, which is put back before
             changed_by=((time, "tzset"),),
         ),
-        Kind(
+        StateKind(
             "the resource limits",
             _limits,
             _restore_limits,
@@ -59,7 +59,7 @@ def kinds() -> list[Kind]:
             changed_by=((resource, "setrlimit"), (resource, "prlimit")),
             describe=_changed_limits,
         ),
-        Kind(
+        StateKind(
             "the CPUs it may use",
             lambda: os.sched_getaffinity(0),
             lambda before: _sched_setaffinity(0, before),
@@ -67,13 +67,13 @@ def kinds() -> list[Kind]:
             changed_by=((os, "sched_setaffinity"),),
             describe=lambda _, after: f"they were {sorted(after)}",
         ),
-        Kind(
+        StateKind(
             "the scheduling policy",
             lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority),
             lambda before: _sched_setscheduler(0, before[0], os.sched_param(before[1])),
             changed_by=((os, "sched_setscheduler"), (os, "sched_setparam")),
         ),
-        Kind(
+        StateKind(
             "the niceness",
             lambda: os.getpriority(os.PRIO_PROCESS, 0),
             lambda before: _setpriority(os.PRIO_PROCESS, 0, before),
@@ -81,7 +81,7 @@ def kinds() -> list[Kind]:
             changed_by=((os, "nice"), (os, "setpriority")),
             describe=lambda _, after: f"it was {after}",
         ),
-        Kind(
+        StateKind(
             "the process's owner, groups, root or namespaces",
             _credentials,
             _cannot,
@@ -93,7 +93,7 @@ def kinds() -> list[Kind]:
 _sched_setaffinity, _sched_setscheduler, _setpriority = os.sched_setaffinity, os.sched_setscheduler, os.setpriority
 
 
-class _Umask(Kind):
+class _Umask(StateKind):
     """The umask can only be read by setting it: so it is set to what it should be, in one call. Not to something else
     in between, with which another thread could make a file for everybody."""
 

@@ -28,7 +28,7 @@ from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.interrupts import may_interrupt
 from arbd.worker import children
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace, watch
 
@@ -62,7 +62,7 @@ def fails_into(fails: Callable[[BaseException], object] | None) -> None:
     _async_fails = fails
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[StateKind]:
     """Both of them, in the order in which they are put back."""
     return [Timers(), Handlers()]
 
@@ -124,7 +124,7 @@ def _shim(signum: int, frame: FrameType | None) -> None:
 # -- the kinds --------------------------------------------------------------------------------------------------------
 
 
-class Timers(Kind):
+class Timers(StateKind):
     """The three timers of the process, which are off between tasks, and the signals that are blocked."""
 
     name = "the blocked signals or the timers"
@@ -166,7 +166,7 @@ class Timers(Kind):
             _set_handler(signum, before[signum])
 
 
-class Handlers(Kind):
+class Handlers(StateKind):
     """The handlers of all signals, as Python and the kernel have them, and the descriptor that signals wake."""
 
     name = "the signal handlers"

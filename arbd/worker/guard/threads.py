@@ -18,7 +18,7 @@ from concurrent.futures import process as process_pool
 from concurrent.futures import thread as thread_pool
 from typing import Any, Final
 
-from arbd.worker.guard.kinds import Kind, Spoiled
+from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace, watch
 
@@ -43,7 +43,7 @@ def install() -> None:
     watch(process_pool.ProcessPoolExecutor, "submit", Threads.name)
 
 
-class Threads(Kind):
+class Threads(StateKind):
     """The threads that were started since the first task."""
 
     name = "threads"
@@ -79,7 +79,8 @@ def _busy() -> list[threading.Thread]:
 
 def _is_idle(thread: threading.Thread, frame: Any) -> bool:
     if frame is not None and frame.f_code is thread_pool._worker.__code__:
-        return True
+        found = frame.f_locals  # what it has been given may not have begun
+        return found["work_queue"].empty() and found.get("work_item") is None
     pending = getattr(thread, "pending_work_items", None)  # of the thread that feeds a pool of processes
     return pending is not None and not pending
 

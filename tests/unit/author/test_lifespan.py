@@ -150,7 +150,7 @@ def test_a_name_twice_is_refused(provider: Provider) -> None:
 
 def test_lazy_is_a_truth_value(provider: Provider) -> None:
     with pytest.raises(RegistrationError, match="lazy is True or False"):
-        provider.resource(name="db", lazy="no")(lambda: 1)  # type: ignore[arg-type] # the mistake
+        provider.resource(name="db", lazy="no")(lambda: 1)  # type: ignore[call-overload] # the mistake
 
 
 @pytest.mark.parametrize("decorator", [contextmanager, asynccontextmanager])
@@ -204,7 +204,7 @@ def test_a_name_that_is_a_key_as_well_is_refused_whichever_comes_first(provider:
 
 def test_an_action_that_is_there_already_is_given_the_resource(provider: Provider) -> None:
     provider.actions.register(name="act", timeout=3)(lambda db="default": db)
-    assert provider.actions["act"].binding.resources == ()
+    assert not provider.actions["act"].binding.resources
     provider.resource(name="db")(lambda: 1)
     assert provider.actions["act"].binding.resources == ("db",)
     assert provider.actions["act"].timeout == 3
@@ -304,7 +304,7 @@ def test_a_method_that_hides_the_decorator_is_told_of() -> None:
     """Other frameworks call methods of such a name; here nothing would."""
 
     class Hidden(Provider):
-        def on_worker_start(self, function: Any = None) -> None: ...
+        def on_worker_start(self, function: Any = None) -> None: ...  # type: ignore[override] # the point
 
     with pytest.raises(RegistrationError, match=r"Hidden\.on_worker_start takes the place of arbd's decorator"):
         Hidden("fx")
@@ -321,4 +321,4 @@ def test_unless_it_is_marked() -> None:
 
 def test_a_mark_is_for_functions() -> None:
     with pytest.raises(RegistrationError, match="a hook or resource is a function"):
-        arbd.resource(3)  # type: ignore[type-var] # the mistake
+        arbd.resource(3)

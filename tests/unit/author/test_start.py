@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
@@ -75,6 +78,69 @@ def test_while_loading_it_hands_its_provider_over(executed: list[list[str]]) -> 
     assert caught.value.provider is provider
     assert not isinstance(caught.value, Exception), "an author's `except Exception` would swallow it"
     assert executed == []
+
+
+class WentOn(BaseException):
+    """In place of the end of the process."""
+
+
+def goes_on(provider: object) -> NoReturn:
+    raise WentOn(provider)
+
+
+def test_or_goes_on_inside_the_call(executed: list[list[str]]) -> None:
+    provider = Provider("desk")
+    with loading(goes_on), pytest.raises(WentOn) as caught:
+        provider.start()
+    assert caught.value.args == (provider,)
+    with pytest.raises(StartReached), loading():
+        provider.start()
+
+
+def test_a_module_that_calls_it_while_it_is_imported_counts_as_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that imports it again would wait for the end of the import, which never comes."""
+    module = ModuleType("desk")
+    module.__spec__ = spec = ModuleSpec("desk", None)
+    spec._initializing = True  # type: ignore[attr-defined] # what importlib sets
+    monkeypatch.setitem(sys.modules, "desk", module)
+    monkeypatch.setitem(sys.modules, "odd", 3)  # some put no module there
+    with loading(goes_on), pytest.raises(WentOn):
+        Provider("desk").start()
+    assert spec._initializing is False  # type: ignore[attr-defined] # as above
+
+
+def test_a_loop_that_ran_it_is_not_running_any_more() -> None:
+    running: list[object] = []
+
+    def look(_: object) -> NoReturn:
+        running.append(asyncio._get_running_loop())
+        raise WentOn
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(WentOn):
+            Provider("desk").start()
+        asyncio._set_running_loop(loop)  # only a test goes on
+
+    with loading(look):
+        asyncio.run(main())
+    assert running == [None]
+
+
+def test_a_thread_cannot_go_on() -> None:
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            Provider("desk").start()
+        except BaseException as exc:
+            raised.append(exc)
+
+    with loading(goes_on):
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    assert [type(each) for each in raised] == [StartReached]
 
 
 def test_the_process_keeps_its_flags_and_output(tmp_path: Path) -> None:

@@ -142,3 +142,60 @@ def test_both_hierarchies_at_once(tmp_path: Path) -> None:
 def test_no_control_groups_at_all(tmp_path: Path) -> None:
     assert cpus.quota(tmp_path, tmp_path / "nothing") is None
     assert quota(tmp_path, "", {}) is None
+
+
+class Affinity:
+    """The CPU mask of a process that is not this one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, mask: set[int], forbidden: bool = False) -> None:
+        self.mask = frozenset(mask)
+        self.forbidden = forbidden
+        monkeypatch.setattr(cpus, "allowed", lambda: self.mask)
+        monkeypatch.setattr(cpus, "pin", self.pin)
+
+    def pin(self, mask: frozenset[int]) -> None:
+        if self.forbidden:
+            raise PermissionError(1, "Operation not permitted")
+        self.mask = frozenset(mask)
+
+
+class TestNarrowed:
+    @pytest.mark.parametrize(
+        ("count", "place", "during"),
+        [
+            (1, -1, {7}),
+            (2, -1, {5, 7}),
+            (9, -1, {1, 3, 5, 7}),
+            (1, 0, {1}),
+            (1, 5, {3}),
+            (2, 1, {5, 7}),
+            (3, 1, {7, 1, 3}),
+        ],
+    )
+    def test_so_many_cpus_and_all_of_them_again(
+        self, monkeypatch: pytest.MonkeyPatch, count: int, place: int, during: set[int]
+    ) -> None:
+        affinity = Affinity(monkeypatch, {1, 3, 5, 7})
+        with cpus.Narrowed(count, place) as narrowed:
+            assert affinity.mask == during
+        assert affinity.mask == {1, 3, 5, 7}
+        assert narrowed.chosen is None
+
+    def test_what_the_code_in_it_chooses_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        affinity = Affinity(monkeypatch, {0, 1, 2})
+        with cpus.Narrowed(1) as narrowed:
+            affinity.mask = frozenset({0, 1})
+        assert affinity.mask == {0, 1}
+        assert narrowed.chosen == affinity.mask
+
+    def test_where_it_is_forbidden_nothing_happens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        affinity = Affinity(monkeypatch, {0, 1}, forbidden=True)
+        with cpus.Narrowed(1) as narrowed:
+            assert affinity.mask == {0, 1}
+        assert narrowed.chosen is None
+
+    def test_cpus_that_are_taken_away_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        affinity = Affinity(monkeypatch, {0, 1})
+        with cpus.Narrowed(1):
+            affinity.forbidden = True
+        assert affinity.mask == {1}

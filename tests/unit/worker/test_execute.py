@@ -483,7 +483,9 @@ def test_an_unexpected_exception_goes_to_the_log_with_its_traceback() -> None:
     def handler() -> None:
         raise exc
 
-    assert logged(handler) == [("error", "action failed", exc)]
+    [(level, event, exc_info)] = logged(handler)
+    assert isinstance(exc_info, tuple)
+    assert (level, event, exc_info[:2]) == ("error", "action failed", (ValueError, exc))
 
 
 def test_a_told_failure_is_one_line() -> None:

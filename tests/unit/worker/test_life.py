@@ -77,10 +77,14 @@ class Living:
             (inherited, "end_tracker"),
         ):
             monkeypatch.setattr(module, name, self._noting(name))
-        monkeypatch.setattr(inherited, "write_out", lambda: self.said.append("write_out") or [])
+        monkeypatch.setattr(inherited, "write_out", self._write_out)
 
     def _noting(self, name: str) -> Callable[..., None]:
         return lambda *_: self.said.append(name)
+
+    def _write_out(self) -> list[Exception]:
+        self.said.append("write_out")
+        return []
 
     def make(self, start_timeout: float = 30.0, stop_timeout: float = 5.0, **options: Any) -> WorkerLife:
         lifespan = self.provider.actions.lifespan
@@ -88,8 +92,8 @@ class Living:
         resources = OpenResources(lifespan, common_values(self.provider), run)
         runner: Any = SimpleNamespace(made_loop=None)
         timer: Any = self.timer
-        times = {"start_timeout": start_timeout, "stop_timeout": stop_timeout}
-        return WorkerLife(lifespan, resources, runner, timer, self.unfit.append, **times, **options)
+        options |= {"start_timeout": start_timeout, "stop_timeout": stop_timeout}
+        return WorkerLife(lifespan, resources, runner, timer, self.unfit.append, **options)
 
     def hook(self, moment: str, name: str, act: Callable[[], Any] = lambda: None) -> None:
         def function() -> None:
@@ -107,7 +111,7 @@ class Living:
             self.said.append(f"close {name}")
             end()
 
-        self.provider.resource(function, name=name, lazy=lazy)
+        self.provider.resource(name=name, lazy=lazy)(function)
 
     def strike(self) -> NoReturn:
         """The timer strikes: the time is over."""

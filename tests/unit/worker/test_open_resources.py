@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from arbd import interrupts
 from arbd.author.provider import Provider
 from arbd.errors import ResourceError, TaskTimeout
-from arbd.worker.resources import OpenResources, common_values
+from arbd.worker import resources
+from arbd.worker.resources import HeldGenerator, OpenResources, common_values
 
 LATER = 1e9
 
@@ -158,14 +160,13 @@ def test_a_sync_one_that_is_interrupted_behind_its_yield_is_closed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline may strike when the value is there and nobody has it yet."""
-    from arbd.worker import resources as module
 
     @bench.provider.resource
     def db() -> Iterator[int]:
         yield 1
         bench.said.append("closed")
 
-    real = module.call
+    real = interrupts.call
     calls: list[Any] = []
 
     def interrupted(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> Any:
@@ -175,7 +176,7 @@ def test_a_sync_one_that_is_interrupted_behind_its_yield_is_closed(
             raise TaskTimeout
         return found
 
-    monkeypatch.setattr(module, "call", interrupted)
+    monkeypatch.setattr(resources, "call", interrupted)
     with pytest.raises(TaskTimeout):
         bench.resources.open("db", LATER)
     assert bench.said == ["closed"]
@@ -184,8 +185,6 @@ def test_a_sync_one_that_is_interrupted_behind_its_yield_is_closed(
 
 @pytest.mark.parametrize("when", ["before", "behind"])
 def test_an_async_one_that_is_cancelled_is_closed(bench: Bench, when: str) -> None:
-    from arbd.worker.resources import HeldGenerator
-
     async def db() -> AsyncIterator[int]:
         try:
             if when == "before":
@@ -228,8 +227,6 @@ def test_nobody_who_cancels_all_tasks_closes_one(bench: Bench) -> None:
 
 
 def test_a_close_that_is_cancelled_cancels_it(bench: Bench) -> None:
-    from arbd.worker.resources import HeldGenerator
-
     async def db() -> AsyncIterator[int]:
         yield 1
         try:
