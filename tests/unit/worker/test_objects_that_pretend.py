@@ -27,7 +27,7 @@ def test_none_is_asked_what_it_is() -> None:
     generators._all_of((random.Random,))
     shop = ModuleType("shop")
     vars(shop)["request"] = pretender
-    assert [held.place for held in places.walk({"shop": shop})][0] == "shop.request"
+    assert next(held.place for held in places.walk({"shop": shop})) == "shop.request"
     assert places.holders_of([1_000_000], {"shop": shop}, dict).descriptors == {}
     assert Pretender.asked == 0
     del pretender
