@@ -188,12 +188,8 @@ def run(
         life.stop()
         leave(EXIT_UNFIT)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
-<<<<<<< HEAD
     keep_streams()
-    resources.on_opened = process.rebase
-=======
     resources.opening = process.adopting
->>>>>>> main
     process.arm(here)
     loop.run()
     life.stop()
