@@ -41,7 +41,7 @@ class Threaded(NamedTuple):
 
 @pytest.fixture
 def threaded(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Threaded]:
-    target, env = PROVIDERS / "threaded.py", getattr(request, "param", {})
+    target, env = PROVIDERS / "threads_that_log.py", getattr(request, "param", {})
     with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target, workers=1, env=env) as arbd:
         arbd.wait_serving(1)
         yield Threaded(hub, arbd)
