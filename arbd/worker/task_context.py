@@ -1,7 +1,7 @@
-"""The context (``contextvars``) of each task: a copy of the worker's, so that what one task sets there reaches no other.
+"""The context (``contextvars``) of each task: a copy of the worker's, so that what one sets there reaches no other.
 
-A copy is cheap, 0.1 µs, and shares its values. The one that authors change in place is the context of ``decimal``: where
-the worker has one, each task gets a copy of that, too (0.4 µs); where not, each makes its own.
+A copy is cheap, 0.1 µs, and shares its values. The one that authors change in place is the context of ``decimal``:
+where the worker has one, each task gets a copy of that, too (0.4 µs); where not, each makes its own.
 """
 
 from __future__ import annotations
