@@ -174,14 +174,20 @@ class Binding:
                 return self._general(context)
             lead = []
         named = [name for name in wanted if name not in lead]
+
+        def bound(deadline: float) -> Call:
+            found = {name: _value_of(name, opened, deadline) for name in wanted}
+            filled = partial(handler, *(found[name] for name in lead), **{name: found[name] for name in named})
+            return self._plain(filled, keys, context)
+
+        if all(name in opened for name in wanted):
+            return bound(0.0)
         run: Call | None = None
 
         def call(payload: Any, account: Any, task: Task, deadline: float) -> Any:
             nonlocal run
             if run is None:
-                found = {name: _value_of(name, opened, deadline) for name in wanted}
-                bound = partial(handler, *(found[name] for name in lead), **{name: found[name] for name in named})
-                run = self._plain(bound, keys, context)
+                run = bound(deadline)
             return run(payload, account, task, deadline)
 
         return call

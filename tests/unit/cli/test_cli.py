@@ -17,7 +17,7 @@ from click.testing import Result
 
 from arbd.cli import COMMANDS
 from arbd.errors import HubError, TargetError, ZygoteError
-from arbd.model.description import ActionInfo, Description, Leftover
+from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.settings.secrets import placeholder
 from arbd.supervisor import describe as describing
 from arbd.supervisor import trial
@@ -203,6 +203,27 @@ class TestConfig:
 
 
 class TestCheck:
+    def test_hooks_and_resources_are_listed_with_who_uses_them(self, described: list[Any]) -> None:
+        action = ActionInfo("ask", "", None, {"type": "object"}, None, "ask(db)", False, resources=["db", "model"])
+        db = ResourceInfo("db", "db(logger)", lazy=False, is_async=True, used_by=["ask", "resource model"])
+        model = ResourceInfo("model", "model(db)", lazy=True, is_async=False, used_by=["ask"])
+        spare = ResourceInfo("spare", "spare()", lazy=True, is_async=False, used_by=[])
+        hooks = [HookInfo("start", "warm(db)", False), HookInfo("stop", "cool()", True)]
+        described[0] = Description({"name": "calc"}, [action], hooks=hooks, resources=[db, model, spare])
+        lines = arbd("check", "calc.py").stdout.splitlines()
+        assert "  given    db, model" in lines
+        at = lines.index("resources")
+        assert lines[at : at + 8] == [
+            "resources",
+            "  async db(logger)  at the start; used by ask, resource model",
+            "  model(db)  lazy; used by ask",
+            "  spare()  lazy; used by nothing",
+            "",
+            "hooks",
+            "  on_worker_start  warm(db)",
+            "  on_worker_stop  async cool()",
+        ]
+
     def test_a_good_provider(self, described: list[Any]) -> None:
         result = arbd("check", "calc.py", "--workers", "2")
         assert result.exit_code == 0
