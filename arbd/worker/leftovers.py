@@ -24,6 +24,8 @@ from typing import Any, Final
 
 import uvloop
 
+from arbd import logs
+
 _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
 _PATHS: Final = tuple(
@@ -106,7 +108,9 @@ class WorkerLoop(uvloop.Loop):
         super().__init__()
         self._handled: set[int] = set()
         self._executor: ThreadPoolExecutor = _CountingExecutor()
-        self._kept: tuple[Any, bool, ThreadPoolExecutor] = (None, False, self._executor)
+        handler = logs.loop_exception_handler()
+        self.set_exception_handler(handler)
+        self._kept: tuple[Any, bool, ThreadPoolExecutor] = (handler, False, self._executor)
         super().set_default_executor(self._executor)
         self.set_task_factory(_make_task)
 

@@ -156,7 +156,8 @@ def run(
         nan=configure.nan,
     )
     side = socket.socket(fileno=handles.side)
-    descriptors.protect(*handles, *(output_fds or ()))
+    log_fd = logs.log_descriptor()
+    descriptors.protect(*handles, *(output_fds or ()), *(() if log_fd is None else (log_fd,)))
     loop = Loop(
         cell,
         memory.attach(handles.board),

@@ -180,9 +180,9 @@ def test_what_an_action_sets_on_the_loop_is_put_back(runner: AsyncRunner) -> Non
         loop.set_debug(True)
 
     loop = runner.loop()
-    before = loop.get_task_factory()
+    ours, before = loop.get_exception_handler(), loop.get_task_factory()
     runner(act(), soon())
-    assert (loop.get_exception_handler(), loop.get_task_factory(), loop.get_debug()) == (None, before, False)
+    assert (loop.get_exception_handler(), loop.get_task_factory(), loop.get_debug()) == (ours, before, False)
 
 
 def test_what_a_resource_sets_is_kept(runner: AsyncRunner) -> None:
