@@ -188,6 +188,7 @@ def run(
         life.stop()
         leave(EXIT_UNFIT)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
+    keep_streams()
     resources.opening = process.adopting
     process.arm(here)
     loop.run()

@@ -12,7 +12,7 @@ import pytest
 from daemon_support import PROVIDERS, ZOO, Arbd, Gate, Hub, daemon_of, eventually, is_alive, serving
 
 
-@pytest.mark.parametrize("target", [ZOO, PROVIDERS / "threaded.py"])
+@pytest.mark.parametrize("target", [ZOO, PROVIDERS / "threads_at_import.py"])
 def test_nothing_is_left_one_second_after_a_kill_of_the_supervisor(tmp_path: Path, target: Path) -> None:
     """The zygote hears the end of the stream and takes everybody along, what actions started included."""
     with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target) as arbd:
@@ -23,7 +23,7 @@ def test_nothing_is_left_one_second_after_a_kill_of_the_supervisor(tmp_path: Pat
         assert gate.pid
         eventually(child.exists)
         family = arbd.family()
-        assert sorted(family) == ["arbd:watch", "arbd:worker-0", "arbd:worker-1", "arbd:zygote", "sleep"]
+        assert sorted(family) == ["arbd:worker-0", "arbd:worker-1", "arbd:zygote", "sleep"]
         arbd.signal(signal.SIGKILL)
         assert arbd.exit_code() == -signal.SIGKILL
         eventually(lambda: not [pid for pids in family.values() for pid in pids if is_alive(pid)], 1)
