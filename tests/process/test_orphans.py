@@ -12,7 +12,7 @@ import pytest
 from daemon_support import PROVIDERS, ZOO, Arbd, Gate, Hub, daemon_of, eventually, is_alive, serving
 
 
-@pytest.mark.parametrize("target", [ZOO, PROVIDERS / "threaded.py"])
+@pytest.mark.parametrize("target", [ZOO, PROVIDERS / "threads_at_import.py"])
 def test_nothing_is_left_one_second_after_a_kill_of_the_supervisor(tmp_path: Path, target: Path) -> None:
     """The zygote hears the end of the stream and takes everybody along, what actions started included."""
     with Hub() as hub, Arbd.run(hub.address, tmp_path, target=target) as arbd:

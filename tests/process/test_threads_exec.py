@@ -16,7 +16,7 @@ from daemon_support import PROVIDERS, Arbd, Hub, daemon_of, responses
 from arbd.supervisor.describe import describe
 from arbd.testing import RunningProvider
 
-THREADED = PROVIDERS / "threaded.py"
+THREADED = PROVIDERS / "threads_at_import.py"
 
 
 @pytest.fixture(scope="module")
