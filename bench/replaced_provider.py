@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
+from contextlib import suppress
 
 import numpy  # noqa: F401 # it is to be there when workers are forked
 
 from arbd import Provider
 
-try:
-    import sklearn.linear_model  # noqa: F401 # the same, where it is installed
-except ImportError:
-    pass
+with suppress(ImportError):  # the same, where it is installed
+    importlib.import_module("sklearn.linear_model")
 
 provider = Provider(name="replaced", execution_timeout=30)
 

@@ -1,5 +1,5 @@
-"""How long a slot is empty while its worker is replaced, as tasks see it: from the end of the last task of one worker to
-the begin of the next task in its successor, which is forked from a zygote with numpy (and scikit-learn, where it is
+"""How long a slot is empty while its worker is replaced, as tasks see it: from the end of the last task of one worker
+to the begin of the next task in its successor, which is forked from a zygote with numpy (and scikit-learn, where it is
 installed) loaded: p99 <= 15 ms.
 
 The worst case is measured: a worker that may run one task, so no successor is ready before it leaves, and tasks that

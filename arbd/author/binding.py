@@ -142,13 +142,16 @@ class Binding:
 
     def prepare(self, context: BindingContext) -> Call:
         """The function that fills the parameters and calls the handler. It raises :class:`MissingParametersError`
-        before the handler starts, and otherwise what the handler raises."""
-        handler = self.handler
+        before the handler starts, what opening a resource raises, and otherwise what the handler raises."""
         names = [p.name for p in self.positional]
+        if self.resources:
+            return self._with_resources(names, context)
         if self.keyword or self.takes_rest:
             return self._general(context)
-        if self.resources:
-            return self._with_resources(context, names)
+        return self._plain(self.handler, names, context)
+
+    def _plain(self, handler: Handler, names: list[str], context: BindingContext) -> Call:
+        """The shortest function for parameters that are passed by position."""
         if not names:
             return lambda payload, account, task, deadline: handler()
         if names == ["payload"]:
@@ -156,22 +159,32 @@ class Binding:
         general = self._general(context)
         return _from_keys(handler, names, general) if self.promised else general
 
-    def _with_resources(self, context: BindingContext, names: list[str]) -> Call:
-        """The function for resources, and keys that every valid payload has or the payload as a whole."""
-        keys = [name for name in names if name not in self.resources]
-        general = self._general(context)
-        if keys == ["payload"]:
-            return _from_resources(self.handler, names, keys, lambda payload: (payload,), context.resources)
-        if not self.promised:
-            return general
-        call = _from_resources(self.handler, names, keys, _pick(keys), context.resources)
+    def _with_resources(self, names: list[str], context: BindingContext) -> Call:
+        """The function for a handler that takes resources. What is open stays open as long as there are tasks, so once
+        all of them are, they are bound to the handler, and the rest costs what it costs without."""
+        handler, wanted, opened = self.handler, self.resources, context.resources
+        lead = [name for name in names if name in wanted]
+        keys = [name for name in names if name not in wanted]
+        by_position_only = any(p.kind is p.POSITIONAL_ONLY for p in self.positional if p.name in wanted)
+        is_plain = self.promised or keys == ["payload"]
+        if not is_plain or self.takes_rest or not all(p.name in wanted for p in self.keyword):
+            return self._general(context)
+        if names != [*lead, *keys]:
+            if by_position_only or names != [*keys, *lead]:
+                return self._general(context)
+            lead = []
+        named = [name for name in wanted if name not in lead]
+        run: Call | None = None
 
-        def call_with_dict(payload: Any, account: Any, task: Task, deadline: float) -> Any:
-            if type(payload) is dict:
-                return call(payload, account, task, deadline)
-            return general(payload, account, task, deadline)
+        def call(payload: Any, account: Any, task: Task, deadline: float) -> Any:
+            nonlocal run
+            if run is None:
+                found = {name: _value_of(name, opened, deadline) for name in wanted}
+                bound = partial(handler, *(found[name] for name in lead), **{name: found[name] for name in named})
+                run = self._plain(bound, keys, context)
+            return run(payload, account, task, deadline)
 
-        return call_with_dict if keys else call
+        return call
 
     def _general(self, context: BindingContext) -> Call:
         handler, needed = self.handler, self.needed
@@ -256,42 +269,6 @@ def _refusal(name: str, signature: inspect.Signature, schema: Schema, where: str
         f"payload_schema (keys: {keys}){above} and no reserved name ({', '.join(RESERVED)}). Add '{name}' to "
         f"payload_schema, give the parameter a default, or rename it."
     )
-
-
-def _pick(keys: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """The function that looks these keys up in a dict, and gives a tuple also where there is one, or none."""
-    if not keys:
-        return lambda payload: ()
-    if len(keys) == 1:
-        key = keys[0]
-        return lambda payload: (payload[key],)
-    return itemgetter(*keys)
-
-
-def _from_resources(
-    handler: Handler,
-    names: list[str],
-    keys: list[str],
-    pick: Callable[[Any], tuple[Any, ...]],
-    resources: ResourceValues,
-) -> Call:
-    """The function for parameters that ``pick`` finds in the payload, in the order of ``keys``, and resources."""
-    wanted = [name for name in names if name not in keys]
-    find = _pick(wanted)
-    found_in = [*keys, *wanted]
-    order = None if found_in == names else itemgetter(*map(found_in.index, names))
-
-    def call(payload: Any, account: Any, task: Task, deadline: float) -> Any:
-        try:
-            found = find(resources)
-        except KeyError:
-            found = None
-        if found is None:  # not in the handler above: what opening raises is no consequence of the look-up
-            found = tuple(_value_of(name, resources, deadline) for name in wanted)
-        values = (*pick(payload), *found)
-        return handler(*values) if order is None else handler(*order(values))
-
-    return call
 
 
 def _value_of(name: str, resources: ResourceValues, deadline: float) -> Any:

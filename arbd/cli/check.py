@@ -22,7 +22,8 @@ Examples:
   arbd check my_provider.py
   arbd check my_package.provider && systemctl reload my-provider
 
-Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an action are wrong.""",
+Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an action are wrong, or no worker
+starts.""",
 )
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -44,6 +45,7 @@ def command(ctx: click.Context, target: str | None, as_json: bool, given: Comman
             {
                 "good": not problems,
                 "name": resolved.settings.name,
+                "problems": problems,
                 "warnings": resolved.warnings,
                 "provider": description,
             }

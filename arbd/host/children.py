@@ -63,17 +63,26 @@ def everybody() -> list[int]:
 
 def parent_of(pid: int) -> int:
     """The parent of a process; 0: it has none that can be seen, or is gone."""
+    return _stat(pid)[1]
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and is not reaped, or is gone."""
+    return _stat(pid)[0] in ("", "Z", "X")
+
+
+def _stat(pid: int) -> tuple[str, int]:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return parse_parent(stat.read())
+            return parse_stat(stat.read())
     except OSError:
-        return 0
+        return "", 0
 
 
-def parse_parent(stat: bytes) -> int:
-    """The parent in the text of ``/proc/PID/stat``, whose second field holds whatever a process calls itself."""
+def parse_stat(stat: bytes) -> tuple[str, int]:
+    """State and parent in the text of ``/proc/PID/stat``, whose second field holds whatever a process calls itself."""
     fields = stat.rpartition(b")")[2].split()
-    return int(fields[1]) if len(fields) > 1 else 0
+    return (fields[0].decode(), int(fields[1])) if len(fields) > 1 else ("", 0)
 
 
 def name_of(pid: int) -> str:

@@ -21,7 +21,7 @@ _TIMER_ABSTIME: Final = 1
 _NS: Final = 1_000_000_000
 
 
-class Alarm(Protocol):
+class SignalTimer(Protocol):
     """A timer that sends ``signum`` to the thread that made it."""
 
     signum: int
@@ -62,7 +62,7 @@ class ThreadTimer:
         self._spec_at = ctypes.addressof(self._spec)
 
     def set(self, moment: float) -> None:
-        """As ``Alarm`` says."""
+        """As ``SignalTimer`` says."""
         ns = max(1, round(moment * _NS))  # zero would switch it off
         self._spec.value_s, self._spec.value_ns = divmod(ns, _NS)
         if self._settime(self._timer, _TIMER_ABSTIME, self._spec_at, None) != 0:
@@ -75,11 +75,11 @@ class IntervalTimer:
     signum: int = signal.SIGALRM
 
     def set(self, moment: float) -> None:
-        """As ``Alarm`` says."""
+        """As ``SignalTimer`` says."""
         signal.setitimer(signal.ITIMER_REAL, max(1e-6, moment - time.monotonic()))
 
 
-def make() -> Alarm:
+def make() -> SignalTimer:
     """A timer for the calling thread, which must be the main one."""
     try:
         return ThreadTimer()

@@ -78,11 +78,11 @@ def kill(pidfd: int) -> bool:
     return True
 
 
-def wait_gone(pidfd: int, timeout: float) -> None:
+def wait_gone(pidfd: int, timeout: float | None = None) -> None:
     """Wait until a process has ended, at most ``timeout`` seconds."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    poll.poll(timeout * 1000)
+    poll.poll(None if timeout is None else timeout * 1000)
 
 
 def kill_group(leader: int) -> None:

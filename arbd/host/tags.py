@@ -54,6 +54,11 @@ def is_of_this_daemon(tag: Tag | None) -> bool:
     return tag is not None and tag.generation >> 8 == _DAEMON
 
 
+def are_of_one_daemon(one: int, other: int) -> bool:
+    """Whether two generations are of the same daemon."""
+    return one >> 8 == other >> 8
+
+
 def encode(tag: Tag) -> int:
     """The tag as a soft limit."""
     return _MAGIC << 52 | tag.generation << 20 | tag.worker

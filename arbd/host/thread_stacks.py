@@ -39,12 +39,12 @@ class MappedFile(NamedTuple):
 def mappings(maps: str) -> list[MappedFile]:
     """The mappings of a process, by address."""
     found = []
-    for line in maps.splitlines():
+    for line in maps.splitlines():  # which is in order
         words = line.split(maxsplit=5)
         start, _, end = words[0].partition("-")
         file = words[5] if len(words) > 5 and words[5].startswith("/") else ""
         found.append(MappedFile(int(start, 16), int(end, 16), "x" in words[1], file))
-    return sorted(found)
+    return found
 
 
 def library_of(tid: int, of_process: list[MappedFile]) -> str:

@@ -20,6 +20,9 @@ from typing import Literal
 
 import msgspec
 
+Watched = Literal["", "zygote", "daemon"]
+"""What a watcher is to see to the end of, if there is one (``arbd.worker.watcher``)."""
+
 
 class LogSettings(msgspec.Struct, frozen=True):
     """The log settings of a process, as ``arbd.logs.configure`` takes them."""
@@ -35,7 +38,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft descriptor limit for
     what runs the author's actions, as the operator has set it; 0: unchanged. ``worker_cpus``: how many CPUs a worker
     will have, and so its libraries threads. ``generation``: what its processes are tagged with (``arbd.host.tags``);
-    0: the zygote chooses.
+    0: the zygote chooses. ``watched``: what it starts a watcher for.
     """
 
     target: str
@@ -45,6 +48,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     open_files: int = 0
     worker_cpus: int = 1
     generation: int = 0
+    watched: Watched = "zygote"
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ from arbd.settings.secrets import swap
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 REDACTED: Final = "[redacted]"
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+_INDENT: Final = "    "
+_OF_LINES: Final = frozenset({"stack", "exception"})
+_BEGIN: Final = re.compile(r"^(?=\d{4}-\d\d-\d\d)", re.MULTILINE)
 _SHOWN_BY_FORMAT: Final = frozenset({"timestamp", "level", "event", "logger", "stack", "exception"})
 # A lone surrogate, a key that is no text, a list inside itself, an integer of more than 64 bits.
 _UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
@@ -40,7 +44,7 @@ class LineFormat:
         if self._console is None:
             return _json(event)
         # Control characters would let a task's id or an author's value write to the operator's terminal.
-        clean = {key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()}
+        clean = {key: _shown(key, value) if isinstance(value, str) else value for key, value in event.items()}
         line = self._console(None, "", clean) if formatter is None else _percent(formatter, clean)
         return line.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -59,6 +63,15 @@ class LineFormat:
         for secret in self._secrets:
             text = swap(text, secret, REDACTED)
         return text
+
+
+def _shown(key: str, text: str) -> str:
+    """A text on an operator's terminal: it controls nothing there, and no part of it looks like the begin of a line of
+    the log."""
+    text = text.translate(_CONTROLS)
+    if "\n" not in text:
+        return text
+    return _BEGIN.sub(_INDENT, text) if key in _OF_LINES else text.replace("\n", f"\n{_INDENT}")
 
 
 def _plain(value: Any) -> Any:

@@ -18,9 +18,11 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+from types import FrameType
 from typing import Any, Final
 
 from arbd.logs.streams import ACTION_LOGGER
+from arbd.logs.tracebacks import is_callers
 
 # They pass records on, and show nobody a line: OpenTelemetry's handler, Sentry's, and that of a test's caplog.
 _COLLECTORS: Final = frozenset({"opentelemetry", "sentry_sdk", "_pytest"})
@@ -70,10 +72,16 @@ def _configure_on_demand_only() -> None:
 
     @functools.wraps(configure)
     def basic_config(**options: Any) -> None:
-        if options or sys._getframe(1).f_globals is not vars(logging):
+        if options or not _is_called_by_logging(sys._getframe(1)):
             configure(**options)
 
     logging.basicConfig = basic_config
+
+
+def _is_called_by_logging(frame: FrameType | None) -> bool:
+    while frame is not None and is_callers(frame.f_code):  # whatever of arbd's is in between
+        frame = frame.f_back
+    return frame is not None and frame.f_globals is vars(logging)
 
 
 def detach() -> None:

@@ -41,7 +41,10 @@ async def load(request: RunRequest) -> Loaded:
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
         cpus_each = share_of(early).cpus_each if early else 1
-        boot = Boot(target, request.argv, request.script, log, request.open_files, cpus_each, tags.new_generation())
+        generation = tags.new_generation()
+        boot = Boot(
+            *(target, request.argv, request.script, log, request.open_files, cpus_each, generation, request.watched)
+        )
         zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc

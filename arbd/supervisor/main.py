@@ -34,6 +34,7 @@ from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, Zyg
 from arbd.host import open_files, runtime_dir, strays
 from arbd.host.cpu_claim import CpuClaims
 from arbd.host.platform import require_supported
+from arbd.ipc.zygote_protocol import Watched
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.model.encoding import Encoder
@@ -132,7 +133,10 @@ class Daemon:
         self._handle_signals()
         supervised.install(asyncio.get_running_loop(), self._on_unexpected)
         if self._owns_process:
-            self._request = msgspec.structs.replace(self._request, open_files=open_files.raise_limit())
+            # Where this is PID 1, the kernel kills everything with it.
+            watched: Watched = "" if os.getpid() == 1 else "daemon"
+            limit = open_files.raise_limit()
+            self._request = msgspec.structs.replace(self._request, open_files=limit, watched=watched)
         try:
             await self._run()
         except (ConfigError, ZygoteError):
@@ -148,11 +152,12 @@ class Daemon:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as started:
-            if self._owns_process:
-                started.push_async_callback(Adopted().close)  # last: when all zygotes are gone
             loaded = await self._unless_stopped(loading.load(self._request))
             if loaded is None:
                 return
+            if self._owns_process:
+                self._request = msgspec.structs.replace(self._request, watched="")  # the first one's stays
+                started.push_async_callback(Adopted().close)  # last: when all zygotes are gone
             started.push_async_callback(loaded.zygote.wait_gone)
             started.callback(loaded.zygote.close)
             drain = await self._start(loaded, started)

@@ -12,8 +12,8 @@ Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``; and
                            ``ReplaceSoon``   its turn comes: a successor beside it, and when that is ready it retires
                            dies              replaced at once; after a pause if it had finished no task
 
-Its parts: ``slots`` (when is a slot filled), ``lives`` (each process from birth to removal), ``news_board`` (who has
-published something).
+Its parts: ``slots`` (when is a slot filled), ``lives`` (each process from birth to removal), ``succession`` (whose turn
+it is to be replaced though it serves), ``news_board`` (who has published something).
 
 Not all at once: so many messages to the zygote, with so many descriptors in them, are more than a socket holds.
 
@@ -23,18 +23,17 @@ moment the new actions are in force, and no worker that does not have them gets 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final, Protocol
+from typing import Final
 
 from arbd.core.history import History, Why
 from arbd.core.lifecycle import State
 from arbd.core.placement import in_words
-from arbd.core.recycling import HOLD_S, RecycleLimits, Turns, Wish, bounds_of
+from arbd.core.recycling import RecycleLimits, bounds_of
 from arbd.errors import EXIT_UNFIT, ConfigError
 from arbd.host import doorbell
 from arbd.host.fence import make_fence
@@ -45,51 +44,13 @@ from arbd.logs import get_logger
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import Lives, WorkerTimes
 from arbd.supervisor.news_board import NewsBoard
+from arbd.supervisor.pool_events import Nobody, PoolEvents
 from arbd.supervisor.slots import Slots, Trouble
+from arbd.supervisor.succession import Succession
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
 _MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
-
-
-class PoolEvents(Protocol):
-    """What the pool tells its owner."""
-
-    def on_worker_ready(self, worker: Worker) -> None:
-        """A worker takes tasks now."""
-
-    def on_worker_retiring(self, worker: Worker) -> None:
-        """A worker gets no more tasks: it leaves, or is dying."""
-
-    def on_worker_gone(self, worker: Worker, status: int | None) -> None:
-        """A worker ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be
-        read."""
-
-    def on_cannot_boot(self, by_machine: bool) -> None:
-        """Workers end before they are ready, every time, and none serves: the daemon must stop. ``by_machine``: there
-        was no process, descriptor or memory to be had."""
-
-    def on_zygote_silent(self, zygote: ZygoteLink) -> None:
-        """A zygote is stopped, or hangs: it neither starts workers nor says who ended."""
-
-
-class _Nobody:
-    """The owner of a pool that has none yet, and no workers: hears nothing."""
-
-    def on_worker_ready(self, worker: Worker) -> None:
-        pass
-
-    def on_worker_retiring(self, worker: Worker) -> None:
-        pass
-
-    def on_worker_gone(self, worker: Worker, status: int | None) -> None:
-        pass
-
-    def on_cannot_boot(self, by_machine: bool) -> None:
-        pass
-
-    def on_zygote_silent(self, zygote: ZygoteLink) -> None:
-        pass
 
 
 class Pool:
@@ -122,10 +83,8 @@ class Pool:
         self._slots = Slots(len(cpus), self._fill, lambda by_machine: self._events.on_cannot_boot(by_machine))
         self._lives = Lives(times, self.fence, self)
         self.workers = self._lives.workers
-        self._turns = Turns()
-        self._turn_timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._events: PoolEvents = _Nobody()
+        self._succession = Succession(self.workers, self._slots.want, self.replace_now)
+        self._events: PoolEvents = Nobody()
         self._log = get_logger("arbd.pool")
 
     def start(self, events: PoolEvents) -> None:
@@ -224,7 +183,10 @@ class Pool:
     def _has_successor(self, slot: int) -> bool:
         return any(
             worker.zygote is self.zygote
-            and (worker.state is State.STARTING or (worker.state is State.SERVING and worker.id != self._turns.current))
+            and (
+                worker.state is State.STARTING
+                or (worker.state is State.SERVING and not self._succession.is_superseded(worker))
+            )
             for worker in self._of_slot[slot]
         )
 
@@ -248,7 +210,7 @@ class Pool:
 
     def _not_started(self, slot: int, reason: str) -> None:
         self._slots.not_started(slot, reason, others_serve=self._newest_serves())
-        self._end_turn_in(slot)
+        self._succession.cannot_have(slot)
 
     # -- what zygotes say ----------------------------------------------------------------------------------
 
@@ -275,10 +237,10 @@ class Pool:
             self._not_started(worker.slot, reason)
         elif worker.unfit or status == EXIT_UNFIT:
             self._slots.unfit(worker.slot, worker.unfit or "it ended as one that is unfit, and did not say why")
-            self._end_turn_in(worker.slot)
+            self._succession.cannot_have(worker.slot)
         else:
             self._slots.cannot_boot(worker.slot, status, others_serve=self._newest_serves())
-            self._end_turn_in(worker.slot)
+            self._succession.cannot_have(worker.slot)
         self._fill()
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
@@ -298,7 +260,7 @@ class Pool:
         self._slots.ready(worker.slot)
         self.on_fresh(worker)
         self._retire_older(worker.zygote)
-        self._retire_superseded(worker)
+        self._succession.ready(worker)
         self._events.on_worker_ready(worker)
 
     def heed(self, worker: Worker, notice: Notice) -> None:
@@ -336,43 +298,13 @@ class Pool:
 
     def wish(self, worker: Worker, reason: str, detail: str) -> None:
         """Have a worker replaced once its successor is ready; one at a time."""
-        self._turns.wish(Wish(worker.id, reason, detail))
-        self._begin_turn()
-
-    def _begin_turn(self) -> None:
-        serving = [worker.id for worker in self.workers.values() if worker.state is State.SERVING]
-        if self._slots.is_closed or (wish := self._turns.begin(time.monotonic_ns(), serving)) is None:
-            return
-        worker = self.workers[wish.worker_id]
-        worker.wish = Why(wish.reason, wish.detail)
-        self._slots.want(worker.slot)
-
-    def _retire_superseded(self, successor: Worker) -> None:
-        current = self.workers.get(self._turns.current or 0)
-        if current is None or current.slot != successor.slot or current is successor:
-            return
-        self._turns.succeeded(current.id, time.monotonic_ns())
-        self._stop_turn_timer()
-        self._turn_timer = self._loop.call_later(HOLD_S, self._begin_turn)
-        if current.state is State.SERVING:
-            self.replace_now(current, current.wish or Why("age"))
+        self._succession.wish(worker, reason, detail)
 
     def replace_now(self, worker: Worker, why: Why) -> None:
         """Have a worker that serves leave after what it has; its successor is there, or starts at once."""
         self.note(worker, why)
         self._lives.retire(worker)
         self._slots.want(worker.slot)
-
-    def _end_turn_in(self, slot: int) -> None:
-        """No successor can be had in this slot, for now: others have their turns."""
-        current = self.workers.get(self._turns.current or 0)
-        if current is not None and current.slot == slot:
-            self._turns.ended(current.id)
-            self._begin_turn()
-
-    def _stop_turn_timer(self) -> None:
-        if self._turn_timer is not None:
-            self._turn_timer.cancel()
 
     # -- kill ------------------------------------------------------------------------------------------------
 
@@ -406,11 +338,10 @@ class Pool:
     def on_worker_removed(self, worker: Worker) -> None:
         """Nothing of it is left."""
         self._of_slot[worker.slot].remove(worker)
-        self._turns.ended(worker.id)
         try:
             self.limits.detach(worker.id)
         finally:
-            self._begin_turn()
+            self._succession.gone(worker)
             self._fill()
 
     def on_zygote_silent(self, zygote: ZygoteLink) -> None:
@@ -422,7 +353,7 @@ class Pool:
     def stop_replacing(self) -> None:
         """Replace no worker any more."""
         self._slots.close()
-        self._stop_turn_timer()
+        self._succession.close()
 
     def tell_all_to_leave(self) -> None:
         """Have every worker end in order; those that are not yet ready have nothing to end."""

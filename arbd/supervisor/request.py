@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from arbd.ipc.zygote_protocol import Watched
 from arbd.settings import thread_variables
 from arbd.settings.secrets import scrub
 
@@ -14,7 +15,7 @@ from arbd.settings.secrets import scrub
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One ``arbd run``. ``flags`` are settings by name; ``script``: TARGET is a script that calls ``start()``;
     ``dev``: start again whenever a source file changes; ``open_files``: the limit of descriptors that actions have,
-    where the daemon raises its own, 0: the same."""
+    where the daemon raises its own, 0: the same; ``watched``: what a zygote starts a watcher for."""
 
     target: str
     argv: list[str] = []
@@ -23,6 +24,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     script: bool = False
     dev: bool = False
     open_files: int = 0
+    watched: Watched = "zygote"
 
 
 def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str], threads: int = 0) -> dict[str, str]:

@@ -6,6 +6,6 @@ They do not talk to the hub and do not import gRPC.
     main.py, __main__.py  a worker's start                          failures.py    what is told of code that fails
     loop.py               task ring ─> task ─> result ring          numbers.py     numbers of actions and limits
     execute.py            one task, from bytes to bytes             aio.py         ``async`` handlers
-    descendants.py        what they start           watcher.py     sees to the end of a zygote that was killed
+    descendants.py        what they start           watcher.py     ends what one that was killed has left
     limits/               rate limits                               soft_timer.py  deadline and cancel
 """

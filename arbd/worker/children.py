@@ -39,6 +39,7 @@ here: ForkMark = fork_mark.NOBODY
 
 _is_hooked = False
 _own_handlers: list[object] = []
+_masks: dict[int, set[signal.Signals] | set[int]] = {}  # of signals, by the thread that forks
 _running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = None
 
 
@@ -49,7 +50,7 @@ def watch() -> ForkMark:
     here = fork_mark.make()
     if not _is_hooked:
         _is_hooked = True
-        os.register_at_fork(before=_flush_output, after_in_child=_begin_child)
+        os.register_at_fork(before=_before_fork, after_in_parent=_unblock, after_in_child=_begin_child)
     return here
 
 
@@ -116,15 +117,24 @@ def _status(raised: BaseException | None) -> int:
     return 1
 
 
-def _flush_output() -> None:
-    """What is printed before a fork is printed once: a child would flush its copy of it, too."""
+def _before_fork() -> None:
+    """The last thing before Python forks. Signals that ask to end are held up until the child has its own handlers:
+    one that came before would be lost, as ``Process.start(); Process.terminate()`` shows. And what is printed is
+    printed once: the child would flush its copy of it, too."""
     if here is fork_mark.NOBODY or not here[0]:
         return
+    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except Exception:  # closed, or whatever the author has put there: not of this fork's making
             pass
+
+
+def _unblock() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _begin_child() -> None:
@@ -134,6 +144,7 @@ def _begin_child() -> None:
     for signum in (*TERMINATION, *_OWN_TIMERS, CANCEL_SIGNAL, TIMER_SIGNAL):
         if is_own(signal.getsignal(signum)):
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+    _unblock()
     loop = _running_loop() if _running_loop is not None else None
     if loop is not None:  # it shares what wakes it with its parent's: it must not turn
         loop.call_soon(end_child)

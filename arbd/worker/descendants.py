@@ -25,6 +25,7 @@ from arbd import logs
 from arbd.host import children, procs, strays, tags
 from arbd.host.orphans import Killed, Orphans
 from arbd.host.tags import Tag
+from arbd.ipc.zygote_protocol import Watched
 from arbd.worker import watcher
 
 _END_S: Final = 2.0  # for everything that is left, at the zygote's end
@@ -53,9 +54,10 @@ class Descendants:
             on_kill=_log_kills,
         )
 
-    def begin(self, supervisor: int) -> None:
+    def begin(self, supervisor: int, watched: Watched) -> None:
         """Tag this process, and have what descends from it come to it. Before the author's code runs."""
-        watcher.start(self.generation, supervisor)
+        if watched:
+            watcher.start(self.generation, supervisor, watched)
         try:
             procs.become_subreaper()  # at the end everything is killed that descends from here, even without tags
             tags.put_on(Tag(self.generation, tags.MODULE))

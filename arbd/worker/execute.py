@@ -52,6 +52,8 @@ Admit = Callable[[float], dict[str, Any] | None]
 #: How much of a message survives when the response that carried it could not be sent.
 _MESSAGE_KEPT: Final = 1000
 
+interruptible(Encoder.encode)  # what is encoded may have methods of the author's
+
 
 class _Step(msgspec.Struct, frozen=True):
     """Everything that running one action needs, looked up once."""
@@ -156,7 +158,7 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
     only."""
     try:
         response = _respond(context, task, deadline)
-        answer = _encode(context.encode, task.action, response)
+        answer = context.encode(task.action, response)
     except BaseException as exc:
         end_if_child(context.here, exc)
         if _is_timeout(exc):
@@ -224,16 +226,11 @@ def _is_timeout(exc: BaseException) -> bool:
     return isinstance(exc, TaskTimeout)
 
 
-@interruptible  # what is encoded may have methods of the author's
-def _encode(encode: Callable[[str, ProviderResponse], bytes], action: str, response: ProviderResponse) -> bytes:
-    return encode(action, response)
-
-
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     _log_failure(context.logger, task, exc)
     response = from_exception(exc)
     try:
-        return _encode(context.encode, task.action, response)
+        return context.encode(task.action, response)
     except BaseException as problem:  # the failure's own data cannot be sent: the head of its message still can
         end_if_child(context.here, problem)
         if _is_timeout(problem):

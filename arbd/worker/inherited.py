@@ -35,6 +35,7 @@ _CLOSED_AT_END: Final = {
     "lzma": "LZMAFile",
 }
 _TRACKER_POLL_S: Final = 0.002
+_OWN_TRACKER_S: Final = 0.5
 
 _files: list[weakref.ref[Any]] = []
 _temporary: list[Callable[[], object]] = []
@@ -86,6 +87,13 @@ def tidy_up(until: float) -> None:
         remember()
     _attempt_all(_temporary)
     end_tracker(until)
+
+
+def tidy_up_own() -> None:
+    """Remove what the import has made in a worker that is started by exec and ends at once; what a forked one has is
+    the zygote's."""
+    if not _is_remembered:
+        tidy_up(time.monotonic() + _OWN_TRACKER_S)
 
 
 def end_tracker(until: float) -> None:

@@ -39,6 +39,7 @@ from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
+from arbd.worker import task_context
 from arbd.worker.execute import Context, execute
 from arbd.worker.farewell import Farewell
 from arbd.worker.guard.guard import Depth, NoGuard
@@ -105,6 +106,7 @@ class Loop:
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
+        self._fresh = copy_context  # the context of a task
         self._look_at_output = look
         self._fence = make_fence()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
@@ -116,6 +118,7 @@ class Loop:
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
+        self._fresh = task_context.of_tasks()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._tasks.pop
         while True:
@@ -206,8 +209,7 @@ class Loop:
                 self._timer.arm(deadline, seq)
                 if self._is_cancelled(seq):
                     raise TaskCancelled
-                # In a context of its own: variables that it sets, decimal's precision, structlog's bound values.
-                status, answer = copy_context().run(execute, self._context, task, deadline)
+                status, answer = self._fresh().run(execute, self._context, task, deadline)
             finally:
                 self._timer.disarm()
             if time.monotonic() < deadline:

@@ -29,7 +29,7 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
 from arbd.logs.tasks import keep_streams
-from arbd.worker import children
+from arbd.worker import children, inherited
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
 from arbd.worker.farewell import Farewell
@@ -133,6 +133,7 @@ def run(
     keep_streams()
     limits = WorkerLimits(words, provider, numbers, bells)
     if spawn.trial:
+        inherited.tidy_up_own()
         leave(0)
     process = guard.make(reseed=configure.reseed)
     farewell = Farewell(process, lambda action: provider.actions[action].after_timeout == "keep")
@@ -143,6 +144,7 @@ def run(
         children.own_handler(signum)
     lifespan = provider.actions.lifespan
     resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
+    resources.end_if_child = lambda: children.end_if_child(here)
     context = Context(
         provider,
         utc_now=lambda: datetime.now(UTC),
@@ -179,7 +181,7 @@ def run(
         lambda detail: loop.say(Unfit(detail)),
         start_timeout=configure.start_timeout,
         stop_timeout=configure.stop_timeout,
-        end_if_child=lambda: children.end_if_child(here),
+        end_if_child=resources.end_if_child,
     )
     try:
         life.start()
@@ -188,6 +190,7 @@ def run(
         life.stop()
         leave(EXIT_UNFIT)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
+    keep_streams()
     resources.opening = process.adopting
     process.arm(here)
     loop.run()

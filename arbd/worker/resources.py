@@ -41,11 +41,13 @@ def common_values(provider: Provider) -> dict[str, Any]:
 
 class OpenResources(ResourceValues):
     """The resources of one worker that are open, by name. ``common``: what hooks and resources are given besides.
-    ``opening`` is entered while one is opened: what that changes in the process is to stay."""
+    ``opening`` is entered while one is opened: what that changes in the process is to stay. ``end_if_child`` ends a
+    process that the author's code has forked, and that came back from it."""
 
     def __init__(self, lifespan: Lifespan, common: Mapping[str, Any], run_apart: RunApart) -> None:
         super().__init__()
         self.opening: Callable[[], AbstractContextManager[object]] = nullcontext
+        self.end_if_child: Callable[[], object] = lambda: None
         self._lifespan = lifespan
         self._common = common
         self._run_apart = run_apart
@@ -99,6 +101,7 @@ class OpenResources(ResourceValues):
             value = self._run_apart(made, deadline)
         else:
             value = made
+        self.end_if_child()
         self[name] = value
         if close is not None:
             self._closers[name] = close

@@ -48,7 +48,7 @@ class SoftTimer:
         self,
         is_cancelled: Callable[[int], bool] = lambda _: False,
         *,
-        alarm: posix_timer.Alarm | None = None,
+        alarm: posix_timer.SignalTimer | None = None,
         on_strike: Callable[[Strike], object] = lambda _: None,
     ) -> None:
         self._deadline = _NEVER

@@ -22,7 +22,7 @@ from arbd.author.start import GoOn, StartReached, loading
 from arbd.errors import TargetError
 
 FACTORY_NAME: Final = "create_provider"
-_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parents[1])
 
 
@@ -41,22 +41,21 @@ def load(target: str, argv: list[str], *, script: bool = False, go_on: GoOn | No
 
 def author_modules() -> dict[str, ModuleType]:
     """The loaded modules that are neither arbd's, Python's nor installed ones, by name."""
-    modules = [(name, module) for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]
-    return {name: module for name, module in modules if (file := _file(module)) and _is_authors(Path(file))}
+    modules = [(name, module) for name, module in list(sys.modules.items()) if issubclass(type(module), ModuleType)]
+    return {name: module for name, module in modules if _is_authors(vars(module).get("__file__"))}
 
 
 def author_files() -> list[str]:
-    """The files of these modules, sorted."""
-    return sorted({_file(module) for module in author_modules().values()})
+    """The files of these modules, sorted, and of what stands in place of a module."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return sorted(file for file in files if isinstance(file, str) and _is_authors(file))
 
 
-def _file(module: ModuleType) -> str:
-    file = getattr(module, "__file__", None)
-    return file if isinstance(file, str) else ""
-
-
-def _is_authors(file: Path) -> bool:
-    return _INSTALLED.isdisjoint(file.parts) and not any(map(file.is_relative_to, _NOT_THE_AUTHORS))
+def _is_authors(file: object) -> bool:
+    # As texts: a thousand paths take a tenth of a second.
+    if not isinstance(file, str) or any(part in file for part in _INSTALLED):
+        return False
+    return not any(file.startswith(f"{directory}{os.sep}") for directory in _NOT_THE_AUTHORS)
 
 
 def _split(target: str) -> tuple[str, str, str]:

@@ -393,7 +393,7 @@ def _run(control: socket.socket, parent: int) -> None:
         level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
     )
     descendants = Descendants(boot.generation)
-    descendants.begin(parent)
+    descendants.begin(parent, boot.watched)
     try:
         Zygote(control, boot, descendants).run()
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from daemon_support import PROVIDERS, daemon_of, eventually, responses
+from daemon_support import PROVIDERS, daemon_of, eventually, is_alive, responses
 
 from arbd.testing import RunningProvider
 
@@ -44,7 +44,7 @@ def check(daemon: RunningProvider, directory: Path) -> None:
 def children_of(daemon: RunningProvider) -> list[psutil.Process]:
     """What runs below the worker."""
     [pid] = daemon.worker_pids
-    return [each for each in psutil.Process(pid).children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in psutil.Process(pid).children(recursive=True) if is_alive(each.pid)]
 
 
 @pytest.mark.parametrize("how", ["returns", "raises", "exits", "pty", "c", "thread", "pool"])

@@ -213,3 +213,60 @@ def test_with_a_stop_timeout_of_zero_nothing_runs(tmp_path: Path) -> None:
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0
     assert book.words() == []
+
+
+FORKING = """
+@provider.{register}
+def forks():
+    note("begins")
+    if os.fork() == 0: return
+    os.wait()
+    note("goes on")
+
+@provider.on_worker_start
+def started(): note("start")
+
+@provider.on_worker_stop
+def stopped(): note("stop")
+
+@provider.actions.register()
+def use(**kwargs): note("used")
+
+atexit.register(note, "atexit")
+"""
+
+
+@pytest.mark.parametrize("register", ["on_worker_start", "on_worker_stop", "resource", "resource(lazy=True)"])
+def test_a_child_that_one_forks_and_that_comes_back_ends(tmp_path: Path, register: str) -> None:
+    book = Book(tmp_path, FORKING.format(register=register))
+    with daemon_of(book.target) as daemon:
+        pid = daemon.run("pid").data
+        if "lazy" in register:
+            daemon.run("use")
+    assert {noted_by for noted_by, _ in book.lines()} == {pid}
+    assert book.words().count("used") == ("lazy" in register)
+    assert sorted(each for each in book.words(pid) if each != "used") == (
+        ["atexit", "begins", "goes on", "start", "stop"]
+    )
+
+
+def test_what_they_print_is_in_the_log(tmp_path: Path) -> None:
+    text = """
+@provider.on_worker_start
+def start(): print("printed at the start")
+
+@provider.on_worker_stop
+def stop(logger):
+    print("printed at the stop")
+    logger.info("logged at the stop")
+
+atexit.register(print, "printed at exit")
+"""
+    book = Book(tmp_path, text)
+    with Hub() as hub, book.daemon(hub) as arbd:
+        arbd.wait_serving(1)
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+        told = arbd.log.read_text() + arbd.out.read_text()
+    for words in ("printed at the start", "printed at the stop", "logged at the stop", "printed at exit"):
+        assert words in told, words

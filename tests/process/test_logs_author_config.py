@@ -1,5 +1,6 @@
-"""An author's configuration of logging holds, however and whenever it is made: each line once, at its level, and the log
-stays one of JSON lines. What an action raises is a record of logging as well, and one line."""
+"""An author's configuration of logging holds, however and whenever it is made: each line once, at the level it sets.
+
+The log stays one of JSON lines. What an action raises is a record of logging as well, and one line."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def told(how: str, when: str, directory: Path, **env: str) -> list[dict[str, Any
     env = {"AUTHOR_HOW": how, "AUTHOR_WHEN": when, **env}
     with Hub() as hub, Arbd.run(hub.address, directory, target=AUTHOR, workers=1, env=env) as arbd:
         arbd.wait_serving(1)
-        for action, payload in (("configure", {}), ("say", {"text": "x"}), ("fail", {"text": "x"})):
+        for action, payload in (("say", {"text": "x"}), ("fail", {"text": "x"})):
             hub.submit(action, payload)
             hub.results()
         arbd.signal(signal.SIGTERM)
@@ -42,14 +43,17 @@ def check_own_lines(lines: list[dict[str, Any]]) -> None:
 
 
 def said(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(line["level"], line["event"]) for line in lines if line.get("action") == "say" and line["event"] != "own"]
+    """What it says through ``logging``, without arbd's own lines."""
+    of_task = [line for line in lines if line.get("action") == "say" and not line["logger"].startswith("arbd.")]
+    return [(line["level"], line["event"]) for line in of_task if line["event"] != "own"]
 
 
-@pytest.mark.parametrize("when", ["import", "action"])
+@pytest.mark.parametrize("when", ["import", "hook", "action"])
 @pytest.mark.parametrize("how", ROOT)
 def test_the_authors_handlers_write_each_line_once_at_his_level(how: str, when: str, tmp_path: Path) -> None:
     lines = told(how, when, tmp_path)
     assert said(lines) == [
+        ("info", "mine INFO root root x"),
         ("debug", "mine DEBUG app debug x"),
         ("info", "mine INFO app info x"),
         ("error", "mine ERROR app error x"),
@@ -64,14 +68,14 @@ def test_the_authors_handlers_write_each_line_once_at_his_level(how: str, when: 
 @pytest.mark.parametrize("how", ["basic", "dict"])
 def test_in_workers_that_are_started_by_exec(how: str, tmp_path: Path) -> None:
     lines = told(how, "import", tmp_path, AUTHOR_THREAD="1")
-    assert said(lines)[0] == ("debug", "mine DEBUG app debug x")
-    assert len(said(lines)) == 4
+    assert said(lines)[1] == ("debug", "mine DEBUG app debug x")
+    assert len(said(lines)) == 5
     check_own_lines(lines)
 
 
 def test_a_handler_of_one_logger(tmp_path: Path) -> None:
     lines = told("dict named", "import", tmp_path)
-    assert [event for _, event in said(lines)] == [
+    assert [event for _, event in said(lines)] == ["root x"] + [
         f"mine {level} app {what} x"
         for level, what in (("DEBUG", "debug"), ("INFO", "info"), ("ERROR", "error"), ("ERROR", "caught"))
     ]
@@ -82,7 +86,7 @@ def test_a_formatter_of_json_stays_readable(tmp_path: Path) -> None:
     lines = told("json", "import", tmp_path)
     [info] = [line for line in lines if line["event"] == "info x"]
     assert (info["level"], info["queue"], info["logger"], info["action"]) == ("info", "q", "stdout", "say")
-    assert len(said(lines)) == 4
+    assert len(said(lines)) == 5
     check_own_lines(lines)
 
 
@@ -94,7 +98,8 @@ def test_a_level_without_a_handler(tmp_path: Path) -> None:
 
 def test_no_configuration_at_all(tmp_path: Path) -> None:
     lines = told("", "import", tmp_path)
-    assert said(lines) == [("debug", "debug x"), ("info", "info x"), ("error", "error x"), ("error", "caught x")]
+    assert said(lines)[0] == ("info", "root x")
+    assert said(lines)[1:] == [("debug", "debug x"), ("info", "info x"), ("error", "error x"), ("error", "caught x")]
     check_own_lines(lines)
 
 

@@ -58,16 +58,15 @@ def test_threads_that_outlive_their_task(threaded: Threaded) -> None:
     task = threaded.run("leave", "b")
     other = threaded.run("release", "c")
     assert threaded.owners("c main") == {other}
-    for text in ("b inner", "b outer", "b pool"):
+    for text in ("b inner", "b outer"):
         assert (text, threaded.owners(text) <= {task, None}) == (text, True)
 
 
 def test_a_pool_that_was_started_in_another_task(threaded: Threaded) -> None:
-    threaded.run("leave", "d")
-    threaded.run("release", "e")
-    task = threaded.run("leave", "f")  # on the same thread
-    threaded.run("release", "g")
-    assert threaded.owners("f pool") <= {task, None}
+    first = threaded.run("on_pool", "d")
+    second = threaded.run("on_pool", "e")  # on the same thread
+    assert threaded.owners("d pool") == {first}
+    assert threaded.owners("e pool") <= {second, None}
 
 
 def test_coroutines_and_what_they_hand_to_threads(threaded: Threaded) -> None:

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from daemon_support import PROVIDERS, Arbd, Hub, eventually, is_alive
 
+from arbd.host import children, tags
+
 LEAVER = PROVIDERS / "leaver.py"
 WAYS = ("popen", "new_session", "double_fork", "deaf", "emptied", "stopped", "mp_spawn", "mp_forkserver", "subreaper")
 
@@ -20,7 +22,8 @@ WAYS = ("popen", "new_session", "double_fork", "deaf", "emptied", "stopped", "mp
 class Left:
     """A daemon whose actions have left processes behind; all are killed at the end of the test."""
 
-    def __init__(self, arbd: Arbd, children: list[int]) -> None:
+    def __init__(self, hub: Hub, arbd: Arbd, children: list[int]) -> None:
+        self.hub = hub
         self.arbd = arbd
         self.children = children
         self.pids = [child.pid for child in psutil.Process(arbd.process.pid).children(recursive=True)]
@@ -48,7 +51,7 @@ def left_behind(
         arbd.wait_serving()
         tasks = [hub.submit("leave", {"way": way, "path": str(directory / way)})[0] for way in ways]
         results = hub.results()
-        left = Left(arbd, [results[task].response["data"]["child"] for task in tasks])
+        left = Left(hub, arbd, [results[task].response["data"]["child"] for task in tasks])
         try:
             assert not [child for child in left.children if not is_alive(child)]
             yield left
@@ -120,9 +123,44 @@ def test_a_zygote_that_is_killed_leaves_nothing_and_the_daemon_goes_on(tmp_path:
         assert left.arbd.exit_code() == 0
 
 
+def watchers_of(zygote: int) -> list[int]:
+    """They are no descendants of the daemon's, so that they survive all those."""
+    own = tags.of(zygote)
+    assert own is not None
+    found = [(pid, tag) for pid in children.everybody() if (tag := tags.of(pid)) and tag.worker == tags.WATCH]
+    return [pid for pid, tag in found if tags.are_of_one_daemon(tag.generation, own.generation) and is_alive(pid)]
+
+
+def test_everything_that_descends_from_the_daemon_is_killed_at_once(tmp_path: Path) -> None:
+    with left_behind(tmp_path) as left:
+        [watcher] = watchers_of(left.zygote)
+        assert watcher not in left.pids
+        for pid in {left.arbd.process.pid, *left.pids} - set(left.children):
+            os.kill(pid, signal.SIGKILL)
+        left.arbd.exit_code()
+        eventually(lambda: not left.alive() and not is_alive(watcher), 2)
+
+
+def test_after_a_reload_it_is_the_same(tmp_path: Path) -> None:
+    """One watcher for all generations."""
+    with left_behind(tmp_path, ways=("double_fork",)) as left:
+        [watcher] = watchers_of(left.zygote)
+        left.arbd.signal(signal.SIGHUP)
+        left.arbd.wait_event("worker_ready", 4)
+        eventually(lambda: not is_alive(left.children[0]) and len(left.arbd.family()["arbd:zygote"]) == 1)
+        assert watchers_of(left.zygote) == [watcher]
+        left.hub.submit("leave", {"way": "double_fork", "path": str(tmp_path / "child")})
+        left.hub.results()
+        left.children.append(child := int((tmp_path / "child").read_text()))
+        assert is_alive(child)
+        kill_both(left)
+        left.arbd.exit_code()
+        eventually(lambda: not left.alive() and not is_alive(watcher), 2)
+
+
 def test_a_watcher_that_is_killed_is_not_missed_in_an_orderly_end(tmp_path: Path) -> None:
     with left_behind(tmp_path) as left:
-        os.kill(left.arbd.family()["arbd:watch"][0], signal.SIGKILL)
+        os.kill(watchers_of(left.zygote)[0], signal.SIGKILL)
         left.arbd.signal(signal.SIGTERM)
         assert left.arbd.exit_code() == 0
         assert left.alive() == []
@@ -133,7 +171,6 @@ def test_two_generations_leave_nothing(tmp_path: Path) -> None:
         left.arbd.signal(signal.SIGHUP)
         left.arbd.wait_event("reloaded")
         eventually(lambda: not [pid for pid in left.children if is_alive(pid)], 3)
-        eventually(lambda: len(left.arbd.family().get("arbd:watch", [])) == 1, 3)
         left.arbd.signal(signal.SIGTERM)
         assert left.arbd.exit_code() == 0
         assert left.alive() == []

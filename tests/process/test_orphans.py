@@ -23,7 +23,7 @@ def test_nothing_is_left_one_second_after_a_kill_of_the_supervisor(tmp_path: Pat
         assert gate.pid
         eventually(child.exists)
         family = arbd.family()
-        assert sorted(family) == ["arbd:watch", "arbd:worker-0", "arbd:worker-1", "arbd:zygote", "sleep"]
+        assert sorted(family) == ["arbd:worker-0", "arbd:worker-1", "arbd:zygote", "sleep"]
         arbd.signal(signal.SIGKILL)
         assert arbd.exit_code() == -signal.SIGKILL
         eventually(lambda: not [pid for pids in family.values() for pid in pids if is_alive(pid)], 1)

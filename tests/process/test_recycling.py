@@ -8,9 +8,11 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from daemon_support import (
     PROVIDERS,
@@ -201,12 +203,14 @@ def test_a_drain_in_the_middle_of_a_replacement_answers_all_and_leaves_nobody() 
     with daemon_of(RECYCLED, workers=2, worker_max_tasks=3) as daemon:
         handles = [daemon.submit("spin", {"seconds": 0.002}) for _ in range(100)]
         daemon.response(handles[10])
-        pids = daemon.worker_pids
+        processes = []
+        for pid in filter(None, daemon.worker_pids):
+            with suppress(psutil.NoSuchProcess):
+                processes.append(psutil.Process(pid))  # by its start, too: numbers are given out again
         daemon.stop()
-        time.sleep(0.0)
     answered = [handle for handle in handles if daemon.hub.history(handle.id)[-1].kind == "result"]
     assert len(answered) >= 10
-    assert not [pid for pid in pids if pid and is_alive(pid)]
+    assert not [process for process in processes if process.is_running()]
 
 
 def test_an_action_that_ends_its_worker_again_and_again_is_counted_and_the_slot_comes_back() -> None:

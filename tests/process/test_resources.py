@@ -243,3 +243,76 @@ def use(db): return db
         arbd.wait_serving(1)
         arbd.signal(signal.SIGTERM)
         assert arbd.exit_code() == 0
+
+
+LEAVING = """
+import socket, tempfile
+
+def change():
+    threading.Thread(target=threading.Event().wait, daemon=True, name="of-the-resource").start()
+    os.chdir({here!r})
+    os.umask(0o027)
+    return [tempfile.TemporaryFile() for _ in range(5)], socket.socketpair()
+
+@provider.resource(lazy={lazy})
+def plain():
+    kept = change()
+    stopping = threading.Event()
+    thread = threading.Thread(target=stopping.wait)  # no daemon: it is ended by the resource
+    thread.start()
+    yield kept
+    stopping.set()
+    thread.join()
+    note("closed plain")
+
+@provider.resource(lazy={lazy})
+async def pool():
+    kept = change(), asyncio.create_task(asyncio.Event().wait())
+    await asyncio.to_thread(time.sleep, 0)
+    yield kept
+    note("closed pool")
+
+@provider.actions.register()
+def use(plain, pool): return [os.getpid(), pool[1].done(), os.getcwd()]
+
+@provider.actions.register()
+async def use_async(plain, pool): return [os.getpid(), pool[1].done(), os.getcwd()]
+
+@provider.actions.register(timeout=0.2)
+def slow(plain, pool): time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+def test_what_one_leaves_in_the_process_is_no_reason_to_replace_the_worker(tmp_path: Path, lazy: bool) -> None:
+    book = Book(tmp_path, LEAVING.format(lazy=lazy, here=str(tmp_path)))
+    with daemon_of(book.target) as daemon:
+        [pid] = daemon.worker_pids
+        found = [daemon.run(action).data for action in ("use", "use_async") * 70]
+        assert found == [[pid, False, str(tmp_path)]] * 140
+        assert book.words() == []
+    assert sorted(book.words(pid)) == ["closed plain", "closed pool"]
+
+
+def test_a_worker_that_was_interrupted_closes_them(tmp_path: Path) -> None:
+    book = Book(tmp_path, LEAVING.format(lazy=False, here=str(tmp_path)))
+    with daemon_of(book.target) as daemon:
+        [pid] = daemon.worker_pids
+        assert daemon.run("slow").error_code == "TIMEOUT"
+        after = eventually(lambda: (found := daemon.run("use").data) and found[0])
+        assert after != pid
+        eventually(lambda: sorted(book.words(pid)) == ["closed plain", "closed pool"])
+
+
+def test_new_code_whose_resource_does_not_open_replaces_nothing(tmp_path: Path) -> None:
+    text = "\n@provider.resource\ndef db(): yield 1\n@provider.actions.register()\ndef use(db): return db\n"
+    book = Book(tmp_path, text)
+    with daemon_of(book.target) as daemon:
+        assert daemon.run("use").data == 1
+        book.target.write_text(book.head + text.replace("yield 1", "note('tried'); raise OSError; yield"))
+        daemon.reload()
+        book.wait("tried", 2)
+        assert daemon.run("use").data == 1
+        book.target.write_text(book.head + text.replace("yield 1", "yield 2"))
+        daemon.reload()
+        eventually(lambda: daemon.run("use").data == 2)

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from arbd.model.description import Leftover
 from arbd.worker import target
 from arbd.worker.fork_safety import places
+from arbd.worker.fork_safety.places import is_a
 
 _DEPTH: Final = 2  # a global name, what it holds, what that holds
 _MOST_SEARCHED: Final = 20_000
@@ -48,7 +49,7 @@ def look() -> Generators:
     same: list[str] = []
     seen: set[int] = set()
     for place, value in places.walk(target.author_modules(), depth=_DEPTH, most=_MOST_SEARCHED):
-        if isinstance(value, numpy_types) and not _is_numpys_own(value):
+        if is_a(value, numpy_types) and not _is_numpys_own(value):
             state = id(state_of(value))
             if state not in seen:  # a generator, and then its bit generator
                 seen.add(state)
@@ -81,8 +82,7 @@ def _numpy_types() -> tuple[type, ...]:
 
 
 def _all_of(types: tuple[type, ...]) -> list[Any]:
-    # By its type: ``isinstance`` asks an object for its ``__class__``, which is code of somebody else (proxies, torch).
-    return [each for each in gc.get_objects() if issubclass(type(each), types)] if types else []
+    return [each for each in gc.get_objects() if issubclass(type(each), types)] if types else []  # as ``is_a`` does
 
 
 def state_of(value: Any) -> Any:
@@ -103,7 +103,7 @@ def _is_numpys_own(value: Any) -> bool:
 
 
 def _is_pythons(value: Any) -> bool:
-    return isinstance(value, random.Random) and not isinstance(value, random.SystemRandom) and value is not _PYTHONS_OWN
+    return is_a(value, random.Random) and not is_a(value, random.SystemRandom) and value is not _PYTHONS_OWN
 
 
 _PYTHONS_OWN: Final = getattr(random, "_inst", None)
@@ -112,4 +112,4 @@ _PYTHONS_OWN: Final = getattr(random, "_inst", None)
 def _is_torchs(value: Any) -> bool:
     torch = sys.modules.get("torch")
     kind = getattr(torch, "Generator", None)
-    return isinstance(kind, type) and isinstance(value, kind) and value is not getattr(torch, "default_generator", None)
+    return isinstance(kind, type) and is_a(value, kind) and value is not getattr(torch, "default_generator", None)

@@ -6,13 +6,10 @@ Without anything left it takes about a millisecond. Only what forbids a fork is 
 
 from __future__ import annotations
 
-import gc
-import io
 import os
 import resource
 import sys
 import time
-from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
@@ -28,7 +25,6 @@ from arbd.worker.fork_safety.judge import Facts, OpenItem, is_bound, judge, kind
 
 _STANDARD: Final = 2  # descriptors up to this one are standard
 _OWN: Final = "/memfd:arbd-"
-_BUFFERED: Final = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _PAGE: Final = resource.getpagesize()
 
 
@@ -74,9 +70,8 @@ def look_after(before: Before, started_by: dict[int, threads.Blame], process: st
         else []
     )
     leftovers = judge(Facts(told, pools, known.unsafe_libraries(), loops, items))
-    flush_files({item.descriptor.number for item in items if _is_buffered(item.descriptor)})
     reopened = [item.descriptor for item in items if files.is_reopened(item.descriptor) and not item.problem]
-    found = generators.look()
+    found = _generators()
     by_exec = any(leftover.by_exec for leftover in leftovers)
     return After([*leftovers, *generators.told(found, by_exec=by_exec)], told, reopened, found, load_s, load_bytes)
 
@@ -93,24 +88,26 @@ def _items(before: Before) -> tuple[list[OpenItem], list[str]]:
     locked, mapped = locked_files(_text("/proc/locks"), os.getpid()), mapped_files(_text("/proc/self/maps"))
     items = [_item(each, locked, mapped) for each in new]
     wanted = [item.descriptor.number for item in items if kind_of(item) or _is_worth_a_search(item)]
-    held = places.holders_of(wanted, target.author_modules(), _other_modules)
+    held = _holders_of(wanted)
     return [_placed(item, held) for item in items], held.loops
 
 
-def _is_buffered(descriptor: Descriptor) -> bool:
-    return descriptor.kind == "file" and descriptor.is_written
+def _holders_of(wanted: list[int]) -> places.Holders:
+    """Who holds these descriptors. Objects of the author's and of libraries are looked into, and one of them may break
+    whoever does: then nobody is named, and the rest is told."""
+    try:
+        return places.holders_of(wanted, target.author_modules(), _other_modules)
+    except Exception as exc:
+        logs.get_logger("arbd.zygote").warning("import_not_examined", reason=f"{type(exc).__name__}: {exc}")
+        return places.Holders({}, [], {}, [])
 
 
-def flush_files(numbers: Collection[int]) -> None:
-    """Flush the author's files: what is in a buffer when workers are forked is written by each of them."""
-    if not numbers:
-        return
-    for each in [each for each in gc.get_objects() if issubclass(type(each), _BUFFERED)]:
-        try:
-            if each.fileno() in numbers:
-                each.flush()
-        except (OSError, ValueError, AttributeError):  # closed, or the file system is full: the author's code finds out
-            pass
+def _generators() -> Generators:
+    try:
+        return generators.look()
+    except Exception as exc:
+        logs.get_logger("arbd.zygote").warning("import_not_examined", reason=f"{type(exc).__name__}: {exc}")
+        return Generators([], [], [])
 
 
 def _is_new(descriptor: Descriptor, before: Before) -> bool:

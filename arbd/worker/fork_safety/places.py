@@ -2,6 +2,8 @@
 
 A walk, breadth first and bounded, from the names of modules to what they hold, what that holds, and so on. Not into
 other modules, their classes and functions: those lead everywhere. A database pool is some steps below ``shop.engine``.
+
+No object is asked what it is: ``isinstance`` runs the ``__class__`` of a proxy, which raises outside of its context.
 """
 
 from __future__ import annotations
@@ -28,6 +30,11 @@ class Held(NamedTuple):
     value: Any
 
 
+def is_a(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether an object is of that type, as Python knows it."""
+    return issubclass(type(value), kind)
+
+
 def walk(modules: Mapping[str, ModuleType], *, depth: int = _FAR, most: int = MOST_OBJECTS) -> Iterator[Held]:
     """What these modules hold, nearest first; ``depth`` steps from a global name at most."""
     own = frozenset(modules)
@@ -35,7 +42,7 @@ def walk(modules: Mapping[str, ModuleType], *, depth: int = _FAR, most: int = MO
     queue = deque((f"{name}.{key}", value, 0) for name, module in modules.items() for key, value in _globals(module))
     while queue and most > 0:
         place, value, steps = queue.popleft()
-        if id(value) in seen or isinstance(value, _ATOMS):
+        if id(value) in seen or is_a(value, _ATOMS):
             continue
         seen.add(id(value))
         most -= 1
@@ -49,24 +56,22 @@ def _globals(module: ModuleType) -> list[tuple[str, Any]]:
 
 
 def _leads_on(value: Any, own: Collection[str]) -> bool:
-    if isinstance(value, ModuleType):
-        return False
-    if isinstance(value, (type, FunctionType)):
-        return value.__module__ in own
-    return True
+    if is_a(value, (type, FunctionType)):
+        return getattr(value, "__module__", None) in own
+    return not is_a(value, ModuleType)
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
     """What an object holds, with the name of an attribute where it has one."""
     if type(value) is dict:
-        return [("", each) for each in [*value.values(), *(key for key in value if not isinstance(key, str))]]
-    named = list(vars(value).items()) if isinstance(value, type) else _attributes(value)
-    if isinstance(value, FunctionType):
+        return [("", each) for each in [*value.values(), *(key for key in value if not is_a(key, str))]]
+    named = list(vars(value).items()) if is_a(value, type) else _attributes(value)
+    if is_a(value, FunctionType):
         cells = [cell for cell in gc.get_referents(value) if type(cell).__name__ in ("cell", "tuple", "dict")]
         return [("", cell) for cell in cells]
-    if isinstance(value, type):
+    if is_a(value, type):
         return named
-    if isinstance(value, MethodType):
+    if is_a(value, MethodType):
         return [("", value.__self__)]
     return [*named, *(("", each) for each in gc.get_referents(value))]
 
@@ -87,7 +92,7 @@ def _below(place: str, key: object, steps: int) -> str:
 def number_of(value: Any) -> int:
     """The descriptor of an object that has one; -1 without. Only a method of its class is asked, not what an object
     answers that makes itself at first use."""
-    if isinstance(value, type) or getattr(type(value), "fileno", None) is None:
+    if is_a(value, type) or getattr(type(value), "fileno", None) is None:
         return -1
     try:
         number = value.fileno()
@@ -126,13 +131,13 @@ def _search(found: Holders, numbers: Collection[int], held: Iterable[Held]) -> N
         number = number_of(value)
         if number in numbers:
             found.descriptors.setdefault(number, place)
-        if isinstance(value, asyncio.AbstractEventLoop) and not value.is_closed():
+        if is_a(value, asyncio.AbstractEventLoop) and not value.is_closed():
             found.loops.append(place)
             own = _of_loop(value)
             found.descriptors.update(dict.fromkeys(own, place))
             if not own:
                 found.native.append(place)
-        if sqlite is not None and isinstance(value, sqlite.Connection):
+        if sqlite is not None and is_a(value, sqlite.Connection):
             found.databases.update(dict.fromkeys(files_of_sqlite(value), place))
 
 

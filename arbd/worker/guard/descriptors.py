@@ -1,4 +1,4 @@
-"""Descriptors: arbd's own cannot be closed by Python code, and 0 to 2 are put back.
+"""ProtectedDescriptors: arbd's own cannot be closed by Python code, and 0 to 2 are put back.
 
     os.close, os.closerange, os.dup2 on one of arbd's own     refused, as if it were not open (EBADF)
     one of arbd's own is gone or another file, all the same   code in C did it: the worker is replaced
@@ -32,7 +32,7 @@ _gone: set[int] = set()
 
 def kinds() -> list[StateKind]:
     """Both of them."""
-    return [Descriptors(), Inherited()]
+    return [ProtectedDescriptors(), Inherited()]
 
 
 def install() -> None:
@@ -80,13 +80,13 @@ def _closes(fd: int) -> None:
     if fd in _own:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if fd in _STANDARD:
-        NOTICES.changes(Descriptors.name)
+        NOTICES.changes(ProtectedDescriptors.name)
     elif _file(fd) == _files[fd]:
         _gone.add(fd)
         NOTICES.changes(Inherited.name)
 
 
-class Descriptors(StateKind):
+class ProtectedDescriptors(StateKind):
     """Which file stands behind the standard descriptors, and behind those that are arbd's own."""
 
     name = "the standard descriptors"

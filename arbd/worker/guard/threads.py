@@ -79,7 +79,8 @@ def _busy() -> list[threading.Thread]:
 
 def _is_idle(thread: threading.Thread, frame: Any) -> bool:
     if frame is not None and frame.f_code is thread_pool._worker.__code__:
-        return True
+        found = frame.f_locals  # what it has been given may not have begun
+        return found["work_queue"].empty() and found.get("work_item") is None
     pending = getattr(thread, "pending_work_items", None)  # of the thread that feeds a pool of processes
     return pending is not None and not pending
 

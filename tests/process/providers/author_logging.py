@@ -78,18 +78,17 @@ def configure() -> None:
 
 def _start_sentry() -> None:
     import sentry_sdk
-    from sentry_sdk.envelope import Envelope
     from sentry_sdk.transport import Transport
 
-    class ToFile(Transport):
-        def capture_envelope(self, envelope: Envelope) -> None:
-            for item in envelope.items:
-                event = item.payload.json
-                if event is not None and item.headers["type"] == "event":
-                    with Path("sentry.jsonl").open("a") as file:
-                        file.write(json.dumps(event) + "\n")
+    def capture_envelope(self: Any, envelope: Any) -> None:
+        for item in envelope.items:
+            event = item.payload.json
+            if event is not None and item.headers["type"] == "event":
+                with Path("sentry.jsonl").open("a") as file:
+                    file.write(json.dumps(event) + "\n")
 
-    sentry_sdk.init("http://key@127.0.0.1:9/1", transport=ToFile)
+    to_file = type("ToFile", (Transport,), {"capture_envelope": capture_envelope})
+    sentry_sdk.init("http://key@127.0.0.1:9/1", transport=to_file)
 
 
 if WHEN == "import":
@@ -98,14 +97,17 @@ if WHEN == "import":
 provider = Provider(name="author_logging", execution_timeout=30)
 
 
-@provider.actions.register(name="configure")
-def configure_() -> None:
-    if WHEN == "action":
+@provider.on_worker_start
+def configure_at_start() -> None:
+    if WHEN == "hook":
         configure()
 
 
 @provider.actions.register(name="say", payload_schema={"text": str})
 def say(text: str, logger: Any) -> None:
+    if WHEN == "action":
+        configure()  # it holds until the task's end
+    logging.info("root %s", text)
     app = logging.getLogger("app")
     app.debug("debug %s", text)
     app.info("info %s", text)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any
+from typing import Any, cast
 
 from arbd import Provider, TaskInfo
 
@@ -50,7 +50,7 @@ def python(text: str) -> dict[str, Any]:
         "fileno": [sys.stdout.fileno(), sys.stderr.fileno()],
         "isatty": sys.stdout.isatty(),
         "encoding": sys.stdout.encoding,
-        "is_one": sys.stdout.detach() is sys.stdout.buffer,  # type: ignore[attr-defined] # a text stream has it
+        "is_one": cast(io.TextIOWrapper, sys.stdout).detach() is sys.stdout.buffer,
     }
 
 
@@ -112,7 +112,7 @@ def close(how: str) -> None:
         os.close(1)
         os.close(2)
     elif how == "none":
-        sys.stdout = sys.stderr = None  # type: ignore[assignment] # as an author may
+        sys.stdout = sys.stderr = None
     elif how == "replaced":
         sys.stdout = sys.stderr = io.StringIO()
         sys.stdout.close()

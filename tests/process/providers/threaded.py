@@ -45,17 +45,18 @@ def inside(text: str, logger: Any) -> None:
 
 @register(name="leave", payload_schema={"text": str})
 def leave(text: str, logger: Any) -> None:
-    """Leave a thread, a thread of a thread, and a timer, which wait for ``release``."""
+    """Leave a thread and a thread of a thread, which wait for ``release``."""
     _go.clear()
 
-    def wait_and_say() -> None:
-        inner = threading.Thread(target=lambda: (_go.wait(20), _say(f"{text} inner", logger)), daemon=True)
-        inner.start()
+    def say_later(who: str) -> None:
         _go.wait(20)
-        _say(f"{text} outer", logger)
+        _say(f"{text} {who}", logger)
+
+    def wait_and_say() -> None:
+        threading.Thread(target=say_later, args=("inner",), daemon=True).start()
+        say_later("outer")
 
     threading.Thread(target=wait_and_say, daemon=True).start()
-    pool.submit(lambda: (_go.wait(20), _say(f"{text} pool", logger)))
 
 
 @register(name="release", payload_schema={"text": str})
@@ -63,6 +64,11 @@ def release(text: str, logger: Any) -> None:
     _go.set()
     time.sleep(0.3)
     _say(f"{text} main", logger)
+
+
+@register(name="on_pool", payload_schema={"text": str})
+def on_pool(text: str, logger: Any) -> None:
+    pool.submit(_say, f"{text} pool", logger).result()
 
 
 @register(name="to_thread", payload_schema={"text": str})

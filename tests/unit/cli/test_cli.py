@@ -249,6 +249,8 @@ class TestCheck:
         result = arbd("check", "calc.py")
         assert result.exit_code == 78
         assert result.stdout.endswith(f"problem: {failures[0]}\n1 problem.\n")
+        shown = json.loads(arbd("check", "calc.py", "--json").stdout)
+        assert (shown["good"], shown["problems"]) == (False, failures)
 
     def test_json(self, described: list[Any]) -> None:
         shown = json.loads(arbd("check", "calc.py", "--json").stdout)

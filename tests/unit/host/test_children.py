@@ -82,16 +82,23 @@ def test_no_proc_at_all_lists_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stat", "parent"),
+    ("stat", "found"),
     [
-        (b"5 (sh) S 4 5 5 0", 4),
-        (b"5 (a) b (c) S 77 (d)) R 4 5 5 0", 4),
-        (b"5 (\n) Z 1", 1),
-        (b"", 0),
+        (b"5 (sh) S 4 5 5 0", ("S", 4)),
+        (b"5 (a) b (c) S 77 (d)) R 4 5 5 0", ("R", 4)),
+        (b"5 (\n) Z 1", ("Z", 1)),
+        (b"", ("", 0)),
     ],
 )
-def test_the_parent_in_the_kernel_s_text(stat: bytes, parent: int) -> None:
-    assert children.parse_parent(stat) == parent
+def test_state_and_parent_in_the_kernel_s_text(stat: bytes, found: tuple[str, int]) -> None:
+    assert children.parse_stat(stat) == found
+
+
+def test_a_zombie_is_told_from_one_that_lives(child: subprocess.Popen[bytes]) -> None:
+    assert children.is_zombie(child.pid) is False
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert children.is_zombie(child.pid) is True
 
 
 def test_what_is_gone_has_no_parent_and_no_name() -> None:

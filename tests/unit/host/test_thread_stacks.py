@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from arbd.host import thread_stacks
-from arbd.host.thread_stacks import Mapping, outermost, stack_pointer
+from arbd.host.thread_stacks import MappedFile, outermost, stack_pointer
 
 MAPS = """\
 1000-2000 r-xp 00000000 08:01 11 /lib/libc.so.6
@@ -23,7 +23,7 @@ FOUND = thread_stacks.mappings(MAPS)
 
 
 def test_mappings_are_read() -> None:
-    assert FOUND[0] == Mapping(0x1000, 0x2000, True, "/lib/libc.so.6")
+    assert FOUND[0] == MappedFile(0x1000, 0x2000, True, "/lib/libc.so.6")
     assert [mapping.is_code for mapping in FOUND] == [True, True, False, True, False, True]
     assert [mapping.file for mapping in FOUND][3:] == ["/site/lib with space.so", "", ""]
 

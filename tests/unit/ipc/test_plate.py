@@ -1,4 +1,4 @@
-"""The name plate tells who runs only while that one does, and nothing that a wild store makes of it breaks its reader."""
+"""The name plate tells who runs only while that one runs. Nothing that a wild store makes of it breaks its reader."""
 
 from __future__ import annotations
 

@@ -552,6 +552,18 @@ class TestConsole:
         assert "red \\x1b[31m" in stream.getvalue()
         assert not {"\x1b", "\x07", "\x9b"} & set(stream.getvalue())
 
+    def test_no_text_forges_a_line(self) -> None:
+        stream = configured(format="console")
+        forged = "text\n2026-01-01T00:00:00Z [info ] forged"
+        logs.get_logger().info(forged)
+        Logger(name="p", format="%(message)s").info(forged, value=forged)
+        try:
+            raise ValueError(forged)
+        except ValueError:
+            logs.get_logger().exception("failed")
+        assert [line for line in stream.getvalue().splitlines() if line.startswith("2026-01-01")] == []
+        assert stream.getvalue().count("    2026-01-01") >= 3
+
     @pytest.mark.parametrize(("no_color", "colours"), [("", True), ("1", False)])
     def test_auto_is_console_on_a_terminal_with_colours_unless_told_otherwise(
         self, monkeypatch: pytest.MonkeyPatch, no_color: str, colours: bool

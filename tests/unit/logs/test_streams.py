@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,10 +52,9 @@ def out(capture: Capture) -> CapturedStream:
 
 
 @pytest.fixture(autouse=True)
-def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_task", "_at_begin", "_at_end"):
         monkeypatch.setattr(tasks, name, getattr(tasks, name))
-    yield
 
 
 def test_print_and_write(out: CapturedStream, lines: Lines) -> None:
@@ -75,7 +73,7 @@ def test_it_is_a_text_stream_like_others(out: CapturedStream, lines: Lines) -> N
         False,
     )
     assert out.buffer.write(b"bytes \xff\n") == 8
-    assert out.buffer.write(memoryview(b"view\n")) == 5
+    assert out.buffer.write(memoryview(b"view\n")) == 5  # type: ignore[arg-type] # any buffer will do
     assert out.buffer.raw.write(b"raw\n") == 4  # type: ignore[attr-defined] # a buffered one has it
     out.flush()
     out.reconfigure(line_buffering=True)

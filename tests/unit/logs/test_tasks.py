@@ -155,7 +155,7 @@ def test_the_streams_of_the_next_task_are_those_kept(monkeypatch: pytest.MonkeyP
     tasks.keep_streams()
     for stand_in in (None, io.StringIO()):
         tasks.enter_task(*ONE)
-        sys.stdout = sys.stderr = stand_in  # type: ignore[assignment] # None is what an author may put there
+        sys.stdout = sys.stderr = stand_in
         tasks.leave_task()
         assert (sys.stdout, sys.stderr) == (out, err)
 

@@ -13,6 +13,7 @@ import pytest
 from arbd import logs
 from arbd.host import children, procs, tags
 from arbd.host.tags import Tag
+from arbd.ipc.zygote_protocol import Watched
 from arbd.worker import descendants, watcher
 from arbd.worker.descendants import Descendants
 
@@ -84,9 +85,21 @@ def test_what_cannot_be_followed_is_said(
     monkeypatch.setattr(procs, "become_subreaper", forbidden if fault == "become_subreaper" else lambda: None)
     monkeypatch.setattr(tags, "put_on", forbidden if fault == "put_on" else lambda _: None)
     monkeypatch.setattr(children, "can_be_listed", lambda: fault != "can_be_listed")
-    zygote_s.begin(os.getppid())
+    zygote_s.begin(os.getppid(), "zygote")
     assert said == ["descendants_not_followed"]
     assert zygote_s._follows is False
+
+
+@pytest.mark.parametrize(("watched", "started"), [("", []), ("zygote", ["zygote"]), ("daemon", ["daemon"])])
+def test_a_watcher_is_started_where_one_is_asked_for(
+    zygote_s: Descendants, monkeypatch: pytest.MonkeyPatch, watched: Watched, started: list[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(watcher, "start", lambda _generation, _supervisor, watched: asked.append(watched))
+    monkeypatch.setattr(procs, "become_subreaper", lambda: None)
+    monkeypatch.setattr(tags, "put_on", lambda _: None)
+    zygote_s.begin(os.getppid(), watched)
+    assert asked == started
 
 
 def test_the_module_s_own_threads_may_wait_for_what_it_started(zygote_s: Descendants) -> None:

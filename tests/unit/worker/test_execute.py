@@ -484,6 +484,7 @@ def test_an_unexpected_exception_goes_to_the_log_with_its_traceback() -> None:
         raise exc
 
     [(level, event, exc_info)] = logged(handler)
+    assert isinstance(exc_info, tuple)
     assert (level, event, exc_info[:2]) == ("error", "action failed", (ValueError, exc))
 
 

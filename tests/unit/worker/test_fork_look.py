@@ -11,7 +11,7 @@ import pytest
 
 from arbd.host import descriptors
 from arbd.worker import target
-from arbd.worker.fork_safety import look, threads
+from arbd.worker.fork_safety import look, places, threads
 from arbd.worker.fork_safety.look import Before, look_after
 
 LOCKS = """\
@@ -101,18 +101,17 @@ def test_where_nothing_can_be_looked_at_nothing_is_told(monkeypatch: pytest.Monk
     assert look_after(before, {}, "arbd:zygote").leftovers == []
 
 
-def test_files_that_are_written_are_flushed(tmp_path: Path) -> None:
-    with open(tmp_path / "x", "w") as mine, open(tmp_path / "y", "wb") as other:
-        mine.write("mine")
-        other.write(b"other")
-        look.flush_files({mine.fileno()})
-        assert ((tmp_path / "x").read_text(), (tmp_path / "y").read_text()) == ("mine", "")
+def test_an_object_that_breaks_whoever_looks_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is missing then, and the warning is there; and the module is loaded."""
 
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("do not look")
 
-def test_a_file_that_cannot_be_flushed_is_left_to_the_author() -> None:
-    number = os.open("/dev/full", os.O_WRONLY)
-    full = os.fdopen(number, "w")
-    full.write("x")
-    look.flush_files({number})
-    with pytest.raises(OSError, match="space"):
-        full.close()
+    monkeypatch.setattr(places, "walk", broken)
+    before = Before.look()
+    ends = os.pipe()
+    after = look_after(before, {}, "arbd:zygote")
+    assert [leftover.kind for leftover in after.leftovers] == ["pipes"]
+    assert after.generators == ([], [], [])
+    for each in ends:
+        os.close(each)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from types import ModuleType
 
-from arbd.worker.fork_safety import generators, look
+from arbd.worker.fork_safety import generators, places
 
 
 class Pretender:
@@ -24,6 +25,9 @@ class Pretender:
 def test_none_is_asked_what_it_is() -> None:
     pretender = Pretender()
     generators._all_of((random.Random,))
-    look.flush_files([1_000_000])
+    shop = ModuleType("shop")
+    vars(shop)["request"] = pretender
+    assert next(held.place for held in places.walk({"shop": shop})) == "shop.request"
+    assert places.holders_of([1_000_000], {"shop": shop}, dict).descriptors == {}
     assert Pretender.asked == 0
     del pretender
