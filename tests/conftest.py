@@ -1,4 +1,4 @@
-"""What every test owes the next one: no process and no descriptor of it is left; and the machine to those that need it.
+"""What every test owes the next one: no process and no descriptor left, logging as it was; and turns at the machine.
 
 Processes are found by a variable that every child inherits, so that one which was orphaned, and so is no child of this
 process any more, is found too. Both checks are made once per module, because a daemon may serve all tests of one.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import logging
 import os
 import re
 import shutil
@@ -26,9 +27,12 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+import structlog
 from thoroughness import examples
 
+from arbd import logs
 from arbd.core import dispatch
+from arbd.logs import standard, tasks
 
 _MARK = "TEST_RUN_OF_ARBD"  # not ARBD_...: those are settings, and an unknown one is an error
 _RUN = uuid.uuid4().hex
@@ -131,3 +135,25 @@ def _descriptors() -> Counter[str]:
         except FileNotFoundError:
             continue  # the descriptor of the listing itself
     return kinds
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logging is state of the process: put all of it back."""
+    for owner, names in (
+        (logs, ("_output", "_format")),
+        (tasks, ("_task", "_at_begin", "_at_end")),
+        (logs._losses, ("fd", "_count")),
+    ):
+        for name in names:
+            monkeypatch.setattr(owner, name, getattr(owner, name))
+    constants, bases = dict(logs._constants), logs._ConfiguredLogger.__bases__
+    root, level = logging.getLogger(), logging.getLogger().level
+    yield
+    logs.set_role("")
+    logs._constants.update(constants)
+    logs._ConfiguredLogger.__bases__ = bases
+    standard.detach()
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -35,11 +35,10 @@ class Loop:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def loop() -> Loop:
     made = Loop()
     logs.configure(format="json", stream=made.log)
-    yield made
-    logs.configure()
+    return made
 
 
 def boom() -> None:

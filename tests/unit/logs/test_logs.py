@@ -23,32 +23,9 @@ from hypothesis import strategies as st
 
 from arbd import logs
 from arbd.logger import Logger
-from arbd.logs import standard, tasks
 from arbd.logs.output import StreamOutput
 
 SECRET = 'tok"en\\1'
-
-
-@pytest.fixture(autouse=True)
-def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logging is state of the process: put all of it back."""
-    for owner, names in (
-        (logs, ("_output", "_format")),
-        (tasks, ("_task", "_at_begin", "_at_end")),
-        (logs._losses, ("fd", "_count")),
-    ):
-        for name in names:
-            monkeypatch.setattr(owner, name, getattr(owner, name))
-    constants, bases = dict(logs._constants), logs._ConfiguredLogger.__bases__
-    root, level = logging.getLogger(), logging.getLogger().level
-    yield
-    logs.set_role("")
-    logs._constants.update(constants)
-    logs._ConfiguredLogger.__bases__ = bases
-    standard.detach()
-    root.setLevel(level)
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def configured(**options: Any) -> io.StringIO:
