@@ -26,6 +26,9 @@ Envelope = Literal["plain", "metadata"]
 NonFiniteForm = Literal["error", "null"]
 
 
+_SHORT: Final = 4096  # bytes
+
+
 class Metadata(msgspec.Struct):
     """The ``metadata`` envelope around the plain data."""
 
@@ -86,9 +89,13 @@ class Encoder:
 
     def encode(self, action: str, response: ProviderResponse) -> bytes:
         """The JSON text of ``response``. Raises :class:`~arbd.errors.ResultError` if it cannot be sent."""
-        text = self.encode_any_size(action, response)
-        # Not `in`, nor `find`: on a megabyte they take 0.7 ms, and this takes 0.3 (CPython 3.11).
-        if self._refuses_nan and text.rfind(b"null") >= 0 and response.status == "success":
+        try:
+            text = self._encode(self._wrap(action, response) if self._wraps else response)
+        except Exception as exc:
+            raise self._explain(response, exc) from exc
+        # `in` takes 25 ns for a short text and 0.7 ms for a megabyte, `rfind` 60 ns and 0.3 ms (CPython 3.11).
+        has_null = b"null" in text if len(text) < _SHORT else text.rfind(b"null") >= 0
+        if has_null and self._refuses_nan and response.status == "success":
             self._refuse_non_finite(response)
         if len(text) > self._max_result:
             raise ResultError(

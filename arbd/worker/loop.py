@@ -163,7 +163,7 @@ class Loop:
         self._fence()
         while words[layout.CONDEMNED] == layout.STOP:
             time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
-        if self._is_leaving or self._is_taken_back():
+        if self._is_leaving or (words[layout.TAKEN_BACK] and self._is_taken_back()):
             self._skip(task_frame)
             return
         action, trace = self._actions[task_frame.action], task_frame.trace
@@ -176,8 +176,7 @@ class Loop:
                 return
         at = task_frame.payload_length
         task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
-        status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
-        run_ns = time.monotonic_ns() - since_ns
+        run_ns, status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         self._answer(task_frame.seq, run_ns, status, action, answer)
         if run_ns > LOOK_WORTH_NS:
             self._look_at_output()
@@ -196,8 +195,8 @@ class Loop:
         answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
         self._answer(seq, time.monotonic_ns() - since_ns, "error", action, answer)
 
-    def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[Status, bytes]:
-        """Run the task under its timer; status and response.
+    def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[int, Status, bytes]:
+        """Run the task under its timer; how long it took in nanoseconds, status and response.
 
         A task that is late is a timeout, even if the action swallowed the exception or C code kept it from being
         raised: the caller was promised an answer within the timeout.
@@ -207,20 +206,23 @@ class Loop:
         try:
             try:
                 self._timer.arm(deadline, seq)
-                if self._is_cancelled(seq):
+                if self._words[layout.CANCELS] and self._is_cancelled(seq):
                     raise TaskCancelled
                 status, answer = self._fresh().run(execute, self._context, task, deadline)
             finally:
                 self._timer.disarm()
-            if time.monotonic() < deadline:
-                return status, answer
+            run_ns = time.monotonic_ns() - since_ns
+            if run_ns < timeout * 1e9:
+                return run_ns, status, answer
         except TaskCancelled:
-            return "error", self._context.encode_any_size(task.action, cancelled(task.action))
+            answer = self._context.encode_any_size(task.action, cancelled(task.action))
+            return time.monotonic_ns() - since_ns, "error", answer
         except TaskTimeout:
             pass
         finally:
             logs.leave_task()
-        return "error", self._context.timed_out(task.action, timeout)
+        answer = self._context.timed_out(task.action, timeout)
+        return time.monotonic_ns() - since_ns, "error", answer
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
