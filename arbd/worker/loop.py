@@ -56,11 +56,11 @@ _PARCEL_TIMEOUT_S: Final = 1.0
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
 # The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So it is read after
 # a task that ran for longer, every so many tasks, and before sleep. So is what an action may have changed behind
-# Python's back: a quick look, some microseconds; and a full one, tens of them, more seldom.
+# Python's back: a quick look, some microseconds; and a full one, tens of them, not so often.
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_FULL_LOOK_WORTH_NS: Final = 3_000_000
-_FULL_LOOK_EVERY: Final = 1024
+_FULL_LOOK_APART_NS: Final = 10_000_000  # while tasks follow one another: less than 1 % of the time
+_FULL_LOOK_BEFORE_SLEEP_NS: Final = 1_000_000
 
 
 class Loop:
@@ -106,6 +106,7 @@ class Loop:
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
+        self._full_look_at_ns = 0
         self._fresh = copy_context  # the context of a task
         self._look_at_output = look
         self._fence = make_fence()
@@ -143,7 +144,7 @@ class Loop:
         self._limits.give_back()
         self._read_cpu()
         if self._last_action:
-            self._look_after(self._last_action, "full")
+            self._look_after(self._last_action, _FULL_LOOK_BEFORE_SLEEP_NS)
             self._last_action = ""
         self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
@@ -238,15 +239,19 @@ class Loop:
         self._last_action = action
         if run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._read_cpu()
-            is_full = run_ns > _FULL_LOOK_WORTH_NS or self._done % _FULL_LOOK_EVERY == 0
-            self._look_after(action, "full" if is_full else "quick")
+            self._look_after(action, _FULL_LOOK_APART_NS)
         if self._done >= self._quota.next_at and not self._is_leaving:
             self.say(self._quota.at(self._done))
 
-    def _look_after(self, action: str, depth: Depth) -> None:
-        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
+    def _look_after(self, action: str, apart_ns: int) -> None:
+        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory. It is a full
+        look where the last one is at least so long ago."""
         if self._noticed:
             self._timer.renew()
+        depth: Depth = "quick"
+        now_ns = time.monotonic_ns()
+        if now_ns - self._full_look_at_ns >= apart_ns:
+            self._full_look_at_ns, depth = now_ns, "full"
         leaving = self._farewell.after(action, depth)
         if leaving is None and self._quota.memory_limit:
             leaving = self._quota.over_memory(action)
