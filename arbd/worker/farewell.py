@@ -33,6 +33,11 @@ class Farewell:
         self._spoiled: list[str] = []
         self.noticed = guard.noticed
 
+    @property
+    def found(self) -> bool:
+        """Whether the last look found something changed."""
+        return self._guard.found
+
     def strike(self, what: Strike) -> None:
         """A deadline or a cancel has interrupted the action."""
         self._struck = what
