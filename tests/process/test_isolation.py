@@ -148,7 +148,7 @@ def test_a_worker_holds_no_descriptor_of_another_or_of_the_zygote(daemon: Runnin
         names = [name for name, _ in open_files(pid)]
         assert sum("arbd-cell" in name for name in names) == 1
         assert not [name for name in names if "pidfd" in name]
-        assert sum(name.startswith("socket:") for name in names) == 1
+        assert sum(name.startswith("socket:") for name in names) == 2
 
 
 def test_the_supervisor_is_the_only_one_that_loads_grpc(tmp_path: Path) -> None:
