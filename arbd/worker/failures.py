@@ -46,14 +46,12 @@ def of_examination(exc: BaseException) -> Failed:
     the author's has raised: nothing can be opened any more."""
     if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return Failed(
-            False,
-            [
-                f"after its import the module holds all {limit} descriptors that this process may have: "
-                f"{os.strerror(errno.EMFILE)}; open fewer of them, or in an @provider.on_worker_start hook, or raise the "
-                "limit (ulimit -n)"
-            ],
+        text = (
+            f"after its import the module holds all {limit} descriptors that this process may have: "
+            f"{os.strerror(errno.EMFILE)}; open fewer of them, or in an @provider.on_worker_start hook, or raise the limit "
+            "(ulimit -n)"
         )
+        return Failed(False, [text])
     return failed(exc)
 
 

@@ -102,7 +102,8 @@ class ProtectedDescriptors(StateKind):
         for copy in self._copies.values():
             _own.discard(copy)
             _close(copy)
-        self._copies = {fd: copy for fd in _STANDARD if (copy := _copy(fd)) is not None}
+        copies = {fd: _copy(fd) for fd in _STANDARD}
+        self._copies = {fd: copy for fd, copy in copies.items() if copy is not None}
         self._looked_at = {fd: _file(fd) for fd in (*_STANDARD, *_own)}
         _own.update(self._copies.values())
 
