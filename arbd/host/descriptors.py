@@ -59,16 +59,13 @@ class Ends(NamedTuple):
 
 def open_now() -> list[Descriptor]:
     """Every open descriptor of this process. Raises ``OSError`` if not one is left to look with."""
-    try:
-        numbers = _numbers()
-    except OSError:
-        if not reserve.give_up():
-            raise
-        try:
-            numbers = _numbers()
-        finally:
-            reserve.restore()
-    return sorted(descriptor for number in numbers if (descriptor := _look(number)) is not None)
+    return sorted(descriptor for number in numbers() if (descriptor := _look(number)) is not None)
+
+
+def numbers() -> list[int]:
+    """The numbers of every open descriptor of this process, one among them that is not open any more. Raises
+    ``OSError`` if not one is left to look with."""
+    return reserve.lend(_numbers)
 
 
 def _numbers() -> list[int]:

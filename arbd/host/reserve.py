@@ -1,6 +1,7 @@
 """A reserve descriptor: kept open, to be closed when a descriptor is needed and none is free.
 
     hold() .. give_up() ─> one number is free: receive or make what must not be lost ─> restore()
+              lend(ask) ─> the same, for what needs a descriptor only while it asks the kernel
 
 Every process of arbd's own has one from its start; a forked child has its copy. An author's code may close descriptors
 that it does not know, and be given the same number for a file of its own, so what stands there is looked at before it
@@ -9,8 +10,12 @@ is closed.
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+_T = TypeVar("_T")
 
 
 class _Held(NamedTuple):
@@ -58,3 +63,22 @@ def give_up() -> bool:
     except OSError:  # the author's code has closed it
         return False
     return True
+
+
+def lend(ask: Callable[[], _T]) -> _T:
+    """What this gives, which has a descriptor open only while it runs. Raises ``OSError`` if not one is free and there
+    is no reserve either."""
+    try:
+        return ask()
+    except OSError as exc:
+        if exc.errno != errno.EMFILE or not give_up():
+            raise
+    try:
+        return ask()
+    finally:
+        restore()
+
+
+def number() -> int:
+    """Its number; -1 if there is none. It may be another one after it was given up."""
+    return -1 if _held is None else _held.fd

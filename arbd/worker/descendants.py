@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from arbd import logs
-from arbd.host import children, procs, strays, tags
+from arbd.host import children, procs, reserve, strays, tags
 from arbd.host.orphans import Killed, Orphans
 from arbd.host.tags import Tag
 from arbd.ipc.zygote_protocol import Watched
@@ -78,7 +78,7 @@ class Descendants:
 
     def settle(self) -> None:
         """Be told of children that end, and ignore signals without a meaning. After the author's code was imported."""
-        self._module_waits = len(procs.threads_of_this_process()) > 1
+        self._module_waits = len(reserve.lend(procs.threads_of_this_process)) > 1
         # It does nothing: what tells is the descriptor, which Python's own handler writes to.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)

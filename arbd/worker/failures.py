@@ -11,6 +11,8 @@ A control message has 64 KiB. An exception can quote a whole SQL statement or do
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -37,6 +39,20 @@ def failed(exc: BaseException) -> Failed:
     text = message_of(exc)
     name = type(exc).__name__
     return Failed(False, listed([text if text == name else f"{name}: {text}"]), traceback_of(exc))
+
+
+def of_examination(exc: BaseException) -> Failed:
+    """The message about an exception after the import, while what was loaded is looked at. There is one that no line of
+    the author's has raised: nothing can be opened any more."""
+    if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        text = (
+            f"after its import the module holds all {limit} descriptors that this process may have: "
+            f"{os.strerror(errno.EMFILE)}; open fewer of them, or in an @provider.on_worker_start hook, or raise the limit "
+            "(ulimit -n)"
+        )
+        return Failed(False, [text])
+    return failed(exc)
 
 
 class SecondImport(NamedTuple):

@@ -23,6 +23,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from arbd.host import descriptors
+
 _TEXT: Final = io.TextIOWrapper
 _BUFFERED: Final = (io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
 #: Classes that write their last bytes when they are closed, which Python does at its end: by module, if it is loaded.
@@ -117,7 +119,7 @@ def end_tracker(until: float) -> None:
 def _has_written() -> bool:
     """Whether this process has a file or pipe open for writing, besides the standard ones. Looking through all objects
     of a large heap takes a second, and most providers have none."""
-    return any(fd > 2 and _is_written(fd) for fd in map(int, os.listdir("/proc/self/fd")))
+    return any(fd > 2 and _is_written(fd) for fd in descriptors.numbers())
 
 
 def _is_written(fd: int) -> bool:

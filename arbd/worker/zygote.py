@@ -44,7 +44,7 @@ from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker import children, inherited, target
 from arbd.worker import main as worker
 from arbd.worker.descendants import Descendants
-from arbd.worker.failures import failed
+from arbd.worker.failures import failed, of_examination
 from arbd.worker.fork_safety import files
 from arbd.worker.fork_safety.judge import affinity_changed
 from arbd.worker.fork_safety.look import Before, look_after
@@ -135,7 +135,7 @@ class Zygote:
         try:
             parcel = self._examine(provider)
         except BaseException as exc:  # a signature or a limit of the author's that breaks whoever looks at it
-            self.fail(exc)
+            self._send(of_examination(exc))
             return
         self.describe(parcel)
         self.serve()

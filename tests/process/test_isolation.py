@@ -143,12 +143,17 @@ def test_more_workers_than_cpus_share_them() -> None:
 
 
 def test_a_worker_holds_no_descriptor_of_another_or_of_the_zygote(daemon: RunningProvider) -> None:
-    """Its own cell and no other; no pidfd; one socket, and not the one between zygote and supervisor."""
+    """Its own cell and no other; no pidfd; two sockets, for large bodies and for its output, which no other has."""
+    parent = int(Path(f"/proc/{daemon.worker_pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    seen = {name for name, _ in open_files(parent)}
     for pid in daemon.worker_pids:
         names = [name for name, _ in open_files(pid)]
         assert sum("arbd-cell" in name for name in names) == 1
         assert not [name for name in names if "pidfd" in name]
-        assert sum(name.startswith("socket:") for name in names) == 1
+        sockets = {name for name in names if name.startswith("socket:")}
+        assert len(sockets) == 2
+        assert not sockets & seen
+        seen |= sockets
 
 
 def test_the_supervisor_is_the_only_one_that_loads_grpc(tmp_path: Path) -> None:

@@ -142,7 +142,17 @@ def test_one_that_cannot_be_told_of_at_all_is_ended(tmp_path: Path) -> None:
         assert children_of(zygote.process.pid) == []
 
 
-def test_a_module_that_holds_all_descriptors_is_told_that(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_reserve", [True, False])
+def test_a_module_that_holds_all_descriptors_is_told_that(tmp_path: Path, has_reserve: bool) -> None:
+    """Also where it has closed arbd's reserve, so that nothing can be looked at at all."""
+    no_reserve = """
+for fd in map(int, os.listdir("/proc/self/fd")):
+    try:
+        if "arbd-reserve" in os.readlink(f"/proc/self/fd/{fd}"):
+            os.close(fd)
+    except FileNotFoundError:
+        pass
+"""
     hog = """
 import resource
 held = []
@@ -152,8 +162,8 @@ try:
 except OSError:
     pass
 """
-    (tmp_path / "hog.py").write_text(HEAD + ECHO + hog)
-    with pytest.raises(ZygoteError, match=os.strerror(errno.EMFILE)):
+    (tmp_path / "hog.py").write_text(HEAD + ECHO + ("" if has_reserve else no_reserve) + hog)
+    with pytest.raises(ZygoteError, match=f"the module holds all 64 descriptors .*: {os.strerror(errno.EMFILE)}"):
         describe(str(tmp_path / "hog.py"), [], os.environ)
 
 

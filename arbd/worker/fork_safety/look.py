@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from arbd import logs
-from arbd.host import descriptors
+from arbd.host import descriptors, reserve
 from arbd.host.descriptors import Descriptor
 from arbd.model.description import Leftover
 from arbd.worker import target
@@ -192,7 +192,7 @@ def mapped_files(maps: str) -> set[int]:
 
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
+        return reserve.lend(Path(path).read_bytes).decode("utf-8", "replace")
     except OSError:  # no descriptor is left, or there is no such file here: then nothing is known
         return ""
 

@@ -14,10 +14,11 @@ import sys
 import threading
 from collections.abc import Iterable
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-from arbd.host import thread_stacks
+from arbd.host import reserve, thread_stacks
 from arbd.host.thread_stacks import MappedFile
 from arbd.worker.fork_safety import known
 
@@ -72,7 +73,10 @@ class ImportWatch:
         return None
 
     def _look(self) -> None:
-        now = thread_ids()
+        try:
+            now = thread_ids()
+        except OSError:  # no descriptor is left: it is not this import's to fail for that
+            return
         if now != self._seen:
             blamed = self._blamed()
             self.started_by.update(dict.fromkeys(now - self._seen, blamed))
@@ -98,8 +102,8 @@ def _is_extension(name: str) -> bool:
 
 
 def thread_ids() -> set[int]:
-    """Kernel numbers of this process's threads."""
-    return set(map(int, os.listdir(_TASKS)))
+    """Kernel numbers of this process's threads. Raises ``OSError`` if no descriptor is left to look with."""
+    return set(map(int, reserve.lend(lambda: os.listdir(_TASKS))))
 
 
 def left(started_by: dict[int, Blame]) -> list[ThreadFacts]:
@@ -115,8 +119,7 @@ def left(started_by: dict[int, Blame]) -> list[ThreadFacts]:
 
 def _mappings() -> list[MappedFile]:
     try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-            return thread_stacks.mappings(maps.read())
+        return thread_stacks.mappings(reserve.lend(Path("/proc/self/maps").read_bytes).decode(errors="replace"))
     except OSError:  # no descriptor is left
         return []
 
@@ -128,8 +131,7 @@ def _facts(
     if thread is not None:
         return ThreadFacts(thread.name, what_it_runs(thread), started_by)
     try:
-        with open(f"{_TASKS}/{tid}/comm", encoding="utf-8", errors="replace") as comm:
-            name = comm.read().strip()
+        name = reserve.lend(Path(f"{_TASKS}/{tid}/comm").read_bytes).decode(errors="replace").strip()
     except OSError:  # it has ended, or no descriptor is left to look with
         name = ""
     library = thread_stacks.library_of(tid, of_process)

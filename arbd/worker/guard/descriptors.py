@@ -4,6 +4,7 @@
     one of arbd's own is gone or another file, all the same   code in C did it: the worker is replaced
     0, 1, 2 lead elsewhere at the end of a task               put back from copies
     what was open before the first task is closed             an action has closed what others share: replaced
+    the reserve (arbd.host.reserve) is closed                 arbd does that itself, and can do without it
 
 In a forked child nothing is refused: it may close what it likes.
 """
@@ -16,6 +17,7 @@ import os
 import socket
 from typing import Any, Final
 
+from arbd.host import descriptors, reserve
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace
@@ -25,7 +27,7 @@ _close, _dup2, _closerange = os.close, os.dup2, os.closerange
 
 _own: set[int] = set()
 _files: dict[int, tuple[int, int]] = {}
-"""What was open before the first task, and is not arbd's own."""
+"""What was open before the first task, and is not arbd's own. Without the reserve."""
 _gone: set[int] = set()
 """Those of them that an action has closed."""
 
@@ -100,7 +102,8 @@ class ProtectedDescriptors(StateKind):
         for copy in self._copies.values():
             _own.discard(copy)
             _close(copy)
-        self._copies = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in _STANDARD if _file(fd) is not None}
+        copies = {fd: _copy(fd) for fd in _STANDARD}
+        self._copies = {fd: copy for fd, copy in copies.items() if copy is not None}
         self._looked_at = {fd: _file(fd) for fd in (*_STANDARD, *_own)}
         _own.update(self._copies.values())
 
@@ -125,9 +128,9 @@ class Inherited(StateKind):
     def remember(self) -> None:
         _gone.clear()
         _files.clear()
-        for fd in map(int, os.listdir("/proc/self/fd")):
+        for fd in descriptors.numbers():
             file = _file(fd)
-            if file is not None and fd not in _own:
+            if file is not None and fd not in _own and fd != reserve.number():
                 _files[fd] = file
 
     def put_back(self) -> str | None:
@@ -135,6 +138,13 @@ class Inherited(StateKind):
         _gone.clear()
         if gone:
             raise Spoiled(f"descriptors that were open before the first task are closed: {', '.join(map(str, gone))}")
+        return None
+
+
+def _copy(fd: int) -> int | None:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:  # it is closed, or there is no free number: it cannot be put back then
         return None
 
 

@@ -17,10 +17,15 @@ _held: list[int] = []
 _MODULES: dict[str, Any] = {"os": os, "socket": socket}
 
 
-def _fill() -> None:
-    """Take every descriptor there is; a low limit makes it quick."""
+@provider.on_worker_start
+def limit() -> None:
+    """A low limit makes it quick. Set here it stays; that of an action would be put back after it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+
+
+def _fill() -> None:
+    """Take every descriptor there is."""
     try:
         while True:
             _held.append(os.open(os.devnull, os.O_RDONLY))

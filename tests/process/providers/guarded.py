@@ -834,7 +834,7 @@ async def look_at_loop() -> dict[str, Any]:
         "pid": os.getpid(),
         "tasks": len(asyncio.all_tasks()),
         "marks": len(_marks),
-        "handler": loop.get_exception_handler() is None,
+        "handler": repr(loop.get_exception_handler()).partition(" at ")[0],
     }
 
 

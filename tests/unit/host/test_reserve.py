@@ -56,3 +56,34 @@ def test_a_process_that_never_wanted_one_has_none() -> None:
     reserve.restore()
     assert os.listdir("/proc/self/fd") == before
     assert reserve.give_up() is False
+
+
+@with_reserve()
+def test_it_is_lent_to_what_asks_again_and_again() -> None:
+    open_now = set(os.listdir("/proc/self/fd"))
+    with no_free_descriptor():
+        for _ in range(3):
+            assert open_now - set(reserve.lend(lambda: os.listdir("/proc/self/fd"))) <= {str(reserve.number())}
+        assert reserve.give_up() is True
+
+
+@with_reserve()
+def test_without_it_whoever_asks_is_told_the_reason() -> None:
+    with no_free_descriptor():
+        os.close(reserve.number())
+        taken = os.open(os.devnull, os.O_RDONLY)
+        with pytest.raises(OSError, match="Too many open files"):
+            reserve.lend(lambda: os.listdir("/proc/self/fd"))
+        os.close(taken)
+
+
+@with_reserve()
+def test_another_failure_is_no_reason_to_give_it_up() -> None:
+    before = reserve_fd()
+    with pytest.raises(FileNotFoundError):
+        reserve.lend(lambda: os.listdir("/nowhere"))
+    assert (reserve_fd(), reserve.number()) == (before, before)
+
+
+def test_it_has_no_number_where_there_is_none() -> None:
+    assert reserve.number() == -1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +14,7 @@ from arbd.errors import ConfigError, RegistrationError, TargetError
 from arbd.host import channel
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.zygote_protocol import Failed
-from arbd.worker.failures import failed, head, tail
+from arbd.worker.failures import failed, head, of_examination, tail
 
 LONG = 300_000
 
@@ -116,3 +120,16 @@ def test_a_cut_text_is_a_part_of_it(text: str, most: int) -> None:
     else:
         assert sendable.startswith(head(text, most).rpartition(" [...")[0])
         assert sendable.endswith(tail(text, most).partition("\n")[2])
+
+
+def test_a_module_that_holds_every_descriptor_is_told_how_many_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 128))
+    said = of_examination(OSError(errno.EMFILE, "Too many open files", "/proc/self/task"))
+    assert not said.target_error
+    assert said.problems[0].startswith("after its import the module holds all 64 descriptors")
+    assert os.strerror(errno.EMFILE) in said.problems[0]
+
+
+@pytest.mark.parametrize("exc", [OSError(errno.ENOENT, "gone"), ValueError("no")])
+def test_what_else_an_examination_finds_is_told_as_ever(exc: Exception) -> None:
+    assert of_examination(exc) == failed(exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -11,9 +12,10 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from types import ModuleType
 
 import pytest
+from descriptor_support import no_free_descriptor, with_reserve
 
 from arbd.worker.fork_safety import threads
-from arbd.worker.fork_safety.threads import Blame, ImportWatch, ThreadFacts, told, told_all
+from arbd.worker.fork_safety.threads import Blame, ImportWatch, ThreadFacts, thread_ids, told, told_all
 
 
 @contextmanager
@@ -126,3 +128,23 @@ def test_one_that_has_ended_meanwhile_is_none(process: Process, monkeypatch: pyt
     monkeypatch.setattr(threads, "thread_ids", lambda: next(seen))
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert threads.left({}) == []
+
+
+def test_a_watch_that_cannot_look_fails_no_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module holds every descriptor: that is told once it is loaded."""
+    watch = ImportWatch("app.py")
+
+    def no_descriptor() -> set[int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with watch:
+        monkeypatch.setattr(threads, "thread_ids", no_descriptor)
+        assert watch.find_spec("one") is None
+    assert watch.started_by == {}
+    assert watch not in sys.meta_path
+
+
+@with_reserve()
+def test_threads_are_found_without_a_free_descriptor() -> None:
+    with no_free_descriptor(), running() as thread:
+        assert {os.getpid(), thread.native_id} <= thread_ids()
