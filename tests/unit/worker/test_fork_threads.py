@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -126,3 +127,14 @@ def test_one_that_has_ended_meanwhile_is_none(process: Process, monkeypatch: pyt
     monkeypatch.setattr(threads, "thread_ids", lambda: next(seen))
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert threads.left({}) == []
+
+
+@pytest.mark.parametrize(("looks", "told_of"), [(3, 0), (10**6, 1)])
+def test_one_that_ends_in_a_moment_is_none(looks: int, told_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``join`` has returned, and the kernel has not let go of the thread."""
+    left, now, gone = itertools.count(), itertools.count(step=0.01), 2**22 + 1
+    monkeypatch.setattr(threads, "thread_ids", lambda: {1, gone} if next(left) < looks else {1})
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: None))
+    assert len(threads.left({})) == told_of
+    assert next(left) < 50, "it is a moment"
