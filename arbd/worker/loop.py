@@ -41,8 +41,8 @@ from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
 from arbd.worker.execute import Context, execute
-from arbd.worker.farewell import Farewell
 from arbd.worker.guard.guard import NoGuard
+from arbd.worker.leaving import LeaveReasons
 from arbd.worker.limits.seats import WorkerLimits
 from arbd.worker.looks import Looks
 from arbd.worker.output import LOOK_WORTH_NS
@@ -80,7 +80,7 @@ class Loop:
         context: Context,
         timer: SoftTimer,
         quota: Quota | None = None,
-        farewell: Farewell | None = None,
+        leave_reasons: LeaveReasons | None = None,
         look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
@@ -100,8 +100,8 @@ class Loop:
         self._context = context
         self._timer = timer
         self._quota = quota or Quota(0, 0)
-        self._farewell = farewell or Farewell(NoGuard())
-        self._noticed = self._farewell.noticed
+        self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
+        self._noticed = self._leave_reasons.noticed
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
@@ -254,8 +254,8 @@ class Loop:
             depth = depth or "noticed"
         leaving = None
         if depth is not None:
-            leaving = self._farewell.after(action, depth)
-            self._looks.looked(action, depth, now_ns, found=self._farewell.found)
+            leaving = self._leave_reasons.after(action, depth)
+            self._looks.looked(action, depth, now_ns, found=self._leave_reasons.found)
             self._last_action = ""
         if leaving is None and self._quota.memory_limit:
             leaving = self._quota.over_memory(action)

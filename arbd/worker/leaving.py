@@ -22,7 +22,7 @@ _DETAILS: Final[dict[Strike, str]] = {
 }
 
 
-class Farewell:
+class LeaveReasons:
     """Why this worker should end, as far as its actions are to blame. ``noticed`` is true where there is something to
     look at. ``keeps``: whether an interruption of that action is no reason."""
 
