@@ -7,7 +7,8 @@ noted with it. What a resource or the module has on the loop was made elsewhere,
     timer, call_soon        cancelled, if the author's code asked for it or is what it calls. Those of libraries stay: a
                             pool's own may have been set while an action used it
     add_reader, add_writer  removed, by the same rule
-    server                  closed
+    server                  closed, and what it has accepted
+    connection              closed, if its protocol is a class of the author's
     async generator         closed
     busy executor           replaced: threads that sleep on would keep the next action's from starting. Resources have
                             one of their own
@@ -74,7 +75,7 @@ class Leftovers:
         self.tasks: set[weakref.ref[asyncio.Task[Any]]] = set()
         self.generators: set[weakref.ref[AsyncGenerator[Any, Any]]] = set()
         self.soon: set[weakref.ref[Fenced]] = set()
-        self.connections: set[Any] = set()  # that its servers have accepted
+        self.connections: set[Any] = set()
         self.servers: set[weakref.ref[Any]] = set()
         self.timers: list[asyncio.TimerHandle] = []
         self.watched: set[Watched] = set()
@@ -141,7 +142,8 @@ class Leftovers:
         connections, self.connections = self.connections, set()
         for connection in connections:
             if not connection.is_closing():
-                connection.abort()
+                self.names.append("a connection")
+                getattr(connection, "abort", connection.close)()
 
     async def _close(self, generator: AsyncGenerator[Any, Any], until: float) -> None:
         if getattr(generator, "ag_frame", None) is None or getattr(generator, "ag_running", False):
@@ -351,6 +353,18 @@ class WorkerLoop(uvloop.Loop):
     async def create_unix_server(self, protocol_factory: Any, *args: Any, **kwargs: Any) -> Any:
         return _served(await super().create_unix_server(_noting(protocol_factory), *args, **kwargs))
 
+    async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return _connected(await super().create_connection(*args, **kwargs))
+
+    async def create_unix_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return _connected(await super().create_unix_connection(*args, **kwargs))
+
+    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
+        return _connected(await super().create_datagram_endpoint(*args, **kwargs))
+
+    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> Any:
+        return _connected(await super().connect_read_pipe(*args, **kwargs))
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override] # see above
         if executor is None and BELONGS_TO.get() is None and isinstance(self._executor, _CountingExecutor):
             if self._apart is None:
@@ -414,6 +428,14 @@ def _served(server: Any) -> Any:
             server.close()
         _note(left.servers, server)
     return server
+
+
+def _connected(pair: Any) -> Any:
+    """Note a connection whose protocol is of the author's classes: others' may be a pool's."""
+    left = BELONGS_TO.get()
+    if left is not None and any(_is_authors(each) for each in vars(type(pair[1])).values()):
+        left.connections.add(pair[0])
+    return pair
 
 
 def _noting(factory: Any) -> Any:

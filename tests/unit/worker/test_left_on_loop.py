@@ -215,6 +215,27 @@ def test_servers_are_closed_with_their_connections(runner: AsyncRunner, tmp_path
     runner(turns(), soon())
 
 
+@pytest.mark.parametrize("by_resource", [False, True])
+def test_an_endpoint_with_a_protocol_of_the_author_s_is_closed(runner: AsyncRunner, by_resource: bool) -> None:
+    got: list[bytes] = []
+    kept: list[Any] = []
+
+    class Datagrams(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            got.append(data)
+
+    async def act() -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(Datagrams, ("127.0.0.1", 0))
+        kept.append(transport)
+
+    (runner.run_apart if by_resource else runner)(act(), soon())
+    runner(turns(), soon())
+    assert kept[0].is_closing() is not by_resource
+    kept[0].abort()
+    runner(turns(), soon())
+
+
 def test_a_coroutine_from_an_action_s_thread_is_the_action_s(runner: AsyncRunner) -> None:
     ran: list[int] = []
     sent, go = threading.Event(), threading.Event()
