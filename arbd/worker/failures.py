@@ -48,8 +48,8 @@ def of_examination(exc: BaseException) -> Failed:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         text = (
             f"after its import the module holds all {limit} descriptors that this process may have: "
-            f"{os.strerror(errno.EMFILE)}; open fewer of them, or in an @provider.on_worker_start hook, or raise the limit "
-            "(ulimit -n)"
+            f"{os.strerror(errno.EMFILE)}; open fewer of them, or in an @provider.on_worker_start hook, or raise the "
+            "limit (ulimit -n)"
         )
         return Failed(False, [text])
     return failed(exc)
