@@ -11,7 +11,7 @@ from arbd.cli import _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.settings import thread_variables
 from arbd.settings.table import Resolved
-from arbd.supervisor import pinning
+from arbd.supervisor.cpu_share import share_of
 
 
 @click.command(
@@ -49,7 +49,7 @@ def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
     rows = [(setting.name, _show.value(setting, shown), origin) for setting, shown, origin in resolved.shown()]
     _show.table(("setting", "value", "from"), rows)
     click.echo("\nThreads of libraries, told to the author's processes by the environment:\n")
-    threads = pinning.share_of(resolved.settings).cpus_each
+    threads = share_of(resolved.settings).cpus_each
     variables = [(one.name, one.value or "-", one.origin) for one in thread_variables.shown(os.environ, threads)]
     _show.table(("variable", "value", "from"), variables)
 

@@ -17,7 +17,7 @@ from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_token
 from arbd.settings.secrets import own_settings
 from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
-from arbd.supervisor.pinning import share_of
+from arbd.supervisor.cpu_share import share_of
 from arbd.supervisor.request import RunRequest, zygote_environment
 from arbd.supervisor.zygote_link import ZygoteLink
 

@@ -9,27 +9,12 @@ have depends on nothing else that runs here.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from arbd.core.placement import Placement, in_words, place, usable_cpus, worker_count, worker_cpus
+from arbd.core.placement import Placement, in_words, place
 from arbd.host import cpus
 from arbd.host.cpu_claim import CpuClaims
 from arbd.logs import get_logger
 from arbd.settings.table import Settings
-
-
-class Share(NamedTuple):
-    """How many workers there are, and how many CPUs, and so threads, each of them has."""
-
-    workers: int
-    cpus_each: int
-
-
-def share_of(settings: Settings) -> Share:
-    """What the settings come to on this machine."""
-    usable = usable_cpus(cpus.allowed(), cpus.quota())
-    each = worker_cpus(settings.worker_cpus, usable)
-    return Share(worker_count(usable, each) if settings.workers == "auto" else settings.workers, each)
+from arbd.supervisor.cpu_share import Share, share_of
 
 
 def assign(settings: Settings, claims: CpuClaims, *, owns_process: bool) -> list[tuple[int, ...]]:

@@ -41,9 +41,10 @@ from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
 from arbd.worker.execute import Context, execute
-from arbd.worker.farewell import Farewell
-from arbd.worker.guard.guard import Depth, NoGuard
+from arbd.worker.guard.guard import NoGuard
+from arbd.worker.leaving import LeaveReasons
 from arbd.worker.limits.seats import WorkerLimits
+from arbd.worker.looks import Looks
 from arbd.worker.output import LOOK_WORTH_NS
 from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
@@ -55,12 +56,10 @@ _LONGEST_PARCEL_PAUSE_S: Final = 0.1
 _PARCEL_TIMEOUT_S: Final = 1.0
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
 # The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So it is read after
-# a task that ran for longer, every so many tasks, and before sleep. So is what an action may have changed behind
-# Python's back: a quick look, some microseconds; and a full one, tens of them, not so often.
+# a task that ran for longer, every so many tasks, and before sleep; and so it is with looks (``arbd.worker.looks``).
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_FULL_LOOK_APART_NS: Final = 10_000_000  # while tasks follow one another: less than 1 % of the time
-_FULL_LOOK_BEFORE_SLEEP_NS: Final = 1_000_000
+_OUTPUT_LOOKS_APART_NS: Final = 1_000_000
 
 
 class Loop:
@@ -81,7 +80,7 @@ class Loop:
         context: Context,
         timer: SoftTimer,
         quota: Quota | None = None,
-        farewell: Farewell | None = None,
+        leave_reasons: LeaveReasons | None = None,
         look: Callable[[], object] = lambda: None,
     ) -> None:
         self._words = words = cell.words
@@ -101,12 +100,14 @@ class Loop:
         self._context = context
         self._timer = timer
         self._quota = quota or Quota(0, 0)
-        self._farewell = farewell or Farewell(NoGuard())
-        self._noticed = self._farewell.noticed
+        self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
+        self._noticed = self._leave_reasons.noticed
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""
-        self._full_look_at_ns = 0
+        self._output_look_at_ns = 0
+        self._looks = Looks()
+        self._proven = self._looks.proven
         self._fresh = copy_context  # the context of a task
         self._look_at_output = look
         self._fence = make_fence()
@@ -143,10 +144,12 @@ class Loop:
         """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
         self._limits.give_back()
         self._read_cpu()
+        now_ns = time.monotonic_ns()
         if self._last_action:
-            self._look_after(self._last_action, _FULL_LOOK_BEFORE_SLEEP_NS)
-            self._last_action = ""
-        self._look_at_output()
+            self._look_after(self._last_action, now_ns)
+        if now_ns >= self._output_look_at_ns:
+            self._output_look_at_ns = now_ns + _OUTPUT_LOOKS_APART_NS
+            self._look_at_output()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -237,22 +240,23 @@ class Loop:
             words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
-        if run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
+        if action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._read_cpu()
-            self._look_after(action, _FULL_LOOK_APART_NS)
+            self._look_after(action, time.monotonic_ns())
         if self._done >= self._quota.next_at and not self._is_leaving:
             self.say(self._quota.at(self._done))
 
-    def _look_after(self, action: str, apart_ns: int) -> None:
-        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory. It is a full
-        look where the last one is at least so long ago."""
+    def _look_after(self, action: str, now_ns: int) -> None:
+        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
+        depth = self._looks.due(action, now_ns)
         if self._noticed:
             self._timer.renew()
-        depth: Depth = "quick"
-        now_ns = time.monotonic_ns()
-        if now_ns - self._full_look_at_ns >= apart_ns:
-            self._full_look_at_ns, depth = now_ns, "full"
-        leaving = self._farewell.after(action, depth)
+            depth = depth or "noticed"
+        leaving = None
+        if depth is not None:
+            leaving = self._leave_reasons.after(action, depth)
+            self._looks.looked(action, depth, now_ns, found=self._leave_reasons.found)
+            self._last_action = ""
         if leaving is None and self._quota.memory_limit:
             leaving = self._quota.over_memory(action)
         if leaving is not None and not self._is_leaving:

@@ -32,8 +32,8 @@ from arbd.logs.tasks import keep_streams
 from arbd.worker import children, inherited
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
-from arbd.worker.farewell import Farewell
 from arbd.worker.guard import descriptors, guard
+from arbd.worker.leaving import LeaveReasons
 from arbd.worker.life import NotFit, WorkerLife
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
@@ -136,9 +136,9 @@ def run(
         inherited.tidy_up_own()
         leave(0)
     process = guard.make(reseed=configure.reseed)
-    farewell = Farewell(process, lambda action: provider.actions[action].after_timeout == "keep")
-    timer = SoftTimer(cell.is_cancelled, on_strike=farewell.strike)
-    runner = AsyncRunner(timer, here=here, spoil=farewell.spoil)
+    reasons = LeaveReasons(process, lambda action: provider.actions[action].after_timeout == "keep")
+    timer = SoftTimer(cell.is_cancelled, on_strike=reasons.strike)
+    runner = AsyncRunner(timer, here=here, spoil=reasons.spoil)
     children.loop_is(lambda: runner.running_loop)
     for signum in (CANCEL_SIGNAL, timer.signum):
         children.own_handler(signum)
@@ -171,7 +171,7 @@ def run(
         context=context,
         timer=timer,
         quota=Quota(spawn.max_tasks, spawn.memory_limit),
-        farewell=farewell,
+        leave_reasons=reasons,
         **({} if output is None else {"look": output.look}),
     )
     life = WorkerLife(

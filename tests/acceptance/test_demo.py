@@ -97,7 +97,9 @@ def test_measurements_make_sense(report: dict[str, Any]) -> None:
     workers = report["load"]["workers"]
     assert len(workers) == len(psutil.Process().cpu_affinity() or [])
     assert [worker["name"] for worker in workers] == [f"arbd:worker-{number}" for number in range(len(workers))]
-    assert len({worker["cpu"] for worker in workers}) == len(workers)
+    pinned = [cpu for worker in workers for cpu in worker["cpus"]]
+    assert all(len(worker["cpus"]) == 1 for worker in workers)
+    assert len(set(pinned)) == len(workers)
     assert all(0.0 < worker["busy"] <= 1.05 for worker in workers)
 
 

@@ -285,10 +285,12 @@ def test_serve_answers_held_polls_when_it_ends() -> None:
     async def scenario() -> None:
         should_exit, addresses = asyncio.Event(), asyncio.Queue[str]()
         serving = asyncio.create_task(serve(HubOptions(), should_exit=should_exit, on_ready=addresses.put_nowait))
-        async with bare_provider(await addresses.get()) as provider:
-            assert (await provider.get(hold_ms=0)).id == ""  # it is connected from now on
+        address = await addresses.get()
+        async with bare_provider(address) as provider, HubClient(address) as client:
             poll = asyncio.create_task(provider.get())
-            await asyncio.sleep(0.3)  # so that the poll is held; if it is not yet, it fails as it may
+            async with asyncio.timeout(10):
+                while not (await client.stats())["polls held"]:  # noqa: ASYNC110 - the hub tells whoever asks
+                    await asyncio.sleep(0.01)
             should_exit.set()
             assert (await poll).id == ""
         await serving

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from daemon_support import PROVIDERS, daemon_of, responses
@@ -55,15 +56,30 @@ def test_bug_6_an_action_never_sees_the_token(daemon: RunningProvider) -> None:
     assert "the-real-token" not in json.dumps(response.data)
 
 
-def test_bug_6_nan_is_sent_as_null(daemon: RunningProvider) -> None:
-    """`NaN` is not JSON: a strict hub refuses the whole result."""
-    handle = daemon.submit("not_a_number")
-    text = handle.result(10).result
+def strict(text: bytes) -> Any:
+    """What a strict hub reads in a result: it refuses all of it where one word of it is not JSON."""
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is not JSON")
 
-    assert json.loads(text, parse_constant=refuse)["data"] == {"nan": None, "infinite": [None, None], "one": 1.0}
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_bug_6_nan_is_never_sent(daemon: RunningProvider) -> None:
+    """`NaN` is not JSON: a strict hub refuses the whole result. The task is answered, and told where it is."""
+    verdict = daemon.submit("not_a_number").result(10)
+    answer = strict(verdict.result)
+    assert (verdict.status, answer["status"]) == ("error", "error")
+    assert (answer["data"]["error_code"], answer["data"]["path"]) == ("RESULT_NOT_ENCODABLE", "data.nan")
+    assert "data.nan" in answer["message"]
+
+
+def test_bug_6_nan_is_sent_as_null_where_that_is_asked_for() -> None:
+    with daemon_of(PROVIDERS / "regressions.py", result_nan="null") as daemon:
+        verdict = daemon.submit("not_a_number").result(10)
+    answer = strict(verdict.result)
+    assert verdict.status == "success"
+    assert answer["data"] == {"nan": None, "infinite": [None, None], "one": 1.0}
 
 
 def test_bug_7_a_limit_set_for_the_whole_provider_limits() -> None:

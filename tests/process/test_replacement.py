@@ -68,6 +68,7 @@ def test_a_successor_that_is_killed_while_it_starts_is_succeeded_itself() -> Non
 def test_status_says_what_workers_hold_and_why_they_were_replaced() -> None:
     with daemon_of(worker_max_tasks=1) as daemon:
         assert daemon.run("echo", {}).status == "success"
+        eventually(lambda: replaced(daemon))  # the answer comes before the notice that the worker leaves
         eventually(lambda: states(daemon) == [State.SERVING])
         report = status(daemon)
         [worker] = report.workers

@@ -18,8 +18,11 @@ def wait_running(daemon: RunningProvider) -> None:
     eventually(lambda: worker.cell.running().seq == 2)
 
 
-@pytest.mark.parametrize("action", ["sleep", "async_sleep"])
-def test_a_running_action_is_stopped_softly_and_its_worker_lives(action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "stays"),
+    [("sleep", False), ("async_sleep", False), ("kept_sleep", True), ("kept_async_sleep", True)],
+)
+def test_a_running_action_is_stopped_softly_and_its_worker_replaced_unless_kept(action: str, stays: bool) -> None:
     with daemon_of(kill_grace=5.0, execution_timeout=60) as daemon:
         pid = daemon.run("echo").data["pid"]
         handle = daemon.submit(action, {"seconds": 30.0})
@@ -30,7 +33,7 @@ def test_a_running_action_is_stopped_softly_and_its_worker_lives(action: str) ->
         response = daemon.response(handle)
         assert (response.status, response.error_code) == ("error", "CANCELLED")
         assert time.monotonic() - begin < 1.0
-        assert daemon.run("echo").data["pid"] == pid
+        assert (daemon.run("echo").data["pid"] == pid) is stays
         assert kinds(daemon, handle) == ["submitted", "handed_out", "cancelled", "result"]
 
 

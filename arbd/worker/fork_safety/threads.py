@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
@@ -23,6 +24,8 @@ from arbd.host.thread_stacks import MappedFile
 from arbd.worker.fork_safety import known
 
 _TASKS: Final = "/proc/self/task"
+_ENDING_S: Final = 0.1
+_ENDING_PAUSE_S: Final = 0.001
 
 
 class ThreadFacts(NamedTuple):
@@ -107,14 +110,34 @@ def thread_ids() -> set[int]:
 
 
 def left(started_by: dict[int, Blame]) -> list[ThreadFacts]:
-    """The threads beside the main one that a fork would lose."""
+    """The threads beside the main one that a fork would lose.
+
+    ``join``, that of Python and that of POSIX, returns before the kernel's thread is gone. So those of which no more is
+    known than that they are there are given a moment to end.
+    """
+    found = _left_now(started_by)
+    unknown = {tid for tid, facts in found.items() if not (facts.python or facts.library)}
+    ended = unknown - _lasting(unknown)
+    return [facts for tid, facts in found.items() if tid not in ended]
+
+
+def _left_now(started_by: dict[int, Blame]) -> dict[int, ThreadFacts]:
     others = sorted(thread_ids() - {os.getpid()})
     if not others:
-        return []
+        return {}
     python = {thread.native_id: thread for thread in threading.enumerate()}
     of_process = _mappings()
-    found = (_facts(tid, python.get(tid), started_by.get(tid), of_process) for tid in others)
-    return [facts for facts in found if facts is not None]
+    found = {tid: _facts(tid, python.get(tid), started_by.get(tid), of_process) for tid in others}
+    return {tid: facts for tid, facts in found.items() if facts is not None}
+
+
+def _lasting(tids: set[int]) -> set[int]:
+    """Those of these threads that are there after a moment, which is over as soon as none is."""
+    give_up_at = time.monotonic() + _ENDING_S
+    while tids and time.monotonic() < give_up_at:
+        time.sleep(_ENDING_PAUSE_S)
+        tids = tids & thread_ids()
+    return tids
 
 
 def _mappings() -> list[MappedFile]:

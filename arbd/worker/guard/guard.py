@@ -38,6 +38,7 @@ class Guard:
         self._told: set[tuple[str, str]] = set()
         self._late: list[str] = []  # what could not be put back before something was adopted
         self.noticed = notices.changed
+        self.found = False  # something changed, at the last look
         self._log = logs.get_logger("arbd.worker")
 
     def arm(self, mark: ForkMark) -> None:
@@ -66,6 +67,7 @@ class Guard:
         """Put back what the action has changed: what was noticed, and what is due at this depth. Why the worker must be
         replaced; empty: it need not be."""
         noticed = self._notices.changed
+        self.found = bool(noticed)
         due = self._due[depth]
         if noticed:
             names = set(noticed)
@@ -82,9 +84,12 @@ class Guard:
                 self._log.error("look_failed", action=action, what=kind.name, exc_info=exc)
                 spoiled.append(f"{kind.name} cannot be looked at")
                 continue
-            if told is not None and not kind.quiet:
-                self._warn(action, kind.name, told)
+            if told is not None:
+                self.found = True
+                if not kind.quiet:
+                    self._warn(action, kind.name, told)
         noticed.clear()  # putting back is noticed, too
+        self.found = self.found or bool(spoiled)
         return "; ".join(spoiled)
 
     def _warn(self, action: str, what: str, told: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 from arbd.host import cpus
 from arbd.settings.table import Settings, from_flags, resolve
 from arbd.supervisor import pinning
-from arbd.supervisor.pinning import Share, assign, share_of
+from arbd.supervisor.cpu_share import Share, share_of
+from arbd.supervisor.pinning import assign
 
 
 class Log:

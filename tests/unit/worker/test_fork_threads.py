@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from descriptor_support import no_free_descriptor, with_reserve
@@ -148,3 +149,14 @@ def test_a_watch_that_cannot_look_fails_no_import(monkeypatch: pytest.MonkeyPatc
 def test_threads_are_found_without_a_free_descriptor() -> None:
     with no_free_descriptor(), running() as thread:
         assert {os.getpid(), thread.native_id} <= thread_ids()
+
+
+@pytest.mark.parametrize(("looks", "told_of"), [(3, 0), (10**6, 1)])
+def test_one_that_ends_in_a_moment_is_none(looks: int, told_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``join`` has returned, and the kernel has not let go of the thread."""
+    left, now, gone = itertools.count(), itertools.count(step=0.01), 2**22 + 1
+    monkeypatch.setattr(threads, "thread_ids", lambda: {1, gone} if next(left) < looks else {1})
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: None))
+    assert len(threads.left({})) == told_of
+    assert next(left) < 50, "it is a moment"

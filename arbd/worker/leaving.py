@@ -22,7 +22,7 @@ _DETAILS: Final[dict[Strike, str]] = {
 }
 
 
-class Farewell:
+class LeaveReasons:
     """Why this worker should end, as far as its actions are to blame. ``noticed`` is true where there is something to
     look at. ``keeps``: whether an interruption of that action is no reason."""
 
@@ -32,6 +32,11 @@ class Farewell:
         self._struck: Strike | None = None
         self._spoiled: list[str] = []
         self.noticed = guard.noticed
+
+    @property
+    def found(self) -> bool:
+        """Whether the last look found something changed."""
+        return self._guard.found
 
     def strike(self, what: Strike) -> None:
         """A deadline or a cancel has interrupted the action."""
