@@ -39,6 +39,7 @@ register = provider.actions.register
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("of_the_author", default="unset")
 module_file = open(os.devnull, "rb")  # noqa: SIM115 # it stays open, that is its point
 pool = ThreadPoolExecutor(2)
+A_FULL_LOOK = 0.012  # what no wrapper notices is found after a task of that length, and after others a little later
 
 
 class Late(Exception):
@@ -251,7 +252,7 @@ def default_alarm() -> None:
 def alarm_in_c() -> None:
     """Unseen by Python."""
     libc.alarm(1)
-    time.sleep(0.001)
+    time.sleep(A_FULL_LOOK)
 
 
 @change
@@ -259,7 +260,7 @@ def handler_in_c() -> None:
     """As a library in C does, for the worker's own signals."""
     libc.signal(signal.SIGTERM, 0)
     libc.signal(signal.SIGRTMIN + 2, 1)
-    time.sleep(0.004)
+    time.sleep(A_FULL_LOOK)
 
 
 @change
@@ -399,7 +400,7 @@ def everything_closed_in_c() -> None:
     for fd in range(3, 256):
         if "eventfd" not in _name_of(fd) and "socket" not in _name_of(fd):
             libc.close(fd)
-    time.sleep(0.004)
+    time.sleep(A_FULL_LOOK)
 
 
 def _name_of(fd: int) -> str:
