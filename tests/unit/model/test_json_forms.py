@@ -211,7 +211,14 @@ def test_what_numpy_has_and_json_has_not(data: Any) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [np.float32("nan"), np.float16("inf"), np.longdouble("-inf"), np.datetime64("NaT"), np.timedelta64("NaT"), np.nan],
+    [
+        np.float32("nan"),
+        np.float16("inf"),
+        np.longdouble("-inf"),
+        np.datetime64("NaT"),
+        np.timedelta64("NaT", "s"),
+        np.nan,
+    ],
     ids=str,
 )
 def test_not_a_number_of_numpy_s_is_one_here(data: Any) -> None:
