@@ -215,7 +215,7 @@ def test_what_numpy_has_and_json_has_not(data: Any) -> None:
         np.float32("nan"),
         np.float16("inf"),
         np.longdouble("-inf"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64("NaT", "s"),
         np.nan,
     ],
