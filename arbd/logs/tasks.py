@@ -3,6 +3,7 @@
     a coroutine, or a thread of asyncio.to_thread   the task it was bound to (a context variable), for ever
     the main thread                                 the task that runs
     another thread                                  the task in which it was started, while that one still runs
+    a coroutine of a hook's or a resource's         none (``bind_nobody``)
     anything else                                   none
 
 So a thread or coroutine that outlives its task is never taken for part of another. Per task this costs a global that is
@@ -28,6 +29,8 @@ TaskTuple = tuple[str, str, str]
 
 _REMEMBERED: Final = "_arbd_task"
 _WAITS_FOR_WORK: Final = _worker.__code__
+
+_NOBODY: Final[TaskTuple] = ("", "", "")  # bound by identity
 
 _task: TaskTuple | None = None
 _at_begin: Callable[[], object] | None = None
@@ -100,7 +103,7 @@ def current_task() -> TaskTuple | None:
     """The task that what this thread does now belongs to, by the rules above."""
     bound = _bound.get()
     if bound is not None:
-        return bound
+        return None if bound is _NOBODY else bound
     if get_ident() == threading.main_thread().ident:
         return _task
     started_for: TaskTuple | None = getattr(threading.current_thread(), _REMEMBERED, None)
@@ -113,6 +116,16 @@ def bind_task() -> None:
     _bound.set(_task)
 
 
+def bind_nobody() -> None:
+    """Bind the current context to no task: what is started in it is a hook's or a resource's, whichever task runs."""
+    _bound.set(_NOBODY)
+
+
+def is_nobodys() -> bool:
+    """Whether the current context is bound to no task (``bind_nobody``)."""
+    return _bound.get() is _NOBODY
+
+
 def release_task() -> None:
     """Undo ``bind_task`` in the current context."""
     _bound.set(None)
@@ -121,7 +134,7 @@ def release_task() -> None:
 def bound_task(context: Any) -> TaskTuple | None:
     """The task that a context (``contextvars.Context``) is bound to."""
     task: TaskTuple | None = context.get(_bound)
-    return task
+    return None if task is _NOBODY else task
 
 
 def is_any_thread_busy(but_of: TaskTuple | None = None) -> bool:

@@ -24,12 +24,13 @@ from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import interruptible, uninterruptible
-from arbd.logs.tasks import bind_task
+from arbd.logs.tasks import bind_nobody, bind_task
 from arbd.worker import children
 from arbd.worker.guard import signals
-from arbd.worker.leftovers import BELONGS_TO, Leftovers, WorkerLoop, first_iteration
+from arbd.worker.leftovers import BELONGS_TO, Leftovers, WorkerLoop, first_iteration, shown
 from arbd.worker.soft_timer import SoftTimer
 
+_MOST_TOLD: Final = 100
 _STOP_S: Final = 1.0  # for a coroutine whose loop an action has stopped
 
 
@@ -46,7 +47,7 @@ class AsyncRunner:
         self._loop: WorkerLoop | None = None
         self._raised: BaseException | None = None  # by a handler of the author's, while the loop's own code ran
         self._task: asyncio.Task[Any] | None = None
-        self._told: set[str] = set()
+        self._told: set[frozenset[str]] = set()
         self._log = logs.get_logger("arbd.worker")
 
     @property
@@ -88,8 +89,7 @@ class AsyncRunner:
         left = Leftovers(is_of_action=False) if belongs_to is None else belongs_to
         context = contextvars.copy_context()
         context.run(BELONGS_TO.set, belongs_to)
-        if belongs_to is not None:
-            context.run(bind_task)
+        context.run(bind_nobody if belongs_to is None else bind_task)
         self._raised = None
         self._task = task = loop.create_task(_until(awaitable, deadline, left, self), context=context)
         try:
@@ -137,15 +137,15 @@ class AsyncRunner:
             if left.is_of_action:
                 loop.restore()
             if left.stuck:
-                self._spoil(f"on the event loop there is still {', '.join(left.stuck)}")
+                self._spoil(f"on the event loop there is still {shown(left.stuck)}")
 
     def tell(self, left: Leftovers) -> None:
-        """Warn of what an action has left, once."""
-        names = ", ".join(left.names)
-        if names and names not in self._told:
+        """Warn of what an action has left, once for the same kinds of things."""
+        names = frozenset(left.names)
+        if names and names not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(names)
             hint = "await what it starts, or make it a resource; it was cancelled"
-            self._log.warning("left_on_event_loop", what=names, hint=hint)
+            self._log.warning("left_on_event_loop", what=shown(left.names), hint=hint)
 
     @property
     def strike(self) -> Callable[[Any], object]:
@@ -179,6 +179,7 @@ async def _until(awaitable: Awaitable[Any], deadline: float, left: Leftovers, ru
         if left:
             await left.cancel(deadline)
             runner.tell(left)
+        left.is_over = True
 
 
 async def _wait(task: asyncio.Task[Any]) -> None:

@@ -4,22 +4,36 @@ A context variable names the action in whose code something was made; tasks, tim
 noted with it. What a resource or the module has on the loop was made elsewhere, and stays:
 
     task                    cancelled, and waited for, a moment; one that does not end spoils the worker
-    timer of the author's   cancelled. Those of libraries stay: a pool's own may have been set while an action used it
+    timer, call_soon        cancelled, if the author's code asked for it or is what it calls. Those of libraries stay: a
+                            pool's own may have been set while an action used it
+    add_reader, add_writer  removed, by the same rule
+    server                  closed
     async generator         closed
-    busy executor           replaced: threads that sleep on would keep the next action's from starting
+    busy executor           replaced: threads that sleep on would keep the next action's from starting. Resources have
+                            one of their own
     handlers, factory       put back
+
+A thread that an action has started belongs to it (``Thread.start`` marks it), though its context is empty. What is made
+late, by something of an action that has ended, is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import sys
 import sysconfig
+import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.thread import _worker  # what a pool's threads run
+from contextlib import suppress
 from contextvars import ContextVar
+from types import BuiltinFunctionType, FrameType
 from typing import Any, Final
 
 import uvloop
@@ -29,25 +43,54 @@ from arbd import logs
 _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
 _PATHS: Final = tuple(
-    {path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(key))}
+    {path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(key))} | {"<frozen "}
 )
+_MARK: Final = "_arbd_belongs_to"
+_MOST_NAMES: Final = 10
+_MANY: Final = 256  # timers, before those that have rung are forgotten
+_call_soon: Final = uvloop.Loop.call_soon
 
 
 class Leftovers:
     """What was made on the loop in the code of one action, and has not ended."""
 
-    __slots__ = ("generators", "is_of_action", "names", "stuck", "tasks", "timers")
+    __slots__ = (
+        "connections",
+        "generators",
+        "is_of_action",
+        "is_over",
+        "names",
+        "servers",
+        "soon",
+        "stuck",
+        "tasks",
+        "timers",
+        "watched",
+    )
 
     def __init__(self, *, is_of_action: bool = True) -> None:
         self.is_of_action = is_of_action
-        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        self.generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self.is_over = False
+        self.tasks: set[weakref.ref[asyncio.Task[Any]]] = set()
+        self.generators: set[weakref.ref[AsyncGenerator[Any, Any]]] = set()
+        self.soon: set[weakref.ref[Fenced]] = set()
+        self.connections: set[Any] = set()  # that its servers have accepted
+        self.servers: set[weakref.ref[Any]] = set()
         self.timers: list[asyncio.TimerHandle] = []
+        self.watched: set[Watched] = set()
         self.names: list[str] = []
         self.stuck: list[str] = []
 
     def __bool__(self) -> bool:
-        return bool(self.timers or self.tasks or self.generators)
+        return bool(
+            self.timers
+            or self.tasks
+            or self.generators
+            or self.soon
+            or self.servers
+            or self.connections
+            or self.watched
+        )
 
     async def cancel(self, deadline: float) -> None:
         """Cancel what is left. The action has ended, within its time; ``deadline`` bounds this, too."""
@@ -57,6 +100,8 @@ class Leftovers:
             if not timer.cancelled() and timer.when() > now:
                 self.names.append(f"a timer for {_name(_callback(timer))}")
                 timer.cancel()
+        self._remove_watched()
+        self._close_servers()
         for _ in range(_ROUNDS):
             left = self._left()
             if not left:
@@ -65,13 +110,38 @@ class Leftovers:
                 task.cancel()
             await asyncio.wait(left, timeout=max(0.001, until - time.monotonic()))
             self.names += [_name(task.get_coro()) for task in left]
-        self.stuck = [_name(task.get_coro()) for task in self._left()]
-        for generator in list(self.generators):
+        self.stuck += [_name(task.get_coro()) for task in self._left()]
+        for generator in _alive(self.generators):
             await self._close(generator, until)
+        self._remove_watched()
+        self._close_servers()
+        self.names += [f"call_soon of {_name(each.callback)}" for each in _alive(self.soon) if not each.ran]
+        self.is_over = True
 
     def _left(self) -> list[asyncio.Task[Any]]:
         current = asyncio.current_task()
-        return [task for task in list(self.tasks) if not task.done() and task is not current]
+        return [task for task in _alive(self.tasks) if not task.done() and task is not current]
+
+    def _remove_watched(self) -> None:
+        loop = asyncio.get_running_loop()
+        watched, self.watched = self.watched, set()
+        for add, fd in watched:
+            try:
+                if isinstance(loop, WorkerLoop) and (callback := loop.unwatch(self, add, fd)) is not None:
+                    self.names.append(f"{add} of {_name(callback)}")
+            except Exception as exc:  # such as: a transport has the number now
+                self.stuck.append(f"{add} of file {fd} ({type(exc).__name__})")
+
+    def _close_servers(self) -> None:
+        servers, self.servers = self.servers, set()
+        for server in _alive(servers):
+            if server.is_serving() or server.sockets:
+                self.names.append("a server")
+                server.close()
+        connections, self.connections = self.connections, set()
+        for connection in connections:
+            if not connection.is_closing():
+                connection.abort()
 
     async def _close(self, generator: AsyncGenerator[Any, Any], until: float) -> None:
         if getattr(generator, "ag_frame", None) is None or getattr(generator, "ag_running", False):
@@ -85,7 +155,48 @@ class Leftovers:
 
 
 BELONGS_TO: Final[ContextVar[Leftovers | None]] = ContextVar("arbd_action", default=None)
-"""The action in whose code this is; ``None``: in none's."""
+"""The action in whose code this is; ``None``: in none's. In a thread: see ``owner``."""
+
+Watched = tuple[str, int]
+"""``add_reader`` or ``add_writer``, and the file descriptor."""
+
+
+class Fenced:
+    """A callback that is not called any more once its action has ended."""
+
+    __slots__ = ("__weakref__", "_left", "callback", "ran")
+
+    def __init__(self, left: Leftovers, callback: Callable[..., Any]) -> None:
+        self._left = left
+        self.callback = callback
+        self.ran = False
+
+    def __call__(self, *args: Any) -> None:
+        self.ran = True
+        if not self._left.is_over:
+            self.callback(*args)
+
+
+def owner() -> Leftovers | None:
+    """The action in whose code this is, also in a thread that an action has started."""
+    left = BELONGS_TO.get()
+    if left is None:
+        thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined] # makes no stand-in
+        left = getattr(thread, _MARK, None)
+    return left
+
+
+def mark_thread(thread: threading.Thread) -> None:
+    """Note whose a thread is that is about to be started. One of an executor works for anybody."""
+    if getattr(thread, "_target", None) is not _worker and (left := owner()) is not None:
+        setattr(thread, _MARK, left)
+
+
+def shown(names: Iterable[str]) -> str:
+    """Names in one line, each once with how often there is such a thing."""
+    counted = Counter(names)
+    parts = [name if times == 1 else f"{name} x{times}" for name, times in counted.most_common(_MOST_NAMES)]
+    return ", ".join(parts) + (f" and {len(counted) - _MOST_NAMES} more" if len(counted) > _MOST_NAMES else "")
 
 
 def first_iteration(before: Callable[[Any], None] | None) -> Callable[[Any], None]:
@@ -96,7 +207,7 @@ def first_iteration(before: Callable[[Any], None] | None) -> Callable[[Any], Non
             before(generator)
         left = BELONGS_TO.get()
         if left is not None:
-            left.generators.add(generator)
+            _note(left.generators, generator)
 
     return begun
 
@@ -107,7 +218,9 @@ class WorkerLoop(uvloop.Loop):
     def __init__(self) -> None:
         super().__init__()
         self._handled: set[int] = set()
+        self._watched: dict[Watched, tuple[Leftovers, Any]] = {}
         self._executor: ThreadPoolExecutor = _CountingExecutor()
+        self._apart: ThreadPoolExecutor | None = None  # of those who are no action
         handler = logs.loop_exception_handler()
         self.set_exception_handler(handler)
         self._kept: tuple[Any, bool, ThreadPoolExecutor] = (handler, False, self._executor)
@@ -158,9 +271,97 @@ class WorkerLoop(uvloop.Loop):
     ) -> Any:
         timer = super().call_later(delay, callback, *args, context=context)
         left = BELONGS_TO.get()
-        if left is not None and _is_authors(callback):
+        if left is not None and (_is_authors(callback) or _is_authors_frame(sys._getframe(1))):
+            if left.is_over:
+                timer.cancel()
+            elif len(left.timers) >= _MANY and len(left.timers) % _MANY == 0:
+                now = self.time()
+                left.timers = [each for each in left.timers if not each.cancelled() and each.when() > now]
             left.timers.append(timer)
         return timer
+
+    def call_soon(  # type: ignore[override] # see above
+        self, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
+        if type(callback) is _STEP:  # the straight path
+            return _call_soon(self, callback, *args, context=context)
+        left = BELONGS_TO.get() if context is None else context.get(BELONGS_TO, None)
+        if left is not None and _is_to_be_fenced(callback, context, sys._getframe(1)):
+            callback = _fenced(left, callback)
+        return _call_soon(self, callback, *args, context=context)
+
+    def call_soon_threadsafe(  # type: ignore[override] # see above
+        self, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
+        left = owner() if context is None else context.get(BELONGS_TO, None)
+        if left is not None:
+            if context is None and BELONGS_TO.get() is None:  # in a thread of the action's
+                context = contextvars.copy_context()
+                context.run(BELONGS_TO.set, left)
+                if _is_authors(callback) or _is_authors_frame(sys._getframe(1)):
+                    callback = _fenced(left, callback)
+            elif _is_to_be_fenced(callback, context, sys._getframe(1)):
+                callback = _fenced(left, callback)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+    def add_reader(self, fileobj: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override] # see above
+        if self._watch("add_reader", fileobj, callback, sys._getframe(1)):
+            super().add_reader(fileobj, callback, *args)
+
+    def add_writer(self, fileobj: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override] # see above
+        if self._watch("add_writer", fileobj, callback, sys._getframe(1)):
+            super().add_writer(fileobj, callback, *args)
+
+    def remove_reader(self, fileobj: Any) -> bool:  # type: ignore[override] # asyncio says so, uvloop's stubs do not
+        self._watched.pop(("add_reader", _fileno(fileobj)), None)
+        return bool(super().remove_reader(fileobj))
+
+    def remove_writer(self, fileobj: Any) -> bool:  # type: ignore[override] # as above
+        self._watched.pop(("add_writer", _fileno(fileobj)), None)
+        return bool(super().remove_writer(fileobj))
+
+    def _watch(self, add: str, fileobj: Any, callback: Any, frame: FrameType) -> bool:
+        """Whether to have a file watched; it is noted whose that is."""
+        left = BELONGS_TO.get()
+        key = (add, _fileno(fileobj))
+        if left is None or not (_is_authors(callback) or _is_authors_frame(frame)):
+            self._watched.pop(key, None)
+            return True
+        if left.is_over:
+            return False
+        self._watched[key] = (left, callback)
+        left.watched.add(key)
+        return True
+
+    def unwatch(self, left: Leftovers, add: str, fd: int) -> Any:
+        """Remove what an action has a file watched with, if that is still there; what that calls."""
+        held = self._watched.get((add, fd))
+        if held is None or held[0] is not left:
+            return None
+        if add == "add_reader":
+            self.remove_reader(fd)
+        else:
+            self.remove_writer(fd)
+        return held[1]
+
+    # Any: passed on.
+    async def create_server(self, protocol_factory: Any, *args: Any, **kwargs: Any) -> Any:
+        return _served(await super().create_server(_noting(protocol_factory), *args, **kwargs))
+
+    async def create_unix_server(self, protocol_factory: Any, *args: Any, **kwargs: Any) -> Any:
+        return _served(await super().create_unix_server(_noting(protocol_factory), *args, **kwargs))
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override] # see above
+        if executor is None and BELONGS_TO.get() is None and isinstance(self._executor, _CountingExecutor):
+            if self._apart is None:
+                self._apart = ThreadPoolExecutor(thread_name_prefix="asyncio-resources")
+            executor = self._apart
+        return super().run_in_executor(executor, func, *args)
+
+    def close(self) -> None:
+        super().close()
+        if self._apart is not None:
+            self._apart.shutdown(wait=False)
 
 
 class _CountingExecutor(ThreadPoolExecutor):
@@ -185,8 +386,96 @@ def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> a
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **how)
     left = BELONGS_TO.get()
     if left is not None:
-        left.tasks.add(task)
+        _note(left.tasks, task)
+        if left.is_over and _is_authors(coroutine):
+            task.cancel()
     return task
+
+
+def _note(where: set[Any], thing: Any) -> None:
+    """Note something for as long as it lives."""
+    where.add(weakref.ref(thing, where.discard))
+
+
+def _alive(where: set[Any]) -> list[Any]:
+    return [thing for ref in list(where) if (thing := ref()) is not None]
+
+
+def _fenced(left: Leftovers, callback: Callable[..., Any]) -> Fenced:
+    fenced = Fenced(left, callback)
+    _note(left.soon, fenced)
+    return fenced
+
+
+def _served(server: Any) -> Any:
+    left = BELONGS_TO.get()
+    if left is not None:
+        if left.is_over:
+            server.close()
+        _note(left.servers, server)
+    return server
+
+
+def _noting(factory: Any) -> Any:
+    """A factory whose protocols' connections are noted, for a server that an action starts."""
+    left = BELONGS_TO.get()
+    if left is None:
+        return factory
+
+    def make() -> Any:
+        protocol = factory()
+        connected = protocol.connection_made
+
+        def connection_made(transport: Any) -> None:
+            left.connections.add(transport)
+            connected(transport)
+
+        with suppress(AttributeError):  # it has slots
+            protocol.connection_made = connection_made
+        return protocol
+
+    return make
+
+
+def _is_to_be_fenced(callback: Any, context: Any, frame: FrameType) -> bool:
+    """Whether the author's code asked for a call. A future calls what waits for it with a context, and in the frame of
+    whoever sets its result: that frame says nothing then."""
+    if type(callback) is BuiltinFunctionType and callback.__name__ == "task_wakeup":
+        return False
+    return _is_authors(callback) or (context is None and _is_authors_frame(frame))
+
+
+def _is_authors_frame(frame: FrameType) -> bool:
+    return not frame.f_code.co_filename.startswith(_PATHS)
+
+
+def _fileno(fileobj: Any) -> int:
+    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+
+
+async def _nothing() -> None:
+    """A coroutine to see a task's steps with."""
+
+
+def _step_type() -> type:
+    """The type of what a task has the loop call first, which C code makes."""
+    seen: list[Any] = []
+
+    class Seeing:
+        def call_soon(self, callback: Any, **_: Any) -> None:
+            seen.append(callback)
+
+        def get_debug(self) -> bool:
+            return False
+
+    coroutine = _nothing()
+    task = asyncio.Task(coroutine, loop=Seeing())  # type: ignore[arg-type] # all that a task asks of it
+    task._log_destroy_pending = False  # type: ignore[attr-defined] # it never runs
+    coroutine.close()
+    return type(seen[0])
+
+
+_STEP: Final = _step_type()
 
 
 def _callback(timer: Any) -> Any:
@@ -197,7 +486,7 @@ def _is_authors(callback: Any) -> bool:
     """Whether a function is neither Python's nor an installed library's."""
     while isinstance(callback, functools.partial):
         callback = callback.func
-    code = getattr(getattr(callback, "__func__", callback), "__code__", None)
+    code = getattr(getattr(callback, "__func__", callback), "__code__", None) or getattr(callback, "cr_code", None)
     return code is not None and not code.co_filename.startswith(_PATHS)
 
 

@@ -4,7 +4,8 @@
     a thread of an executor that waits for work may go on
     any other that an action has started        has a moment to end; then the worker is replaced
 
-Only threads of Python's, and those that an action started; what the module, hooks and resources have is the baseline.
+Only threads of Python's, and those that an action started; what the module, hooks and resources have is the baseline,
+and what their coroutines start later is theirs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from concurrent.futures import process as process_pool
 from concurrent.futures import thread as thread_pool
 from typing import Any, Final
 
+from arbd.logs.tasks import is_nobodys
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace, watch
+from arbd.worker.leftovers import mark_thread
 
 _GRACE_S: Final = 0.005
 _PAUSE_S: Final = 0.0002
@@ -33,8 +36,10 @@ def install() -> None:
     start: Any = None
 
     def started(self: threading.Thread) -> None:
-        start(self)
         if NOTICES.is_armed:
+            mark_thread(self)
+        start(self)
+        if NOTICES.is_armed and not is_nobodys():
             _started.add(self)
             NOTICES.changes(Threads.name)
 
