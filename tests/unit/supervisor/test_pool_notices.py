@@ -187,6 +187,51 @@ def test_one_that_was_ready_before_its_zygote_said_so_may_leave(rig: PoolRig) ->
     assert rig.pool.is_complete()
 
 
+def leave_one_after_the_other(rig: PoolRig, times: int) -> list[ProcesslessWorker]:
+    """The worker of slot 0 is interrupted, and then its successor, and so on; none of them ends. All of them."""
+    left = []
+    for _ in range(times):
+        rig.boot()
+        left.append(rig.of(0))
+        rig.work(left[-1])
+        rig.say(left[-1], INTERRUPTED)
+    return left
+
+
+def test_of_many_that_leave_one_slot_the_oldest_are_killed_and_that_is_told_once(
+    rig: PoolRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = leave_one_after_the_other(rig, 6)
+    assert [worker.state for worker in left] == [State.CONDEMNED] * 4 + [State.LEAVING] * 2
+    assert [worker.kills for worker in left] == [1] * 4 + [0] * 2
+    assert rig.of(0, State.STARTING)
+    err = capsys.readouterr().err
+    assert err.count("worker_stop_too_slow") == 1
+    assert "stop hooks" in err
+    assert "worker.stop_timeout" in err
+    for worker in left:
+        rig.end(worker, 0 if worker.state is State.LEAVING else -9)
+    leave_one_after_the_other(rig, 3)
+    assert capsys.readouterr().err.count("worker_stop_too_slow") == 1
+
+
+def test_two_that_leave_one_slot_have_their_time(rig: PoolRig, capsys: pytest.CaptureFixture[str]) -> None:
+    left = leave_one_after_the_other(rig, 2)
+    assert [worker.kills for worker in left] == [0, 0]
+    rig.end(left[0])
+    left += leave_one_after_the_other(rig, 1)
+    assert [worker.kills for worker in left] == [0, 0, 0]
+    assert capsys.readouterr().err.count("worker_stop_too_slow") == 0
+
+
+def test_at_the_end_all_that_leave_have_their_time(rig: PoolRig) -> None:
+    left = leave_one_after_the_other(rig, 2)
+    rig.boot()
+    rig.pool.stop_replacing()
+    rig.say(rig.of(0), INTERRUPTED)
+    assert [worker.kills for worker in left] == [0, 0]
+
+
 # -- dying before a task ---------------------------------------------------------------------------------------------
 
 
