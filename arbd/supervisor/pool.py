@@ -85,7 +85,8 @@ class Pool:
         self._slots = Slots(len(cpus), self._fill, lambda by_machine: self._events.on_cannot_boot(by_machine))
         self._lives = Lives(times, self.fence, self)
         self.workers = self._lives.workers
-        self._succession = Succession(self.workers, self._slots.want, self.replace_now)
+        self._succession = Succession(self.workers, self._slots.want, self.replace_now, self._slots.pauses)
+        self._slots.on_pause_over = self._succession.go_on
         self._events: PoolEvents = Nobody()
         self._log = get_logger("arbd.pool")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -447,6 +448,35 @@ def test_a_successor_that_cannot_be_had_leaves_the_old_one_serving_and_others_th
     assert first.state is State.SERVING
     assert rig.zygote.slots == [0, 1, 0, 1]
     assert rig.events.of("cannot boot") == []
+
+
+def test_one_whose_successors_are_unfit_is_tried_ever_more_seldom_and_asks_on(rig: PoolRig) -> None:
+    asked_at = []
+    for _ in range(600):  # looks, each of which finds it too old
+        rig.say(rig.of(0), OLD)
+        if len(rig.zygote.asked) > 2 + len(asked_at):
+            asked_at.append(rig.loop.now)
+            be_unfit(rig)
+        rig.loop.step(1.0)
+    pauses = [after - before for before, after in pairwise(asked_at)]
+    assert pauses[-1] >= restarts.LONGEST_PAUSE_S / 2
+    assert len(asked_at) < 40
+    assert rig.of(0)
+
+
+def test_one_that_asked_once_has_its_turn_when_the_pause_of_its_slot_is_over(rig: PoolRig) -> None:
+    worker = rig.of(0)
+    rig.say(worker, OLD)
+    be_unfit(rig)
+    rig.say(worker, OLD)
+    assert rig.zygote.slots == [0, 1, 0]
+    rig.say(rig.of(1), OLD)
+    assert rig.zygote.slots == [0, 1, 0, 1]
+    rig.boot()
+    rig.loop.step(restarts.LONGEST_PAUSE_S)
+    rig.boot()
+    assert worker.state is State.RETIRING
+    assert rig.pool.is_complete()
 
 
 def test_a_machine_that_has_no_successor_does_so_as_well(rig: PoolRig) -> None:
