@@ -349,6 +349,10 @@ class Pool:
         """It gets no more tasks."""
         self._events.on_worker_retiring(worker)
 
+    def has_tasks(self, worker: Worker) -> bool:
+        """Whether it has any that it has not answered."""
+        return self._events.has_tasks(worker)
+
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
         """It ended; its memory can still be read."""
         self._events.on_worker_gone(worker, status)

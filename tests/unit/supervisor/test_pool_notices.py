@@ -99,11 +99,43 @@ def test_one_that_was_told_to_leave_says_so_and_its_time_begins(rig: PoolRig) ->
     worker = rig.of(0)
     of_pool: Any = worker
     rig.pool.replace_now(of_pool, Why("age"))
+    rig.events.busy.add(worker.id)
     rig.loop.step(100.0)  # a long task
     rig.say(worker, TOLD)
     assert worker.cell.marks == [layout.LEAVE]
     assert (worker.state, worker.kills) == (State.LEAVING, 0)
     rig.loop.step(TIMES.stop_s + STOP_MARGIN_S + A_MOMENT_S)
+    assert worker.kills == 1
+
+
+def test_one_that_was_told_to_leave_has_no_task_and_hangs_is_killed(
+    rig: PoolRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = rig.of(0)
+    of_pool: Any = worker
+    rig.events.busy.add(worker.id)
+    rig.pool.replace_now(of_pool, Why("age"))
+    for _ in range(10):
+        rig.loop.step(TIMES.stop_s + STOP_MARGIN_S)
+    rig.events.busy.clear()
+    rig.loop.step(TIMES.stop_s + STOP_MARGIN_S - A_MOMENT_S)
+    assert worker.kills == 0
+    for _ in range(2):
+        rig.loop.step(TIMES.stop_s + STOP_MARGIN_S + A_MOMENT_S)
+    assert (worker.state, worker.kills) == (State.CONDEMNED, 1)
+    assert "worker_hangs" in capsys.readouterr().err
+    rig.boot()
+    rig.end(worker, -9)
+    assert rig.loop.is_quiet
+
+
+def test_one_that_was_idle_when_it_was_told_has_its_time_to_end_and_no_more(rig: PoolRig) -> None:
+    worker = rig.of(0)
+    of_pool: Any = worker
+    rig.pool.replace_now(of_pool, Why("age"))
+    rig.loop.step(TIMES.stop_s + STOP_MARGIN_S - A_MOMENT_S)
+    assert worker.kills == 0
+    rig.loop.step(2 * A_MOMENT_S)
     assert worker.kills == 1
 
 
@@ -451,7 +483,7 @@ def test_a_successor_that_cannot_be_had_leaves_the_old_one_serving_and_others_th
 
 
 def test_one_whose_successors_are_unfit_is_tried_ever_more_seldom_and_asks_on(rig: PoolRig) -> None:
-    asked_at = []
+    asked_at: list[float] = []
     for _ in range(600):  # looks, each of which finds it too old
         rig.say(rig.of(0), OLD)
         if len(rig.zygote.asked) > 2 + len(asked_at):
