@@ -14,7 +14,7 @@ shared with the zygote.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final, Literal, NamedTuple
 
 JITTER: Final = 0.1
@@ -126,15 +126,18 @@ class Turns:
         if wish.worker_id != self.current:
             self._waiting.setdefault(wish.worker_id, wish)
 
-    def begin(self, now_ns: int, present: Iterable[int]) -> Wish | None:
-        """The worker whose turn begins now, if any. ``present``: those that still serve; others are forgotten."""
+    def begin(self, now_ns: int, present: Iterable[int], held: Container[int] = ()) -> Wish | None:
+        """The worker whose turn begins now, if any. ``present``: those that still serve; others are forgotten.
+        ``held``: those of them that must wait; others go first."""
         there = set(present)
         self._waiting = {worker_id: wish for worker_id, wish in self._waiting.items() if worker_id in there}
         if self._current is not None and self._until_ns and now_ns >= self._until_ns:
             self._current = None
-        if self._current is not None or not self._waiting:
+        if self._current is not None:
             return None
-        first = next(iter(self._waiting))
+        first = next((worker_id for worker_id in self._waiting if worker_id not in held), None)
+        if first is None:
+            return None
         self._current, self._until_ns = self._waiting.pop(first), 0
         return self._current
 

@@ -17,6 +17,25 @@ def rss_of(pid: int) -> int | None:
         return None
 
 
+class OwnMemory:
+    """The resident memory of this process, from a file that is kept open: 1 µs. Where that file is not there any more,
+    it is opened each time."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        try:
+            self.fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no descriptor is left
+            self.fd = -1
+
+    def read(self) -> int:
+        """In bytes; 0 where nobody may look."""
+        try:
+            return int(os.pread(self.fd, 128, 0).split()[1]) * _PAGE
+        except (OSError, ValueError, IndexError):
+            return rss_of(self._pid) or 0
+
+
 def descriptors_of(pid: int) -> int | None:
     """How many descriptors a process has open. About 15 µs, and 0.3 µs for each of them."""
     try:

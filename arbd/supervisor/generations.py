@@ -242,6 +242,10 @@ class Generations:
     def on_worker_retiring(self, worker: Worker) -> None:
         self._flow.dispatcher.close_worker(worker.id)
 
+    def has_tasks(self, worker: Worker) -> bool:
+        dispatcher = self._flow.dispatcher
+        return dispatcher.has_worker(worker.id) and bool(dispatcher.outstanding(worker.id))
+
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
         self._loop.call_soon(self._close_left_zygotes)  # when the pool has it no more
         self._flow.settle(worker, status)

@@ -67,6 +67,8 @@ def kill(
         _go_on(worker)
         raise
     has_it = assignment.seq in flow.dispatcher.outstanding(worker.id)
+    if verdict is not None and worker.said_leaving:
+        has_it = False  # it skips that task, and is as it is for what ran before
     if worker.unread or not has_it or not (unheard or worker.cell.running().is_for(assignment.seq)):
         _go_on(worker)
         return not worker.unread

@@ -49,6 +49,9 @@ class LifeEvents(Protocol):
     def on_worker_retiring(self, worker: Worker) -> None:
         """It gets no more tasks."""
 
+    def has_tasks(self, worker: Worker) -> bool:
+        """Whether it has any that it has not answered."""
+
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
         """It ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be read."""
 
@@ -132,6 +135,24 @@ class Lives:
         worker.step(WorkerEvent.RETIRE)
         self._events.on_worker_retiring(worker)
         _tell_to_leave(worker)
+        self._wait_for_leaving(worker, was_idle=not self._events.has_tasks(worker))
+
+    def _wait_for_leaving(self, worker: Worker, *, was_idle: bool) -> None:
+        """Look again after its time to end; one that had no task then and says nothing until the next look hangs."""
+        limit_s = self._times.stop_s + STOP_MARGIN_S
+        worker.stop_timer = self._loop.call_later(limit_s, self._look_at_retiring, worker, was_idle)
+
+    def _look_at_retiring(self, worker: Worker, was_idle: bool) -> None:
+        worker.stop_timer = None
+        if worker.state is not State.RETIRING:
+            return
+        is_idle = not self._events.has_tasks(worker)
+        if not (is_idle and was_idle):
+            self._wait_for_leaving(worker, was_idle=is_idle)
+            return
+        hint = "it was told to leave, has no task, and does not leave; it is killed"
+        self._log.warning("worker_hangs", worker=worker.slot, pid=worker.pid, hint=hint)
+        self.kill(worker)
 
     def leave(self, worker: Worker) -> None:
         """It has said that it begins no task any more: it has its time to end in order, then it is killed."""
@@ -145,6 +166,8 @@ class Lives:
             _tell_to_leave(worker)
         if worker.pid:
             worker.stop_boot_timer()
+        if worker.stop_timer is not None:
+            worker.stop_timer.cancel()
         worker.stop_timer = self._loop.call_later(self._times.stop_s + STOP_MARGIN_S, self._give_up_leaving, worker)
 
     def _give_up_leaving(self, worker: Worker) -> None:

@@ -50,6 +50,7 @@ from arbd.supervisor.succession import Succession
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
+_MOST_LEAVING: Final = 2  # of one slot, beside the one that serves or starts
 _MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
 
 
@@ -80,10 +81,12 @@ class Pool:
         self._next_id = 1
         self._generations = 0
         self._of_slot: list[list[Worker]] = [[] for _ in cpus]  # more than one while a worker is replaced
+        self._crowded: set[int] = set()  # slots in which too many left at once; told once until none leaves there
         self._slots = Slots(len(cpus), self._fill, lambda by_machine: self._events.on_cannot_boot(by_machine))
         self._lives = Lives(times, self.fence, self)
         self.workers = self._lives.workers
-        self._succession = Succession(self.workers, self._slots.want, self.replace_now)
+        self._succession = Succession(self.workers, self._slots.want, self.replace_now, self._slots.pauses)
+        self._slots.on_pause_over = self._succession.go_on
         self._events: PoolEvents = Nobody()
         self._log = get_logger("arbd.pool")
 
@@ -286,7 +289,24 @@ class Pool:
         worker.left_unused = worker.state is State.SERVING and not worker.cell.totals()[0]
         self._lives.leave(worker)
         if worker.state is State.LEAVING and not worker.left_unused:
+            self._make_room(worker.slot)
             self._slots.want(worker.slot)
+
+    def _make_room(self, slot: int) -> None:
+        """Kill those that have been leaving for longest, where workers of a slot leave faster than they end: each is a
+        process with all its memory. They begin nothing any more, so no task is lost."""
+        leaving = [worker for worker in self._of_slot[slot] if worker.state is State.LEAVING]
+        if self._slots.is_closed or len(leaving) <= _MOST_LEAVING:
+            return
+        if slot not in self._crowded:
+            self._crowded.add(slot)
+            hint = (
+                f"its workers are replaced faster than their stop hooks end: {_MOST_LEAVING} may be leaving at once, "
+                "and the oldest is killed; make the stop hooks shorter, or lower worker.stop_timeout"
+            )
+            self._log.warning("worker_stop_too_slow", worker=slot, leaving=len(leaving), hint=hint)
+        for worker in leaving[:-_MOST_LEAVING]:
+            self._lives.kill(worker)
 
     def note(self, worker: Worker, why: Why) -> None:
         """Note why a worker is replaced; the first reason is the one that counts."""
@@ -329,6 +349,10 @@ class Pool:
         """It gets no more tasks."""
         self._events.on_worker_retiring(worker)
 
+    def has_tasks(self, worker: Worker) -> bool:
+        """Whether it has any that it has not answered."""
+        return self._events.has_tasks(worker)
+
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
         """It ended; its memory can still be read."""
         self._events.on_worker_gone(worker, status)
@@ -338,6 +362,8 @@ class Pool:
     def on_worker_removed(self, worker: Worker) -> None:
         """Nothing of it is left."""
         self._of_slot[worker.slot].remove(worker)
+        if not any(other.state is State.LEAVING for other in self._of_slot[worker.slot]):
+            self._crowded.discard(worker.slot)
         try:
             self.limits.detach(worker.id)
         finally:

@@ -21,6 +21,9 @@ class PoolEvents(Protocol):
         """A worker ended: exit code, or minus a signal number; ``None``: nobody can tell. Its memory can still be
         read."""
 
+    def has_tasks(self, worker: Worker) -> bool:
+        """Whether a worker has any that it has not answered."""
+
     def on_cannot_boot(self, by_machine: bool) -> None:
         """Workers end before they are ready, every time, and none serves: the daemon must stop. ``by_machine``: there
         was no process, descriptor or memory to be had."""
@@ -40,6 +43,9 @@ class Nobody:
 
     def on_worker_gone(self, worker: Worker, status: int | None) -> None:
         pass
+
+    def has_tasks(self, worker: Worker) -> bool:
+        return True
 
     def on_cannot_boot(self, by_machine: bool) -> None:
         pass

@@ -7,9 +7,9 @@
 
 ``worker.max_tasks`` is kept by the worker, which says that it leaves.
 
-A worker that is over ``worker.memory_limit`` after a task leaves before the next one (``Spawn.memory_limit``); so what
-runs when one is found over it is to blame. Looks are planned only where there is a limit; more often while tasks run
-under the hard one.
+A worker that is over ``worker.memory_limit`` leaves before it says that it runs another task (``arbd.worker.quota``);
+so what runs when one is found over it is to blame. Looks are planned only where there is a limit; more often while
+tasks run under the hard one.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ class Slots:
         self.count = count
         self.troubles: dict[int, Trouble] = {}
         self.is_closed = False
+        self.on_pause_over: Callable[[], None] = lambda: None  # told when a slot waits no more, and is wanted
         self._fill = fill
         self._cannot_boot = cannot_boot
         self._wanted: dict[int, None] = {}  # in that order
@@ -56,6 +57,10 @@ class Slots:
         """Have a worker started in this slot, as soon as there may be."""
         self._wanted[slot] = None
         self._fill()
+
+    def pauses(self, slot: int) -> bool:
+        """Whether this slot waits after a failure."""
+        return slot in self._pauses
 
     def want_all(self) -> dict[int, None]:
         """Want one in every slot; nothing is started yet. What was wanted before, for ``restore``."""
@@ -173,6 +178,7 @@ class Slots:
     def _end_pause(self, slot: int) -> None:
         self._pauses.pop(slot, None)
         self.want(slot)
+        self.on_pause_over()
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
     wish ─> its turn ─> a worker is wanted in its slot ─┬─> that is ready ─> it retires ─> gone, or ``HOLD_S``: the next
                                                         └─> none can be had: the next; it serves on
 
+One whose slot waits after a successor that failed has no turn before that pause has ended (``go_on``).
+
 The order is decided in ``arbd.core.recycling``; the pool starts and retires.
 """
 
@@ -20,14 +22,19 @@ from arbd.supervisor.worker import Worker
 
 class Succession:
     """The turns of all workers. ``want`` has a worker started in a slot, ``replace`` has one retire whose successor is
-    there."""
+    there; ``pauses``: whether a slot waits after a failure."""
 
     def __init__(
-        self, workers: Mapping[int, Worker], want: Callable[[int], None], replace: Callable[[Worker, Why], None]
+        self,
+        workers: Mapping[int, Worker],
+        want: Callable[[int], None],
+        replace: Callable[[Worker, Why], None],
+        pauses: Callable[[int], bool] = lambda slot: False,
     ) -> None:
         self._workers = workers
         self._want = want
         self._replace = replace
+        self._pauses = pauses
         self._turns = Turns()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -42,9 +49,14 @@ class Succession:
         self._turns.wish(Wish(worker.id, reason, detail))
         self._begin()
 
+    def go_on(self) -> None:
+        """A slot waits no more: perhaps the worker that serves there has its turn."""
+        self._begin()
+
     def _begin(self) -> None:
-        serving = [worker.id for worker in self._workers.values() if worker.state is State.SERVING]
-        if self._is_closed or (wish := self._turns.begin(time.monotonic_ns(), serving)) is None:
+        serving = [worker for worker in self._workers.values() if worker.state is State.SERVING]
+        present, held = [worker.id for worker in serving], {each.id for each in serving if self._pauses(each.slot)}
+        if self._is_closed or (wish := self._turns.begin(time.monotonic_ns(), present, held)) is None:
             return
         worker = self._workers[wish.worker_id]
         worker.wish = Why(wish.reason, wish.detail)

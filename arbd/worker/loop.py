@@ -104,7 +104,8 @@ class Loop:
         self._noticed = self._leave_reasons.noticed
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
-        self._last_action = ""
+        self._last_action = ""  # that ran since the last look
+        self._looked_action = ""  # after which it looked last
         self._output_look_at_ns = 0
         self._looks = Looks()
         self._proven = self._looks.proven
@@ -122,7 +123,7 @@ class Loop:
         self._quota.begin()
         self._fresh = task_context.of_tasks()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
-        pop = self._tasks.pop
+        pop = self._pop_within_memory if self._quota.memory_limit else self._tasks.pop
         while True:
             record = pop()
             if record is not None:
@@ -133,6 +134,15 @@ class Loop:
                 self._sleep()
         if not self._is_leaving:
             self.say(Leaving("told"))
+
+    def _pop_within_memory(self) -> bytes | None:
+        """The next task, of a worker that has a limit of memory; one that is over it leaves before it says that it runs
+        that task, so that the supervisor never ends the task for what others have taken."""
+        if not self._is_leaving:
+            leaving = self._quota.over_memory(self._last_action or self._looked_action)
+            if leaving is not None:
+                self.say(leaving)
+        return self._tasks.pop()
 
     def say(self, said: Notice) -> None:
         """Tell the supervisor something of this worker; one that leaves begins no more."""
@@ -247,7 +257,7 @@ class Loop:
             self.say(self._quota.at(self._done))
 
     def _look_after(self, action: str, now_ns: int) -> None:
-        """Put back what the action has changed, and leave if that cannot be, or it holds too much memory."""
+        """Put back what the action has changed, and leave if that cannot be."""
         depth = self._looks.due(action, now_ns)
         if self._noticed:
             self._timer.renew()
@@ -256,9 +266,7 @@ class Loop:
         if depth is not None:
             leaving = self._leave_reasons.after(action, depth)
             self._looks.looked(action, depth, now_ns, found=self._leave_reasons.found)
-            self._last_action = ""
-        if leaving is None and self._quota.memory_limit:
-            leaving = self._quota.over_memory(action)
+            self._looked_action, self._last_action = action, ""
         if leaving is not None and not self._is_leaving:
             self.say(leaving)
 

@@ -157,7 +157,9 @@ def run(
     )
     side = socket.socket(fileno=handles.side)
     log_fd = logs.log_descriptor()
-    descriptors.protect(*handles, *(output_fds or ()), *(() if log_fd is None else (log_fd,)))
+    quota = Quota(spawn.max_tasks, spawn.memory_limit)
+    log_fds = () if log_fd is None else (log_fd,)
+    descriptors.protect(*handles, *(output_fds or ()), *log_fds, *quota.descriptors)
     loop = Loop(
         cell,
         memory.attach(handles.board),
@@ -170,7 +172,7 @@ def run(
         limits=limits,
         context=context,
         timer=timer,
-        quota=Quota(spawn.max_tasks, spawn.memory_limit),
+        quota=quota,
         leave_reasons=reasons,
         **({} if output is None else {"look": output.look}),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from daemon_support import PROVIDERS, daemon_of, eventually, responses
+from import_support import written
 
 from arbd.testing import RunningProvider
 
@@ -27,6 +29,7 @@ PUT_BACK = [
     *("pending_alarm", "default_alarm", "alarm_in_c", "handler_in_c", "ignored_children", "termination"),
     *("own_signals", "without_interrupts", "recursion", "switch_interval", "int_digits", "socket_timeout"),
     *("other_locale", "precision", "variable", "no_collection", "tracing", "memory_tracing", "warning_filters"),
+    *("named_logger", "record_factory", "seen_by_c", "stack_size", "decimals_of_new_threads", "not_blocking"),
     *("root_logger", "path", "stdout_replaced", "stdout_closed", "descriptor_one_closed"),
     *("descriptor_one_led_elsewhere", "hooks", "policy", "asyncio_run", "affinity", "niceness", "traceback_dump"),
     *("thread_that_ends", "idle_pool"),
@@ -113,6 +116,43 @@ def test_a_seed_gives_nobody_the_same_numbers(daemon: RunningProvider) -> None:
         data_of(daemon, "change", {"how": "seeds"})
         drawn.append(data_of(daemon, "draw"))
     assert len(set(drawn)) == 5
+
+
+A_POOL = """
+import multiprocessing
+@provider.resource
+def pool():
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        yield pool
+@provider.actions.register(name="pooled")
+def pooled(pool):
+    return [pool.apply(abs, (-3,)), os.getpid()]
+"""
+
+
+def test_a_pool_that_replaces_its_processes_costs_no_worker(tmp_path: Path) -> None:
+    """Its own thread closes what it had open before the first task."""
+    with daemon_of(written(tmp_path, A_POOL)) as daemon:
+        found = [tuple(data_of(daemon, "pooled")) for _ in range(8)]
+    assert len(set(found)) == 1
+
+
+def test_a_library_that_an_action_imports_and_seeds_gives_nobody_the_same_numbers(tmp_path: Path) -> None:
+    with daemon_of(written(tmp_path, LAZY_NUMPY)) as daemon:
+        assert len({data_of(daemon, name) for _ in range(4) for name in ("seeds", "draws")}) == 5
+
+
+LAZY_NUMPY = """
+@provider.actions.register(name="seeds")
+def seeds():
+    import numpy
+    numpy.random.seed(42)
+    return 0
+@provider.actions.register(name="draws")
+def draws():
+    import numpy
+    return float(numpy.random.random())
+"""
 
 
 def test_the_wrapped_functions_look_as_they_did(daemon: RunningProvider) -> None:

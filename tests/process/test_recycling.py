@@ -151,6 +151,23 @@ def test_the_task_after_one_that_leaked_past_the_limit_is_never_to_blame() -> No
             assert [each.status for each in responses(daemon, behind)] == ["success"] * 5
 
 
+def test_nor_is_the_task_after_many_that_each_leaked_a_little() -> None:
+    """Each of them is too short to be looked at after it; the one behind them runs long enough for the supervisor."""
+    with daemon_of(RECYCLED, workers=1, worker_memory_limit=80 * MIB) as daemon:
+        until = time.monotonic() + 20.0
+        for times in range(1, 5):
+            held = psutil.Process(data(daemon.run("who"))["pid"]).memory_info().rss
+            assert daemon.run("leak", {"mib": (77 * MIB - held) // MIB}).status == "success"
+            while len(replaced(daemon)) < times:
+                assert time.monotonic() < until
+                given = [daemon.submit("drip", {"kib": 40}) for _ in range(40)] + [
+                    daemon.submit("spin", {"seconds": 0.12})
+                ]
+                assert {each.status for each in responses(daemon, given)} == {"success"}
+        assert {each.why.reason for each in replaced(daemon)} == {"memory"}
+        assert "drip" in {each.why.action for each in replaced(daemon)}
+
+
 def test_a_limit_below_what_a_fresh_worker_holds_ends_nobody() -> None:
     with daemon_of(RECYCLED, worker_memory_limit=2 * MIB, worker_max_memory=MIB, worker_max_fds=1) as daemon:
         found = [data(each) for each in responses(daemon, [daemon.submit("who") for _ in range(100)])]

@@ -3,7 +3,9 @@
     os.close, os.closerange, os.dup2 on one of arbd's own     refused, as if it were not open (EBADF)
     one of arbd's own is gone or another file, all the same   code in C did it: the worker is replaced
     0, 1, 2 lead elsewhere at the end of a task               put back from copies
-    what was open before the first task is closed             an action has closed what others share: replaced
+    0, 1, 2 do not block, or append                           put back
+    what was open before the first task is closed             an action has closed what others share: replaced;
+                                                              not if a thread did that was there before as well
     the reserve (arbd.host.reserve) is closed                 arbd does that itself, and can do without it
 
 In a forked child nothing is refused: it may close what it likes.
@@ -15,6 +17,8 @@ import errno
 import fcntl
 import os
 import socket
+import threading
+import weakref
 from typing import Any, Final
 
 from arbd.host import descriptors, reserve
@@ -24,12 +28,15 @@ from arbd.worker.guard.wrappers import replace
 
 _STANDARD: Final = (0, 1, 2)
 _close, _dup2, _closerange = os.close, os.dup2, os.closerange
+_set_blocking = os.set_blocking
 
 _own: set[int] = set()
 _files: dict[int, tuple[int, int]] = {}
 """What was open before the first task, and is not arbd's own. Without the reserve."""
 _gone: set[int] = set()
 """Those of them that an action has closed."""
+_others: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""The threads that were there before the first task, without the main one, which runs the actions."""
 
 
 def kinds() -> list[StateKind]:
@@ -43,6 +50,7 @@ def install() -> None:
     replace(os, "closerange", _guarded_closerange)
     replace(os, "dup2", _guarded_dup2)
     replace(socket, "close", _guarded_close)
+    replace(os, "set_blocking", _noticed_set_blocking)
 
 
 def protect(*fds: int) -> None:
@@ -60,6 +68,12 @@ def _guarded_dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
     if fd2 in _own or fd2 in _files:
         _closes(fd2)
     return _dup2(fd, fd2, inheritable)
+
+
+def _noticed_set_blocking(fd: int, blocking: bool, /) -> None:
+    _set_blocking(fd, blocking)
+    if fd in _STANDARD:
+        NOTICES.changes(ProtectedDescriptors.name)
 
 
 def _guarded_closerange(fd_low: int, fd_high: int, /) -> None:
@@ -84,6 +98,9 @@ def _closes(fd: int) -> None:
     if fd in _STANDARD:
         NOTICES.changes(ProtectedDescriptors.name)
     elif _file(fd) == _files[fd]:
+        if threading.current_thread() in _others:  # a resource's own, which closes what is its own
+            del _files[fd]
+            return
         _gone.add(fd)
         NOTICES.changes(Inherited.name)
 
@@ -97,6 +114,7 @@ class ProtectedDescriptors(StateKind):
         super().__init__(self.name, _nothing, _nothing, look="full")
         self._looked_at: dict[int, tuple[int, int] | None] = {}
         self._copies: dict[int, int] = {}
+        self._flags: dict[int, int | None] = {}
 
     def remember(self) -> None:
         for copy in self._copies.values():
@@ -105,6 +123,7 @@ class ProtectedDescriptors(StateKind):
         copies = {fd: _copy(fd) for fd in _STANDARD}
         self._copies = {fd: copy for fd, copy in copies.items() if copy is not None}
         self._looked_at = {fd: _file(fd) for fd in (*_STANDARD, *_own)}
+        self._flags = {fd: _flags(fd) for fd in _STANDARD}
         _own.update(self._copies.values())
 
     def put_back(self) -> str | None:
@@ -114,7 +133,12 @@ class ProtectedDescriptors(StateKind):
             if _file(copy) != self._looked_at[fd]:
                 raise Spoiled(f"descriptor {fd}, which the worker needs, was closed or is another file now")
             _dup2(copy, fd)
-        return f"{', '.join(map(str, wrong))} led elsewhere" if wrong else None
+        told = [f"{', '.join(map(str, wrong))} led elsewhere"] if wrong else []
+        if other := [fd for fd, flags in self._flags.items() if _flags(fd) != flags and flags is not None]:
+            for fd in other:
+                fcntl.fcntl(fd, fcntl.F_SETFL, self._flags[fd] or 0)
+            told.append(f"{', '.join(map(str, other))} had other flags, such as not blocking")
+        return "; ".join(told) or None
 
 
 class Inherited(StateKind):
@@ -128,6 +152,8 @@ class Inherited(StateKind):
     def remember(self) -> None:
         _gone.clear()
         _files.clear()
+        _others.clear()
+        _others.update(thread for thread in threading.enumerate() if thread is not threading.main_thread())
         for fd in descriptors.numbers():
             file = _file(fd)
             if file is not None and fd not in _own and fd != reserve.number():
@@ -145,6 +171,13 @@ def _copy(fd: int) -> int | None:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     except OSError:  # it is closed, or there is no free number: it cannot be put back then
+        return None
+
+
+def _flags(fd: int) -> int | None:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
         return None
 
 

@@ -7,13 +7,13 @@ after      what was noticed, or is due to be looked at, is put back
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
 
 from arbd import logs
 from arbd.host.fork_mark import ForkMark
-from arbd.worker.guard import descriptors, interpreter, process, signals, threads
+from arbd.worker.guard import descriptors, generators, interpreter, loggers, process, signals, threads
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES, Notices
 from arbd.worker.guard.wrappers import watch
@@ -31,6 +31,7 @@ class Guard:
 
     def __init__(self, kinds: Sequence[StateKind], notices: Notices = NOTICES) -> None:
         self._kinds = kinds
+        self._names = frozenset(kind.name for kind in kinds)
         self._due: dict[Depth, list[StateKind]] = {
             depth: [kind for kind in kinds if kind.look in looks] for depth, looks in _LOOKS.items()
         }
@@ -43,6 +44,7 @@ class Guard:
 
     def arm(self, mark: ForkMark) -> None:
         """Take the process as it is now for the baseline, and notice what changes from now on."""
+        self._notices.is_as_before = {kind.name: kind.is_as_before for kind in self._kinds if kind.adopts}
         self._notices.adopt = {kind.name: kind.remember for kind in self._kinds if kind.adopts}
         self.rebase()
         self._notices.arm(mark)
@@ -67,7 +69,7 @@ class Guard:
         """Put back what the action has changed: what was noticed, and what is due at this depth. Why the worker must be
         replaced; empty: it need not be."""
         noticed = self._notices.changed
-        self.found = bool(noticed)
+        self.found = not noticed.isdisjoint(self._names)  # what is nobody's kind here is left as the action made it
         due = self._due[depth]
         if noticed:
             names = set(noticed)
@@ -128,17 +130,15 @@ def install() -> None:
     signals.install()
     descriptors.install()
     threads.install()
-    _watch(all_kinds())
+    process.install()
+    loggers.install()
+    interpreter.install()
+    generators.install()
+    for kind in all_kinds():
+        for owner, name in kind.changed_by:
+            watch(owner, name, kind.name)
 
 
 def make(*, reseed: bool = True) -> Guard:
     """The guard of this process. ``reseed``: generators that an action has seeded are seeded anew."""
-    generators = interpreter.generators() if reseed else []
-    _watch(generators)
-    return Guard([*all_kinds(), *generators])
-
-
-def _watch(kinds: Iterable[StateKind]) -> None:
-    for kind in kinds:
-        for owner, name in kind.changed_by:
-            watch(owner, name, kind.name)
+    return Guard([*all_kinds(), *(generators.kinds() if reseed else ())])

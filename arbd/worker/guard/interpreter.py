@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import faulthandler
 import gc
 import io
@@ -15,13 +16,14 @@ import tracemalloc
 import warnings
 from typing import Any, Final
 
+from arbd.worker.guard import loggers
 from arbd.worker.guard.kinds import StateKind, Undone
+from arbd.worker.guard.notices import NOTICES
+from arbd.worker.guard.wrappers import replace
 
 _setlocale = locale.setlocale
-#: Generators that one seeds for the whole process: where, what does it, what seeds it from the kernel.
-_GENERATORS: Final = (("random", "seed", "seed"), ("numpy.random", "seed", "seed"), ("torch", "manual_seed", "seed"))
 _STREAMS: Final = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
-_ROOT: Final = logging.getLogger()
+_FILTERS: Final = "the filters of warnings"
 _LOOPS: Final = tuple(
     (module, name)
     for module in (asyncio, asyncio.events)
@@ -40,6 +42,10 @@ def kinds() -> list[StateKind]:
         _value("the trace function of threads", threading, "gettrace", "settrace"),
         _value("the profile function of threads", threading, "getprofile", "setprofile"),
         _value("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
+        _value("the stack size of threads", threading, "stack_size", "stack_size"),
+        _value("the factory of log records", logging, "getLogRecordFactory", "setLogRecordFactory", adopts=True),
+        _value("the class of loggers", logging, "getLoggerClass", "setLoggerClass", adopts=True),
+        StateKind("the context of decimals in new threads", _decimals, _restore_decimals, look="full"),
         StateKind(
             "the garbage collector",
             lambda: (gc.isenabled(), gc.get_threshold(), gc.get_debug()),
@@ -54,23 +60,13 @@ def kinds() -> list[StateKind]:
             describe=lambda _, after: f"it was {after}",
         ),
         StateKind(
-            "the filters of warnings",
+            _FILTERS,
             lambda: list(warnings.filters),
             _restore_filters,
             changed_by=((warnings, "filterwarnings"), (warnings, "simplefilter"), (warnings, "resetwarnings")),
             adopts=True,
         ),
-        StateKind(
-            "the root logger",
-            _root_logger,
-            _restore_root_logger,
-            changed_by=(
-                *((logging.Logger, "setLevel"), (logging.Logger, "addHandler"), (logging.Logger, "removeHandler")),
-                *((logging.Filterer, "addFilter"), (logging.Filterer, "removeFilter")),
-                *((logging, "disable"), (logging, "basicConfig"), (logging, "shutdown")),
-            ),
-            adopts=True,
-        ),
+        loggers.Loggers(),
         StateKind("sys.path", lambda: list(sys.path), _restore_path, look="quick", describe=_added_to_path),
         _Streams("sys.stdin, stdout or stderr", _streams, _restore_streams, look="quick"),
         StateKind("the hooks of sys and threading", _hooks, _restore_hooks, look="quick"),
@@ -89,24 +85,41 @@ def kinds() -> list[StateKind]:
     ]
 
 
-def generators() -> list[StateKind]:
-    """The random generators of the process that are loaded. One that an action seeds would give the next tasks the same
-    numbers each time."""
-    found: list[StateKind] = []
-    for place, seeds, seeds_anew in _GENERATORS:
-        module = sys.modules.get(place)
-        if module is not None and hasattr(module, seeds) and hasattr(module, seeds_anew):  # else its import has failed
-            anew = getattr(module, seeds_anew)
-            anew = getattr(anew, "_arbd_wrapped", anew)
-            changed_by = tuple((module, name) for name in (seeds, "setstate", "set_state", "set_rng_state"))
-            found.append(Undone(f"the generator {place}", anew, changed_by, quiet=True))
-    return found
+def install() -> None:
+    """Have the end of ``warnings.catch_warnings`` noticed: the filters are then as they were before it."""
+    leave: Any = None
+
+    def left(self: warnings.catch_warnings[Any], *exc: object) -> None:
+        leave(self, *exc)
+        NOTICES.restored(_FILTERS)
+
+    leave = replace(warnings.catch_warnings, "__exit__", left)
 
 
-def _value(name: str, module: Any, get: str, put: str) -> StateKind:
+def _value(name: str, module: Any, get: str, put: str, *, adopts: bool = False) -> StateKind:
     """A value that one function gives and another sets."""
     read, write = getattr(module, get, lambda: None), getattr(module, put, lambda _: None)
-    return StateKind(name, read, write, changed_by=((module, put),), describe=lambda _, after: f"it was {after!r:.80}")
+    return StateKind(
+        name,
+        getattr(read, "_arbd_wrapped", read),
+        write,
+        changed_by=((module, put),),
+        adopts=adopts,
+        describe=lambda _, after: f"it was {after!r:.80}",
+    )
+
+
+def _decimals() -> tuple[Any, ...]:
+    """All fields but the flags, which calculations raise: in one call, as ``copy`` gets them."""
+    *fields, _, traps = decimal.DefaultContext.__reduce__()[1]
+    return (*fields, traps)
+
+
+def _restore_decimals(before: tuple[Any, ...]) -> None:
+    context = decimal.DefaultContext
+    context.prec, context.rounding, context.Emin, context.Emax, context.capitals, context.clamp, traps = before
+    for signal in context.traps:
+        context.traps[signal] = signal in traps
 
 
 def _restore_gc(before: tuple[bool, tuple[int, int, int], int]) -> None:
@@ -119,19 +132,6 @@ def _restore_gc(before: tuple[bool, tuple[int, int, int], int]) -> None:
 def _restore_filters(before: list[Any]) -> None:
     warnings.filters[:] = before  # type: ignore[index] # typeshed calls it a Sequence; it is a list
     warnings._filters_mutated()  # type: ignore[attr-defined] # else what was decided by the others stays in force
-
-
-def _root_logger() -> tuple[Any, ...]:
-    return (_ROOT.level, list(_ROOT.handlers), list(_ROOT.filters), _ROOT.disabled, _ROOT.manager.disable)
-
-
-def _restore_root_logger(before: tuple[Any, ...]) -> None:
-    level, handlers, filters, disabled, manager = before
-    _ROOT.handlers[:] = handlers
-    _ROOT.filters[:] = filters
-    _ROOT.disabled = disabled
-    _ROOT.setLevel(level)  # this one forgets what loggers remember of their levels, too
-    logging.disable(manager)
 
 
 def _restore_path(before: list[str]) -> None:

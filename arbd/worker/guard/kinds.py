@@ -51,6 +51,10 @@ class StateKind:
         """Take its present state for the baseline."""
         self._baseline = self._read()
 
+    def is_as_before(self) -> bool:
+        """Whether its present state is the baseline."""
+        return bool(self._read() == self._baseline)
+
     def put_back(self) -> str | None:
         """Put it back; what it had been changed to, empty where nobody needs to know. ``None``: it was as it should
         be. Raises ``Spoiled``."""

@@ -20,6 +20,7 @@ class Notices:
     def __init__(self) -> None:
         self.changed: set[str] = set()
         self.adopt: dict[str, Callable[[], object]] = {}  # by kind: what makes its present state the baseline
+        self.is_as_before: dict[str, Callable[[], bool]] = {}  # by kind, for the same kinds
         self._mark: ForkMark = fork_mark.NOBODY
 
     def arm(self, mark: ForkMark) -> None:
@@ -46,6 +47,17 @@ class Notices:
             adopt()
         else:
             self.changed.add(kind)
+
+    def restored(self, kind: str) -> None:
+        """Notice that code has put back what it had changed of this kind for a while: inside an import, what was
+        adopted in between was passing; else nothing is left to be looked at, if it is as it was."""
+        if not self._mark[0]:
+            return
+        if kind in self.changed:
+            if (is_as_before := self.is_as_before.get(kind)) is not None and is_as_before():
+                self.changed.discard(kind)
+        elif (adopt := self.adopt.get(kind)) is not None and is_importing(sys._getframe(1)):
+            adopt()
 
 
 NOTICES = Notices()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import time
 from typing import Any, Final
 
 from arbd.worker.guard.kinds import StateKind
+from arbd.worker.guard.notices import NOTICES
+from arbd.worker.guard.wrappers import replace
 
 _chdir, _umask, _setrlimit = os.chdir, os.umask, resource.setrlimit
 _LIMITS: Final = {
@@ -37,14 +40,7 @@ def kinds() -> list[StateKind]:
             describe=lambda _, after: f"it was {os.fsdecode(after)}" if after else "it was removed",
         ),
         _Umask(),
-        StateKind(
-            "the environment",
-            lambda: dict(os.environ),
-            _restore_environment,
-            changed_by=((os, "putenv"), (os, "unsetenv")),
-            adopts=True,
-            describe=_changed_names,
-        ),
+        Environment(),
         StateKind(
             "the time zone",
             lambda: (time.timezone, time.altzone, time.daylight, time.tzname),
@@ -107,6 +103,75 @@ class _Umask(StateKind):
     def put_back(self) -> str | None:
         now = _umask(self._baseline)
         return None if now == self._baseline else f"it was {now:03o}"
+
+
+class Environment(StateKind):
+    """The environment: ``os.environ``, and what ``os.putenv`` and ``os.unsetenv`` change beside it, which only child
+    processes and code in C see."""
+
+    name = "the environment"
+
+    def __init__(self) -> None:
+        super().__init__(
+            self.name, lambda: dict(os.environ), _restore_environment, adopts=True, describe=_changed_names
+        )
+
+    def remember(self) -> None:
+        _touched.clear()
+        super().remember()
+
+    def put_back(self) -> str | None:
+        told = super().put_back()
+        hidden = [name for name in list(_touched) if _restore_in_c(name)]
+        _touched.clear()
+        if told is None and hidden:
+            return ", ".join(os.fsdecode(name) for name in sorted(hidden)[:20])
+        return told
+
+
+def install() -> None:
+    """Put wrappers in the place of the functions that change the environment; ``os.environ`` calls them, too."""
+    putenv: Any = None
+    unsetenv: Any = None
+
+    def put(name: Any, value: Any, /) -> None:
+        putenv(name, value)
+        _touches(name)
+
+    def unset(name: Any, /) -> None:
+        unsetenv(name)
+        _touches(name)
+
+    putenv, unsetenv = replace(os, "putenv", put), replace(os, "unsetenv", unset)
+
+
+def _touches(name: Any) -> None:
+    if NOTICES.is_armed:
+        _touched.add(os.fsencode(name))
+        NOTICES.changes(Environment.name)
+
+
+def _in_c(name: bytes) -> bytes | None:
+    value: bytes | None = _getenv(name)
+    return value
+
+
+def _restore_in_c(name: bytes) -> bool:
+    """Have C see what ``os.environ`` says of it; whether it saw another thing."""
+    value = os.environb.get(name)
+    if _in_c(name) == value:
+        return False
+    if value is None:
+        _unsetenv(name)
+    else:
+        _putenv(name, value)
+    return True
+
+
+_touched: set[bytes] = set()
+_putenv, _unsetenv = os.putenv, os.unsetenv
+_getenv: Final = ctypes.CDLL(None).getenv
+_getenv.argtypes, _getenv.restype = [ctypes.c_char_p], ctypes.c_char_p
 
 
 def _cwd() -> bytes | None:

@@ -36,7 +36,7 @@ def replace(owner: Any, name: str, function: Callable[..., Any]) -> Any:
     functools.update_wrapper(function, real)
     function.__module__ = getattr(owner, "__name__", None) or real.__module__
     if isinstance(owner, type):
-        function.__module__ = real.__module__
+        function.__module__ = getattr(real, "__module__", owner.__module__)
     function._arbd_wrapped = real  # type: ignore[attr-defined] # a function takes any attribute
     setattr(owner, name, function)
     return real

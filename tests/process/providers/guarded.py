@@ -28,6 +28,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import seed as seed_taken_at_import
 from signal import alarm as plain_alarm
 from typing import Any
 
@@ -39,6 +40,7 @@ register = provider.actions.register
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("of_the_author", default="unset")
 module_file = open(os.devnull, "rb")  # noqa: SIM115 # it stays open, that is its point
 pool = ThreadPoolExecutor(2)
+A_FULL_LOOK = 0.012  # what no wrapper notices is found after a task of that length, and after others a little later
 
 
 class Late(Exception):
@@ -95,7 +97,7 @@ def state() -> dict[str, Any]:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     umask = os.umask(0o22)
     os.umask(umask)
-    root = logging.getLogger()
+    root, logger = logging.getLogger(), logging.getLogger("theirs")
     return {
         "cwd": os.getcwd(),
         "umask": umask,
@@ -119,6 +121,12 @@ def state() -> dict[str, Any]:
         "tracemalloc": tracemalloc.is_tracing(),
         "warnings": [str(each) for each in warnings.filters],
         "root": (root.level, len(root.handlers), root.manager.disable),
+        "logger": (logger.level, len(logger.handlers), logger.disabled, logger.propagate),
+        "record_factory": logging.getLogRecordFactory().__qualname__,
+        "seen_by_c": ctypes.CDLL(None).getenv(b"ARBD_TEST_OF_C"),
+        "stack_size": threading.stack_size(),
+        "decimals": repr(decimal.DefaultContext),
+        "blocking": [os.get_blocking(fd) for fd in (0, 1, 2)],
         "path": list(sys.path),
         "streams": [type(stream).__name__ for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "printed": print("innocent", flush=True),
@@ -251,7 +259,7 @@ def default_alarm() -> None:
 def alarm_in_c() -> None:
     """Unseen by Python."""
     libc.alarm(1)
-    time.sleep(0.001)
+    time.sleep(A_FULL_LOOK)
 
 
 @change
@@ -259,7 +267,7 @@ def handler_in_c() -> None:
     """As a library in C does, for the worker's own signals."""
     libc.signal(signal.SIGTERM, 0)
     libc.signal(signal.SIGRTMIN + 2, 1)
-    time.sleep(0.004)
+    time.sleep(A_FULL_LOOK)
 
 
 @change
@@ -349,6 +357,40 @@ def root_logger() -> None:
 
 
 @change
+def named_logger() -> None:
+    logger = logging.getLogger("theirs")
+    logger.setLevel(logging.CRITICAL)
+    logger.addHandler(logging.NullHandler())
+    logger.disabled = True
+    logger.propagate = False
+
+
+@change
+def record_factory() -> None:
+    logging.setLogRecordFactory(lambda *args, **kwargs: logging.LogRecord(*args, **kwargs))
+
+
+@change
+def seen_by_c() -> None:
+    os.putenv("ARBD_TEST_OF_C", "1")
+
+
+@change
+def stack_size() -> None:
+    threading.stack_size(16 << 20)
+
+
+@change
+def decimals_of_new_threads() -> None:
+    decimal.DefaultContext.prec = 3
+
+
+@change
+def not_blocking() -> None:
+    os.set_blocking(1, False)
+
+
+@change
 def path() -> None:
     sys.path.insert(0, "/nowhere")
     time.sleep(0.0001)
@@ -399,7 +441,7 @@ def everything_closed_in_c() -> None:
     for fd in range(3, 256):
         if "eventfd" not in _name_of(fd) and "socket" not in _name_of(fd):
             libc.close(fd)
-    time.sleep(0.004)
+    time.sleep(A_FULL_LOOK)
 
 
 def _name_of(fd: int) -> str:
@@ -452,7 +494,7 @@ def traceback_dump() -> None:
 
 @change
 def seeds() -> None:
-    random.seed(1)
+    seed_taken_at_import(1)
 
 
 @change

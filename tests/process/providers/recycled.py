@@ -36,6 +36,12 @@ def leak(mib: int) -> dict[str, int]:
     return {"pid": os.getpid()}
 
 
+@provider.actions.register("drip")
+def drip(kib: int = 60) -> None:
+    """A little of that, so short that nobody looks."""
+    _kept.append(b"\1" * (kib << 10))
+
+
 @provider.actions.register("hog", timeout=60)
 def hog(mib: int, seconds: float) -> dict[str, int]:
     """Memory that is held for a time."""

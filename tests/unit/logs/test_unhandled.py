@@ -19,6 +19,10 @@ class Reports:
     def __init__(self) -> None:
         self.made: list[tuple[str, BaseException | None, Any, dict[str, str]]] = []
 
+    def listen(self) -> None:
+        """Not in the fixture: pytest has hooks of its own while a test runs."""
+        install(self)
+
     def __call__(self, what: str, exc: BaseException | None, task: Any, **fields: str) -> None:
         self.made.append((what, exc, task, fields))
 
@@ -28,9 +32,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(tasks, "_task", ("1", "a", ""))
-    reports = Reports()
-    install(reports)
-    yield reports
+    yield Reports()
     tasks.release_task()
 
 
@@ -38,6 +40,7 @@ def test_a_thread(reports: Reports) -> None:
     def fail(exc: BaseException) -> None:
         raise exc
 
+    reports.listen()
     error = ValueError("no")
     for exc in (error, SystemExit(3)):
         thread = threading.Thread(target=fail, args=(exc,), name="mine")
@@ -47,6 +50,8 @@ def test_a_thread(reports: Reports) -> None:
 
 
 def test_what_cannot_be_raised(reports: Reports) -> None:
+    reports.listen()
+
     class Broken:
         def __del__(self) -> None:
             raise ValueError("no")

@@ -187,6 +187,7 @@ class Events:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.busy: set[int] = set()  # workers that have tasks
         self.error: Exception | None = None
 
     def on_worker_ready(self, worker: Any) -> None:
@@ -194,6 +195,9 @@ class Events:
 
     def on_worker_retiring(self, worker: Any) -> None:
         self.told.append(("retiring", worker.id))
+
+    def has_tasks(self, worker: Any) -> bool:
+        return worker.id in self.busy
 
     def on_worker_gone(self, worker: Any, status: int | None) -> None:
         assert not worker.is_closed, "its memory can be read no more"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -98,11 +99,43 @@ def test_one_that_was_told_to_leave_says_so_and_its_time_begins(rig: PoolRig) ->
     worker = rig.of(0)
     of_pool: Any = worker
     rig.pool.replace_now(of_pool, Why("age"))
+    rig.events.busy.add(worker.id)
     rig.loop.step(100.0)  # a long task
     rig.say(worker, TOLD)
     assert worker.cell.marks == [layout.LEAVE]
     assert (worker.state, worker.kills) == (State.LEAVING, 0)
     rig.loop.step(TIMES.stop_s + STOP_MARGIN_S + A_MOMENT_S)
+    assert worker.kills == 1
+
+
+def test_one_that_was_told_to_leave_has_no_task_and_hangs_is_killed(
+    rig: PoolRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = rig.of(0)
+    of_pool: Any = worker
+    rig.events.busy.add(worker.id)
+    rig.pool.replace_now(of_pool, Why("age"))
+    for _ in range(10):
+        rig.loop.step(TIMES.stop_s + STOP_MARGIN_S)
+    rig.events.busy.clear()
+    rig.loop.step(TIMES.stop_s + STOP_MARGIN_S - A_MOMENT_S)
+    assert worker.kills == 0
+    for _ in range(2):
+        rig.loop.step(TIMES.stop_s + STOP_MARGIN_S + A_MOMENT_S)
+    assert (worker.state, worker.kills) == (State.CONDEMNED, 1)
+    assert "worker_hangs" in capsys.readouterr().err
+    rig.boot()
+    rig.end(worker, -9)
+    assert rig.loop.is_quiet
+
+
+def test_one_that_was_idle_when_it_was_told_has_its_time_to_end_and_no_more(rig: PoolRig) -> None:
+    worker = rig.of(0)
+    of_pool: Any = worker
+    rig.pool.replace_now(of_pool, Why("age"))
+    rig.loop.step(TIMES.stop_s + STOP_MARGIN_S - A_MOMENT_S)
+    assert worker.kills == 0
+    rig.loop.step(2 * A_MOMENT_S)
     assert worker.kills == 1
 
 
@@ -185,6 +218,51 @@ def test_one_that_was_ready_before_its_zygote_said_so_may_leave(rig: PoolRig) ->
     rig.end(worker)
     rig.boot()
     assert rig.pool.is_complete()
+
+
+def leave_one_after_the_other(rig: PoolRig, times: int) -> list[ProcesslessWorker]:
+    """The worker of slot 0 is interrupted, and then its successor, and so on; none of them ends. All of them."""
+    left = []
+    for _ in range(times):
+        rig.boot()
+        left.append(rig.of(0))
+        rig.work(left[-1])
+        rig.say(left[-1], INTERRUPTED)
+    return left
+
+
+def test_of_many_that_leave_one_slot_the_oldest_are_killed_and_that_is_told_once(
+    rig: PoolRig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = leave_one_after_the_other(rig, 6)
+    assert [worker.state for worker in left] == [State.CONDEMNED] * 4 + [State.LEAVING] * 2
+    assert [worker.kills for worker in left] == [1] * 4 + [0] * 2
+    assert rig.of(0, State.STARTING)
+    err = capsys.readouterr().err
+    assert err.count("worker_stop_too_slow") == 1
+    assert "stop hooks" in err
+    assert "worker.stop_timeout" in err
+    for worker in left:
+        rig.end(worker, 0 if worker.state is State.LEAVING else -9)
+    leave_one_after_the_other(rig, 3)
+    assert capsys.readouterr().err.count("worker_stop_too_slow") == 1
+
+
+def test_two_that_leave_one_slot_have_their_time(rig: PoolRig, capsys: pytest.CaptureFixture[str]) -> None:
+    left = leave_one_after_the_other(rig, 2)
+    assert [worker.kills for worker in left] == [0, 0]
+    rig.end(left[0])
+    left += leave_one_after_the_other(rig, 1)
+    assert [worker.kills for worker in left] == [0, 0, 0]
+    assert capsys.readouterr().err.count("worker_stop_too_slow") == 0
+
+
+def test_at_the_end_all_that_leave_have_their_time(rig: PoolRig) -> None:
+    left = leave_one_after_the_other(rig, 2)
+    rig.boot()
+    rig.pool.stop_replacing()
+    rig.say(rig.of(0), INTERRUPTED)
+    assert [worker.kills for worker in left] == [0, 0]
 
 
 # -- dying before a task ---------------------------------------------------------------------------------------------
@@ -402,6 +480,35 @@ def test_a_successor_that_cannot_be_had_leaves_the_old_one_serving_and_others_th
     assert first.state is State.SERVING
     assert rig.zygote.slots == [0, 1, 0, 1]
     assert rig.events.of("cannot boot") == []
+
+
+def test_one_whose_successors_are_unfit_is_tried_ever_more_seldom_and_asks_on(rig: PoolRig) -> None:
+    asked_at: list[float] = []
+    for _ in range(600):  # looks, each of which finds it too old
+        rig.say(rig.of(0), OLD)
+        if len(rig.zygote.asked) > 2 + len(asked_at):
+            asked_at.append(rig.loop.now)
+            be_unfit(rig)
+        rig.loop.step(1.0)
+    pauses = [after - before for before, after in pairwise(asked_at)]
+    assert pauses[-1] >= restarts.LONGEST_PAUSE_S / 2
+    assert len(asked_at) < 40
+    assert rig.of(0)
+
+
+def test_one_that_asked_once_has_its_turn_when_the_pause_of_its_slot_is_over(rig: PoolRig) -> None:
+    worker = rig.of(0)
+    rig.say(worker, OLD)
+    be_unfit(rig)
+    rig.say(worker, OLD)
+    assert rig.zygote.slots == [0, 1, 0]
+    rig.say(rig.of(1), OLD)
+    assert rig.zygote.slots == [0, 1, 0, 1]
+    rig.boot()
+    rig.loop.step(restarts.LONGEST_PAUSE_S)
+    rig.boot()
+    assert worker.state is State.RETIRING
+    assert rig.pool.is_complete()
 
 
 def test_a_machine_that_has_no_successor_does_so_as_well(rig: PoolRig) -> None:

@@ -152,6 +152,16 @@ def test_a_task_that_ends_in_that_moment_has_its_answer_and_the_worker_goes(
     assert looks.replaced == [(worker.id, Why("memory_limit", "it held 101 MiB"))]
 
 
+def test_a_task_that_one_which_leaves_is_about_to_skip_is_not_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks(rig, monkeypatch, HARD)
+    worker = looks.runs("a")
+    looks.rss[worker.pid] = 101 * MIB
+    rig.pool.on_fence.append(lambda: setattr(worker, "said_leaving", True))
+    rig.loop.step(HARD_LOOK_S + A_MOMENT_S)
+    assert rig.pool.killed == []
+    assert rig.results() == {}
+
+
 def test_an_idle_one_is_replaced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks(rig, monkeypatch, HARD)
     looks.rss[1] = 101 * MIB

@@ -85,7 +85,10 @@ def test_a_new_state_in_place() -> None:
     before = entropy_of(rng)
     generators.renew([generators.state_of(rng)])
     assert rng.random() != twin.random()
-    assert entropy_of(rng) != before  # from which ``spawn`` makes generators
+    if isinstance(
+        rng.bit_generator.__getstate__(), tuple
+    ):  # numpy 2: the state has what ``spawn`` makes generators from
+        assert entropy_of(rng) != before
 
 
 class TestTold:

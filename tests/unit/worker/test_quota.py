@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.host import footprint
+from arbd.host.footprint import OwnMemory
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon
 from arbd.worker.quota import Quota
 
 MIB = 1 << 20
+
+
+@pytest.fixture
+def limited() -> Iterator[Quota]:
+    """One that may hold 20 MiB."""
+    quota = Quota(0, 20 * MIB)
+    yield quota
+    for fd in quota.descriptors:
+        os.close(fd)
 
 
 def said_by(quota: Quota, tasks: int) -> dict[int, Notice]:
@@ -30,28 +42,45 @@ def test_without_a_bound_nothing_is_said() -> None:
     assert said_by(Quota(0, 0), 10_000) == {}
 
 
-def test_one_that_holds_more_than_it_may_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_holds_more_than_it_may_leaves(limited: Quota, monkeypatch: pytest.MonkeyPatch) -> None:
     held = [10 * MIB]
-    monkeypatch.setattr(footprint, "rss_of", lambda _: held[0])
-    quota = Quota(0, 20 * MIB)
-    quota.begin()
-    held[0] = 20 * MIB
-    assert quota.over_memory("act") is None
+    monkeypatch.setattr(OwnMemory, "read", lambda _: held[0])
+    limited.begin()
+    held[0] = 19 * MIB
+    assert limited.over_memory("act") is None
     held[0] = 21 * MIB
-    assert quota.over_memory("act") == Leaving(
-        "memory", "it held 21 MiB after a task, more than worker.memory_limit", "act"
+    assert limited.over_memory("act") == Leaving(
+        "memory", "it held 21 MiB after a task, and worker.memory_limit is 20 MiB", "act"
     )
 
 
-def test_one_that_held_that_before_its_first_task_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(footprint, "rss_of", lambda _: 30 * MIB)
-    quota = Quota(0, 20 * MIB)
-    quota.begin()
-    assert quota.memory_limit == 0
+def test_one_that_is_about_to_leaves_before_another_task_is_ended_for_it(
+    limited: Quota, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [20 * MIB - 1024]
+    monkeypatch.setattr(OwnMemory, "read", lambda _: held[0])
+    limited.begin()
+    assert limited.over_memory("act") is None
+    held[0] = 20 * MIB - 1
+    assert limited.over_memory("act") is not None
+    held[0] = 10 * MIB
+    limited.begin()
+    held[0] = 20 * MIB - 1024
+    assert limited.over_memory("act") is not None
 
 
-def test_one_of_which_nobody_can_tell_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(footprint, "rss_of", lambda _: None)
-    quota = Quota(0, 20 * MIB)
-    quota.begin()
-    assert quota.over_memory("act") is None
+def test_one_that_held_that_before_its_first_task_does_not(limited: Quota, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnMemory, "read", lambda _: 30 * MIB)
+    limited.begin()
+    assert limited.memory_limit == 0
+
+
+def test_one_of_which_nobody_can_tell_stays(limited: Quota, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnMemory, "read", lambda _: 0)
+    limited.begin()
+    assert limited.over_memory("act") is None
+
+
+def test_its_memory_is_looked_at_alone_where_there_is_a_limit(limited: Quota) -> None:
+    assert Quota(5, 0).descriptors == ()
+    assert len(limited.descriptors) == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from descriptor_support import no_free_descriptor, with_reserve
@@ -55,3 +56,59 @@ def test_without_a_free_descriptor_there_are_no_copies_and_nothing_fails() -> No
     with no_free_descriptor():
         kind.remember()
         assert kind.put_back() is None
+
+
+def closed_by_a_thread_that_was_there(fd: int, closes: Callable[[int], None]) -> Inherited:
+    may_go = threading.Event()
+
+    def goes() -> None:
+        may_go.wait()
+        closes(fd)
+
+    thread = threading.Thread(target=goes)
+    thread.start()
+    inherited = Inherited()
+    inherited.remember()
+    may_go.set()
+    thread.join()
+    return inherited
+
+
+def test_what_a_resource_s_own_thread_closes_was_its_own() -> None:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    inherited = closed_by_a_thread_that_was_there(fd, descriptors._guarded_close)
+    assert NOTICES.changed == set()
+    assert inherited.put_back() is None
+    assert fd not in descriptors._files, "whoever gets that number next may close it"
+
+
+def test_what_an_action_s_thread_closes_is_everybody_s() -> None:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    inherited = Inherited()
+    inherited.remember()
+    thread = threading.Thread(target=descriptors._guarded_close, args=(fd,))
+    thread.start()
+    thread.join()
+    with pytest.raises(Spoiled, match=f"closed: {fd}$"):
+        inherited.put_back()
+
+
+@pytest.mark.parametrize("noticed", [False, True])
+def test_a_standard_descriptor_blocks_again(monkeypatch: pytest.MonkeyPatch, noticed: bool) -> None:
+    ends = os.pipe()
+    kept = os.dup(1)
+    try:
+        os.dup2(ends[1], 1)
+        kind = ProtectedDescriptors()
+        kind.remember()
+        (descriptors._noticed_set_blocking if noticed else os.set_blocking)(1, False)
+        assert NOTICES.changed == ({kind.name} if noticed else set())
+        assert "1 had other flags" in str(kind.put_back())
+        assert os.get_blocking(1)
+        assert kind.put_back() is None
+        descriptors._noticed_set_blocking(ends[0], False)
+        assert NOTICES.changed == ({kind.name} if noticed else set()), "nobody else's"
+    finally:
+        os.dup2(kept, 1)
+        for fd in (kept, *ends, *kind._copies.values()):
+            os.close(fd)
