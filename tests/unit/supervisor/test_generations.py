@@ -42,7 +42,7 @@ class FakeFlow:
         self.served: list[int] = []
         self.closed: list[int] = []
         self.settled: list[tuple[int, int | None]] = []
-        self.dispatcher = namespace(close_worker=self.closed.append)
+        self.dispatcher = namespace(close_worker=self.closed.append, has_worker=lambda _: False)
 
     def set_actions(self, description: Any) -> None:
         self.actions = [action.name for action in description.actions]
