@@ -47,12 +47,13 @@ def test_one_that_swallows_the_deadline_was_interrupted_all_the_same(daemon: Run
 
 
 def test_one_that_is_late_without_having_been_interrupted_keeps_its_worker(tmp_path: Path) -> None:
-    """Nothing was raised inside it: it is whole. Its deadline passes in what arbd does not interrupt."""
+    """Nothing was raised inside it: it is whole. Its deadline passes while it has every signal blocked."""
     target = tmp_path / "late_without.py"
     target.write_text(
-        "import os, time\nfrom arbd import Provider\nfrom arbd.interrupts import uninterruptible\n"
+        "import os, signal, time\nfrom arbd import Provider\n"
         "provider = Provider(name='late')\n"
-        "@provider.actions.register(timeout=0.05)\n@uninterruptible\ndef late():\n    time.sleep(0.1)\n"
+        "@provider.actions.register(timeout=0.05)\ndef late():\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n    time.sleep(0.1)\n"
         "@provider.actions.register()\ndef pid():\n    return os.getpid()\n"
     )
     with daemon_of(target, kill_grace=5) as daemon:
