@@ -1,4 +1,4 @@
-"""An action that is not known is looked at fully after each run; a proven one seldom, and never not for 10 ms."""
+"""An action that is not known is looked at fully after each run; a proven one seldom, and never not for 50 ms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def proven(action: str, now_ns: int) -> Looks:
     return looks
 
 
-def test_a_proven_action_is_looked_at_quickly_and_not_twice_in_a_millisecond() -> None:
+def test_a_proven_action_is_looked_at_quickly_and_not_twice_in_five_milliseconds() -> None:
     now_ns = 100 * MS
     looks = proven("act", now_ns)
     assert looks.proven == {"act"}
@@ -45,8 +45,8 @@ def test_what_changed_something_has_to_prove_itself_again() -> None:
     assert looks.proven == set()
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 3 * MS), st.booleans()), max_size=200))
-def test_nobody_is_trusted_for_longer_than_10_ms(runs: list[tuple[str, int, bool]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 15 * MS), st.booleans()), max_size=200))
+def test_nobody_is_trusted_for_longer_than_50_ms(runs: list[tuple[str, int, bool]]) -> None:
     looks, now_ns, last_full_ns = Looks(), 0, 0
     for action, after_ns, found in runs:
         now_ns += after_ns
