@@ -23,6 +23,7 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
 from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
+from arbd.host.fork_mark import ForkMark
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
@@ -113,16 +114,7 @@ def run(
     output_fds: OutputFds | None,
 ) -> None:
     """Run worker ``spawn.slot`` until it is told to leave, and its stop. ``parent``: the zygote's process id."""
-    procs.die_with_parent(parent)
-    dispositions.stop_timers()
-    process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
-    os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
-    procs.set_name(f"arbd:worker-{spawn.slot}")
-    ignore_termination()
-    here = children.watch()
-    pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
-    log = configure.log
-    logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
+    here = _settle(configure, spawn, parent)
     mapping = memory.attach(handles.cell)
     words = memory.words_of(mapping)
     output = None if output_fds is None else WorkerOutput(words, output_fds)
@@ -186,18 +178,38 @@ def run(
         stop_timeout=configure.stop_timeout,
         end_if_child=resources.end_if_child,
     )
-    try:
-        life.start()
-    except NotFit as reason:
-        loop.say(Unfit(str(reason)))
-        life.stop()
-        leave(EXIT_UNFIT)
+    _start(life, loop)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
     keep_streams()
     resources.opening = process.adopting
     process.arm(here)
     loop.run()
     life.stop()
+
+
+def _settle(configure: protocol.Configure, spawn: protocol.Spawn, parent: int) -> ForkMark:
+    """Make this process a worker's: its parent, state, group, name, signals, CPUs and log; its mark."""
+    procs.die_with_parent(parent)
+    dispositions.stop_timers()
+    process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
+    os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
+    procs.set_name(f"arbd:worker-{spawn.slot}")
+    ignore_termination()
+    here = children.watch()
+    pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
+    log = configure.log
+    logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
+    return here
+
+
+def _start(life: WorkerLife, loop: Loop) -> None:
+    """Run start hooks and open resources; where that fails, say so and end this process."""
+    try:
+        life.start()
+    except NotFit as reason:
+        loop.say(Unfit(str(reason)))
+        life.stop()
+        leave(EXIT_UNFIT)
 
 
 def pin(spawn: protocol.Spawn) -> None:
