@@ -17,6 +17,7 @@ provider = Provider(name="redis-limited", execution_timeout=5)
 register = provider.actions.register
 
 window = RedisRateLimitMonitor(URL, "tests:window", max_requests=40, window_size=0.5, name="window")
+exact = RedisRateLimitMonitor(URL, "tests:exact", 40, 0.5, on_backend_error="closed", name="exact")
 waiting = RedisRateLimitMonitor(URL, "tests:waiting", 10, 0.2, on_limit="wait", name="waiting")
 few = RedisRateLimitMonitor(URL, "tests:few", max_requests=4, window_size=60, name="few")
 closed = RedisRateLimitMonitor(URL, "tests:closed", 1000, 0.5, on_backend_error="closed", name="closed")
@@ -32,6 +33,11 @@ def admitted(monitor: RedisRateLimitMonitor) -> dict[str, int]:
 @register(name="window", rate_limit_monitor=window)
 def in_window() -> dict[str, int]:
     return admitted(window)
+
+
+@register(name="exact", rate_limit_monitor=exact)
+def exactly_in_window() -> dict[str, int]:
+    return admitted(exact)
 
 
 @register(name="waiting", rate_limit_monitor=waiting)
