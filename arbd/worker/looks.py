@@ -2,11 +2,12 @@
 
     an action that is not proven     a full look after each run
     it changed nothing ``PROOF``     it is proven: after a long run, every 64th task and before sleep there is a quick
-    times in a row                   look, but not twice in 5 ms; one in 50 ms is a full one
+    times in a row                   look, but not twice in 20 ms; one in 200 ms is a full one
     it changed something             it is not proven any more
 
-A quick look takes 4 µs, a full one 27 µs, and from cold caches three times that: for actions that do nothing of the
-kind less than 1 % of the time goes there, and none is ever trusted for longer than 50 ms. Pure: times are arguments.
+A quick look takes 4 µs, a full one 27 µs, and ten times that from the cold caches of a worker that has just worked for
+some milliseconds: for actions that do nothing of the kind less than 0.5 % of the time goes there, and none is ever
+trusted for longer than 200 ms. Pure: times are arguments.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Final
 from arbd.worker.guard.guard import Depth
 
 PROOF: Final = 50
-QUICK_APART_NS: Final = 5_000_000
-FULL_APART_NS: Final = 50_000_000
+QUICK_APART_NS: Final = 20_000_000
+FULL_APART_NS: Final = 200_000_000
 
 
 class Looks:

@@ -45,7 +45,7 @@ from arbd.worker.guard.guard import NoGuard
 from arbd.worker.leaving import LeaveReasons
 from arbd.worker.limits.seats import WorkerLimits
 from arbd.worker.looks import Looks
-from arbd.worker.output import LOOK_WORTH_NS
+from arbd.worker.output import LOOK_WORTH_NS as OUTPUT_LOOK_WORTH_NS
 from arbd.worker.quota import Quota
 from arbd.worker.soft_timer import SoftTimer
 
@@ -59,7 +59,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 # a task that ran for longer, every so many tasks, and before sleep; and so it is with looks (``arbd.worker.looks``).
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_OUTPUT_LOOKS_APART_NS: Final = 1_000_000
+_OUTPUT_LOOKS_APART_NS: Final = 10_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
 
 class Loop:
@@ -157,9 +157,7 @@ class Loop:
         now_ns = time.monotonic_ns()
         if self._last_action:
             self._look_after(self._last_action, now_ns)
-        if now_ns >= self._output_look_at_ns:
-            self._output_look_at_ns = now_ns + _OUTPUT_LOOKS_APART_NS
-            self._look_at_output()
+        self._look_at_output_after(self._last_action or self._looked_action, now_ns)
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
@@ -192,8 +190,8 @@ class Loop:
         task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
         run_ns, status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         self._answer(task_frame.seq, run_ns, status, action, answer)
-        if run_ns > LOOK_WORTH_NS:
-            self._look_at_output()
+        if run_ns > OUTPUT_LOOK_WORTH_NS:
+            self._look_at_output_after(action, since_ns + run_ns)
 
     def _skip(self, task_frame: frame.TaskFrame) -> None:
         """Answer a task that was taken back, because a task before it took too long. The answer matters only where the
@@ -269,6 +267,12 @@ class Loop:
             self._looked_action, self._last_action = action, ""
         if leaving is not None and not self._is_leaving:
             self.say(leaving)
+
+    def _look_at_output_after(self, action: str, now_ns: int) -> None:
+        """Look whether all that was printed has been read, but seldom after an action that is proven."""
+        if now_ns >= self._output_look_at_ns or action not in self._proven:
+            self._output_look_at_ns = now_ns + _OUTPUT_LOOKS_APART_NS
+            self._look_at_output()
 
     def _read_cpu(self) -> None:
         """Publish the CPU time used so far."""
