@@ -90,18 +90,21 @@ class WorkerOutput:
 
     # -- between tasks -------------------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Look, between two tasks, whether all that was printed has been read; wait for that for a moment."""
+    def look(self) -> bool:
+        """Look, between two tasks, whether all that was printed has been read; wait for that for a moment. Returns
+        whether there was something to wait for."""
         if self.is_clean:
-            return
+            return False
         stdio.flush()
-        if not self._has_waiting():
+        waited = self._has_waiting()
+        if not waited:
             self._waits_in_vain = False
         elif not self._wait():
-            return
+            return True
         if not self._has_own and not self._may_be_shared():
             self.is_clean = True
             tasks.at_begin(self._name_task)
+        return waited
 
     def _name_task(self) -> None:
         self.is_clean = False
