@@ -218,7 +218,7 @@ def test_what_the_shared_monitors_started_is_gone_with_their_process(tmp_path: P
         eventually(path.exists)
         pids.append(child := int(path.read_text()))
         assert {result.status for result in hub.results().values()} == {"success"}
-        arbd.wait_event("worker_ready", 2)  # else one may end before it has said so
+        arbd.wait_serving()
         for worker in ("arbd:worker-0", "arbd:worker-1"):
             os.kill(arbd.family()[worker][0], signal.SIGKILL)
         arbd.wait_event("worker_ready", 4)
