@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -370,7 +370,8 @@ class Arbd:
         """Process ids of everything below the supervisor, by name."""
         found: dict[str, list[int]] = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            found.setdefault(process.name(), []).append(process.pid)
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                found.setdefault(process.name(), []).append(process.pid)
         return found
 
     def signal(self, signum: signal.Signals) -> None:
