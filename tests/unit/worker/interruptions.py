@@ -37,6 +37,19 @@ class Silence:
         """Nothing: nothing depends on the clock."""
 
 
+class StillTimer(SoftTimer):
+    """A timer that sets no handler and never fires; ``struck``: what is said to have interrupted an action."""
+
+    def __init__(self) -> None:
+        self.struck: list[str] = []
+        self.strike = self.struck.append
+        self._seq = 0
+        self._deadline = self._fires_at = float("inf")
+        self._alarm = Silence()
+        self._cancel_instead = None
+        self._is_cancelled = lambda _: False
+
+
 class Interruptions:
     """A soft timer whose signals come when the test says."""
 

@@ -10,25 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from interruptions import Silence
+from interruptions import StillTimer
 
 from arbd.logs import tasks
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.guard import threads
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.leftovers import Leftovers, mark_thread, shown
-from arbd.worker.soft_timer import SoftTimer
-
-
-class Still(SoftTimer):
-    """A timer that sets no handler and never fires."""
-
-    def __init__(self) -> None:
-        self._seq = 0
-        self._deadline = self._fires_at = float("inf")
-        self._alarm = Silence()
-        self._cancel_instead = None
-        self._is_cancelled = lambda _: False
 
 
 @pytest.fixture
@@ -38,7 +26,7 @@ def spoiled() -> list[str]:
 
 @pytest.fixture
 def runner(spoiled: list[str]) -> Iterator[AsyncRunner]:
-    runner = AsyncRunner(Still(), spoil=spoiled.append)
+    runner = AsyncRunner(StillTimer(), spoil=spoiled.append)
     yield runner
     runner.loop().close()
 

@@ -10,27 +10,13 @@ from typing import Any
 
 import pytest
 import uvloop
-from interruptions import Silence
+from interruptions import StillTimer
 
 from arbd.errors import TaskTimeout
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.leftovers import WorkerLoop
-from arbd.worker.soft_timer import SoftTimer
 
 uvloop.new_event_loop().close()  # libuv keeps a pipe for signals, opened with a process's first loop
-
-
-class Quiet(SoftTimer):
-    """A timer that sets no handler and never fires."""
-
-    def __init__(self) -> None:
-        self.struck: list[str] = []
-        self.strike = self.struck.append
-        self._seq = 0
-        self._deadline = self._fires_at = float("inf")
-        self._alarm = Silence()
-        self._cancel_instead = None
-        self._is_cancelled = lambda _: False
 
 
 @pytest.fixture
@@ -40,7 +26,7 @@ def spoiled() -> list[str]:
 
 @pytest.fixture
 def runner(spoiled: list[str]) -> Iterator[AsyncRunner]:
-    runner = AsyncRunner(Quiet(), spoil=spoiled.append)
+    runner = AsyncRunner(StillTimer(), spoil=spoiled.append)
     loops = [runner.loop()]
     yield runner
     loops.append(runner.loop())
