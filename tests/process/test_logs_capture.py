@@ -180,6 +180,10 @@ def test_nobody_needs_a_zygote_that_runs(forked: Daemon) -> None:
         forked.line("print meanwhile")
     finally:
         os.kill(zygote, signal.SIGCONT)
-    forked.run("descriptors", {"text": "again"})
-    forked.line("write again")
+
+    def is_read_again() -> bool:  # not before the zygote has had its turn: until then the worker throws away what waits
+        forked.run("descriptors", {"text": "again"})
+        return bool(forked.arbd.events("write again"))
+
+    eventually(is_read_again)
     assert forked.arbd.wait_event("output_dropped")
