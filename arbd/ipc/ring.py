@@ -165,8 +165,19 @@ class Consumer(_End):
 
     def pop(self) -> bytes | None:
         """The oldest record, or ``None`` when the ring is empty. Raises ``RingCorruptError``."""
-        records = self.pop_many(1)
-        return records[0] if records else None
+        head = self._head
+        tail = self._words[self._tail_word]
+        if tail == head:
+            return None
+        at = head & (self._size - 1)
+        length = self._lengths[at >> 3]
+        end = head + ((length + RECORD_HEADER + RECORD_ALIGN - 1) & -RECORD_ALIGN)
+        if end > tail or tail - head > self._size or end - head > self._size - at:  # a wrap mark, or wrong
+            return self.pop_many(1)[0]
+        start = self._base + at + RECORD_HEADER
+        record = self._store[start : start + length]
+        self._head = self._words[self._head_word] = end
+        return record
 
     def pop_many(self, limit: int) -> list[bytes]:
         """Up to ``limit`` records, oldest first; their room is free at once. Raises ``RingCorruptError``."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -24,9 +24,6 @@ from arbd.zones import zone
 
 Envelope = Literal["plain", "metadata"]
 NonFiniteForm = Literal["error", "null"]
-
-
-_SHORT: Final = 4096  # bytes
 
 
 class Metadata(msgspec.Struct):
@@ -93,9 +90,12 @@ class Encoder:
             text = self._encode(self._wrap(action, response) if self._wraps else response)
         except Exception as exc:
             raise self._explain(response, exc) from exc
-        # `in` takes 25 ns for a short text and 0.7 ms for a megabyte, `rfind` 60 ns and 0.3 ms (CPython 3.11).
-        has_null = b"null" in text if len(text) < _SHORT else text.rfind(b"null") >= 0
-        if has_null and self._refuses_nan and response.status == "success":
+        if (
+            self._refuses_nan
+            and response.data is not None
+            and response.status == "success"
+            and text.rfind(b"null") >= 0  # `in` raises and drops an exception first; `find` takes twice as long
+        ):
             self._refuse_non_finite(response)
         if len(text) > self._max_result:
             raise ResultError(

@@ -48,14 +48,14 @@ class Schema:
             Invalid: with every problem of the data. Nothing else, whatever the bytes are.
         """
         try:
-            if not data.isascii():  # 50 ns; msgspec does not look inside the strings of unknown keys
+            if not data:
+                data = b"{}"
+            elif not data.isascii():  # 50 ns; msgspec does not look inside the strings of unknown keys
                 data.decode()
             return self._decode(data)
         except MemoryError:
             raise
         except Exception as error:  # msgspec's own, RecursionError, UnicodeDecodeError, and author's __post_init__
-            if not data:
-                return self.decode(b"{}")
             raise Invalid(explain(data, error, self._plan)) from error
 
     def json_schema(self) -> dict[str, Any]:

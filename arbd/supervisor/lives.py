@@ -65,7 +65,7 @@ class LifeEvents(Protocol):
 class Lives:
     """All workers there are, by id."""
 
-    def __init__(self, times: WorkerTimes, fence: Callable[[], None], events: LifeEvents) -> None:
+    def __init__(self, times: WorkerTimes, fence: Callable[[], object], events: LifeEvents) -> None:
         self.workers: dict[int, Worker] = {}
         self.unborn: set[int] = set()  # workers that a zygote was asked for
         self._times = times

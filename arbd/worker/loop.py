@@ -32,7 +32,7 @@ from typing import Final
 from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host import doorbell, memory, parcels
-from arbd.host.fence import make_fence
+from arbd.host.fence import make_fences
 from arbd.interrupts import uninterruptible
 from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
@@ -55,8 +55,9 @@ _PARCEL_PAUSE_S: Final = 0.001  # then twice as long each time
 _LONGEST_PARCEL_PAUSE_S: Final = 0.1
 _PARCEL_TIMEOUT_S: Final = 1.0
 _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked what it sends
-# The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So it is read after
-# a task that ran for longer, every so many tasks, and before sleep; and so it is with looks (``arbd.worker.looks``).
+# The CPU clock is a system call, 0.6 µs with what it does to the caches: a tenth of a trivial task. So totals are
+# published after a task that ran for longer, every so many tasks, and before sleep; looks come at most as often
+# (``arbd.worker.looks``).
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
 _OUTPUT_LOOKS_APART_NS: Final = 5_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
@@ -73,7 +74,8 @@ class Loop:
         "_busy_ns",
         "_context",
         "_done",
-        "_fence",
+        "_fence_begin",
+        "_fence_publish",
         "_fresh",
         "_inline_limit",
         "_is_cancelled",
@@ -148,7 +150,7 @@ class Loop:
         self._proven = self._looks.proven
         self._fresh = copy_context  # the context of a task
         self._look_at_output = look
-        self._fence = make_fence()
+        self._fence_begin, self._fence_publish = make_fences()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
         self._done = 0
@@ -190,13 +192,14 @@ class Loop:
     def _sleep(self) -> None:
         """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
         self._limits.give_back()
-        self._read_cpu()
+        self._publish_totals()
         now_ns = time.monotonic_ns()
         if self._last_action:
             self._look_after(self._last_action, now_ns)
         self._look_at_output_after(self._last_action or self._looked_action, now_ns)
         self._words[layout.WORKER_SLEEPING] = 1
-        self._fence()
+        self._fence_begin()
+        self._fence_publish()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
             doorbell.wait(self._bell)
         self._words[layout.WORKER_SLEEPING] = 0
@@ -209,7 +212,7 @@ class Loop:
         since_ns = time.monotonic_ns()
         words[layout.RUNNING_SINCE_NS] = since_ns
         words[layout.RUNNING_SEQ] = task_frame.seq
-        self._fence()
+        self._fence_begin()
         while words[layout.CONDEMNED] == layout.STOP:
             time.sleep(_PARKED_PAUSE_S)  # the supervisor kills this process, or lifts the mark
         if self._is_leaving or (words[layout.TAKEN_BACK] and self._is_taken_back()):
@@ -276,17 +279,14 @@ class Loop:
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
         self._busy_ns += run_ns
-        words = self._words
-        words[layout.TASKS_DONE] = self._done
-        words[layout.BUSY_NS] = self._busy_ns
         if len(answer) <= self._inline_limit:
             self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
         else:
-            words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
+            self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
         if action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
-            self._read_cpu()
+            self._publish_totals()
             self._look_after(action, time.monotonic_ns())
         if self._done >= self._quota.next_at and not self._is_leaving:
             self.say(self._quota.at(self._done))
@@ -311,9 +311,12 @@ class Loop:
             waited = self._look_at_output()
             self._output_look_at_ns = 0 if waited else now_ns + _OUTPUT_LOOKS_APART_NS
 
-    def _read_cpu(self) -> None:
-        """Publish the CPU time used so far."""
-        self._words[layout.CPU_NS] = time.process_time_ns()
+    def _publish_totals(self) -> None:
+        """Publish what was done so far."""
+        words = self._words
+        words[layout.TASKS_DONE] = self._done
+        words[layout.BUSY_NS] = self._busy_ns
+        words[layout.CPU_NS] = time.process_time_ns()
 
     def _publish(self, record: bytes, news: int) -> None:
         """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look."""
@@ -324,7 +327,7 @@ class Loop:
                 time.sleep(_RING_FULL_PAUSE_S)
         board = self._board
         board[self._news_at] = news
-        self._fence()
+        self._fence_publish()
         if board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)
 

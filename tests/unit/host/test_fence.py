@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from arbd.host import doorbell, memory
-from arbd.host.fence import make_fence
+from arbd.host.fence import make_fence, make_fences
 
 
 def test_a_fence_can_be_passed_any_number_of_times() -> None:
@@ -21,16 +23,45 @@ def test_a_fence_can_be_passed_any_number_of_times() -> None:
         other()
 
 
+def test_either_of_a_pair_may_be_passed_many_times_more_than_the_other() -> None:
+    for passed in make_fences():
+        for _ in range(100_000):
+            passed()
+
+
+def without_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOENT, "no /dev/shm")
+
+    monkeypatch.setattr("_multiprocessing.SemLock", refuse)
+
+
+def test_where_no_semaphore_can_be_had_a_lock_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_semaphores(monkeypatch)
+    one, other = make_fences()
+    for _ in range(1000):
+        one()
+        one()
+        other()
+        make_fence()()
+
+
 def test_a_fence_that_an_exception_left_halfway_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """The soft deadline may raise between taking the lock and giving it back."""
+    without_semaphores(monkeypatch)
     lock = threading.Lock()
     monkeypatch.setattr(threading, "Lock", lambda: lock)
-    fence = make_fence()
+    passed = make_fence()
     lock.acquire()
-    fence()
+    passed()
     assert lock.locked() is False
-    fence()
+    passed()
     assert lock.locked() is False
+
+
+def test_nothing_is_left_in_the_file_system() -> None:
+    make_fences()
+    assert not list(Path("/dev/shm").glob(f"sem.arbd-fence-{os.getpid()}-*"))
 
 
 _SLEEPER = """
@@ -57,7 +88,7 @@ def test_no_wake_up_is_missed() -> None:
     """One says that it sleeps and looks again; the other publishes and looks whether it sleeps."""
     rounds = 5000
     fd, bell, answer = memory.create("test-fence", 4096), doorbell.create(), doorbell.create()
-    words, fence = memory.words_of(memory.attach(fd)), make_fence()
+    words, pass_fence = memory.words_of(memory.attach(fd)), make_fence()
     answered = select.poll()
     answered.register(answer, select.POLLIN)
     fds = (fd, bell, answer)
@@ -65,7 +96,7 @@ def test_no_wake_up_is_missed() -> None:
         rung = 0
         for number in range(1, rounds + 1):
             words[0] = number
-            fence()
+            pass_fence()
             if words[8]:
                 doorbell.ring(bell)
                 rung += 1
