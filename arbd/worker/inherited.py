@@ -52,10 +52,10 @@ def remember() -> None:
     _temporary[:] = _temporary_directories()
     if _has_written():
         objects = gc.get_objects()
-        found = [each for each in objects if issubclass(type(each), (_TEXT, *_BUFFERED))]
+        found = _instances(objects, (_TEXT, *_BUFFERED))
         _files.extend(map(weakref.ref, found))
         _flush(found)
-        _temporary.extend(_temporary_files(objects))
+        _temporary.extend(each.close for each in _instances(objects, _temporary_files()))
 
 
 def disown() -> None:
@@ -75,10 +75,10 @@ def write_out() -> list[Exception]:
     """Write out every file that Python code in this process has open, and remove temporary ones; what went wrong."""
     old = [each for file in _files if (each := file()) is not None]
     new = gc.get_objects()  # without what was frozen in the zygote, and so without touching its pages
-    written = [each for each in new if issubclass(type(each), (_TEXT, *_BUFFERED))]
+    written = _instances(new, (_TEXT, *_BUFFERED))
     failures = _flush([each for each in (*old, *written) if isinstance(each, _TEXT)])
-    failures += _attempt_all(each.close for each in new if issubclass(type(each), _closed_at_end()))
-    failures += _attempt_all(_temporary_files(new))
+    failures += _attempt_all(each.close for each in _instances(new, _closed_at_end()))
+    failures += _attempt_all(each.close for each in _instances(new, _temporary_files()))
     return failures + _flush([each for each in (*old, *written) if not isinstance(each, _TEXT)])
 
 
@@ -175,8 +175,13 @@ def _temporary_directories() -> list[Callable[[], object]]:
     return [each for each in list(registry) if (alive := each.peek()) is not None and alive[1] == cleanup]
 
 
-def _temporary_files(objects: Iterable[Any]) -> list[Callable[[], object]]:
+def _temporary_files() -> tuple[type, ...]:
     wrapper = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", None)
-    if wrapper is None:
-        return []
-    return [each.close for each in objects if issubclass(type(each), wrapper)]
+    return () if wrapper is None else (wrapper,)
+
+
+def _instances(objects: Iterable[Any], classes: tuple[type, ...]) -> list[Any]:
+    """Those of these classes; not by ``isinstance``, which asks the object. A class is judged once: there are few."""
+    types = {id(cls): cls for cls in map(type, objects)}
+    found = {number for number, cls in types.items() if issubclass(cls, classes)}
+    return [each for each in objects if id(type(each)) in found]
