@@ -137,7 +137,7 @@ def all_kinds() -> list[StateKind]:
         *descriptors.kinds(),
         threads.Threads(),
         thread_exceptions.ThreadExceptions(),
-        modules.Loaded(),
+        modules.LoadedModules(),
     ]
 
 

@@ -27,7 +27,7 @@ def is_of_new(value: Any) -> bool:
     return isinstance(name, str) and name not in _before and name in sys.modules
 
 
-class Loaded(StateKind):
+class LoadedModules(StateKind):
     """Which modules are loaded. The last kind of a look, because others ask what is new; it puts nothing back."""
 
     def __init__(self) -> None:
