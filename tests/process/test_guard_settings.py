@@ -59,7 +59,9 @@ def test_an_audit_hook_replaces_the_worker(daemon: RunningProvider) -> None:
 
 
 def test_a_late_exception_of_a_thread_strikes_no_innocent(daemon: RunningProvider) -> None:
+    """It may strike the action that has asked for it, which ends at about the same time."""
     assert data_of(daemon, "strikes_in_time") == "struck"
-    for after in (0.0, 0.0002, 0.001, 0.005):
-        pid = data_of(daemon, "strikes_late", after=after)
-        assert [data_of(daemon, "works", seconds=0.01) for _ in range(3)] == [pid] * 3
+    for after in (0.0, 0.00005, 0.0002, 0.001, 0.005) * 4:
+        daemon.run("strikes_late", {"after": after})
+        pids = [data_of(daemon, "works", seconds=0.003) for _ in range(3)]
+        assert len(set(pids)) == 1

@@ -24,16 +24,22 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import numpy
 
 from arbd import Provider
 
 libc = ctypes.CDLL(None)
 libc.getenv.restype = ctypes.c_char_p
+OUT: Any = sys.stdout
+ERR: Any = sys.stderr
+RANDOM: Any = numpy.random
+OF_WARNINGS: Any = warnings
+OF_SSL: Any = ssl
+OF_RANDOM: Any = random
 provider = Provider(name="settings", execution_timeout=5)
 register = provider.actions.register
 logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
-HANDLER = logging.getLogger().handlers[0]
+HANDLER: Any = logging.getLogger().handlers[0]
 LOGGER = logging.getLogger("configured")
 LOGGER.setLevel(logging.DEBUG)
 
@@ -83,7 +89,7 @@ def of_warnings() -> list[Any]:
 
 
 def of_generator() -> str:
-    return type(np.random.get_bit_generator()).__name__
+    return type(RANDOM.get_bit_generator()).__name__
 
 
 def seen_in_c() -> list[str]:
@@ -94,7 +100,7 @@ def forks() -> str:
     pid = os.fork()
     if pid == 0:
         os._exit(0)
-    _, status = os.waitpid(pid, 0)
+    os.waitpid(pid, 0)
     return "as ever" if marks == [] else f"{len(marks)} functions ran"
 
 
@@ -125,17 +131,17 @@ def _in_another_directory() -> None:
 
 #: What is done, and what is looked at before and after.
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
-    "stdout in ascii": (lambda: sys.stdout.reconfigure(encoding="ascii", errors="strict"), lambda: printed("é")),
+    "stdout in ascii": (lambda: OUT.reconfigure(encoding="ascii", errors="strict"), lambda: printed("é")),
     "stderr in ascii": (
-        lambda: sys.stderr.reconfigure(encoding="ascii", errors="strict"),
+        lambda: ERR.reconfigure(encoding="ascii", errors="strict"),
         lambda: printed("é", "stderr"),
     ),
-    "stdout.write": (_set(sys.stdout, "write", lambda text: 1 / 0), lambda: printed("a")),
-    "stdout.flush": (_set(sys.stdout, "flush", theirs), lambda: sys.stdout.flush is theirs),
-    "stdout.buffer.write": (_set(sys.stdout.buffer, "write", lambda data: 1 / 0), lambda: printed("a")),
-    "stdout.close": (lambda: sys.stdout.close(), lambda: printed("a")),
-    "stdout.detach": (lambda: sys.stdout.detach(), lambda: printed("a")),
-    "stdout.buffer.close": (lambda: sys.stdout.buffer.close(), lambda: printed("a")),
+    "stdout.write": (_set(OUT, "write", lambda text: 1 / 0), lambda: printed("a")),
+    "stdout.flush": (_set(OUT, "flush", theirs), lambda: OUT.flush is theirs),
+    "stdout.buffer.write": (_set(OUT.buffer, "write", lambda data: 1 / 0), lambda: printed("a")),
+    "stdout.close": (lambda: OUT.close(), lambda: printed("a")),
+    "stdout.detach": (lambda: OUT.detach(), lambda: printed("a")),
+    "stdout.buffer.close": (lambda: OUT.buffer.close(), lambda: printed("a")),
     "__stdout__": (_set(sys, "__stdout__", io.StringIO()), lambda: type(sys.__stdout__).__name__),
     "handlers.clear": (lambda: logging.getLogger().handlers.clear(), of_root),
     "handlers.append": (lambda: logging.getLogger().handlers.append(logging.NullHandler()), of_root),
@@ -146,7 +152,7 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     "handler's format": (lambda: HANDLER.setFormatter(logging.Formatter("%(msg)s")), of_handler),
     "handler's filter": (lambda: HANDLER.addFilter(lambda record: False), of_handler),
     "handler's filters": (lambda: HANDLER.filters.append(theirs), of_handler),
-    "handler's stream": (lambda: HANDLER.setStream(io.StringIO()), of_handler),  # type: ignore[attr-defined]
+    "handler's stream": (lambda: HANDLER.setStream(io.StringIO()), of_handler),
     "handler that was removed": (
         _sequence(lambda: logging.getLogger().removeHandler(HANDLER), lambda: HANDLER.setLevel(logging.CRITICAL)),
         lambda: [of_root(), of_handler()],
@@ -174,7 +180,7 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     "record factory": (lambda: logging.setLogRecordFactory(theirs), lambda: logging.getLogRecordFactory().__name__),
     "argv": (lambda: sys.argv.append("theirs"), lambda: list(sys.argv)),
     "argv replaced": (_set(sys, "argv", ["theirs"]), lambda: list(sys.argv)),
-    "a warning filter": (lambda: warnings.filters.insert(0, ("error", None, Warning, None, 0)), of_warnings),  # type: ignore[attr-defined]
+    "a warning filter": (lambda: OF_WARNINGS.filters.insert(0, ("error", None, Warning, None, 0)), of_warnings),
     "showwarning": (_set(warnings, "showwarning", theirs), of_warnings),
     "formatwarning": (_set(warnings, "formatwarning", theirs), of_warnings),
     "start method": (
@@ -218,19 +224,19 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     "builtins added": (_set(builtins, "theirs", 1), lambda: hasattr(builtins, "theirs")),
     "builtins deleted": (_delete("ascii"), lambda: hasattr(builtins, "ascii")),
     "siginterrupt": (lambda: signal.siginterrupt(signal.SIGCHLD, True), lambda: "nothing to see"),
-    "faulthandler": (lambda: faulthandler.enable(file=sys.__stderr__), faulthandler.is_enabled),
+    "faulthandler": (lambda: faulthandler.enable(file=ERR), faulthandler.is_enabled),
     "faulthandler.register": (
         lambda: faulthandler.register(signal.SIGUSR2, chain=True),
         lambda: faulthandler.unregister(signal.SIGUSR2),
     ),
     "certificates": (
-        _set(ssl, "_create_default_https_context", ssl._create_unverified_context),
-        lambda: ssl._create_default_https_context.__name__,  # type: ignore[attr-defined]
+        _set(OF_SSL, "_create_default_https_context", OF_SSL._create_unverified_context),
+        lambda: OF_SSL._create_default_https_context.__name__,
     ),
     "codecs": (lambda: codecs.register(_finds_theirs), lambda: _has_codec("arbd_theirs")),
     "csv": (lambda: __import__("csv").field_size_limit(9), lambda: __import__("csv").field_size_limit()),
     "at fork": (lambda: os.register_at_fork(before=lambda: marks.append(1), after_in_parent=lambda: 1 / 0), forks),
-    "bit generator": (lambda: np.random.set_bit_generator(np.random.PCG64(7)), of_generator),
+    "bit generator": (lambda: RANDOM.set_bit_generator(RANDOM.PCG64(7)), of_generator),
 }
 
 
@@ -253,13 +259,13 @@ def _has_codec(name: str) -> bool:
 
 
 SEEDS: dict[str, Callable[[], object]] = {
-    "random._inst": lambda: random._inst.seed(7),  # type: ignore[attr-defined]
-    "random._inst.setstate": lambda: random._inst.setstate(random.Random(7).getstate()),  # type: ignore[attr-defined]
-    "numpy": lambda: np.random.seed(7),
-    "numpy's own": lambda: np.random.mtrand._rand.seed(7),  # type: ignore[attr-defined]
-    "mtrand.seed": lambda: np.random.mtrand.seed(7),  # type: ignore[attr-defined]
-    "another bit generator": lambda: np.random.set_bit_generator(np.random.PCG64(7)),
-    "half of two numbers": lambda: (np.random.seed(7), np.random.standard_normal()),
+    "random._inst": lambda: OF_RANDOM._inst.seed(7),
+    "OF_RANDOM._inst.setstate": lambda: OF_RANDOM._inst.setstate(random.Random(7).getstate()),
+    "numpy": lambda: RANDOM.seed(7),
+    "numpy's own": lambda: RANDOM.mtrand._rand.seed(7),
+    "mtrand.seed": lambda: RANDOM.mtrand.seed(7),
+    "another bit generator": lambda: RANDOM.set_bit_generator(RANDOM.PCG64(7)),
+    "half of two numbers": lambda: (RANDOM.seed(7), RANDOM.standard_normal()),
 }
 
 
@@ -282,7 +288,7 @@ def seed(how: str) -> int:
 
 @register(name="draw")
 def draw() -> list[float]:
-    return [random.random(), float(np.random.standard_normal()), float(np.random.random())]
+    return [random.random(), float(RANDOM.standard_normal()), float(RANDOM.random())]
 
 
 @register(name="audit")
