@@ -26,9 +26,11 @@ from arbd.worker.guard.wrappers import watch
 A_NAME = "arbd_test.of_an_action"
 REPLACED = (
     *((os, name) for name in ("putenv", "unsetenv")),
-    *((logging.Logger, name) for name in ("setLevel", "addHandler", "removeHandler", "__setattr__")),
+    *((each, "__setattr__") for each in (logging.Logger, logging.Handler, logging.Manager)),
     *((logging.Filterer, name) for name in ("addFilter", "removeFilter")),
-    *((logging, name) for name in ("disable", "basicConfig", "shutdown", "setLogRecordFactory", "setLoggerClass")),
+    *((logging, name) for name in ("disable", "basicConfig", "shutdown", "addLevelName")),
+    *((logging, name) for name in ("setLogRecordFactory", "setLoggerClass")),
+    *((threading, name) for name in ("settrace_all_threads", "setprofile_all_threads") if hasattr(threading, name)),
     *((warnings, name) for name in ("filterwarnings", "simplefilter", "resetwarnings")),
     (warnings.catch_warnings, "__exit__"),
     (threading, "stack_size"),
