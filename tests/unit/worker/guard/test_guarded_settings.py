@@ -113,6 +113,10 @@ LOGGERS: dict[str, Callable[[], object]] = {
     "propagate": lambda: setattr(the_logger(), "propagate", False),
     "root": lambda: logging.getLogger().setLevel(logging.CRITICAL),
     "all": lambda: logging.disable(),
+    "all by attribute": lambda: setattr(logging.getLogger().manager, "disable", logging.CRITICAL),
+    "handlers": lambda: the_logger().handlers.append(logging.NullHandler()),
+    "filters": lambda: the_logger().filters.extend([logging.Filter("none")]),
+    "other handlers": lambda: setattr(the_logger(), "handlers", [logging.NullHandler()]),
 }
 
 
