@@ -5,7 +5,7 @@
     times in a row                   look, but not twice in 20 ms; one in 200 ms is a full one
     it changed something             it is not proven any more
 
-A quick look takes 4 µs, a full one 27 µs, and ten times that from the cold caches of a worker that has just worked for
+A quick look takes 4 µs, a full one 40 µs, and ten times that from the cold caches of a worker that has just worked for
 some milliseconds: for actions that do nothing of the kind less than 1 % of the time goes there, and none is ever
 trusted for longer than 200 ms. Pure: times are arguments.
 """

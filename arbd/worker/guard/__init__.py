@@ -11,7 +11,9 @@ while, every so many tasks, and before sleep.
     notices     what was changed since the last look, and who may adopt it
     wrappers    the functions of Python that change the process, so that they notice
     kinds       a kind of state: read, put back
-    process, interpreter, generators, signals, descriptors, threads      the kinds there are
+    process, interpreter, settings, registrations, loggers,
+    generators, signals, descriptors, threads, thread_exceptions         the kinds there are
+    modules     what was imported meanwhile, and may keep what it has set
     guard       all of them together: baseline, look, rebase
 
 No audit hook: one makes ``id()`` take 414 ns instead of 30, and every import, ``open`` and ``sys._getframe`` more.
