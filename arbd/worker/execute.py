@@ -158,15 +158,12 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
     only."""
     try:
         response = _respond(context, task, deadline)
-        answer = context.encode(task.action, response)
+        return response.status, context.encode(task.action, response)
     except BaseException as exc:
         end_if_child(context.here, exc)
         if _is_timeout(exc):
             raise
         return "error", _encode_failure(context, task, exc)
-    if not context.here[0]:  # what it returned has a method of the author's, which forked
-        end_child()
-    return response.status, answer
 
 
 @uninterruptible  # no deadline is raised between admission and `try`: what was counted as begun ends, too

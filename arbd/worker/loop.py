@@ -40,8 +40,9 @@ from arbd.ipc.notice import Leaving, Notice
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
+from arbd.worker.children import end_child
 from arbd.worker.execute import Context, execute
-from arbd.worker.guard.guard import NoGuard
+from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.leaving import LeaveReasons
 from arbd.worker.limits.seats import WorkerLimits
 from arbd.worker.looks import Looks
@@ -77,6 +78,7 @@ class Loop:
         "_fence_begin",
         "_fence_publish",
         "_fresh",
+        "_here",
         "_inline_limit",
         "_is_cancelled",
         "_is_leaving",
@@ -137,6 +139,7 @@ class Loop:
         self._actions = actions
         self._limits = limits
         self._context = context
+        self._here = context.here
         self._timer = timer
         self._quota = quota or Quota(0, 0)
         self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
@@ -163,7 +166,10 @@ class Loop:
         self._fresh = task_context.of_tasks()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._pop_within_memory if self._quota.memory_limit else self._tasks.pop
+        here = self._here
         while True:
+            if not here[0]:  # what was freed after the last task forked
+                end_child()
             record = pop()
             if record is not None:
                 self._run_task(record)
@@ -194,9 +200,10 @@ class Loop:
         self._limits.give_back()
         self._publish_totals()
         now_ns = time.monotonic_ns()
-        if self._last_action:
-            self._look_after(self._last_action, now_ns)
-        self._look_at_output_after(self._last_action or self._looked_action, now_ns)
+        action = self._last_action or self._looked_action
+        if self._last_action or not self._looks.is_full:
+            self._look_after(action, now_ns, "full")
+        self._look_at_output_after(action, now_ns)
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence_begin()
         self._fence_publish()
@@ -287,13 +294,13 @@ class Loop:
         self._last_action = action
         if action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()
-            self._look_after(action, time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self._look_after(action, now_ns, self._looks.due(action, run_ns, now_ns))
         if self._done >= self._quota.next_at and not self._is_leaving:
             self.say(self._quota.at(self._done))
 
-    def _look_after(self, action: str, now_ns: int) -> None:
+    def _look_after(self, action: str, now_ns: int, depth: Depth | None) -> None:
         """Put back what the action has changed, and leave if that cannot be."""
-        depth = self._looks.due(action, now_ns)
         if self._noticed:
             self._timer.renew()
             depth = depth or "noticed"
@@ -319,7 +326,10 @@ class Loop:
         words[layout.CPU_NS] = time.process_time_ns()
 
     def _publish(self, record: bytes, news: int) -> None:
-        """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look."""
+        """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look. A
+        forked child that has come so far ends here."""
+        if not self._here[0]:
+            end_child()
         if not self._results.push(record):
             # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
             self._words[layout.RUNNING_SINCE_NS] = 0
