@@ -4,10 +4,10 @@
     it changed nothing ``PROOF``     it is proven: a quick look after each run of a millisecond; after shorter ones, or
     times in a row                   every 64th task, not twice in 5 ms; one in 100 ms is a full one
     it changed something             it is not proven any more
-    the worker is about to sleep     a full look, unless nothing ran since the last one
+    the worker has slept for 1 ms    a full look, unless nothing ran since the last one
 
 A quick look takes 4 µs, a full one 27 µs, and ten times that from the cold caches of a worker that has just worked for
-some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there, and a worker that has slept
+some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there, and a worker that was idle
 is as it should be. Pure: times are arguments.
 """
 
