@@ -207,8 +207,3 @@ class _LastJob:
 
     def run(self) -> None:
         end_child()
-
-
-def is_main_thread() -> bool:
-    """Whether this is the thread in which Python runs signal handlers."""
-    return threading.current_thread() is threading.main_thread()
