@@ -4,6 +4,7 @@
     it changed nothing ``PROOF``     it is proven: a quick look after each run of a millisecond; after shorter ones, or
     times in a row                   every 64th task, not twice in 5 ms; one in 100 ms is a full one
     it changed something             it is not proven any more
+    ``guard.python_state`` shows it  a full look at once
     the worker has slept for 1 ms    a full look, unless nothing ran since the last one
 
 A quick look takes 4 µs, a full one 27 µs, and ten times that from the cold caches of a worker that has just worked for

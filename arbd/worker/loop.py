@@ -4,7 +4,7 @@
                                           │        └──yes──> park: the supervisor is about to kill this process
                                           └──> taken back? ──yes──> say that it was skipped
 
-    after the answer: was anything noticed, was it long, is it time to look? ──> put back, or leave
+    after the answer: was anything noticed or changed, was it long, is it time to look? ──> put back, or leave
 
 A worker that decides to leave says so (``arbd.ipc.notice``), and answers what still lies in its ring as skipped: the
 supervisor puts that back in line.
@@ -42,6 +42,7 @@ from arbd.model.task import Status, Task
 from arbd.worker import task_context
 from arbd.worker.children import end_child
 from arbd.worker.execute import Context, execute
+from arbd.worker.guard import python_state
 from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.leaving import LeaveReasons
 from arbd.worker.limits.seats import WorkerLimits
@@ -81,6 +82,7 @@ class Loop:
         "_fresh",
         "_here",
         "_inline_limit",
+        "_is_as_before",
         "_is_cancelled",
         "_is_leaving",
         "_is_taken_back",
@@ -150,6 +152,7 @@ class Loop:
         self._last_action = ""  # that ran since the last look
         self._looked_action = ""  # after which it looked last
         self._output_look_at_ns = 0
+        self._is_as_before = python_state.remembered()
         self._looks = Looks()
         self._proven = self._looks.proven
         self._fresh = copy_context  # the context of a task
@@ -165,6 +168,7 @@ class Loop:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
         self._fresh = task_context.of_tasks()
+        self._is_as_before = python_state.remembered()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._pop_within_memory if self._quota.memory_limit else self._tasks.pop
         here = self._here
@@ -297,7 +301,9 @@ class Loop:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
-        if action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
+        if not self._is_as_before():
+            self._look_after(action, time.monotonic_ns(), "full")
+        elif action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()
             now_ns = time.monotonic_ns()
             self._look_after(action, now_ns, self._looks.due(action, run_ns, now_ns))
@@ -314,6 +320,8 @@ class Loop:
             leaving = self._leave_reasons.after(action, depth)
             self._looks.looked(action, depth, now_ns, found=self._leave_reasons.found)
             self._looked_action, self._last_action = action, ""
+            if depth == "full":
+                self._is_as_before = python_state.remembered()
         if leaving is not None and not self._is_leaving:
             self.say(leaving)
 

@@ -62,3 +62,11 @@ def test_an_idle_worker_is_as_it_should_be(daemon: RunningProvider, change: str)
     assert response.status == "success"
     time.sleep(0.1)  # not so long that it would be looked at anyway: nothing runs meanwhile
     assert looked(daemon) == before
+
+
+@pytest.mark.parametrize("change", ["sys.path", "hook", "decimals"])
+def test_what_python_shows_is_put_back_before_the_next_task(daemon: RunningProvider, change: str) -> None:
+    before = looked(daemon)
+    responses(daemon, [daemon.submit("act", {"change": ""}) for _ in range(PROOF + 10)])
+    handles = [daemon.submit("act", {"change": change}), *(daemon.submit("look") for _ in range(5))]
+    assert [response.data for response in responses(daemon, handles)[1:]] == [before] * 5
