@@ -87,7 +87,7 @@ def test_what_is_written_to_the_descriptors(daemon: Daemon) -> None:
 
 
 def test_a_lone_task_is_told_from_its_lines(forked: Daemon) -> None:
-    """Nothing else runs that could print: no thread, no child, no task before. At best: the reader must have its turn."""
+    """Nothing else runs that could print: no thread, no child, no task before. At best: the reader needs its turn."""
     texts = iter("cdjklm")
 
     def attempt() -> None:
