@@ -106,8 +106,14 @@ def current_task() -> TaskTuple | None:
         return None if bound is _NOBODY else bound
     if get_ident() == threading.main_thread().ident:
         return _task
-    started_for: TaskTuple | None = getattr(threading.current_thread(), _REMEMBERED, None)
-    return started_for if started_for is not None and started_for is _task else None
+    started_in = started_for(threading.current_thread())
+    return started_in if started_in is not None and started_in is _task else None
+
+
+def started_for(thread: threading.Thread) -> TaskTuple | None:
+    """The task in which a thread was started, whether that runs or not; ``None``: none, or it was not seen."""
+    found: TaskTuple | None = getattr(thread, _REMEMBERED, None)
+    return found
 
 
 def bind_task() -> None:
