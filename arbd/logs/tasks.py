@@ -118,7 +118,7 @@ def started_for(thread: threading.Thread) -> TaskTuple | None:
 
 def bind_task() -> None:
     """Bind the task that runs to the current context: a coroutine that is started in it belongs to the task for ever,
-    and so does what it hands to ``asyncio.to_thread``. ``release_task`` must follow, outside of the coroutine."""
+    and so does what it hands to ``asyncio.to_thread``."""
     _bound.set(_task)
 
 
@@ -130,11 +130,6 @@ def bind_nobody() -> None:
 def is_nobodys() -> bool:
     """Whether the current context is bound to no task (``bind_nobody``)."""
     return _bound.get() is _NOBODY
-
-
-def release_task() -> None:
-    """Undo ``bind_task`` in the current context."""
-    _bound.set(None)
 
 
 def bound_task(context: Any) -> TaskTuple | None:
