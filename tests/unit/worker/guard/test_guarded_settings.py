@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,20 @@ REPLACED = (
 )
 
 
+@contextmanager
+def plain_lists_afterwards() -> Iterator[None]:
+    """Gives loggers their own lists again, which others may hold."""
+    lists = [(each, name, vars(each)[name]) for each in loggers._all().values() for name in ("handlers", "filters")]
+    yield
+    for each, name, plain in lists:
+        plain[:] = vars(each)[name]
+        vars(each)[name] = plain
+
+
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guard]:
     """The guard of these kinds, armed in this process for the length of a test."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), plain_lists_afterwards():
         for owner, name in REPLACED:
             monkeypatch.setattr(owner, name, getattr(owner, name))
         for module in (interpreter, loggers, process):
