@@ -55,6 +55,7 @@ _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
 _MOST_NAMES: Final = 10
 _MANY: Final = 256  # timers, before those that have rung are forgotten
+_SOON_S: Final = 0.0005  # uvloop counts in milliseconds, and rounds
 _call_soon: Final = uvloop.Loop.call_soon
 _MAIN_THREAD: Final = threading.main_thread().ident
 _NOWHERE: Final[Any] = object()
@@ -323,16 +324,20 @@ class WorkerLoop(uvloop.Loop):
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> Any:
         left: Any = BELONGS_TO.get()
-        if left is not None and context is not None and _is_authors_frame(sys._getframe(1)):
+        frame = sys._getframe(1)
+        if left is None or not (is_authors(callback) or _is_authors_frame(frame)):
+            return super().call_later(delay, callback, *args, context=context)
+        if context is not None and _is_authors_frame(frame):
             left.enter(context)
+        if delay <= _SOON_S:  # uvloop calls it in its next turn, and the handle is no timer's
+            return super().call_later(delay, _fenced(left, callback), *args, context=context)
         timer = super().call_later(delay, callback, *args, context=context)
-        if left is not None and (is_authors(callback) or _is_authors_frame(sys._getframe(1))):
-            if left.is_over:
-                timer.cancel()
-            elif len(left.timers) >= _MANY and len(left.timers) % _MANY == 0:
-                now = self.time()
-                left.timers = [each for each in left.timers if not each.cancelled() and each.when() > now]
-            left.timers.append(timer)
+        if left.is_over:
+            timer.cancel()
+        elif len(left.timers) >= _MANY and len(left.timers) % _MANY == 0:
+            now = self.time()
+            left.timers = [each for each in left.timers if not each.cancelled() and each.when() > now]
+        left.timers.append(timer)
         return timer
 
     def call_soon(  # type: ignore[override] # see above

@@ -520,8 +520,8 @@ class OddGroupError(ExceptionGroup[Exception]):
 class OddClassError(Exception):
     """A failure that does not tell its class."""
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc] # as above
+    @property  # type: ignore[misc] # as above
+    def __class__(self) -> Any:
         raise RuntimeError
 
 
