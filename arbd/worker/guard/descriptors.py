@@ -6,6 +6,8 @@
     0, 1, 2 do not block, or append                           put back
     what was open before the first task is closed             an action has closed what others share: replaced;
                                                               not if a thread did that was there before as well
+    it is closed, or another file, without Python's os        code in C did it: the same. One that is closed by the
+                                                              object that holds it (``file.close()``) is the author's
     the reserve (arbd.host.reserve) is closed                 arbd does that itself, and can do without it
 
 In a forked child nothing is refused: it may close what it likes.
