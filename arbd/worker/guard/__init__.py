@@ -11,7 +11,7 @@ while, every so many tasks, and before sleep.
     notices     what was changed since the last look, and who may adopt it
     wrappers    the functions of Python that change the process, so that they notice
     kinds       a kind of state: read, put back
-    process, interpreter, generators, signals, descriptors, threads      the kinds there are
+    process, interpreter, generators, signals, descriptors, modules, threads      the kinds there are
     guard       all of them together: baseline, look, rebase
 
 No audit hook: one makes ``id()`` take 414 ns instead of 30, and every import, ``open`` and ``sys._getframe`` more.

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from arbd import logs
 from arbd.host.fork_mark import ForkMark
-from arbd.worker.guard import descriptors, generators, interpreter, loggers, process, signals, threads
+from arbd.worker.guard import descriptors, generators, interpreter, loggers, modules, process, signals, threads
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES, Notices
 from arbd.worker.guard.wrappers import watch
@@ -120,6 +120,7 @@ def all_kinds() -> list[StateKind]:
         *signals.kinds(),
         *process.kinds(),
         *interpreter.kinds(),
+        modules.Modules(),
         *descriptors.kinds(),
         threads.Threads(),
     ]
