@@ -48,8 +48,9 @@ here: ForkMark = fork_mark.NOBODY
 
 _is_hooked = False
 _own_handlers: list[object] = []
-#: The mask of signals, and whether garbage is collected, by the thread that forks.
-_masks: dict[int, tuple[set[signal.Signals] | set[int], bool]] = {}
+#: The mask of signals, and whether garbage is collected, by the thread that forks; more than one where a signal's
+#: handler has forked just before the mask was set.
+_before: dict[int, list[tuple[set[signal.Signals] | set[int], bool]]] = {}
 _running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = None
 
 
@@ -128,13 +129,14 @@ def _status(raised: BaseException | None) -> int:
 
 
 def _before_fork() -> None:
-    """The last thing before Python forks. Signals that ask to end are held up until the child has its own handlers:
-    one that came before would be lost, as ``Process.start(); Process.terminate()`` shows. And what is printed is
+    """The last thing before Python forks. Signals are held up until the child has its own handlers: one that asks it to
+    end, and came before, would be lost, as ``Process.start(); Process.terminate()`` shows. And what is printed is
     printed once: the child would flush its copy of it, too. No garbage is collected meanwhile: a ``__del__`` that forks
-    would wait for a lock that this fork has."""
+    would wait for a lock that this fork has, and so would a signal's handler."""
     if here is fork_mark.NOBODY or not here[0]:
         return
-    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION), gc_isenabled()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    _before.setdefault(threading.get_ident(), []).append((mask, gc_isenabled()))
     gc_disable()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -144,11 +146,12 @@ def _before_fork() -> None:
 
 
 def _unblock() -> None:
-    mask, collects = _masks.pop(threading.get_ident(), (None, False))
-    if mask is not None:
+    before = _before.get(threading.get_ident())
+    if before:
+        mask, collects = before.pop()
+        if collects:
+            gc_enable()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if collects:
-        gc_enable()
 
 
 def _begin_child() -> None:
