@@ -53,7 +53,9 @@ _SHOWN: Final = 20
 
 class Report(msgspec.Struct, frozen=True):
     """What came of a campaign. ``share``: innocent tasks for each second of a worker that nobody hostile held, against
-    the same alone. ``verdicts``: of the hostile ones, by action. ``broken``: everything that must not be, in words."""
+    the same alone. ``served``: seconds of CPU that supervisor and zygote used for each of those seconds, which on a
+    machine without spare CPUs are not the workers'; the same alone. ``verdicts``: of the hostile ones, by action.
+    ``broken``: everything that must not be, in words."""
 
     seed: int
     tasks: int
@@ -66,6 +68,8 @@ class Report(msgspec.Struct, frozen=True):
     per_second: float
     alone_per_second: list[float]
     share: float
+    served: float
+    alone_served: list[float]
     held_s: dict[str, float]
     verdicts: dict[str, dict[str, int]]
     broken: list[str]
@@ -77,6 +81,12 @@ class Run(msgspec.Struct):
     judgement: Judgement
     verdicts: dict[str, Counter[str]]
     broken: list[str]
+    served_s: float
+
+    @property
+    def served(self) -> float:
+        """Seconds of CPU of supervisor and zygote for each second of a worker that nobody hostile held."""
+        return self.served_s / self.judgement.free_s if self.judgement.free_s else 0.0
 
 
 class _Load:
@@ -144,7 +154,10 @@ async def _run(
                     load = _Load(client, seed, tasks, progress)
                     complete = await load.run(count, what)
                 broken = [] if complete else [f"{what}: no verdict for {_SILENCE_S:g} s"]
-                if daemon.has_ended():
+                served_s = 0.0
+                if not daemon.has_ended():
+                    served_s = daemon.served_s()
+                else:
                     broken.append(f"{what}: the daemon has ended by itself")
         if daemon.exit_code != 0:
             broken.append(f"{what}: SIGTERM led to {daemon.exit_code}")
@@ -155,7 +168,7 @@ async def _run(
         for action, given in zip(tasks.actions, load.verdicts, strict=True):
             if action in verdicts:
                 verdicts[action].update(each.partition(":")[0][:60] for each in given)
-        return Run(judgement, verdicts, broken)
+        return Run(judgement, verdicts, broken, served_s)
     finally:
         if keep is not None:
             shutil.copy(directory / "log", keep / f"log-{'hostile' if hostile else 'alone'}")
@@ -197,6 +210,8 @@ async def campaign(
         per_second=found.per_second,
         alone_per_second=alone,
         share=found.per_second / statistics.mean(alone) if all(alone) else 0.0,
+        served=runs[1].served,
+        alone_served=[runs[0].served, runs[2].served],
         held_s=found.held_s,
         verdicts={action: dict(verdicts) for action, verdicts in runs[1].verdicts.items()},
         broken=words,
@@ -224,6 +239,10 @@ def _print(report: Report, console: Console) -> None:
     console.print(
         f"innocent tasks per free second of a worker: {report.per_second:.1f}; alone "
         f"{', '.join(f'{each:.1f}' for each in report.alone_per_second)}: share {report.share:.3f} (goal: 0.9)"
+    )
+    console.print(
+        f"CPU of supervisor and zygote for each such second: {report.served:.3f} s; alone "
+        f"{', '.join(f'{each:.3f}' for each in report.alone_served)}"
     )
     for words in report.broken[:_SHOWN]:
         console.print(f"BROKEN: {words}", style="bold red", markup=False, highlight=False)

@@ -12,6 +12,9 @@ from typing import Final
 
 import psutil
 
+from arbd.host.cpu_clock import used_ns
+from bench.family import Family
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 STOP_S: Final = 30.0
 
@@ -54,6 +57,11 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def served_s(self) -> float:
+        """Seconds of CPU that supervisor and zygote have used so far, for all workers together."""
+        family = Family(self._process.pid)
+        return sum(used_ns(pid) for pid in (family.supervisor, family.zygote)) / 1e9
 
     def has_ended(self) -> bool:
         """Whether it has ended by itself."""

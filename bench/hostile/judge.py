@@ -17,8 +17,8 @@ from bench.hostile.tasks import RIGHT
 
 class Judgement(msgspec.Struct):
     """Innocent tasks that were ``wrong``, ``lost`` or run ``twice``, the first of them in words; and hostile ones
-    without exactly one verdict (``unanswered``). ``per_second``: innocent tasks for each second of a worker that no
-    hostile task held; ``held_s``: seconds that they held, by action."""
+    without exactly one verdict (``unanswered``). ``per_second``: innocent tasks for each of the ``free_s`` seconds of
+    workers that no hostile task held; ``held_s``: seconds that they held, by action."""
 
     innocent: int = 0
     hostile: int = 0
@@ -28,6 +28,7 @@ class Judgement(msgspec.Struct):
     unanswered: int = 0
     words: list[str] = []
     per_second: float = 0.0
+    free_s: float = 0.0
     held_s: dict[str, float] = {}
 
     @property
@@ -92,6 +93,7 @@ def _measure(found: Judgement, actions: Sequence[str], marks: Collection[Mark], 
             held[action] += max(0, until_ns - max(from_ns, first_ns))
     free_ns = len(by_slot) * (last_ns - first_ns) - sum(held.values())
     done = sum(mark.word == "ended" and actions[mark.number - 1] not in hostile for mark in marks)
+    found.free_s = free_ns / 1e9
     found.per_second = done / (free_ns / 1e9) if free_ns > 0 else 0.0
     found.held_s = {action: round(ns / 1e9, 3) for action, ns in held.most_common()}
 

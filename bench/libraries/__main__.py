@@ -1,6 +1,6 @@
 """The libraries that CPU-heavy actions are made of, in workers beside bare processes.
 
-    python -m bench.libraries [LIBRARY ...] [--small] [--quick] [--json FILE] [--markdown FILE]
+    python -m bench.libraries [LIBRARY ...] [--small] [--quick] [--workers N] [--json FILE] [--markdown FILE]
 
 Each library is used in three ways, see ``bench.libraries.provider``. Exit code 1 if an answer is wrong, a random number
 is drawn twice, or a call takes several times the CPU of a bare one; 2 if a library of the extra is not installed.
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     forget_threads()
     os.environ["PYTHONPATH"] = os.getcwd()
-    report = _measure([name for name in names if name not in missing], missing, quick=options.quick)
+    report = _measure([name for name in names if name not in missing], missing, options)
     if options.json:
         Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     if options.markdown:
@@ -58,14 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--small", action="store_true", help=f"only {', '.join(SMALL)}")
     parser.add_argument("--quick", action="store_true", help="to see that it is right: two short rounds each")
+    parser.add_argument("--workers", type=int, help="and bare processes; fewer than CPUs leave one for daemon and hub")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables")
     return parser
 
 
-def _measure(names: Sequence[str], missing: list[str], *, quick: bool) -> Report:
-    effort = _QUICK if quick else _FULL
-    small = [] if quick else [name for name in footprint.LIBRARIES if name in names]
+def _measure(names: Sequence[str], missing: list[str], options: argparse.Namespace) -> Report:
+    effort = _QUICK if options.quick else _FULL
+    if options.workers:
+        effort = effort._replace(workers=options.workers)
+    small = [] if options.quick else [name for name in footprint.LIBRARIES if name in names]
     columns = (TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(names) * len(WAYS) * effort.rounds + len(small) * _REPLACEMENTS)

@@ -1,4 +1,4 @@
-"""One library in one way: a daemon with two workers and as many bare processes on the same CPUs, by turns."""
+"""One library in one way: a daemon with some workers and as many bare processes on the same CPUs, by turns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from bench.libraries.jobs import JOBS
 from bench.libraries.rows import Row, drawn_twice, is_same, round_of
 
 PROVIDER: Final = "libraries/provider.py"
-WORKERS: Final = min(2, len(os.sched_getaffinity(0)))
 _WARM_CALLS: Final = 3  # of each worker: data is made, code compiled
 _WARM_TRIES: Final = 50
 _DRAWS: Final = 200
@@ -25,10 +24,12 @@ _OF_THE_MACHINE: Final = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Effort(NamedTuple):
-    """How many rounds there are, and how many calls each worker and each bare process makes in one."""
+    """How many rounds there are, how many calls each worker and each bare process makes in one, and how many of these
+    there are."""
 
     rounds: int
     calls: int
+    workers: int = min(2, len(os.sched_getaffinity(0)))
 
 
 def forget_threads() -> None:
@@ -42,15 +43,18 @@ def forget_threads() -> None:
 def measure(library: str, way: str, effort: Effort, on_round: Callable[[], None]) -> Row:
     """Measure it; ``on_round`` is called after each round."""
     with Stage() as stage:
-        flags = ("--workers", str(WORKERS), "--log-level", "warning", "--log-format", "json", "--", library, way)
+        flags = ("--workers", str(effort.workers), "--log-level", "warning", "--log-format", "json", "--", library, way)
         daemon = stage.arbd("arbd", *flags, protocol="stream", provider=PROVIDER)
-        workers = _warm(stage)
+        workers = _warm(stage, effort.workers)
         cpus = [worker["cpus"][0] for worker in workers]
         rounds, calls, right = [], [], []
         with bare.started(library, cpus, dict(os.environ)) as processes:
             before = CpuUse()
             for number in range(effort.rounds):
-                sides = [lambda: _calls(stage, "work", effort.calls * WORKERS), lambda: processes.calls(effort.calls)]
+                sides = [
+                    lambda: _calls(stage, "work", effort.calls * effort.workers),
+                    lambda: processes.calls(effort.calls),
+                ]
                 if number % 2:
                     theirs, ours = sides[1](), sides[0]()
                 else:
@@ -61,7 +65,7 @@ def measure(library: str, way: str, effort: Effort, on_round: Callable[[], None]
                 on_round()
             other_load = CpuUse().foreign_share_since(before)
         drawn, twice = drawn_twice(_calls(stage, "draw", _DRAWS))
-        about = {one["pid"]: one for one in _calls(stage, "about", 10 * WORKERS)}
+        about = {one["pid"]: one for one in _calls(stage, "about", 10 * effort.workers)}
         stage.end(daemon)
         return Row(
             library=library,
@@ -83,16 +87,16 @@ def _calls(stage: Stage, action: str, count: int) -> list[dict[str, Any]]:
     return [result.response["data"] for result in stage.run("arbd", action, count)]
 
 
-def _warm(stage: Stage) -> list[dict[str, Any]]:
+def _warm(stage: Stage, workers: int) -> list[dict[str, Any]]:
     """Call until every worker has done so a few times; the workers."""
     done: dict[int, int] = {}
     for _ in range(_WARM_TRIES):
-        for call in _calls(stage, "work", 2 * WORKERS):
+        for call in _calls(stage, "work", 2 * workers):
             done[call["pid"]] = done.get(call["pid"], 0) + 1
-        if len(done) >= WORKERS and min(done.values()) >= _WARM_CALLS:
+        if len(done) >= workers and min(done.values()) >= _WARM_CALLS:
             break
-    found = {one["pid"]: one for one in _calls(stage, "about", 10 * WORKERS)}
-    assert len(found) == WORKERS, f"{len(found)} of {WORKERS} workers take tasks"
+    found = {one["pid"]: one for one in _calls(stage, "about", 10 * workers)}
+    assert len(found) == workers, f"{len(found)} of {workers} workers take tasks"
     return list(found.values())
 
 
