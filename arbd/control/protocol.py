@@ -51,14 +51,14 @@ class GetLimits(_Message, frozen=True, tag="get_limits", forbid_unknown_fields=T
     """A request for the daemon's rate limits; answered by ``LimitsReply``."""
 
 
-class GetEvents(_Message, frozen=True, tag="get_events", forbid_unknown_fields=True):
+class GetEvents(_Message, frozen=True, kw_only=True, tag="get_events", forbid_unknown_fields=True):
     """A request for the last notable events; answered by ``EventsReply``. ``after``: only those with a larger
     number."""
 
     after: int = 0
 
 
-class GetStacks(_Message, frozen=True, tag="get_stacks", forbid_unknown_fields=True):
+class GetStacks(_Message, frozen=True, kw_only=True, tag="get_stacks", forbid_unknown_fields=True):
     """A request for the Python stacks of every process of the daemon; answered by ``StacksReply``, or with ``native``,
     which takes longer, by ``OperationReply``. ``worker``: the slot of the only worker that is meant."""
 
@@ -72,11 +72,11 @@ class GetOperation(_Message, frozen=True, kw_only=True, tag="get_operation", for
     id: int
 
 
-class Drain(_Message, frozen=True, tag="drain", forbid_unknown_fields=True):
+class DrainDaemon(_Message, frozen=True, tag="drain", forbid_unknown_fields=True):
     """Take no more tasks until ``Resume``; those that were taken are finished. Answered by ``OperationReply``."""
 
 
-class Resume(_Message, frozen=True, tag="resume", forbid_unknown_fields=True):
+class Resume(_Message, frozen=True, kw_only=True, tag="resume", forbid_unknown_fields=True):
     """Take tasks again, and run those of paused actions; of this ``action`` only, if it is named. Answered by
     ``Done``."""
 
@@ -99,7 +99,7 @@ class Scale(_Message, frozen=True, kw_only=True, tag="scale", forbid_unknown_fie
     workers: int
 
 
-class Replace(_Message, frozen=True, tag="replace", forbid_unknown_fields=True):
+class Replace(_Message, frozen=True, kw_only=True, tag="replace", forbid_unknown_fields=True):
     """Replace the worker of this slot, or one after the other all of them, by new ones. Answered by
     ``OperationReply``."""
 
@@ -124,7 +124,7 @@ ControlRequest = (
     | GetEvents
     | GetStacks
     | GetOperation
-    | Drain
+    | DrainDaemon
     | Resume
     | PauseAction
     | Reload

@@ -36,7 +36,7 @@ class Commands:
             protocol.GetEvents: self._get_events,
             protocol.GetOperation: self._get_operation,
             protocol.GetStacks: self._get_stacks,
-            protocol.Drain: self._drain,
+            protocol.DrainDaemon: self._drain,
             protocol.Resume: self._resume,
             protocol.PauseAction: self._pause_action,
             protocol.Reload: self._reload,
@@ -79,7 +79,7 @@ class Commands:
 
     # -- what takes longer ---------------------------------------------------------------------------------
 
-    def _drain(self, request: protocol.Drain) -> protocol.ControlReply:
+    def _drain(self, request: protocol.DrainDaemon) -> protocol.ControlReply:
         return _not_built(request)
 
     def _reload(self, request: protocol.Reload) -> protocol.ControlReply:
