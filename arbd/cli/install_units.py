@@ -21,7 +21,7 @@ _NEXT: Final = (
     "systemctl enable --now arbd@NAME && systemctl status arbd@NAME",
 )
 _NEXT_IN_IMAGE: Final = (
-    "settings of a provider go to /etc/arbd/NAME.toml in there, its token to /etc/credstore/arbd.NAME.token (mode 0600)",
+    "settings of a provider go to /etc/arbd/NAME.toml in it, its token to /etc/credstore/arbd.NAME.token (mode 0600)",
     "systemctl --root {root} enable arbd@NAME",
 )
 _NEXT_OF_USER: Final = (
@@ -45,7 +45,9 @@ Run it again after an upgrade of arbd: it says what has changed. The exit code i
 is written.""",
 )
 @click.option("--root", type=click.Path(file_okay=False, exists=True), help="Write into the tree below this directory.")
-@click.option("--user", "for_user", is_flag=True, help="Units of the user's own service manager: no root, less sandbox.")
+@click.option(
+    "--user", "for_user", is_flag=True, help="Units of the user's own service manager: no root, less sandbox."
+)
 @click.option("--arbd", "given", metavar="PATH", help="The command that the unit starts.  [default: this one]")
 @click.option("--force", is_flag=True, help="Replace files that were changed by hand, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -58,7 +58,9 @@ def hint(file: str, error: Exception) -> str:
     if not isinstance(error, FileNotFoundError):
         return ""
     if file.startswith(_PREFIXES):
-        return f": this process was given no credentials (${DIRECTORY_VARIABLE} is not set; LoadCredential= of its unit)"
+        return (
+            f": this process was given no credentials (${DIRECTORY_VARIABLE} is not set; LoadCredential= of its unit)"
+        )
     if "/credentials/" in file:
         return ": a credential is passed by LoadCredential= of the unit, if what that names was there at the start"
     return ""

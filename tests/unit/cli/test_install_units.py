@@ -163,7 +163,9 @@ class TestVersions:
 
 
 class TestCommand:
-    @pytest.mark.parametrize("path", ["arbd", "./arbd", "/opt/a b/arbd", "/opt/%i/arbd", "/opt/$x", '/o"', "/x\n[Y]", "/ä"])
+    @pytest.mark.parametrize(
+        "path", ["arbd", "./arbd", "/opt/a b/arbd", "/opt/%i/arbd", "/opt/$x", '/o"', "/x\n[Y]", "/ä"]
+    )
     def test_a_path_that_cannot_stand_in_a_unit_is_a_wrong_command_line(self, root: Path, path: str) -> None:
         result = invoke("install-units", "--root", str(root), "--arbd", path)
         assert (result.exit_code, files_of(root)) == (2, [])
@@ -185,7 +187,9 @@ class TestCommand:
         assert (result.exit_code, files_of(root)) == (78, [])
         assert "--arbd PATH" in result.stderr
 
-    @pytest.mark.parametrize("home", ["/home/me/bin/arbd", "/root/arbd", "/tmp/x/arbd", "/var/tmp/arbd", "/run/user/1/a"])
+    @pytest.mark.parametrize(
+        "home", ["/home/me/bin/arbd", "/root/arbd", "/tmp/x/arbd", "/var/tmp/arbd", "/run/user/1/a"]
+    )
     def test_one_that_the_sandbox_hides_is_told(self, root: Path, home: str) -> None:
         result = invoke("install-units", "--root", str(root), "--arbd", home)
         assert result.exit_code == 0
@@ -241,7 +245,7 @@ class TestTrouble:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(_unit_files.os, "fchmod", full)
+        monkeypatch.setattr(os, "fchmod", full)
         result = install(root)
         assert (result.exit_code, (root / UNIT).read_text()) == (1, before)
         assert f"cannot write {root / UNIT}: No space left on device" in result.stderr

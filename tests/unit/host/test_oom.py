@@ -9,7 +9,9 @@ import pytest
 from arbd.host import oom
 
 
-@pytest.mark.parametrize(("before", "after"), [("0\n", 300), ("-100\n", 200), ("-1000", -700), ("999", 1000), ("1000", 1000)])
+@pytest.mark.parametrize(
+    ("before", "after"), [("0\n", 300), ("-100\n", 200), ("-1000", -700), ("999", 1000), ("1000", 1000)]
+)
 def test_it_is_raised_from_what_it_is(tmp_path: Path, before: str, after: int) -> None:
     file = tmp_path / "oom_score_adj"
     file.write_text(before)

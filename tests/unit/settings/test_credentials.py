@@ -87,19 +87,21 @@ def test_so_does_the_constructor(directory: Path) -> None:
 
 def test_a_certificate_without_its_key_is_told(directory: Path) -> None:
     put(directory, "tls_cert")
-    with pytest.raises(ConfigError, match="^credential tls_cert: hub.tls_cert is set without hub.tls_key"):
+    with pytest.raises(ConfigError, match=r"^credential tls_cert: hub.tls_cert is set without hub.tls_key"):
         resolved(directory)
 
 
 def test_tls_that_is_off_beside_a_credential_is_told(directory: Path) -> None:
     put(directory, "tls_ca")
-    with pytest.raises(ConfigError, match="credential tls_ca: hub.tls is off, but hub.tls_ca is set"):
+    with pytest.raises(ConfigError, match=r"credential tls_ca: hub.tls is off, but hub.tls_ca is set"):
         resolved(directory, toml='hub.tls = "off"\n')
 
 
 def test_an_empty_token_is_told(directory: Path) -> None:
     (directory / "token").write_text("\n")
-    with pytest.raises(ConfigError, match="^credential token: hub.auth_token_file .* must hold the token, on one line"):
+    with pytest.raises(
+        ConfigError, match=r"^credential token: hub.auth_token_file .* must hold the token, on one line"
+    ):
         resolved(directory)
 
 
@@ -121,7 +123,8 @@ class TestNamed:
             resolved(directory, toml='hub.auth_token_file = "$CREDENTIALS_DIRECTORY/mine"\n')
         assert caught.value.problems == [
             f"arbd.toml, credential mine: hub.auth_token_file {directory}/mine cannot be read: No such file or "
-            "directory: a credential is passed by LoadCredential= of the unit, if what that names was there at the start"
+            "directory: a credential is passed by LoadCredential= of the unit, if what that names was there at the "
+            "start"
         ]
 
     def test_one_while_none_were_passed(self) -> None:
@@ -158,5 +161,7 @@ def test_a_directory_that_cannot_be_looked_into_is_told(directory: Path, monkeyp
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    with pytest.raises(ConfigError, match="environment CREDENTIALS_DIRECTORY: .*/token cannot be read: Permission denied"):
+    with pytest.raises(
+        ConfigError, match=r"environment CREDENTIALS_DIRECTORY: .*/token cannot be read: Permission denied"
+    ):
         resolved(directory)
