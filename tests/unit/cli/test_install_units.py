@@ -13,7 +13,7 @@ import pytest
 from cli_support import invoke
 from click.testing import Result
 
-from arbd.cli import _unit_files
+from arbd.cli import _unit_files, install_units
 
 UNIT = "etc/systemd/system/arbd@.service"
 WRITTEN = [UNIT, "etc/sysusers.d/arbd.conf", "etc/tmpfiles.d/arbd.conf"]
@@ -205,6 +205,18 @@ class TestCommand:
         assert _unit_files.out_of_reach(Path("/opt/arbd"), root) == "/opt/arbd is closed to other users (mode 744)"
         command.parent.chmod(0o700)
         assert _unit_files.out_of_reach(Path("/opt/arbd"), root) == "/opt is closed to other users (mode 700)"
+
+    def test_so_is_an_interpreter_out_of_reach(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A virtual environment in the right place, made with a Python of somebody's home directory."""
+        monkeypatch.setattr(sys, "executable", "/home/me/python/bin/python3")
+        (root / "opt").mkdir()
+        (root / "opt/arbd").touch()
+        (root / "opt/arbd").chmod(0o755)
+        notes = [*install_units._notes(252, "/opt/arbd", root, for_user=False, is_own=True)]
+        assert [note.partition(":")[0] for note in notes] == [
+            "/home/me/python/bin/python3 is below /home, which the unit hides"
+        ]
+        assert [*install_units._notes(252, "/home/me/arbd", root, for_user=True, is_own=True)] == []
 
 
 class TestUser:
