@@ -73,6 +73,7 @@ lint: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/compose-lint compose.yaml
 
 format: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff check --fix .

@@ -13,7 +13,7 @@ A message is one line of JSON: its ``type``, the ``version`` of the protocol it 
 is bounded in either direction, so nobody can make the other side keep more than that.
 
 A new command adds its request to ``ControlRequest``, its reply to ``ControlReply``, and its handler to
-``supervisor.main``. That needs no new version: a daemon that does not know the message says so, and which ones it
+``supervisor.commands``. That needs no new version: a daemon that does not know the message says so, and which ones it
 knows. Nor does a new field of a reply, if it has a default. A new field of a request is refused by older daemons,
 because to ignore it could mean to do something else than was asked. The version is for a change of what a message of
 today means. ``Failure`` is the one message that never changes: it has to be understood across all versions.
@@ -25,13 +25,14 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
-from arbd.control.reports import LimitReport, StatusReport
+from arbd.control.reports import LimitReport, NotableEvent, Operation, ProcessStacks, StatusReport
 
 VERSION: Final = 1
 MAX_REQUEST: Final = 64 * 1024  # bytes of a line; today's requests have fewer than a hundred
 MAX_REPLY: Final = 16 * 1024 * 1024  # a status of 1024 workers has about 300 KiB
 
 _M = TypeVar("_M")
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 FailureCode = Literal["malformed", "too_long", "version", "unknown_message", "denied", "busy", "failed"]
 
 
@@ -50,7 +51,88 @@ class GetLimits(_Message, frozen=True, tag="get_limits", forbid_unknown_fields=T
     """A request for the daemon's rate limits; answered by ``LimitsReply``."""
 
 
-ControlRequest = GetStatus | GetLimits
+class GetEvents(_Message, frozen=True, kw_only=True, tag="get_events", forbid_unknown_fields=True):
+    """A request for the last notable events; answered by ``EventsReply``. ``after``: only those with a larger
+    number."""
+
+    after: int = 0
+
+
+class GetStacks(_Message, frozen=True, kw_only=True, tag="get_stacks", forbid_unknown_fields=True):
+    """A request for the Python stacks of every process of the daemon; answered by ``StacksReply``, or with ``native``,
+    which takes longer, by ``OperationReply``. ``worker``: the slot of the only worker that is meant."""
+
+    worker: int | None = None
+    native: bool = False
+
+
+class GetOperation(_Message, frozen=True, kw_only=True, tag="get_operation", forbid_unknown_fields=True):
+    """A request for how far an operation is; answered by ``OperationReply``."""
+
+    id: int
+
+
+class DrainDaemon(_Message, frozen=True, tag="drain", forbid_unknown_fields=True):
+    """Take no more tasks until ``Resume``; those that were taken are finished. Answered by ``OperationReply``."""
+
+
+class Resume(_Message, frozen=True, kw_only=True, tag="resume", forbid_unknown_fields=True):
+    """Take tasks again, and run those of paused actions; of this ``action`` only, if it is named. Answered by
+    ``Done``."""
+
+    action: str | None = None
+
+
+class PauseAction(_Message, frozen=True, kw_only=True, tag="pause_action", forbid_unknown_fields=True):
+    """Begin no task of this action until ``Resume``. Answered by ``Done``."""
+
+    action: str
+
+
+class Reload(_Message, frozen=True, tag="reload", forbid_unknown_fields=True):
+    """Load the author's code, and the settings that can be changed, again. Answered by ``OperationReply``."""
+
+
+class Scale(_Message, frozen=True, kw_only=True, tag="scale", forbid_unknown_fields=True):
+    """Have so many workers. Answered by ``OperationReply``."""
+
+    workers: int
+
+
+class Replace(_Message, frozen=True, kw_only=True, tag="replace", forbid_unknown_fields=True):
+    """Replace the worker of this slot, or one after the other all of them, by new ones. Answered by
+    ``OperationReply``."""
+
+    worker: int | None = None
+
+
+class Kill(_Message, frozen=True, kw_only=True, tag="kill", forbid_unknown_fields=True):
+    """End a task of this daemon, wherever it is. Answered by ``Done``."""
+
+    task_id: str
+
+
+class SetLogLevel(_Message, frozen=True, kw_only=True, tag="set_log_level", forbid_unknown_fields=True):
+    """Write lines of this level and above, until the next start. Answered by ``Done``."""
+
+    level: LogLevel
+
+
+ControlRequest = (
+    GetStatus
+    | GetLimits
+    | GetEvents
+    | GetStacks
+    | GetOperation
+    | DrainDaemon
+    | Resume
+    | PauseAction
+    | Reload
+    | Scale
+    | Replace
+    | Kill
+    | SetLogLevel
+)
 
 
 # -- replies ---------------------------------------------------------------------------------------------------------
@@ -69,6 +151,30 @@ class LimitsReply(_Message, frozen=True, kw_only=True, tag="limits"):
     limits: list[LimitReport]
 
 
+class EventsReply(_Message, frozen=True, kw_only=True, tag="events"):
+    """The reply to ``GetEvents``, oldest first."""
+
+    events: list[NotableEvent]
+
+
+class StacksReply(_Message, frozen=True, kw_only=True, tag="stacks"):
+    """The reply to ``GetStacks``."""
+
+    stacks: list[ProcessStacks]
+
+
+class OperationReply(_Message, frozen=True, kw_only=True, tag="operation"):
+    """The reply to what takes longer than a moment: it has begun, or how far it is."""
+
+    operation: Operation
+
+
+class Done(_Message, frozen=True, kw_only=True, tag="done"):
+    """The reply to a command that has been carried out; ``text`` says what it did, for people."""
+
+    text: str
+
+
 class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
     """The reply to a request that was not served: ``code`` for programs, ``message`` for people."""
 
@@ -76,7 +182,7 @@ class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
     message: str
 
 
-ControlReply = StatusReply | LimitsReply | Failure
+ControlReply = StatusReply | LimitsReply | EventsReply | StacksReply | OperationReply | Done | Failure
 
 
 # -- both ways -------------------------------------------------------------------------------------------------------

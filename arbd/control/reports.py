@@ -10,13 +10,14 @@ understanding each other.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from arbd.model.link_stats import LinkStats
 
 DaemonState = Literal["starting", "serving", "draining"]
+OperationState = Literal["running", "done", "failed"]
 LimitScope = Literal["provider", "action", "by hand"]
 
 
@@ -100,6 +101,42 @@ class StatusReport(msgspec.Struct, frozen=True):
     out_of_service: list[OutOfService] = []
     ending_actions: dict[str, int] = {}
     joined: int = 0
+
+
+class NotableEvent(msgspec.Struct, frozen=True):
+    """Something notable that happened ``ago_s`` seconds ago: a line of the daemon's log, by the name of its event.
+    ``number``: later events have larger ones."""
+
+    number: int
+    ago_s: float
+    level: str
+    event: str
+    fields: dict[str, Any] = {}
+
+
+class ProcessStacks(msgspec.Struct, frozen=True):
+    """The stacks of one process, as text; ``worker``: its slot, ``None`` for the supervisor and zygotes. ``trouble``:
+    why there are none."""
+
+    role: str
+    pid: int
+    worker: int | None
+    text: str
+    task: RunningTask | None = None
+    trouble: str | None = None
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """A command that takes longer than a moment. ``text`` says how far it is, or how it ended, for people; ``done`` of
+    ``total`` steps are made, ``total`` is 0 where nobody can tell. ``data``: what it found, for programs."""
+
+    id: int
+    kind: str
+    state: OperationState
+    text: str
+    done: int = 0
+    total: int = 0
+    data: Any = None
 
 
 class Holding(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from arbd.links.pace import REFUSED_INTERVAL_S
 from arbd.model.encoding import Encoder
 from arbd.model.response import result_too_large
 from arbd.model.task import Task
+from arbd.settings import credentials
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import MAX_MESSAGE, Tls
 
@@ -99,5 +100,5 @@ def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:
     try:
         return Path(path).read_bytes()
     except OSError as exc:
-        problems.append(f"{name}: {path} cannot be read: {exc.strerror}")
+        problems.append(f"{name}: {path} cannot be read: {exc.strerror}{credentials.hint(path, exc)}")
         return None

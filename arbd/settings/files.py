@@ -1,4 +1,5 @@
-"""Reads the layers of settings: ``arbd.toml``, the environment, the token file. The only place that does.
+"""Reads the layers of settings: what a service manager gives, ``arbd.toml``, the environment, the token file. The only
+place that does.
 
 What they mean is decided by ``arbd.settings.table``.
 """
@@ -12,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from arbd.errors import ConfigError
+from arbd.settings import credentials
 from arbd.settings.table import CONFIG_FILE, Layer, Resolved, from_environment, from_toml
 
 
 def read_layers(config_file: str | Path | None, environ: Mapping[str, str]) -> list[Layer]:
-    """The layers below the constructor's: the file's and the environment's.
+    """The layers below the constructor's: the service manager's if it gives something, the file's, the environment's.
 
     Without ``config_file``, ``arbd.toml`` of the working directory counts if it is there; a file that was asked
     for must be. What is wrong with the file becomes a problem of its layer, so that ``resolve`` reports it
@@ -27,7 +29,9 @@ def read_layers(config_file: str | Path | None, environ: Mapping[str, str]) -> l
         layers.insert(0, _read_toml(Path(config_file)))
     elif Path(CONFIG_FILE).exists():
         layers.insert(0, _read_toml(Path(CONFIG_FILE)))
-    return layers
+    service = credentials.from_service(environ)
+    below = [service] if service.values or service.problems else []
+    return [*below, *(credentials.named_in(layer, environ) for layer in layers)]
 
 
 def read_token(resolved: Resolved) -> Resolved:
@@ -40,7 +44,7 @@ def read_token(resolved: Resolved) -> Resolved:
     try:
         token = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{where} cannot be read: {_reason(error)}"]) from error
+        raise ConfigError([f"{where} cannot be read: {_reason(error)}{credentials.hint(file, error)}"]) from error
     if not token or not token.isprintable():
         raise ConfigError([f"{where} must hold the token, on one line"])
     return msgspec.structs.replace(

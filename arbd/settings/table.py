@@ -108,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_max_fds: int
     worker_memory_limit: int
     runtime_dir: str | None
+    state_dir: str | None
     control_socket: str
     hub_url: str
     hub_auth_token: str
@@ -117,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_tls_cert: str | None
     hub_tls_key: str | None
     hub_protocol: Literal["auto", "stream", "unary"]
+    hub_start_without: bool
     hub_links: int
     hub_max_polls: int
     hub_max_submits: int
@@ -194,6 +196,8 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("runtime_dir", path(), None,
             doc="Directory of the control socket; without it $RUNTIME_DIRECTORY, /run/arbd for root, "
             "$XDG_RUNTIME_DIR/arbd or /tmp/arbd-UID."),
+    Setting("state_dir", path(), None,
+            doc="Directory for what is to outlive a start; without it $STATE_DIRECTORY, and without that nowhere."),
     Setting("control.socket", socket_place(), "auto",
             doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
     Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
@@ -212,6 +216,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="PEM file of the private key of hub.tls_cert."),
     Setting("hub.protocol", choice("auto", "stream", "unary"), "auto",
             doc="auto: one stream if the hub has it, two calls per task if not."),
+    Setting("hub.start_without", switch(), False,
+            doc="Tell systemd that the daemon is ready before the hub has answered for the first time."),
     Setting("hub.links", whole(0, 64, "processes"), 0,
             doc="Processes that make the calls of the unary protocol; 0: the supervisor. A stream needs none."),
     Setting("hub.max_polls", whole(1, 1024, "calls"), 32,

@@ -26,8 +26,7 @@ import msgspec
 import uvloop
 
 from arbd import logs, supervised
-from arbd.control import protocol, server
-from arbd.control.protocol import GetLimits, GetStatus
+from arbd.control import server
 from arbd.core.placement import in_words
 from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
@@ -41,12 +40,14 @@ from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
 from arbd.supervisor import loading, pinning
 from arbd.supervisor.adopted import Adopted
+from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.loading import Loaded
+from arbd.supervisor.operations import Operations
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
@@ -240,7 +241,10 @@ class Daemon:
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
-        await started.enter_async_context(server.serving(control, _handlers(reporter)))
+        operations = Operations()
+        started.push_async_callback(operations.close)
+        commands = Commands(flow, self._generations, reporter, operations)
+        await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
@@ -326,11 +330,3 @@ def _recycle_limits(settings: Settings) -> RecycleLimits:
         max_fds=settings.worker_max_fds,
         memory_limit=settings.worker_memory_limit,
     )
-
-
-def _handlers(reporter: Reporter) -> server.Handlers:
-    """The commands of the control socket, with what answers them."""
-    return {
-        GetStatus: lambda _: protocol.StatusReply(report=reporter.status()),
-        GetLimits: lambda _: protocol.LimitsReply(provider=reporter.provider, limits=reporter.limits()),
-    }

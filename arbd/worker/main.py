@@ -21,8 +21,8 @@ import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider
-from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
-from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
+from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT, os_reason
+from arbd.host import cpus, dispositions, doorbell, memory, oom, process_state, procs
 from arbd.host.fork_mark import ForkMark
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.ipc import frame, notice
@@ -200,7 +200,16 @@ def _settle(configure: protocol.Configure, spawn: protocol.Spawn, parent: int) -
     pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
+    _offer_to_oom_killer()
     return here
+
+
+def _offer_to_oom_killer() -> None:
+    """Be killed before the rest of the daemon when memory runs out; so are processes that actions start."""
+    try:
+        oom.raise_score(oom.WORKER_STEP)
+    except OSError as exc:  # no /proc, or one that cannot be written: the kernel chooses by size alone
+        logs.get_logger("arbd.worker").debug("oom_score_not_raised", reason=os_reason(exc))
 
 
 def _start(life: WorkerLife, loop: Loop) -> None:

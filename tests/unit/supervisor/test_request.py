@@ -13,4 +13,5 @@ def test_secrets_and_the_socket_of_systemd_stay_here() -> None:
     assert clean["PATH"] == "/bin"
     assert "NOTIFY_SOCKET" not in clean
     assert TOKEN not in "".join(clean.values())
+    assert "CREDENTIALS_DIRECTORY" not in zygote_environment({"CREDENTIALS_DIRECTORY": "/run/credentials/x"}, [])
     assert operators["NOTIFY_SOCKET"] == "/run/n", "it was changed in place"
