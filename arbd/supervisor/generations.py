@@ -43,6 +43,9 @@ class GenerationEvents(Protocol):
     def on_serving(self) -> None:
         """Every slot has a worker that serves; told each time that this is so again."""
 
+    def on_reloading(self) -> None:
+        """A reload was asked for."""
+
     def give_up(self, exit_code: int, event: str, hint: str) -> None:
         """Nothing can be run any more: stop. ``event`` and ``hint`` are for the log."""
 
@@ -66,6 +69,7 @@ class Generations:
         self._load_started_at = 0.0  # seconds of the monotonic clock
         self._is_asked = False  # for another load than the one under way
         self._is_pausing = False
+        self.reload_failed = False  # the last one
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
         self._pool.start(self)
@@ -74,6 +78,16 @@ class Generations:
     def is_loading(self) -> bool:
         """Whether the code is being loaded again, or is about to be."""
         return self._loader is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being loaded, and the newest code, or the one before if that failed, is in force."""
+        return self._loader is None and self._in_force is self._pool.zygote
+
+    @property
+    def load_timeout_s(self) -> float:
+        """How long a reload may take to import the code, in seconds."""
+        return max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)
 
     def adopt(self, loaded: Loaded) -> None:
         """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
@@ -90,6 +104,7 @@ class Generations:
         """
         if self._closing:
             return
+        self._owner.on_reloading()
         if self._loader is None:
             self._loader = supervised(self._load(), "reload")
             return
@@ -120,7 +135,7 @@ class Generations:
         """Load and adopt; what went wrong, if anything."""
         loaded: Loaded | None = None
         try:
-            async with asyncio.timeout(max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)):
+            async with asyncio.timeout(self.load_timeout_s):
                 loaded = await loading.load(self._request)
             self.adopt(loaded)
         except BaseException as error:
@@ -132,7 +147,9 @@ class Generations:
             goes_on = self._pool.zygote.answers
             hint = "the code that was running goes on" if goes_on else "it is tried again"
             self._log.error("reload_failed", reason=reason, hint=hint)
+            self.reload_failed = True
             return error
+        self.reload_failed = False
         self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
         return None
 
@@ -266,5 +283,6 @@ class Generations:
 
     def _go_back(self, before: ZygoteLink, reason: str) -> None:
         self._log.error("reload_failed", reason=reason, hint="the code that was running goes on")
+        self.reload_failed = True
         self._pool.move_back(before)
         self._close_left_zygotes()
