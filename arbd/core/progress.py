@@ -23,6 +23,8 @@ from typing import Final, NamedTuple
 MOST_STEP_S: Final = 2.0
 """Between two looks no more time than that counts: looks come each second, and later only where nothing ran at all."""
 
+_LINK: Final = "link"
+
 
 class Unmoved:
     """How long something has waited, and not moved, as far as one has looked."""
@@ -79,13 +81,15 @@ class Stalls:
         self._parts: dict[str, Unmoved] = {}
 
     def look(self, now: float, sight: Sight) -> Stall | None:
-        """The part that has not moved for longest; ``None``: all have, or had nothing to do."""
-        stalls = [
-            Stall(part, what, self._parts.setdefault(part, Unmoved()).look(now, waits, mark))
-            for part, what, waits, mark in _parts(sight)
-        ]
-        longest = max(stalls, key=lambda stall: stall.seconds)
-        return longest if longest.seconds > 0 else None
+        """The part that has not moved for longest; ``None``: all have, or had nothing to do. What is overdue has had its
+        time: it is one at the first look."""
+        longest = None
+        for part, what, waits, mark in _parts(sight):
+            seconds = self._parts.setdefault(part, Unmoved()).look(now, waits, mark)
+            is_one = seconds > 0 or (waits and part == _LINK)
+            if is_one and (longest is None or seconds > longest.seconds):
+                longest = Stall(part, what, seconds)
+        return longest
 
 
 def _parts(sight: Sight) -> Iterable[tuple[str, str, bool, Hashable]]:
@@ -104,4 +108,4 @@ def _parts(sight: Sight) -> Iterable[tuple[str, str, bool, Hashable]]:
         sight.first_result is not None and sight.hub_is_up and sight.link_may_send,
         (sight.first_result, sight.sent),
     )
-    yield "link", sight.overdue, bool(sight.overdue), sight.overdue
+    yield _LINK, sight.overdue, bool(sight.overdue), sight.overdue

@@ -19,6 +19,7 @@ import asyncio
 import time
 from typing import Final, Protocol
 
+from arbd.core.progress import Unmoved
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.logs import get_logger
@@ -26,6 +27,7 @@ from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.flow import Flow
+from arbd.supervisor.lives import SILENCE_S
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
@@ -72,6 +74,7 @@ class Generations:
         self.reload_failed = False  # the last one
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
+        self._stopped = Unmoved()
         self._pool.start(self)
 
     @property
@@ -214,6 +217,13 @@ class Generations:
         self._log.error("zygote_silent", hint="the process that starts workers is stopped, or hangs; it is replaced")
         if zygote is self._pool.zygote:
             self._replace(zygote)
+
+    def look_at_zygote(self, now: float) -> None:
+        """Find out whether the zygote that workers come from has been stopped for a while, though nothing is asked of
+        it: the next worker to be replaced would wait for that. Each second or so; ``now`` in seconds."""
+        zygote = self._pool.zygote
+        if self._stopped.look(now, zygote.answers and zygote.is_stopped, id(zygote)) >= SILENCE_S:
+            self.on_zygote_silent(zygote)
 
     def _replace(self, zygote: ZygoteLink) -> None:
         if self._closing:

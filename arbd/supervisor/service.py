@@ -131,6 +131,8 @@ class Service:
             self._tick_in(min(steady_s, _CHANGING_TICK_S))
         self._extend(now)
         self._tell(now)
+        if self._generations is not None and self._phase == "serving":
+            self._generations.look_at_zygote(now)
         if self._stall_watch is not None:
             self._stall_watch.tick(now, self._look if self._is_judged else None)
 
@@ -180,7 +182,8 @@ class Service:
             self._notifier.extend_timeout(min(_EXTEND_BY_S, self._extend_until - now))
 
     def _tell(self, now: float) -> None:
-        if now - self._status_at < _STATUS_EVERY_S:
+        has_stalled = self._stall_watch is not None and self._stall_watch.is_judged  # what that said is to be read
+        if now - self._status_at < _STATUS_EVERY_S or (has_stalled and self._phase != "stopped"):
             return
         line = status_line(self._phase, self._figures(now))
         if line != self._status:

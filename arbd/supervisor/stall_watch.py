@@ -29,7 +29,8 @@ _STDERR: Final = 2
 
 
 class StallWatch:
-    """The pings of one daemon. ``watchdog_s``: within that time systemd wants to hear of it."""
+    """The pings of one daemon. ``watchdog_s``: within that time systemd wants to hear of it. ``is_judged``: a part has
+    stalled, and systemd is about to end the daemon."""
 
     def __init__(self, notifier: Notifier, watchdog_s: float) -> None:
         self.tick_s = min(_LONGEST_TICK_S, watchdog_s / 4)
@@ -37,7 +38,7 @@ class StallWatch:
         self._watchdog_s = watchdog_s
         self._stalls = Stalls()
         self._pinged_at = float("-inf")
-        self._is_judged = False
+        self.is_judged = False
         self._ticks = 0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch_loop, name="arbd-stall-watch", daemon=True)
@@ -60,7 +61,7 @@ class StallWatch:
     def tick(self, now: float, look: Callable[[], Sight] | None) -> None:
         """The event loop runs. ``look``: at what there is to judge, if there is anything yet."""
         self._ticks += 1
-        if self._is_judged:
+        if self.is_judged:
             return
         stall = None if look is None else self._stalls.look(now, look())
         if stall is None:
@@ -69,7 +70,7 @@ class StallWatch:
                 self._pinged_at = now
                 self._notifier.ping()
         elif stall.seconds >= self._watchdog_s / 2:
-            self._is_judged = True
+            self.is_judged = True
             self._tell(stall)
 
     def _tell(self, stall: Stall) -> None:

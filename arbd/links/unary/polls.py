@@ -97,7 +97,8 @@ class Polls:
             return "a coroutine that polls the hub has ended"
         if self._answers.look(now, under_way > 0, answered) > self._calls.poll_timeout_s + OVERDUE_S:
             return "polls are past their deadlines"
-        return "polls could start, and do not" if self._starts.look(now, self._may_start(now)) > OVERDUE_S else ""
+        starts = self._starts.look(now, self._may_start(now), self._stats.polls)
+        return "polls could start, and do not" if starts > 0 else ""
 
     def _may_start(self, now: float) -> bool:
         """Whether nothing keeps a poll from being made, and none is under way."""
