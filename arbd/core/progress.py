@@ -82,8 +82,8 @@ class Stalls:
         self._parts: dict[str, Unmoved] = {}
 
     def look(self, now: float, sight: Sight) -> Stall | None:
-        """The part that has not moved for longest; ``None``: all have, or had nothing to do. What is overdue has had its
-        time, and is one at the first look."""
+        """The part that has not moved for longest; ``None``: all have, or had nothing to do. What is overdue is one at
+        the first look."""
         longest = None
         for part, what, waits, mark in _parts(sight):
             seconds = self._parts.setdefault(part, Unmoved()).look(now, waits, mark)

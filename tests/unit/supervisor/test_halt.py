@@ -4,6 +4,7 @@ that is there counts; and what is raised at one task or worker keeps none of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -550,7 +551,7 @@ def test_nor_one_whose_answer_waits_for_room(hanging: Hanging) -> None:
 
 
 def test_nor_one_that_answers_all_it_has_in_that_moment(hanging: Hanging) -> None:
-    hanging.in_that_moment(*[lambda each=each: hanging.worker.answer(each) for each in "abc"])  # type: ignore[misc] # the default is what it closes over
+    hanging.in_that_moment(*[partial(hanging.worker.answer, each) for each in "abc"])
     assert not hanging.kill_idle()
     assert hanging.pool.killed == []
     assert set(hanging.results()) == {"a", "b", "c"}

@@ -23,7 +23,8 @@ class Fed:
         self.watch = StallWatch(self.heard, watchdog_s)
         self.now = 100.0
         self.lines: list[tuple[str, dict[str, Any]]] = []
-        self.watch._log = self  # what it logs
+        log: Any = self
+        self.watch._log = log
 
     def critical(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
