@@ -19,6 +19,7 @@ from arbd.host import doorbell
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import Running
 from arbd.ipc.notice import Leaving, Notice
+from arbd.links.base import LinkHealth
 from arbd.model.description import ActionInfo
 from arbd.model.encoding import Encoder
 from arbd.model.task import Outcome, Task
@@ -122,9 +123,13 @@ class FakeCell:
         self.results = SimpleNamespace(pop_many=self._pop_many)
         self.fails: BaseException | None = None
         self.done = 0
+        self.taken = 0
 
     def totals(self) -> tuple[int, int, int]:
         return self.done, 0, 0
+
+    def places(self) -> tuple[int, int]:
+        return self.taken, self.done
 
     def _pop_many(self, limit: int) -> list[bytes]:
         if self.fails is not None:
@@ -263,6 +268,9 @@ class FakePool:
     def stop_replacing(self) -> None:
         self.is_replacing = False
 
+    def unheard(self) -> frozenset[tuple[int, int]]:
+        return frozenset((worker.id, 0) for worker in self.workers.values() if worker.cell.records)
+
     def serves(self) -> bool:
         return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
@@ -281,6 +289,7 @@ class Rig:
         monkeypatch.setattr(doorbell, "ring", self.woken.append)
         self.told: list[str] = []
         self.sends_one_by_one = False
+        self.found = LinkHealth()
         self.workers = [FakeWorker(number) for number in range(1, workers + 1)]
         self.pool = FakePool(self.workers)
         encoder = Encoder(provider="p", timezone="UTC", utc_now=lambda: None, envelope="plain")  # type: ignore[arg-type,return-value] # without an envelope nobody asks for the time
@@ -305,6 +314,9 @@ class Rig:
     # -- the link
 
     stats: Any = None
+
+    def health(self, now: float) -> LinkHealth:
+        return self.found
 
     async def start(self, port: Any) -> None:
         pass
