@@ -52,7 +52,7 @@ def _problems(tls: Tls, settings: Settings) -> list[str]:
     if tls.ca is not None:
         try:
             ssl.create_default_context(cadata=tls.ca.decode("ascii", "replace"))
-        except ValueError:  # ssl.SSLError is one
+        except (OSError, ValueError):  # ssl.SSLError is the one or the other
             problems.append(f"hub.tls_ca: {settings.hub_tls_ca} holds no certificate in PEM form")
     if tls.cert is not None and tls.key is not None and (why := _misfit(tls.cert, tls.key)):
         problems.append(f"hub.tls_cert, hub.tls_key: {settings.hub_tls_cert} and {settings.hub_tls_key} {why}")
