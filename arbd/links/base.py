@@ -15,7 +15,7 @@ Everything happens on the event loop that ``start`` ran on. What is not a corout
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from arbd.core.outbox import Outbox
 from arbd.model.description import ActionInfo
@@ -24,6 +24,9 @@ from arbd.model.task import Task
 
 OVERDUE_S: Final = 5.0
 """What should have happened so long ago does not happen any more; longer than a channel takes to close."""
+if TYPE_CHECKING:  # who implements this without gRPC need not load it
+    from arbd.links.options import LinkOptions
+    from arbd.settings.table import Settings
 
 
 class LinkProcesses(Protocol):
@@ -114,6 +117,13 @@ class HubLink(Protocol):
 
     def results_ready(self) -> None:
         """The outbox has something to take."""
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        """Go by these from now on: token, TLS files, sizes, times; for the same hub. Before ``start``, too.
+
+        What needs a new connection gets one beside the old, which is used until the new one is there; calls under way
+        end where they began. No task and no result is lost by it. What there is no descriptor for is tried again.
+        """
 
     async def stop_taking(self) -> None:
         """Start no more polls, and return when every poll under way has been answered.

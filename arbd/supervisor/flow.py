@@ -104,6 +104,7 @@ class Flow:
         self.link_processes: list[LinkProcesses] = []
         self.progress = asyncio.Event()
         self._settings = settings
+        self._largest_result = settings.max_result  # of any generation: one that is leaving has its own limit
         self._encode = encoder.encode_any_size
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
@@ -386,7 +387,7 @@ class Flow:
             if not result.by_reference:
                 body = result.body
             elif may_take_parcel:
-                body = worker.take_parcel(self._settings.max_result)
+                body = worker.take_parcel(self._largest_result)
             else:
                 return False
         except parcels.NotNow:
@@ -574,6 +575,13 @@ class Flow:
         self.give(task, worker_lost(task.action, **how))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
+
+    def configure(self, settings: Settings, encoder: Encoder) -> None:
+        """Put these settings in force for tasks that come from now on. Timeouts of actions: by ``set_actions``."""
+        self._settings = settings
+        self._largest_result = max(self._largest_result, settings.max_result)
+        self._encode = encoder.encode_any_size
+        self.dispatcher.set_prefetch(settings.prefetch)
 
     def set_actions(self, description: Description) -> None:
         """Set which actions can be run from now on. Tasks that wait for one that is gone are told so."""

@@ -1,34 +1,41 @@
 """One generation of the author's code after the other: adopt it, reload, replace a zygote that died or hangs.
 
     adopt ─> workers of the new zygote start in every slot, beside the old ones
-          ─> the first of them is ready: its actions are in force, the old workers leave when they have finished
+          ─> the first of them is ready: its actions and its settings are in force, the old workers leave when they
+             have finished
           ─> none of them can boot: back to the old zygote; if there is none, the daemon gives up
 
-    reload asked for, once or often ─┐
-    the zygote died, or is silent ───┴─> load ─> adopt
+    reload asked for, once or often ─> settings are read anew ─┐
+    the zygote died, or is silent ─────────────────────────────┴─> load ─> adopt
                                            ├─ asked for meanwhile: once more
                                            └─ failed: what was running goes on. Nothing runs any more: again after a
                                               pause, a few times; then the daemon gives up
 
-It hears what zygotes and pool report, and passes on what concerns tasks.
+Code and settings are one transaction: what fails to load, or to boot, changes neither. It hears what zygotes and pool
+report, and passes on what concerns tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
 from arbd.core.progress import Unmoved
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.logs import get_logger
+from arbd.logs.notable import note
+from arbd.settings.files import Sources
 from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.flow import Flow
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.lives import SILENCE_S
-from arbd.supervisor.loading import Loaded
+from arbd.supervisor.loading import Before, Loaded
+from arbd.supervisor.reload_outcome import ReloadOutcome, Requests, changes
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
@@ -36,6 +43,9 @@ from arbd.supervisor.zygote_link import ZygoteLink
 _MAX_FAILED_LOADS: Final = 7  # in a row, of code that ran before: 6 s, in which a deployment may be half done
 _LOAD_TIMEOUT_S: Final = 60.0  # or several times what the first load took, if that is longer
 _LOAD_MANY_TIMES: Final = 5
+_GOES_ON: Final = "the code and the settings of before go on"
+_CLOSING: Final = "the daemon ends"
+_RESTART: Final = "it stays as it was until the daemon is started anew"
 _ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first) gives way to one asked for later
 
 
@@ -52,12 +62,25 @@ class GenerationEvents(Protocol):
         """Nothing can be run any more: stop. ``event`` and ``hint`` are for the log."""
 
 
-class Generations:
-    """Zygotes and their workers."""
+class _Coming(NamedTuple):
+    """What comes into force with the first worker of a zygote; ``number``: the last request for a reload that it
+    answers."""
 
-    def __init__(self, request: RunRequest, settings: Settings, flow: Flow, owner: GenerationEvents) -> None:
+    number: int
+    settings: Settings
+    sources: Sources | None
+
+
+class Generations:
+    """Zygotes and their workers. ``settings``: those in force, which this changes."""
+
+    def __init__(self, request: RunRequest, settings: InForce, flow: Flow, owner: GenerationEvents) -> None:
         self._request = request
         self._settings = settings
+        self._sources: Sources | None = None  # of the settings in force
+        self._requests = Requests()
+        self._answered = 0  # the last request that was
+        self._coming: dict[ZygoteLink, _Coming] = {}
         self._flow = flow
         self._pool = flow.pool
         self._owner = owner
@@ -92,22 +115,46 @@ class Generations:
         """How long a reload may take to import the code, in seconds."""
         return max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)
 
-    def adopt(self, loaded: Loaded) -> None:
+    def adopt(self, loaded: Loaded, number: int = 0) -> None:
         """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
         nothing has changed, and it is the caller's."""
         self._first_load_s = self._first_load_s or loaded.took_s
-        loaded.zygote.configure(loading.configure_message(self._settings), self)
-        self._pool.move_to(loaded.zygote)
+        settings = changes(self._settings.settings, loaded.resolved.settings).settings
+        loaded.zygote.configure(loading.configure_message(settings), self)
+        self._pool.configure(*loading.worker_limits(settings))
+        try:
+            self._pool.move_to(loaded.zygote)
+        except BaseException:
+            self._pool.configure(*loading.worker_limits(self._settings.settings))
+            raise
         self._zygotes.append(loaded.zygote)
+        self._coming[loaded.zygote] = _Coming(number, loaded.resolved.settings, loaded.sources)
+
+    @property
+    def on_reloaded(self) -> list[Callable[[ReloadOutcome], None]]:
+        """Who is told how each reload ended."""
+        return self._requests.on_reloaded
+
+    async def reloaded(self) -> ReloadOutcome:
+        """Reload, and wait for how that ends."""
+        if self._closing:
+            return ReloadOutcome(number=0, failed=_CLOSING)
+        waiting = self._requests.wait(self._requests.last + 1)
+        self.reload()
+        return await waiting
 
     def reload(self) -> None:
-        """Load the author's code again. If it fails to load, what was running goes on.
+        """Load the author's code again, and read the settings again. If that fails, what was running goes on.
 
         While a load is under way others wait for it, as one; but one that takes far too long gives way.
         """
         if self._closing:
             return
         self._owner.on_reloading()
+        self._requests.add()
+        self._load_soon()
+
+    def _load_soon(self) -> None:
         if self._loader is None:
             self._loader = supervised(self._load(), "reload")
             return
@@ -137,24 +184,33 @@ class Generations:
     async def _load_once(self) -> Exception | None:
         """Load and adopt; what went wrong, if anything."""
         loaded: Loaded | None = None
+        number = self._requests.last
+        sources = None if number > self._answered else self._sources
         try:
             async with asyncio.timeout(self.load_timeout_s):
-                loaded = await loading.load(self._request)
-            self.adopt(loaded)
+                loaded = await loading.load(self._request, Before(self._settings.settings, sources))
+            self.adopt(loaded, number)
         except BaseException as error:
             if loaded is not None:
                 self._let_go(loaded.zygote)
             if not isinstance(error, (ConfigError, ZygoteError, OSError)):  # TimeoutError is one of them
                 raise
             reason = "the import takes too long" if isinstance(error, TimeoutError) else str(error)
-            goes_on = self._pool.zygote.answers
-            hint = "the code that was running goes on" if goes_on else "it is tried again"
-            self._log.error("reload_failed", reason=reason, hint=hint)
-            self.reload_failed = True
+            self._failed(number, reason, _GOES_ON if self._pool.zygote.answers else "it is tried again")
             return error
         self.reload_failed = False
-        self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
         return None
+
+    def _failed(self, number: int, reason: str, hint: str) -> None:
+        note(self._log, "error", "reload_failed", reason=reason, hint=hint)
+        self.reload_failed = True
+        self._answer(ReloadOutcome(number=number, failed=reason))
+
+    def _answer(self, outcome: ReloadOutcome) -> None:
+        """Tell whoever asked for it; a load that nobody asked for is nobody's outcome."""
+        if outcome.number > self._answered:
+            self._answered = outcome.number
+            self._requests.tell(outcome)
 
     async def _pause_after(self, failure: Exception | None) -> bool:
         """There is no zygote to start workers from: wait before the next try; ``False``: it was the last."""
@@ -180,9 +236,11 @@ class Generations:
             await asyncio.gather(self._loader, return_exceptions=True)
         for zygote in self._zygotes:
             self._let_go(zygote)
+        self._answer(ReloadOutcome(number=self._requests.last, failed=_CLOSING))
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
     def _let_go(self, zygote: ZygoteLink) -> None:
+        self._coming.pop(zygote, None)
         zygote.close()
         if zygote.silent:
             zygote.kill()  # it would not hear of it
@@ -232,7 +290,7 @@ class Generations:
         if before is not None and before is not zygote and before in self._zygotes and before.answers:
             self._go_back(before, "its process died, or hangs")
         elif zygote is before or self._loader is not None:
-            self.reload()
+            self._load_soon()
         else:  # none of its workers was ever ready: by loading it again at once this would go on for ever
             self._loader = supervised(self._load_after_pause(), "reload")
 
@@ -257,10 +315,34 @@ class Generations:
         if worker.zygote is not self._in_force:
             self._in_force = worker.zygote
             self._loads.succeeded()
+            self._put_in_force(worker.zygote)
             self._flow.set_actions(worker.zygote.description)
             self._loop.call_soon(self._close_left_zygotes)
         self._flow.add(worker)
         self._note_serving()
+
+    def _put_in_force(self, zygote: ZygoteLink) -> None:
+        """The settings that came with this zygote are in force from now on, everywhere."""
+        coming = self._coming.pop(zygote, None)
+        if coming is None:
+            return
+        before = self._settings.settings
+        wanted = changes(before, coming.settings)
+        self._sources = coming.sources
+        if wanted.settings != before:
+            self._settings.change(wanted.settings)
+        if zygote.generation == 1:
+            return
+        actions = len(zygote.description.actions)
+        changed = {name: list(change) for name, change in wanted.applied.items()}
+        note(self._log, "info", "reloaded", actions=actions, **({"settings": changed} if changed else {}))
+        for name, (old, new) in wanted.needs_restart.items():
+            note(self._log, "warning", "setting_needs_restart", setting=name, old=old, new=new, hint=_RESTART)
+        self._answer(
+            ReloadOutcome(
+                number=coming.number, actions=actions, applied=wanted.applied, needs_restart=wanted.needs_restart
+            )
+        )
 
     def _note_serving(self) -> None:
         if self._pool.is_complete():
@@ -292,7 +374,8 @@ class Generations:
             self._loader = supervised(self._load_after_pause(), "reload")
 
     def _go_back(self, before: ZygoteLink, reason: str) -> None:
-        self._log.error("reload_failed", reason=reason, hint="the code that was running goes on")
-        self.reload_failed = True
+        coming = self._coming.pop(self._pool.zygote, None)
+        self._pool.configure(*loading.worker_limits(self._settings.settings))
+        self._failed(0 if coming is None else coming.number, reason, _GOES_ON)
         self._pool.move_back(before)
         self._close_left_zygotes()

@@ -28,7 +28,6 @@ import uvloop
 from arbd import logs, supervised
 from arbd.control import server
 from arbd.core.placement import in_words
-from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import open_files, runtime_dir, strays
 from arbd.host.cpu_claim import CpuClaims
@@ -38,26 +37,31 @@ from arbd.ipc.zygote_protocol import Watched
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.model.encoding import Encoder
-from arbd.settings.table import Settings
+from arbd.settings.table import CONFIG_FILE, Settings
 from arbd.supervisor import loading, pinning
 from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.limits.limits import DaemonLimits
-from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.operations import Operations
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
+from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.service import Service
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
 LinkMaker = Callable[[Settings, Encoder], HubLink]
+
+RESTART: Final = -1
+"""What ``run`` returns under ``arbd dev`` where settings have changed that need a restart of the daemon."""
 
 HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
@@ -67,17 +71,20 @@ _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygot
 _FILES_OF_DAEMON: Final = 48
 _FILES_OF_WORKER: Final = 12
 _FILES_OF_LINK: Final = 12
+_MOST_TOKENS: Final = 15  # and the newest
 
 
 def run(request: RunRequest) -> int:
-    """Run a provider until it is told to stop; the exit code.
+    """Run a provider until it is told to stop; the exit code, or ``RESTART``.
 
     Raises ``ConfigError`` if it cannot start as configured, ``ZygoteError`` if the author's code fails to load.
     """
     from arbd.links.connect import make_link
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Daemon(request, make_link, owns_process=True).run())
+        daemon = Daemon(request, make_link, owns_process=True)
+        code = runner.run(daemon.run())
+        return RESTART if daemon.is_to_be_restarted and code == EXIT_OK else code
 
 
 class Daemon:
@@ -103,14 +110,21 @@ class Daemon:
         self._was_asked_to_stop = False  # by somebody outside
         self._stop_at_once = asyncio.Event()
         self._exit_code = EXIT_OK
+        self.is_to_be_restarted = False
         self._reload_is_due = False
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
         self._drain: Drain | None = None
         # Taken here: whatever is started later must not have it.
         self._service = Service(Notifier.taken_from(os.environ) if owns_process else Notifier(""))
+        self._tokens: list[str] = []  # those of before as well: a line may still hold one
+        self._in_force: InForce
         self.pool: Pool
-        self.settings: Settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._in_force.settings
 
     # -- what a signal, or anybody else, may ask --------------------------------------------------------
 
@@ -235,10 +249,12 @@ class Daemon:
 
     async def _start(self, loaded: Loaded, started: AsyncExitStack) -> Drain:
         """Start everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
-        settings = self.settings = loaded.resolved.settings
+        settings = loaded.resolved.settings
+        self._in_force = InForce(settings)
         description = loaded.zygote.description
         if self._owns_process:
             self._configure_logs(settings)
+            self._in_force.add(self._configure_logs)  # first: a new token is in no line of the others
         loading.warn(description, loaded.resolved)
         control = started.enter_context(server.opened(settings))
         encoder = Encoder.of(settings)
@@ -249,21 +265,26 @@ class Daemon:
         if self._owns_process:
             _require_files(settings, pinned)
         flow = self._assemble(loaded, pinned, link, encoder, started)
-        self._generations = Generations(self._request, settings, flow, self)
-        self._drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
+        self._generations = Generations(self._request, self._in_force, flow, self)
+        self._drain = drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
+        self._in_force.add(lambda settings: setattr(drain, "stop_timeout", settings.worker_stop_timeout))
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
+        self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         operations = Operations()
         started.push_async_callback(operations.close)
         commands = Commands(flow, self._generations, reporter, operations)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
+            self._generations.on_reloaded.append(self._restart_for)
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
         await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
         self._service.serve(settings, flow, self._generations)
+        rotation = Rotation(self._in_force, link)
+        started.callback(rotation.close)
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up
@@ -288,35 +309,51 @@ class Daemon:
         limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
-        times = WorkerTimes(settings.worker_start_timeout, settings.worker_stop_timeout)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, _recycle_limits(settings))
+        times, recycle = loading.worker_limits(settings)
+        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, recycle)
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))
         started.callback(flow.close)
-        started.callback(Watch(flow, settings.kill_grace).close)
-        started.callback(Recycling(flow).close)
+        watch, recycling = Watch(flow, settings.kill_grace), Recycling(flow)
+        started.callback(watch.close)
+        started.callback(recycling.close)
+        self._in_force.add(lambda settings: flow.configure(settings, Encoder.of(settings)))
+        self._in_force.add(lambda settings: watch.set_grace(settings.kill_grace))
+        self._in_force.add(lambda _: recycling.limits_changed())
         started.callback(Wakeup(flow).close)
         return flow
 
     def _configure_logs(self, settings: Settings) -> None:
+        if settings.hub_auth_token not in self._tokens:
+            self._tokens = [*self._tokens[-_MOST_TOKENS:], settings.hub_auth_token]
         logs.configure(
             level=settings.log_level,
             format=settings.log_format,
             silent=settings.log_silent,
             role="supervisor",
-            secrets=[settings.hub_auth_token],
+            secrets=self._tokens,
         )
 
     async def _watch_sources(self) -> None:
         from arbd.supervisor.sources import changes
 
         try:
-            async for changed in changes(lambda: self.pool.zygote.description.sources):
+            async for changed in changes(lambda: self.pool.zygote.description.sources, self._files_of_settings):
                 self._log.info("source_changed", files=changed)
                 self.request_reload()
         except (OSError, RuntimeError) as error:  # what watchfiles raises when the kernel watches no more files
             self._log.warning("sources_not_watched", reason=str(error), hint="reload with SIGHUP")
+
+    def _files_of_settings(self) -> list[str]:
+        return [file for file in (self._request.config_file or CONFIG_FILE, self.settings.env_file) if file]
+
+    def _restart_for(self, outcome: ReloadOutcome) -> None:
+        """Under ``arbd dev``: stop, to be started again, if a setting has changed that needs that."""
+        if outcome.needs_restart and not self._stop_requested.is_set():
+            self._log.info("restarting", settings=list(outcome.needs_restart))
+            self.is_to_be_restarted = True
+            self._stop_requested.set()
 
     def _cancel_source_watch(self) -> None:
         if self._source_watch is not None:
@@ -334,13 +371,3 @@ def _require_files(settings: Settings, pinned: list[tuple[int, ...]]) -> None:
     claims = len({cpu for cpus in pinned for cpu in cpus})
     needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
-
-
-def _recycle_limits(settings: Settings) -> RecycleLimits:
-    return RecycleLimits(
-        max_tasks=settings.worker_max_tasks,
-        max_age_s=settings.worker_max_age,
-        max_memory=settings.worker_max_memory,
-        max_fds=settings.worker_max_fds,
-        memory_limit=settings.worker_memory_limit,
-    )

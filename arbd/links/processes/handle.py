@@ -188,6 +188,18 @@ class LinkHandle:
             self.cell.hold(held)
             self.has_news = True
 
+    def renew(self, settings: Settings, tls: Tls) -> bool:
+        """Tell it to go by these; ``False`` if that cannot be told now. The sizes that it may bring only grow: what it
+        has received may be on its way."""
+        self._incoming.allow(max_receive(settings))
+        try:
+            boot.tell(self._control, boot.LinkBoot(self.number, settings, tls))
+        except (BrokenPipeError, ConnectionResetError):
+            return True  # it ends: the next one is told when it is started
+        except OSError:
+            return False
+        return True
+
     def ring_if_due(self) -> None:
         """Wake it if there is something for it; after a fence."""
         if self.cell.must_ring(self.has_news):

@@ -61,6 +61,7 @@ class Roster:
         self._ticker: asyncio.TimerHandle | None = None
         self._pending: deque[asyncio.TimerHandle] = deque(maxlen=_MOST_PENDING)
         self._is_closing = False
+        self._untold: set[int] = set()
 
     def stats(self) -> LinkStats:
         """The sum of all links, those that have ended included."""
@@ -78,6 +79,23 @@ class Roster:
         self.count = count
         for _ in range(count):
             self._start()
+
+    def renew(self, settings: Settings, tls: Tls) -> bool:
+        """Tell each link to go by these, and those that are started from now on; whether the token is another one.
+        A link that cannot be told now is told at a later ``retell``."""
+        is_new_token = settings.hub_auth_token != self._settings.hub_auth_token
+        self._settings = settings
+        self._tls = tls
+        self._untold = set(self.links)
+        self.retell()
+        return is_new_token
+
+    def retell(self) -> None:
+        """Tell those that could not be told before."""
+        for number in list(self._untold):
+            link = self.links.get(number)
+            if link is None or link.renew(self._settings, self._tls):
+                self._untold.discard(number)
 
     async def close(self) -> None:
         """End every link; kill those that do not end soon."""
@@ -164,4 +182,5 @@ class Roster:
             if link.note_tick() == _DEAF_TICKS:
                 self._log.error("link_hangs", link=link.number, pid=link.pid)
                 link.kill()
+        self.retell()
         self._owner.on_tick()

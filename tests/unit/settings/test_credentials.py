@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arbd.errors import ConfigError
-from arbd.links.options import read_tls
+from arbd.links.tls_files import read_tls
 from arbd.settings.credentials import SETTING_OF
 from arbd.settings.files import read_layers, read_token
 from arbd.settings.table import Resolved, from_constructor, resolve
