@@ -97,7 +97,7 @@ class Seen:
         self.spawn = self.told["spawn"]
         self.log = self.worker["log"]
         self.link = desk.renewals[-1]
-        self.daemon = daemon.daemon
+        self.daemon: Any = daemon.daemon
         self.flow = flow(daemon)
         self.pool = daemon.daemon.pool
         sent: Any = self.flow.on_sent  # recycling's, around the watch's
