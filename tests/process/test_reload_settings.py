@@ -15,7 +15,7 @@ from rotation_support import Authority
 
 from arbd.hub.memory import MemoryLink
 from arbd.settings.table import BY_NAME, REDACTED, TABLE
-from arbd.supervisor.reload_outcome import Change, ReloadOutcome
+from arbd.supervisor.reload_outcome import ReloadOutcome, SettingChange
 from arbd.testing import RunningProvider
 
 CODE = """
@@ -211,8 +211,8 @@ def test_every_reloadable_setting_is_in_force_where_it_is_used(
     outcome = desk.reload(daemon)
     assert outcome.failed == ""
     assert set(outcome.applied) == set(RELOADS)
-    assert outcome.applied["hub.auth_token"] == Change("", REDACTED)
-    assert outcome.applied["execution_timeout"] == Change(1.0, 7.0)
+    assert outcome.applied["hub.auth_token"] == SettingChange("", REDACTED)
+    assert outcome.applied["execution_timeout"] == SettingChange(1.0, 7.0)
     seen = Seen(desk, daemon)
     for name, (_, value, probes) in RELOADS.items():
         expected = files.get(value, value) if isinstance(value, str) else value
@@ -230,7 +230,7 @@ def test_every_other_setting_is_named_and_stays_as_it_was(desk: Desk, daemon: Ru
     desk.target.write_text(desk.target.read_text().replace('"told", hub_url="hub:1"', '"other", hub_url="other:1"', 1))
     outcome = desk.reload(daemon)
     assert (outcome.failed, outcome.applied) == ("", {})
-    assert outcome.needs_restart == {name: Change(at_first[name], new) for name, (_, new) in RESTARTS.items()}
+    assert outcome.needs_restart == {name: SettingChange(at_first[name], new) for name, (_, new) in RESTARTS.items()}
     assert daemon.daemon.settings == before
     assert desk.told(daemon)["configure"]["name"] == "told"
 
@@ -287,8 +287,8 @@ def test_another_environment_file_is_read_by_the_reload_that_names_it(
     daemon.daemon._request.flags["env_file"] = str(other)
     outcome = desk.reload(daemon)
     assert outcome.applied == {
-        "prefetch": Change(256, 3),
-        "env_file": Change(str(desk.env_file), str(other)),
+        "prefetch": SettingChange(256, 3),
+        "env_file": SettingChange(str(desk.env_file), str(other)),
     }
 
 
