@@ -302,10 +302,9 @@ class Generations:
         before = self._settings.settings
         wanted = changes(before, coming.settings)
         self._sources = coming.sources
-        if wanted.settings != before:
-            self._settings.change(wanted.settings)
         if zygote.generation == 1:
             return
+        self._settings.change(wanted.settings)  # also where they are equal: files that they name may have changed
         actions = len(zygote.description.actions)
         changed = {name: list(change) for name, change in wanted.applied.items()}
         note(self._log, "info", "reloaded", actions=actions, **({"settings": changed} if changed else {}))
