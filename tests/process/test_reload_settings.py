@@ -331,3 +331,33 @@ def test_sighup_changes_the_log_of_every_process_and_says_what_changed(tmp_path:
         assert "settings" not in arbd.events("reloaded")[1]
         assert "the-first-token" not in arbd.log.read_text()
         assert "the-second-token" not in arbd.log.read_text()
+
+
+def test_many_sighups_are_a_few_loads_and_the_last_one_counts(tmp_path: Path) -> None:
+    """From its first moment on, and under load: what was written before the last of them is in force at the end."""
+    env_file = tmp_path / "told.env"
+    env_file.write_text("TASK_EXECUTION_TIMEOUT=2\n")
+    target = tmp_path / "told.py"
+    target.write_text(CODE.format(more=""))
+    command = ["-m", "arbd", "run", str(target), "--env-file", str(env_file), "--no-pin", "--workers", "2"]
+    with Hub() as hub, Arbd([*command, "--hub", hub.address, "--log-format", "json"], tmp_path) as arbd:
+        arbd.wait_event("started")
+        hub.submit("told", {}, count=300)
+        for number in range(200):
+            env_file.write_text(f"TASK_EXECUTION_TIMEOUT={3 + number}\n")
+            arbd.signal(signal.SIGHUP)
+        last = eventually(
+            lambda: next(
+                (each for each in arbd.events("reloaded") if "settings" in each and _last(each) == 202.0), None
+            ),
+            30.0,
+        )
+        assert last["level"] == "info"
+        assert len(arbd.events("reloaded")) <= 10
+        assert {result.status for result in hub.results().values()} == {"success"}
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+
+
+def _last(line: dict[str, Any]) -> Any:
+    return line["settings"]["execution_timeout"][1]
