@@ -52,6 +52,7 @@ from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.steering import Steering
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
@@ -240,16 +241,19 @@ class Daemon:
         self._drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
-        reporter = Reporter(settings, flow, self._stop_requested.is_set)
+        steering = Steering(flow, self._stop_requested.is_set, settings.kill_grace)
+        started.callback(steering.close)
+        reporter = Reporter(settings, flow, lambda: steering.state)
         operations = Operations()
         started.push_async_callback(operations.close)
-        commands = Commands(flow, self._generations, reporter, operations)
+        commands = Commands(flow, self._generations, reporter, operations, steering)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
         await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
+        steering.link_started()
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up

@@ -69,7 +69,7 @@ def made() -> Listener:
     def ignore(*_: Any) -> None: ...
 
     cell: Any = SimpleNamespace(
-        down=None, is_held=False, is_stopping=False, is_flushing=False, allowed=0, sleep=ignore, ring_above=ignore
+        down=None, is_held=False, stop_number=0, is_flushing=False, allowed=0, sleep=ignore, ring_above=ignore
     )
     port: Any = SimpleNamespace(outbox=[], flush_soon=ignore)
     link: Any = SimpleNamespace(results_ready=ignore, slots_changed=ignore)
