@@ -83,6 +83,9 @@ class Steered(Rig):
         self.flow.collect()
         self.results()
 
+    def state(self) -> str | None:
+        return self.steering.state
+
     def noted(self) -> list[str]:
         return [each.event for each in notable.recent(self.before)]
 
@@ -104,7 +107,7 @@ def test_a_drain_is_over_when_polls_tasks_and_results_are(rig: Steered) -> None:
         assert (operation.state, operation.text) == ("running", "2 tasks and 0 results left")
         await asyncio.sleep(1.0)
         assert rig.told == ["stop"]
-        assert rig.steering.state == "draining"
+        assert rig.state() == "draining"
         rig.sends()
         await asyncio.sleep(1.0)
         said = rig.ask(protocol.GetOperation(id=operation.id)).operation
@@ -126,7 +129,7 @@ def test_tasks_that_polls_bring_are_finished_as_well(rig: Steered) -> None:
         rig.flow.take(tasks("late"))
         rig.polls.set()
         await asyncio.sleep(0.5)
-        assert rig.steering.state == "draining"
+        assert rig.state() == "draining"
         rig.sends()
         assert (await rig.ended(operation)).state == "done"
 
