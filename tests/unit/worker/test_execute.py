@@ -521,7 +521,7 @@ class OddClassError(Exception):
     """A failure that does not tell its class."""
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # type: ignore[misc]  # read-only here, that is the point
         raise RuntimeError
 
 
