@@ -200,8 +200,7 @@ class Flow:
             if self.paused.keep(task):
                 return False
             late = self.paused.take_late(time.monotonic())
-            for each in late:
-                self.decide(each, expired(each.action))
+            self._give_each(late, expired)
             if late and self.paused.keep(task):
                 return True
             self.paused.note_refused(task.action)
@@ -506,11 +505,14 @@ class Flow:
     def give_cancelled(self, assignments: Iterable[Assignment]) -> None:
         """Give each of these, which the dispatcher has no more, its verdict: what fails at one costs no other its
         own."""
-        for assignment in assignments:
+        self._give_each([assignment.task for assignment in assignments], cancelled)
+
+    def _give_each(self, tasks: Iterable[Task], verdict: Callable[[str], ProviderResponse]) -> None:
+        for task in tasks:
             try:
-                self.give(assignment.task, cancelled(assignment.task.action))
+                self.give(task, verdict(task.action))
             except Exception as exc:
-                report(exc, "the verdict of a cancelled task")
+                report(exc, "the verdict of one of many tasks")
 
     def announce(self) -> None:
         """Tell the link that there is something to send."""
@@ -695,8 +697,7 @@ class Flow:
         ids = frozenset(task_ids)
         self.give_cancelled(self.dispatcher.withdraw(ids))
         if self.paused.waiting:
-            for task in self.paused.take_out(lambda task: task.id in ids):
-                self.give(task, cancelled(task.action))
+            self._give_each(self.paused.take_out(lambda task: task.id in ids), cancelled)
         cancelled_at: set[int] = set()
         for worker_id, assignment in self.dispatcher.assigned(ids):
             if not assignment.cancelled:  # asked again, it has no more time than before

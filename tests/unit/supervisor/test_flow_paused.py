@@ -205,17 +205,40 @@ def test_a_verdict_that_fails_costs_no_other_task_its_way(two: Rig, monkeypatch:
     pause(two)
     two.flow.take([Task("a", "act", deadline=two.loop.now + 1), *tasks("b")])
     two.loop.now += 2
-    append = two.flow.outbox.append
-    failures = iter([RuntimeError("injected")])
-
-    def flaky(outcome: Any) -> None:
-        for each in failures:
-            raise each
-        append(outcome)
-
-    monkeypatch.setattr(two.flow.outbox, "append", flaky)
+    flaky(two, monkeypatch)
     two.flow.resume("act")
     assert two.sent == ["b"]
     assert [str(each) for each in two.loop.reported] == ["injected"]
     two.flow.verdicts.save_kept()
     assert "EXPIRED" in two.results()["a"]
+
+
+def flaky(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outbox fails at the next outcome."""
+    append = rig.flow.outbox.append
+    failures = iter([RuntimeError("injected")])
+
+    def fails_once(outcome: Any) -> None:
+        for each in failures:
+            raise each
+        append(outcome)
+
+    monkeypatch.setattr(rig.flow.outbox, "append", fails_once)
+
+
+@pytest.mark.parametrize("how", ["cancel", "late"])
+def test_nor_does_one_of_many_that_are_cancelled_or_late(two: Rig, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(paused, "MOST_TASKS", 2)
+    pause(two)
+    two.flow.take([Task(task_id, "act", deadline=two.loop.now + 1) for task_id in "ab"])
+    flaky(two, monkeypatch)
+    two.loop.now += 2
+    if how == "cancel":
+        two.flow.cancel(["a", "b"])
+    else:
+        two.flow.take(tasks("c"))
+    assert [str(each) for each in two.loop.reported] == ["injected"]
+    two.flow.verdicts.save_kept()
+    given = two.results()
+    assert set(given) == {"a", "b"}
+    assert kept(two) == (0 if how == "cancel" else 1)
