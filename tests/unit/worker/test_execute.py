@@ -520,8 +520,8 @@ class OddGroupError(ExceptionGroup[Exception]):
 class OddClassError(Exception):
     """A failure that does not tell its class."""
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # read-only here, that is the point
+    @property  # type: ignore[misc]  # read-only here, that is the point
+    def __class__(self) -> Any:
         raise RuntimeError
 
 
