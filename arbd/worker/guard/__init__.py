@@ -12,7 +12,7 @@ while, every so many tasks, and before sleep.
     wrappers    the functions of Python that change the process, so that they notice
     kinds       a kind of state: read, put back
     process, interpreter, settings, registrations, loggers,
-    generators, signals, descriptors, threads, thread_exceptions      the kinds there are
+    generators, signals, descriptors, imports, threads, thread_exceptions      the kinds there are
     modules     what was imported meanwhile, and may keep what it has set
     python_state       a cheap look at what no wrapper can notice, after every task
     guard       all of them together: baseline, look, rebase
