@@ -7,26 +7,32 @@ its number is the answer.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from arbd.control import protocol, server
-from arbd.control.protocol import EventsReply, Failure, LimitsReply, OperationReply, StatusReply
+from arbd.control.protocol import Done, EventsReply, Failure, LimitsReply, OperationReply, StatusReply
 from arbd.control.reports import NotableEvent
 from arbd.logs import notable
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.operations import Operations
 from arbd.supervisor.reporter import Reporter
+from arbd.supervisor.steering import Refused, Steering
 
 
 class Commands:
     """The commands of one daemon."""
 
-    def __init__(self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations) -> None:
+    def __init__(
+        self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations, steering: Steering
+    ) -> None:
         self._flow = flow
         self._generations = generations
         self._reporter = reporter
         self._operations = operations
+        self._steering = steering
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -66,13 +72,14 @@ class Commands:
         return _not_built(request)
 
     def _resume(self, request: protocol.Resume) -> protocol.ControlReply:
-        return _not_built(request)
+        action, steering = request.action, self._steering
+        return _done(steering.resume if action is None else partial(steering.resume_action, action))
 
     def _pause_action(self, request: protocol.PauseAction) -> protocol.ControlReply:
-        return _not_built(request)
+        return _done(partial(self._steering.pause, request.action))
 
     def _kill(self, request: protocol.Kill) -> protocol.ControlReply:
-        return _not_built(request)
+        return _done(partial(self._steering.kill, request.task_id))
 
     def _set_log_level(self, request: protocol.SetLogLevel) -> protocol.ControlReply:
         return _not_built(request)
@@ -80,7 +87,11 @@ class Commands:
     # -- what takes longer ---------------------------------------------------------------------------------
 
     def _drain(self, request: protocol.DrainDaemon) -> protocol.ControlReply:
-        return _not_built(request)
+        try:
+            left = self._steering.drain()
+        except Refused as error:
+            return Failure(code="failed", message=str(error))
+        return OperationReply(operation=self._operations.begin("drain", left, self._steering.follow))
 
     def _reload(self, request: protocol.Reload) -> protocol.ControlReply:
         return _not_built(request)
@@ -90,6 +101,14 @@ class Commands:
 
     def _replace(self, request: protocol.Replace) -> protocol.ControlReply:
         return _not_built(request)
+
+
+def _done(command: Callable[[], str]) -> protocol.ControlReply:
+    """The answer to a command that is carried out at once."""
+    try:
+        return Done(text=command())
+    except Refused as error:
+        return Failure(code="failed", message=str(error))
 
 
 def _not_built(request: Any) -> protocol.ControlReply:

@@ -55,6 +55,7 @@ from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.service import Service
+from arbd.supervisor.steering import Steering
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
@@ -270,11 +271,14 @@ class Daemon:
         self._in_force.add(lambda settings: setattr(drain, "stop_timeout", settings.worker_stop_timeout))
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
-        reporter = Reporter(settings, flow, self._stop_requested.is_set)
+        steering = Steering(flow, self._stop_requested.is_set, settings.kill_grace)
+        started.callback(steering.close)
+        reporter = Reporter(settings, flow, lambda: steering.state)
+        self._in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         operations = Operations()
         started.push_async_callback(operations.close)
-        commands = Commands(flow, self._generations, reporter, operations)
+        commands = Commands(flow, self._generations, reporter, operations, steering)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
@@ -285,6 +289,7 @@ class Daemon:
         self._service.serve(settings, flow, self._generations)
         rotation = Rotation(self._in_force, link)
         started.callback(rotation.close)
+        steering.link_started()
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up

@@ -19,6 +19,7 @@ from arbd.control.reports import (
     Holding,
     LimitReport,
     OutOfService,
+    PausedAction,
     Rejection,
     Replacement,
     RunningTask,
@@ -139,6 +140,7 @@ class TestStatus:
             replacements=[Replacement(1, "interrupted", "struck\x1b]0;x\x07", "slow\x9b", 3.0)],
             out_of_service=[OutOfService(2, "unfit", "no \x1b[31mdatabase\n", 4, 2.0)],
             ending_actions={"bad\r": 8, "worse": 1},
+            paused=[PausedAction("held\x1b", 1, 0, 61.0), PausedAction("flood", 256, 9, 2.0)],
         )
         result, _ = answered(daemon, StatusReply(report=report), "status")
         assert all(character.isprintable() or character == "\n" for character in result.stdout)
@@ -148,6 +150,8 @@ class TestStatus:
         )
         assert r"action bad\r ended 8 workers in a row" in lines
         assert "action worse ended 1 worker" in lines
+        assert r"paused held\x1b for 1 min 1 s: 1 task waiting for `arbd resume held\x1b`" in lines
+        assert "paused flood for 2.0 s: 256 tasks waiting for `arbd resume flood`; 9 more turned away" in lines
         assert lines[-2:] == [
             "replaced worker reason action detail",
             r"3.0 s ago 1 interrupted slow\x9b struck\x1b]0;x\x07",

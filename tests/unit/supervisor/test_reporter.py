@@ -8,7 +8,7 @@ import pytest
 from flow_support import FakeWorker, Rig, rig, tasks
 
 from arbd import logs
-from arbd.control.reports import OutOfService, Replacement, RunningTask
+from arbd.control.reports import OutOfService, PausedAction, Replacement, RunningTask
 from arbd.core.history import History, Why
 from arbd.core.lifecycle import State
 from arbd.host import footprint
@@ -45,7 +45,7 @@ def reporter_of(rig: Rig, *, is_draining: bool = False) -> Reporter:
         of_worker: Any = worker
         of_worker.spawned_at_ns = round(BEGAN_AT_S * SECOND_NS)
         of_worker.cell.totals = Totals(7, 2 * SECOND_NS, SECOND_NS)
-    return Reporter(settings, rig.flow, lambda: is_draining)
+    return Reporter(settings, rig.flow, lambda: "draining" if is_draining else None)
 
 
 def busy(rig: Rig, *ids: str) -> FakeWorker:
@@ -71,6 +71,16 @@ def test_the_daemon_is_told_with_its_counts(rig: Rig, monkeypatch: pytest.Monkey
     assert status.joined == 0
     rig.flow.take(tasks("0"))
     assert reporter.status().joined == 1
+
+
+def test_paused_actions_are_told_with_what_waits_for_them(rig: Rig) -> None:
+    reporter = reporter_of(rig)
+    rig.flow.pause("act")
+    rig.flow.take(tasks("a", "b"))
+    rig.loop.now += 5.0
+    status = reporter.status()
+    assert status.paused == [PausedAction("act", waiting=2, refused=0, for_s=5.0)]
+    assert (status.in_flight, status.backlog) == (2, 0)
 
 
 def test_the_link_is_told_as_it_counts_itself(rig: Rig) -> None:
