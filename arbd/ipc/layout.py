@@ -26,7 +26,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
                                         the threads of Python that the process had then
     21    (to the end)      worker      the plate: who runs, for the zygote, which reads what it prints (``plate.py``)
 
-One more page, or a few for many workers, the *board*, belongs to the daemon as a whole::
+One more memory, the *board*, of one line for each slot that there can be, belongs to the daemon as a whole::
 
     0          SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
     1 + slot   NEWS                 workers     a value never stored there before: a worker of that slot has published
@@ -127,6 +127,7 @@ STOP: Final = 1
 LEAVE: Final = 2
 
 # The board.
+MAX_SLOTS: Final = 1024  # the most workers of a daemon: the upper bound of the setting ``workers``
 SUPERVISOR_SLEEPING: Final = 0
 NEWS: Final = 1 * LINE  # of slot 0; one line for each slot, because all workers store there at the same time
 READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered,
