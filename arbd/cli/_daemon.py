@@ -18,7 +18,17 @@ INTERVAL_S: Final = 1.0  # between two looks of `--watch`
 
 def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``[DAEMON]``, ``--config`` and ``--json``; it receives the socket as ``path``, and ``as_json``."""
+    return _asking(function, click.argument("daemon", required=False))
 
+
+def daemon_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that has an argument of its own ``--daemon``, ``--config`` and ``--json``; it receives the socket
+    as ``path``, and ``as_json``."""
+    text = "Name of the daemon's provider, or the path of its control socket.  [default: the one that runs here]"
+    return _asking(function, click.option("--daemon", "daemon", metavar="DAEMON", help=text))
+
+
+def _asking(function: Callable[..., None], which: Callable[[Callable[..., None]], Any]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*, daemon: str | None, config_file: str | None, **params: Any) -> None:
         from arbd.control.client import find
@@ -29,7 +39,8 @@ def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
     help_text = f"Settings file of the daemon, if that says where its socket is.  [default: {CONFIG_FILE} here]"
     decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
     decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
-    return click.argument("daemon", required=False)(decorated)
+    asking: Callable[..., None] = which(decorated)
+    return asking
 
 
 def watch(show: Callable[[], None]) -> None:

@@ -56,3 +56,7 @@ class ProgressLine:
         """Count all that were begun as done, and show ``description`` while the next one runs."""
         self._progress.update(self._task, completed=self._begun, description=description)
         self._begun += 1
+
+    def show(self, done: int, total: int, description: str) -> None:
+        """Show that ``done`` of ``total`` are made; a total of 0 is not known."""
+        self._progress.update(self._task, completed=done, total=total or None, description=description)
