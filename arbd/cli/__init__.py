@@ -21,6 +21,7 @@ from arbd.host import hangup, process_state
 # In the order of --help: first what one starts with.
 COMMANDS: Final = (
     *("demo", "dev", "run", "check", "schema", "config", "status", "limits"),
+    *("events", "reload", "scale", "replace", "log-level"),
     *("hub", "submit", "cancel", "bench", "version"),
 )
 
@@ -53,7 +54,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"arbd.cli.{cmd_name}").command
+        command: click.Command = import_module(f"arbd.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

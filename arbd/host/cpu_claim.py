@@ -51,8 +51,14 @@ class CpuClaims:
                 turn.close()
 
     def counts(self, cpus: Collection[int]) -> dict[int, int]:
-        """By how many other daemons each of these CPUs is claimed, up to ``LEVELS``. Raises ``OSError``."""
-        return {cpu: sum(self._is_taken(cpu, level) for level in range(LEVELS)) - (cpu in self._held) for cpu in cpus}
+        """By how many daemons each of these CPUs is claimed, this one included, up to ``LEVELS``. Raises
+        ``OSError``."""
+        return {cpu: sum(self._is_taken(cpu, level) for level in range(LEVELS)) for cpu in cpus}
+
+    @property
+    def held(self) -> Collection[int]:
+        """The CPUs that this daemon holds a claim on."""
+        return self._held.keys()
 
     def claim(self, cpus: Collection[int]) -> None:
         """Hold a claim on each of these CPUs that has not ``LEVELS`` already. Raises ``OSError``; then none is held of

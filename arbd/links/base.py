@@ -36,6 +36,9 @@ class LinkProcesses(Protocol):
     def ring_from_now_on(self) -> None:
         """The supervisor is about to sleep: have them ring. A fence and one more look follow."""
 
+    def set_log_level(self, level: str) -> None:
+        """Have them, and those that come, write lines of this level and above."""
+
 
 class HubPort(Protocol):
     """What the supervisor offers a link."""

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from arbd.links.options import LinkOptions
+from arbd.logs.notable import note
 from arbd.model.link_stats import LinkStats
 from arbd.wire.grpc_channel import parse_url
 
@@ -32,7 +33,7 @@ class HubCondition:
     def up(self, **words: str) -> None:
         """The hub answers, and accepts the token."""
         if self.stats.changed_to("up"):
-            self.log.info("hub_connected", hub=self.target.address, **words)
+            note(self.log, "info", "hub_connected", hub=self.target.address, **words)
 
     def trouble(self, state: Literal["down", "refused"], code: str, details: str) -> None:
         """The hub does not answer, or refuses the token: a call ended with this gRPC status."""
@@ -40,11 +41,11 @@ class HubCondition:
             return
         words = {"hub": self.target.address, "code": code, "details": self.clean(details)}
         if state == "refused":
-            self.log.error("hub_refuses_token", retry_every_s=self._refused_interval_s, **words)
+            note(self.log, "error", "hub_refuses_token", retry_every_s=self._refused_interval_s, **words)
         elif code == "UNIMPLEMENTED" and self.stats.protocol == "stream":
             self.log.info("hub_without_stream", **words)
         else:
-            self.log.warning("hub_unavailable", **words)
+            note(self.log, "warning", "hub_unavailable", **words)
 
     def clean(self, details: str) -> str:
         """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""

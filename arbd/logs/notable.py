@@ -1,7 +1,8 @@
 """Notable events: the last lines of the log that an operator asks for, whatever level is written.
 
-``note`` writes a line and keeps it; everything else is a line and no more. What is worth it: replacements, reloads, the
-hub lost and found, actions that are held back, commands of an operator. Fields hold no payload and no secret.
+``note`` writes a line and keeps it, ``keep`` only keeps; everything else is a line and no more. What is worth it:
+replacements, reloads, the hub lost and found, actions that are held back, commands of an operator. Fields hold no
+payload and no secret.
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ _numbers = itertools.count(1)
 _recent: deque[Notable] = deque(maxlen=KEPT)
 
 
+def keep(level: Level, event: str, **fields: Any) -> None:
+    """Keep an event of which another line tells, or none because it is usual."""
+    _recent.append(Notable(next(_numbers), time.monotonic(), level, event, fields))
+
+
 def note(log: Any, level: Level, event: str, **fields: Any) -> None:
     """Write a line with this logger, and keep it."""
-    _recent.append(Notable(next(_numbers), time.monotonic(), level, event, fields))
+    keep(level, event, **fields)
     getattr(log, level)(event, **fields)
 
 

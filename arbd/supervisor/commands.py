@@ -7,26 +7,38 @@ its number is the answer.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from arbd.control import protocol, server
-from arbd.control.protocol import EventsReply, Failure, LimitsReply, OperationReply, StatusReply
-from arbd.control.reports import NotableEvent
+from arbd.control.protocol import Done, EventsReply, Failure, LimitsReply, OperationReply, StatusReply
+from arbd.control.reports import NotableEvent, Operation
 from arbd.logs import notable
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.operations import Operations
+from arbd.supervisor.log_level import LogLevelChange
+from arbd.supervisor.operations import OperationFailed, Operations
+from arbd.supervisor.reload_operation import ReloadOperation
+from arbd.supervisor.replacing import Replacing
 from arbd.supervisor.reporter import Reporter
+from arbd.supervisor.scaling import Scaling
 
 
 class Commands:
     """The commands of one daemon."""
 
-    def __init__(self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations) -> None:
+    def __init__(
+        self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations, scaling: Scaling
+    ) -> None:
         self._flow = flow
         self._generations = generations
         self._reporter = reporter
         self._operations = operations
+        self._scaling = scaling
+        self._reload_operation = ReloadOperation(generations, flow.pool, operations)
+        self._replacing = Replacing(flow.pool, operations)
+        self._log_level = LogLevelChange(flow, generations)
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -75,21 +87,30 @@ class Commands:
         return _not_built(request)
 
     def _set_log_level(self, request: protocol.SetLogLevel) -> protocol.ControlReply:
-        return _not_built(request)
+        self._log_level.set(request.level)
+        return Done(text=f"lines of level {request.level} and above are written, until the next start")
 
     # -- what takes longer ---------------------------------------------------------------------------------
 
     def _drain(self, request: protocol.DrainDaemon) -> protocol.ControlReply:
         return _not_built(request)
 
-    def _reload(self, request: protocol.Reload) -> protocol.ControlReply:
-        return _not_built(request)
+    def _reload(self, _: protocol.Reload) -> protocol.ControlReply:
+        return _begun(self._reload_operation.begin)
 
     def _scale(self, request: protocol.Scale) -> protocol.ControlReply:
-        return _not_built(request)
+        return _begun(partial(self._scaling.to, request.workers))
 
     def _replace(self, request: protocol.Replace) -> protocol.ControlReply:
-        return _not_built(request)
+        return _begun(partial(self._replacing.begin, request.worker))
+
+
+def _begun(begin: Callable[[], Operation]) -> protocol.ControlReply:
+    """The answer to a command that begins an operation."""
+    try:
+        return OperationReply(operation=begin())
+    except OperationFailed as error:
+        return Failure(code="failed", message=str(error))
 
 
 def _not_built(request: Any) -> protocol.ControlReply:

@@ -44,6 +44,7 @@ from arbd.ipc import frame, notice
 from arbd.ipc.ring import RingCorruptError
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.logs import get_logger, task_fields
+from arbd.logs.notable import note
 from arbd.model.description import ActionInfo, Description
 from arbd.model.encoding import Encoder
 from arbd.model.response import (
@@ -101,6 +102,7 @@ class Flow:
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
         self.link_processes: list[LinkProcesses] = []
+        self.on_join: Callable[[LinkProcesses], None] = lambda processes: None
         self.progress = asyncio.Event()
         self._settings = settings
         self._encode = encoder.encode_any_size
@@ -430,7 +432,7 @@ class Flow:
         """A worker ended, or ends, for a task of this action."""
         count = self.culprits.ended(action, worker.id)
         if is_worth_a_line(count):
-            self._log.warning("action_ends_workers", action=action, count=count)
+            note(self._log, "warning", "action_ends_workers", action=action, count=count)
 
     def _cannot_read(self, worker: Worker, why: Exception) -> None:
         if self.dispatcher.has_worker(worker.id):
@@ -560,11 +562,11 @@ class Flow:
             self._blame(action, worker)
             self._give_lost(worker, loss.running.task, how)
         elif worker.state is State.SERVING:
-            self._log.error("worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
+            note(self._log, "error", "worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
 
     def _give_lost(self, worker: Worker, task: Task, how: WorkerEnd) -> None:
         fields = task_fields(task.id, task.action, task.traceparent)
-        self._log.error("worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
+        note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
         self.give(task, worker_lost(task.action, **how))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
@@ -592,6 +594,7 @@ class Flow:
     def join(self, processes: LinkProcesses) -> int:
         """Have these looked at whenever the supervisor is awake; the doorbell that they ring otherwise."""
         self.link_processes.append(processes)
+        self.on_join(processes)
         return self.pool.bell
 
     def leave(self, processes: LinkProcesses) -> None:

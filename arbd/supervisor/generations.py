@@ -10,7 +10,8 @@
                                            └─ failed: what was running goes on. Nothing runs any more: again after a
                                               pause, a few times; then the daemon gives up
 
-It hears what zygotes and pool report, and passes on what concerns tasks.
+It hears what zygotes and pool report, and passes on what concerns tasks. Who asks for a reload is told what came of it
+(``reload_outcome``).
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ import asyncio
 import time
 from typing import Final, Protocol
 
+import msgspec
+
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
+from arbd.ipc.zygote_protocol import Configure
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.loading import Loaded
+from arbd.supervisor.reload_outcome import Asked, ReloadOutcomes
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
@@ -68,6 +74,8 @@ class Generations:
         self._is_pausing = False
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
+        self._outcomes = ReloadOutcomes()
+        self.log_level: str | None = None  # of zygotes and workers, where it is not that of the settings
         self._pool.start(self)
 
     @property
@@ -79,23 +87,52 @@ class Generations:
         """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
         nothing has changed, and it is the caller's."""
         self._first_load_s = self._first_load_s or loaded.took_s
-        loaded.zygote.configure(loading.configure_message(self._settings), self)
+        loaded.zygote.configure(self._configure_message(), self)
         self._pool.move_to(loaded.zygote)
         self._zygotes.append(loaded.zygote)
 
-    def reload(self) -> None:
-        """Load the author's code again. If it fails to load, what was running goes on.
+    def _configure_message(self) -> Configure:
+        message = loading.configure_message(self._settings)
+        if self.log_level is None:
+            return message
+        return msgspec.structs.replace(message, log=msgspec.structs.replace(message.log, level=self.log_level))
+
+    def set_log_level(self, level: str) -> None:
+        """Have zygotes, and the workers that they start from now on, write lines of this level and above."""
+        self.log_level = level
+        for zygote in self._zygotes:
+            if not zygote.answers:
+                continue  # its workers are about to go, or it is
+            try:
+                zygote.set_log_level(level)
+            except OSError as error:
+                self._log.warning("log_level_not_set", process="zygote", reason=str(error))
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether code that a reload has loaded does not serve in every slot yet."""
+        return self._outcomes.is_awaited
+
+    def reload(self) -> Asked:
+        """Load the author's code again; what will have become of it. If it fails to load, what was running goes on.
 
         While a load is under way others wait for it, as one; but one that takes far too long gives way.
         """
+        asked = self._outcomes.ask()
         if self._closing:
-            return
+            self._outcomes.close()
+        else:
+            self._begin_load()
+        return asked
+
+    def _begin_load(self) -> None:
         if self._loader is None:
             self._loader = supervised(self._load(), "reload")
             return
         loading_s = time.monotonic() - self._load_started_at
         if self._is_pausing or loading_s > max(_ABANDON_S, _LOAD_MANY_TIMES * self._first_load_s):
-            self._log.warning("load_abandoned", seconds=round(loading_s, 1), hint="another one was asked for")
+            hint = "another one was asked for"
+            note(self._log, "warning", "load_abandoned", seconds=round(loading_s, 1), hint=hint)
             self._loader.cancel()
             self._loader = supervised(self._load(), "reload")
         elif not self._is_asked:
@@ -106,9 +143,11 @@ class Generations:
         while True:
             self._is_asked = False
             self._load_started_at = time.monotonic()
+            self._outcomes.begins()
             failure = await self._load_once()
             if failure is not None and not self._is_asked:
                 if self._pool.zygote.answers:
+                    self._outcomes.failed(_reason_of(failure))
                     break
                 if not await self._pause_after(failure):
                     return
@@ -128,12 +167,12 @@ class Generations:
                 self._let_go(loaded.zygote)
             if not isinstance(error, (ConfigError, ZygoteError, OSError)):  # TimeoutError is one of them
                 raise
-            reason = "the import takes too long" if isinstance(error, TimeoutError) else str(error)
             goes_on = self._pool.zygote.answers
             hint = "the code that was running goes on" if goes_on else "it is tried again"
-            self._log.error("reload_failed", reason=reason, hint=hint)
+            note(self._log, "error", "reload_failed", reason=_reason_of(error), hint=hint)
             return error
-        self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
+        self._outcomes.loaded()
+        note(self._log, "info", "reloaded", actions=len(loaded.zygote.description.actions))
         return None
 
     async def _pause_after(self, failure: Exception | None) -> bool:
@@ -142,6 +181,7 @@ class Generations:
         pause = self._loads.failed(by_machine=by_machine, others_serve=self._pool.serves())
         if pause is None:
             hint = "the process with the author's code ended, and no other one can be had"
+            self._outcomes.failed(hint)
             self._owner.give_up(EXIT_UNEXPECTED if by_machine else EXIT_ZYGOTE, "no_zygote", hint)
             return False
         self._is_pausing = True
@@ -154,6 +194,7 @@ class Generations:
     async def close(self) -> None:
         """End every zygote, and with them every worker."""
         self._closing = True
+        self._outcomes.close()
         self._pool.stop_replacing()
         if self._loader is not None:
             self._loader.cancel()
@@ -180,7 +221,7 @@ class Generations:
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
         """A zygote died, and its workers with it: another one takes its place."""
-        self._log.error("zygote_lost")
+        note(self._log, "error", "zygote_lost", hint="the process with the author's code has ended; it is replaced")
         if zygote in self._zygotes:
             self._zygotes.remove(zygote)
         try:
@@ -194,7 +235,8 @@ class Generations:
         if zygote.silent:
             return
         zygote.silent = True
-        self._log.error("zygote_silent", hint="the process that starts workers is stopped, or hangs; it is replaced")
+        hint = "the process that starts workers is stopped, or hangs; it is replaced"
+        note(self._log, "error", "zygote_silent", hint=hint)
         if zygote is self._pool.zygote:
             self._replace(zygote)
 
@@ -233,11 +275,14 @@ class Generations:
             self._flow.set_actions(worker.zygote.description)
             self._loop.call_soon(self._close_left_zygotes)
         self._flow.add(worker)
-        self._note_serving()
+        self.look_whether_all_serve()
 
-    def _note_serving(self) -> None:
+    def look_whether_all_serve(self) -> None:
+        """Look whether every slot has a worker that serves: slots may have become fewer."""
         if self._pool.is_complete():
             self._owner.on_serving()
+        if self._outcomes.is_awaited and self._pool.is_complete(self._pool.zygote):
+            self._outcomes.serves()
 
     def on_worker_retiring(self, worker: Worker) -> None:
         self._flow.dispatcher.close_worker(worker.id)
@@ -265,6 +310,11 @@ class Generations:
             self._loader = supervised(self._load_after_pause(), "reload")
 
     def _go_back(self, before: ZygoteLink, reason: str) -> None:
-        self._log.error("reload_failed", reason=reason, hint="the code that was running goes on")
+        note(self._log, "error", "reload_failed", reason=reason, hint="the code that was running goes on")
+        self._outcomes.given_up(f"{reason}; the code that was running goes on")
         self._pool.move_back(before)
         self._close_left_zygotes()
+
+
+def _reason_of(failure: BaseException) -> str:
+    return "the import takes too long" if isinstance(failure, TimeoutError) else str(failure)

@@ -36,9 +36,10 @@ from arbd.host.platform import require_supported
 from arbd.ipc.zygote_protocol import Watched
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
-from arbd.supervisor import loading, pinning
+from arbd.supervisor import loading, needs
 from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
@@ -48,10 +49,12 @@ from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.operations import Operations
+from arbd.supervisor.pinning import Pinning
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
@@ -60,11 +63,6 @@ LinkMaker = Callable[[Settings, Encoder], HubLink]
 HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
 _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
-# Descriptors: a worker has 5 (memory, two doorbells, a socket, its process), twice that during a reload, and two more
-# while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log have 30.
-_FILES_OF_DAEMON: Final = 48
-_FILES_OF_WORKER: Final = 12
-_FILES_OF_LINK: Final = 12
 
 
 def run(request: RunRequest) -> int:
@@ -105,6 +103,7 @@ class Daemon:
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
         self._drain: Drain | None = None
+        self._scaling: Scaling | None = None
         self.pool: Pool
         self.settings: Settings
 
@@ -125,6 +124,11 @@ class Daemon:
             self._generations.reload()
         else:
             self._reload_is_due = True  # once it serves: what is being loaded may be the code of before
+
+    def request_scale(self, step: int, asked_by: str) -> None:
+        """Have so many more workers, or fewer; at least one."""
+        if self._scaling is not None and not self._stop_requested.is_set():
+            self._scaling.by(step, asked_by)
 
     # -- the course of events ----------------------------------------------------------------------------
 
@@ -184,7 +188,7 @@ class Daemon:
     def _end(self, exit_code: int, event: str, **words: Any) -> None:
         """Stop soon: running tasks have a few seconds, results are sent. The first reason is the one that counts."""
         if self._exit_code != EXIT_OK:
-            self._log.error(event, **words)
+            note(self._log, "error", event, **words)
             return
         self._log.critical(event, exit_code=exit_code, **words)
         self._exit_code = exit_code
@@ -205,6 +209,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, self.request_reload)
+        loop.add_signal_handler(signal.SIGTTIN, self.request_scale, 1, "SIGTTIN")
+        loop.add_signal_handler(signal.SIGTTOU, self.request_scale, -1, "SIGTTOU")
         strays.ignore(self._log)
 
     async def _unless_stopped(self, loading: Coroutine[Any, Any, Loaded]) -> Loaded | None:
@@ -232,9 +238,10 @@ class Daemon:
         link = self._make_link(settings, encoder)
         claims = CpuClaims()
         started.callback(claims.close)
-        pinned = pinning.assign(settings, claims, owns_process=self._owns_process)
+        pinning = Pinning(settings, claims, owns_process=self._owns_process)
+        pinned = pinning.slots
         if self._owns_process:
-            _require_files(settings, pinned)
+            needs.require_files(len(pinned), settings.hub_links, len({cpu for cpus in pinned for cpu in cpus}))
         flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, settings, flow, self)
         self._drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
@@ -243,7 +250,9 @@ class Daemon:
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
         operations = Operations()
         started.push_async_callback(operations.close)
-        commands = Commands(flow, self._generations, reporter, operations)
+        scaling = self._scaling = Scaling(settings, flow.pool, pinning, operations)
+        started.callback(scaling.close)
+        commands = Commands(flow, self._generations, reporter, operations, scaling)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
@@ -253,7 +262,9 @@ class Daemon:
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up
-        self._log.info(
+        note(
+            self._log,
+            "info",
             "started",
             provider=settings.name,
             hub=settings.hub_url,
@@ -299,7 +310,7 @@ class Daemon:
 
         try:
             async for changed in changes(lambda: self.pool.zygote.description.sources):
-                self._log.info("source_changed", files=changed)
+                note(self._log, "info", "source_changed", files=changed)
                 self.request_reload()
         except (OSError, RuntimeError) as error:  # what watchfiles raises when the kernel watches no more files
             self._log.warning("sources_not_watched", reason=str(error), hint="reload with SIGHUP")
@@ -313,13 +324,6 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
     time.sleep(timeout_s)
     get_logger("arbd.supervisor").critical("ended_at_last", exit_code=exit_code or EXIT_UNEXPECTED, seconds=timeout_s)
     os._exit(exit_code or EXIT_UNEXPECTED)
-
-
-def _require_files(settings: Settings, pinned: list[tuple[int, ...]]) -> None:
-    workers, links = len(pinned), settings.hub_links
-    claims = len({cpu for cpus in pinned for cpu in cpus})
-    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
-    open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
 
 
 def _recycle_limits(settings: Settings) -> RecycleLimits:

@@ -80,15 +80,15 @@ class Pinning:
             return self._placed(workers, present, {})
         try:
             with self._claims.turn(within_s):
-                placement = self._placed(workers, present, self._claims.counts(self._allowed))
+                counts, held = self._claims.counts(self._allowed), self._claims.held
+                others = {cpu: daemons - (cpu in held) for cpu, daemons in counts.items()}
+                placement = self._placed(workers, present, others)
                 self._claims.claim([cpu for each in placement.workers for cpu in each])
                 return placement
         except OSError as error:  # a sandbox may forbid sockets, or there is no descriptor left
             self._log.info("cpus_not_claimed", reason=str(error))
             return self._placed(workers, present, {})
 
-    def _placed(
-        self, workers: int, present: list[tuple[int, ...]] | tuple[()], claimed: dict[int, int]
-    ) -> Placement:
+    def _placed(self, workers: int, present: list[tuple[int, ...]] | tuple[()], claimed: dict[int, int]) -> Placement:
         allowed = self._allowed
         return place(workers, allowed, cpus.cores(allowed), self._share.cpus_each, claimed, present)

@@ -28,9 +28,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
-from arbd.core.history import History, Why
+from arbd.core.history import History, Why, shown
 from arbd.core.lifecycle import State
 from arbd.core.placement import in_words
 from arbd.core.recycling import RecycleLimits, bounds_of
@@ -41,6 +41,7 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon, Unfit
 from arbd.ipc.ring import RingCorruptError
 from arbd.logs import get_logger
+from arbd.logs.notable import keep, note
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import Lives, WorkerTimes
 from arbd.supervisor.news_board import NewsBoard
@@ -130,6 +131,10 @@ class Pool:
         """The slots that have no worker that serves, and in which none can be started for now, with the reason."""
         serving = self._serving_slots()
         return {slot: trouble for slot, trouble in sorted(self._slots.troubles.items()) if slot not in serving}
+
+    def trouble_of(self, slot: int) -> Trouble | None:
+        """What has kept workers of this slot from being started, if anything."""
+        return self._slots.troubles.get(slot)
 
     def _serving_slots(self, zygote: ZygoteLink | None = None) -> set[int]:
         serving = (worker for worker in self.workers.values() if worker.state is State.SERVING)
@@ -347,7 +352,7 @@ class Pool:
                 f"its workers are replaced faster than their stop hooks end: {_MOST_LEAVING} may be leaving at once, "
                 "and the oldest is killed; make the stop hooks shorter, or lower worker.stop_timeout"
             )
-            self._log.warning("worker_stop_too_slow", worker=slot, leaving=len(leaving), hint=hint)
+            note(self._log, "warning", "worker_stop_too_slow", worker=slot, leaving=len(leaving), hint=hint)
         for worker in leaving[:-_MOST_LEAVING]:
             self._lives.kill(worker)
 
@@ -355,7 +360,13 @@ class Pool:
         """Note why a worker is replaced; the first reason is the one that counts."""
         if worker.why is None:
             worker.why = why
-            self.history.note(time.monotonic_ns(), worker.slot, why)
+            count = self.history.note(time.monotonic_ns(), worker.slot, why)
+            if count:
+                fields: dict[str, Any] = {"action": shown(why.action)} if why.action else {}
+                fields |= {"count": count} if count > 1 else {}
+                keep(
+                    "info", "worker_replaced", worker=worker.slot, reason=why.reason, detail=shown(why.detail), **fields
+                )
 
     # -- one after the other: replaced though it serves ------------------------------------------------------
 

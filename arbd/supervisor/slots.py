@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from arbd.core.history import shown
 from arbd.core.restarts import Restarts, SlotRestarts
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 
 _WORTH_TELLING_S: Final = 0.5  # a pause below that is no state that anybody could look at
 
@@ -119,7 +120,7 @@ class Slots:
             return  # it may do so again
         del self.troubles[slot]
         if trouble.kind == "unfit":
-            self._log.info("worker_fit_again", worker=slot, failures=trouble.times)
+            note(self._log, "info", "worker_fit_again", worker=slot, failures=trouble.times)
 
     def worked(self, slot: int) -> None:
         """A worker of this slot has ended that had finished tasks, or was ended by the supervisor."""
@@ -148,7 +149,7 @@ class Slots:
         trouble = self._note(slot, "unfit", shown(detail), pause_s)
         if before is None or before.reason != trouble.reason:
             hint = "its slot is tried again after a pause, for as long as it takes"
-            self._log.error("worker_unfit", worker=slot, reason=trouble.reason, hint=hint)
+            note(self._log, "error", "worker_unfit", worker=slot, reason=trouble.reason, hint=hint)
         self._want_later(slot, pause_s)
 
     def cannot_boot(self, slot: int, status: int, *, others_serve: bool) -> None:
@@ -156,7 +157,7 @@ class Slots:
         if self.is_closed or slot >= self.count:
             return
         pause_s = self._restarts.failed(by_machine=False, others_serve=others_serve)
-        self._log.error("worker_cannot_boot", worker=slot, status=status, retry_in=pause_s)
+        note(self._log, "error", "worker_cannot_boot", worker=slot, status=status, retry_in=pause_s)
         if pause_s is None:
             self._cannot_boot(False)
             return
@@ -171,7 +172,7 @@ class Slots:
         if self.is_closed or self._machine_pause is not None:
             return
         pause_s = self._restarts.failed(by_machine=True, others_serve=others_serve)
-        self._log.error("worker_not_started", worker=slot, reason=reason, retry_in=pause_s)
+        note(self._log, "error", "worker_not_started", worker=slot, reason=reason, retry_in=pause_s)
         if pause_s is None:
             self._wanted.clear()
             self._cannot_boot(True)

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -166,6 +167,7 @@ def run(
         timer=timer,
         quota=quota,
         leave_reasons=reasons,
+        set_level=partial(_set_level, process),
         **({} if output is None else {"look": output.look}),
     )
     life = WorkerLife(
@@ -200,6 +202,12 @@ def _settle(configure: protocol.Configure, spawn: protocol.Spawn, parent: int) -
     log = configure.log
     logs.configure(level=log.level, format=log.format, silent=log.silent, role="worker", worker=spawn.slot)
     return here
+
+
+def _set_level(process: guard.Guard, level: int) -> None:
+    """Set the log level that an operator has asked for: no action has changed that, and it is not put back."""
+    with process.adopting():
+        logs.change_level(level)
 
 
 def _start(life: WorkerLife, loop: Loop) -> None:

@@ -245,6 +245,10 @@ class Zygote:
             self._monitor_process.want()
         elif isinstance(message, protocol.Spawn):
             self._spawn(message, fds)
+        elif isinstance(message, protocol.ChangeLogLevel) and self._configure is not None:
+            logs.change_level(message.level)
+            log = msgspec.structs.replace(self._configure.log, level=message.level)
+            self._configure = msgspec.structs.replace(self._configure, log=log)
         else:
             raise RuntimeError(f"a message that has no place here: {type(message).__name__}")
 

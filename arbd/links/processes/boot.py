@@ -2,6 +2,7 @@
 
     supervisor ──exec: python -m arbd.links.processes.process FD PID──> link process
                ──LinkBoot, as a memfd, with its descriptors─────> reads it, and closes it
+               ──LinkLogLevel────────────────────────────────────> writes lines of that level and above
                ──end of the stream──────────────────────────────> leaves
 
 Token and TLS key travel in the memfd alone: never in arguments, in the environment or in a file that has a name.
@@ -36,6 +37,12 @@ class LinkBoot(msgspec.Struct, frozen=True):
         return f"LinkBoot({self.number})"  # a key is in it
 
 
+class LinkLogLevel(msgspec.Struct, frozen=True, tag=True):
+    """Tells a link process to write lines of this level and above."""
+
+    level: str
+
+
 class Descriptors(NamedTuple):
     """The descriptors that come with ``LinkBoot``, in this order, behind the memfd that holds it."""
 
@@ -63,6 +70,19 @@ def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
     _, [parcel, *descriptors] = channel.receive(control)
     boot = msgspec.msgpack.decode(memory.read_parcel(parcel, _MAX_BOOT), type=LinkBoot)
     return boot, Descriptors(*descriptors)
+
+
+def encode_log_level(level: str) -> bytes:
+    """The message that says which lines to write."""
+    return msgspec.msgpack.encode(LinkLogLevel(level))
+
+
+def decode_log_level(message: bytes) -> str | None:
+    """The level in a message; ``None`` for one that this version does not know."""
+    try:
+        return msgspec.msgpack.decode(message, type=LinkLogLevel).level
+    except msgspec.MsgspecError:
+        return None
 
 
 def _environment(settings: Settings) -> dict[str, str]:

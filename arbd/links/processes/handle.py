@@ -207,6 +207,10 @@ class LinkHandle:
         except OSError:  # a sandbox without that call; its number is its own until it is reaped
             self._process.kill()
 
+    def set_log_level(self, level: str) -> None:
+        """Have it write lines of this level and above. Raises ``OSError``."""
+        channel.send(self._control, boot.encode_log_level(level))
+
     def end(self) -> None:
         """Have it leave."""
         self._control.close()

@@ -125,8 +125,10 @@ async def _end_of(control: socket.socket) -> None:
 
     def on_readable() -> None:
         try:
-            if channel.receive(control)[0]:
-                return  # nothing that this version knows of
+            if message := channel.receive(control)[0]:
+                if (level := boot.decode_log_level(message)) is not None:
+                    logs.change_level(level)
+                return
         except BlockingIOError:
             return
         except OSError:

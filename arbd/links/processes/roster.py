@@ -14,8 +14,11 @@ import time
 from collections import deque
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from arbd.core.backoff import Backoff
 from arbd.links.processes.handle import LinkHandle
+from arbd.logs.notable import note
 from arbd.model.link_stats import LinkStats, best_state, total
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
@@ -79,6 +82,15 @@ class Roster:
         for _ in range(count):
             self._start()
 
+    def set_log_level(self, level: str) -> None:
+        """Have all links, and those that come, write lines of this level and above."""
+        self._settings = msgspec.structs.replace(self._settings, log_level=level)
+        for link in self.links.values():
+            try:
+                link.set_log_level(level)
+            except OSError as error:  # it is about to end, or takes nothing any more
+                self._log.warning("log_level_not_set", process=f"link {link.number}", reason=str(error))
+
     async def close(self) -> None:
         """End every link; kill those that do not end soon."""
         self._is_closing = True
@@ -111,7 +123,7 @@ class Roster:
             link = LinkHandle(number, self._settings, self._tls, self._bell, self._program)
             self._watch(link)
         except OSError as error:
-            self._log.error("link_not_started", link=number, reason=str(error))
+            note(self._log, "error", "link_not_started", link=number, reason=str(error))
             self._replace_later()
             return
         self.links[number] = link
@@ -146,7 +158,15 @@ class Roster:
                 self._replace_later()
             status = link.reap()
             if not self._is_closing:
-                self._log.error("link_lost", link=link.number, pid=link.pid, status=status, results=len(link.unacked))
+                note(
+                    self._log,
+                    "error",
+                    "link_lost",
+                    link=link.number,
+                    pid=link.pid,
+                    status=status,
+                    results=len(link.unacked),
+                )
 
     def _forget(self, link: LinkHandle) -> None:
         self._loop.remove_reader(link.pidfd)
@@ -162,6 +182,6 @@ class Roster:
         self._ticker = self._loop.call_later(_TICK_S, self._tick) if self.links else None  # whatever is raised below
         for link in self.links.values():
             if link.note_tick() == _DEAF_TICKS:
-                self._log.error("link_hangs", link=link.number, pid=link.pid)
+                note(self._log, "error", "link_hangs", link=link.number, pid=link.pid)
                 link.kill()
         self._owner.on_tick()
