@@ -27,7 +27,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
                                         the threads of Python that the process had then
     21    (to the end)      worker      the plate: who runs, for the zygote, which reads what it prints (``plate.py``)
 
-One more memory, the *board*, of one line for each slot that there can be, belongs to the daemon as a whole::
+One more page and 64 KiB, the *board*, with a line for each slot there can be, belongs to the daemon as a whole::
 
     0          SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
     1 + slot   NEWS                 workers     a value never stored there before: a worker of that slot has published

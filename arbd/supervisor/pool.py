@@ -106,7 +106,7 @@ class Pool:
         return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many slots there are: how many workers the daemon is to have."""
         return self._slots.count
 
@@ -121,11 +121,11 @@ class Pool:
 
     def missing(self, zygote: ZygoteLink | None = None) -> set[int]:
         """The slots without a worker that serves, or without one of this ``zygote``."""
-        return set(range(self.count)) - self._serving_slots(zygote)
+        return set(range(self.size)) - self._serving_slots(zygote)
 
     def surplus(self) -> list[Worker]:
         """The workers in slots that have gone, the last slot first."""
-        return sorted((each for each in self.workers.values() if each.slot >= self.count), key=lambda each: -each.slot)
+        return sorted((each for each in self.workers.values() if each.slot >= self.size), key=lambda each: -each.slot)
 
     def out_of_service(self) -> dict[int, Trouble]:
         """The slots that have no worker that serves, and in which none can be started for now, with the reason."""
@@ -155,7 +155,7 @@ class Pool:
         ``surplus``, and serves until it is told to ``retire``."""
         self._cpus[: len(cpus)] = cpus
         self._of_slot += [[] for _ in range(len(cpus) - len(self._of_slot))]
-        if len(cpus) > self.count:
+        if len(cpus) > self.size:
             self._resize_board(len(cpus))
         self._slots.resize(len(cpus))
         for worker in self.surplus():
@@ -422,8 +422,8 @@ class Pool:
         self._of_slot[worker.slot].remove(worker)
         if not any(other.state is State.LEAVING for other in self._of_slot[worker.slot]):
             self._crowded.discard(worker.slot)
-        if worker.slot >= self.count:
-            self._resize_board(self.count)
+        if worker.slot >= self.size:
+            self._resize_board(self.size)
         try:
             self.limits.detach(worker.id)
         finally:

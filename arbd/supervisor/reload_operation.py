@@ -45,14 +45,14 @@ class ReloadOperation:
         reason = asked.result().reason
         if reason:
             raise OperationFailed(reason)
-        total = self._pool.count
+        total = self._pool.size
         progress.say(f"the new code serves in {count(total)}", total, total)
 
     def _look(self, progress: Progress) -> None:
         if not self._generations.is_moving:
             return
         self._generations.look_whether_all_serve()
-        total, missing = self._pool.count, self._pool.missing(self._pool.zygote)
+        total, missing = self._pool.size, self._pool.missing(self._pool.zygote)
         progress.say(f"the new code serves in {total - len(missing)} of {count(total)}", total - len(missing), total)
         troubles = [(slot, trouble) for slot in sorted(missing) if (trouble := self._pool.trouble_of(slot)) is not None]
         if missing and len(troubles) == len(missing):

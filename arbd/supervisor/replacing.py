@@ -44,13 +44,13 @@ class Replacing:
 
     def _meant(self, slot: int | None) -> list[Worker]:
         serving = [worker for worker in self._pool.workers.values() if worker.state is State.SERVING]
-        serving = sorted((worker for worker in serving if worker.slot < self._pool.count), key=lambda each: each.slot)
+        serving = sorted((worker for worker in serving if worker.slot < self._pool.size), key=lambda each: each.slot)
         if slot is None:
             if not serving:
                 raise OperationFailed("no worker serves, so there is none to replace; see arbd status")
             return serving
-        if not 0 <= slot < self._pool.count:
-            raise OperationFailed(f"there is no worker {slot}; workers are 0 to {self._pool.count - 1}")
+        if not 0 <= slot < self._pool.size:
+            raise OperationFailed(f"there is no worker {slot}; workers are 0 to {self._pool.size - 1}")
         found = [worker for worker in serving if worker.slot == slot]
         if not found:
             raise OperationFailed(self._why_none(slot))

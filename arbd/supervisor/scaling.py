@@ -49,7 +49,7 @@ class Scaling:
         self._pinning = pinning
         self._operations = operations
         self._pause = pause
-        self._began_with = pool.count
+        self._began_with = pool.size
         self._due = 0  # by signals, not yet applied
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class Scaling:
     def to(self, workers: int, asked_by: str = "command") -> Operation:
         """Have so many workers from now on. Raises ``OperationFailed`` where that cannot be; then nothing has
         changed."""
-        before = self._pool.count
+        before = self._pool.size
         self._require(workers)
         note(self._log, "info", "scaling", workers=workers, before=before, asked_by=asked_by)
         if workers > before:
@@ -85,7 +85,7 @@ class Scaling:
 
     def _apply(self, asked_by: str) -> None:
         self._timer = None
-        before, due, self._due = self._pool.count, self._due, 0
+        before, due, self._due = self._pool.size, self._due, 0
         workers = min(max(before + due, 1), layout.MAX_SLOTS)
         if workers == before:
             if due:
@@ -97,7 +97,7 @@ class Scaling:
             note(self._log, "warning", "not_scaled", workers=workers, reason=str(error))
 
     def _require(self, workers: int) -> None:
-        pool, before = self._pool, self._pool.count
+        pool, before = self._pool, self._pool.size
         if not 1 <= workers <= layout.MAX_SLOTS:
             raise OperationFailed(f"{workers} workers cannot be; allowed: 1 to {layout.MAX_SLOTS}")
         if pool.is_closed:
@@ -141,8 +141,8 @@ class Scaling:
     def _raise_if_moot(self, workers: int) -> None:
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end")
-        if self._pool.count != workers:
-            raise OperationFailed(f"{count(self._pool.count)} were asked for meanwhile")
+        if self._pool.size != workers:
+            raise OperationFailed(f"{count(self._pool.size)} were asked for meanwhile")
 
     def _raise_if_in_trouble(self, surplus: list[Worker], missing: set[int]) -> None:
         """Raise where nothing more can be waited for: slots are out of service, and are tried again for ever."""
@@ -150,9 +150,9 @@ class Scaling:
         if surplus or not missing <= troubles.keys():
             return
         slot = min(missing)
-        serve = self._pool.count - len(missing)
+        serve = self._pool.size - len(missing)
         raise OperationFailed(
-            f"{serve} of {count(self._pool.count)} serve; worker {slot} is out of service, and is tried again: "
+            f"{serve} of {count(self._pool.size)} serve; worker {slot} is out of service, and is tried again: "
             f"{troubles[slot].reason}"
         )
 
