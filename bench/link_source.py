@@ -20,6 +20,7 @@ from arbd.links.processes.port import RingPort
 from arbd.links.processes.process import main
 from arbd.logs import Logger
 from arbd.model.task import Task
+from arbd.settings.table import Settings
 
 _TICK_S = 0.001
 _MOST_LATE = 50  # ticks: what could not be handed over because no slot was free is not made up for
@@ -56,6 +57,9 @@ class Source:
             self._port.take([Task(f"{os.getpid()}-{next(self._numbers)}", "pause", b"{}") for _ in range(count)])
         if not self._stopping:
             self._loop.call_later(_TICK_S, self._tick)
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        pass  # it has no hub
 
     def slots_changed(self) -> None:
         pass  # the tick looks

@@ -24,7 +24,7 @@ else:
 
 FLAGGED: Final = tuple(setting for setting in TABLE if setting.flag)
 LOCAL_HUB: Final = "127.0.0.1:50051"  # where `arbd hub` listens and `arbd submit` calls, unless told otherwise
-_METAVARS: Final = {"hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
+_METAVARS: Final = {"env_file": "FILE", "hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
 
 
 hub_option: Final = click.option(
@@ -60,7 +60,8 @@ class CommandSettings(msgspec.Struct, frozen=True):
 
         Raises ``ConfigError`` with every problem.
         """
-        layers, flags = read_layers(self.config_file, os.environ), from_flags(self.flags)
+        layers = read_layers(self.config_file, os.environ, self.flags.get("env_file"))
+        flags = from_flags(self.flags)
         given = own_settings(description.given, secrets_in(layers)) if description else {}
         return read_token(resolve([*layers, from_constructor(given), flags], required=["name"] if description else []))
 

@@ -52,6 +52,10 @@ class Deadlines:
         self._shortest_ns = 0
         self._firsts: dict[int, tuple[int, int]] = {}  # by slot: the first task it has, and when it was first seen so
 
+    def set_grace(self, grace_s: float) -> None:
+        """Set the grace, in seconds, also for tasks that run."""
+        self._grace_ns = round(grace_s * 1e9)
+
     def set_shortest(self, timeout_s: float) -> None:
         """Set the shortest timeout that any action has now, in seconds."""
         self._shortest_ns = round(timeout_s * 1e9)

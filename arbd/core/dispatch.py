@@ -98,6 +98,10 @@ class Dispatcher:
 
     # -- workers come and go ---------------------------------------------------------------------------
 
+    def set_prefetch(self, prefetch: int) -> None:
+        """Set the most tasks that may wait in one ring; what waits in one already stays there."""
+        self._prefetch = prefetch
+
     def add_worker(self, worker_id: int) -> None:
         """Assign tasks to this worker from now on."""
         if worker_id in self._workers:

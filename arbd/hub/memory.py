@@ -18,13 +18,17 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from arbd.errors import InvariantError
 from arbd.hub.board import NewTask, Result, TaskBoard, TaskEvent
 from arbd.links.base import HubPort
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Outcome, Task
+
+if TYPE_CHECKING:  # what it is told of settings it does not look at
+    from arbd.links.options import LinkOptions
+    from arbd.settings.table import Settings
 
 _FLUSH_PAUSE_S: Final = 0.005
 
@@ -168,6 +172,9 @@ class MemoryLink:
                 loop.call_soon_threadsafe(port.cancel, [task_id])
             except RuntimeError:
                 pass  # as in ``wake``
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        """A hub in memory asks for no token."""
 
     def slots_changed(self) -> None:
         # Not at once: the supervisor may be in the middle of what freed the slot.

@@ -18,6 +18,7 @@ from arbd.links.ending import end, run_all
 from arbd.links.options import LinkOptions
 from arbd.links.stream.link import GrpcStreamLink
 from arbd.model.link_stats import LinkStats
+from arbd.settings.table import Settings
 from arbd.supervised import supervised
 
 
@@ -26,6 +27,7 @@ class AutoLink:
 
     def __init__(self, options: LinkOptions, make_unary: Callable[[], HubLink], *, logger: Any = None) -> None:
         self._make_unary = make_unary
+        self._renewed: tuple[Settings, LinkOptions] | None = None  # since this was made
         self._stream = GrpcStreamLink(
             options, logger=logger, on_open=self._use_stream, on_unimplemented=self._use_unary
         )
@@ -50,6 +52,12 @@ class AutoLink:
     async def start(self, port: HubPort) -> None:
         self._port = port
         await self._stream.start(port)
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        self._renewed = settings, options
+        self._stream.renew(settings, options)
+        if self._unary is not None:
+            self._unary.renew(settings, options)
 
     def slots_changed(self) -> None:
         self._active.slots_changed()
@@ -78,6 +86,8 @@ class AutoLink:
     async def _use_unary(self) -> None:
         if self._unary is None:
             unary = self._make_unary()
+            if self._renewed is not None:
+                unary.renew(*self._renewed)
             await unary.start(self._port)  # raises OSError if there is nothing left to start it with: asked again later
             self._unary = unary
             if self._stopping:

@@ -15,12 +15,16 @@ Everything happens on the event loop that ``start`` ran on. What is not a corout
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from arbd.core.outbox import Outbox
 from arbd.model.description import ActionInfo
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
+
+if TYPE_CHECKING:  # who implements this without gRPC need not load it
+    from arbd.links.options import LinkOptions
+    from arbd.settings.table import Settings
 
 
 class LinkProcesses(Protocol):
@@ -35,9 +39,6 @@ class LinkProcesses(Protocol):
 
     def ring_from_now_on(self) -> None:
         """The supervisor is about to sleep: have them ring. A fence and one more look follow."""
-
-    def set_log_level(self, level: str) -> None:
-        """Have them, and those that come, write lines of this level and above."""
 
 
 class HubPort(Protocol):
@@ -102,6 +103,13 @@ class HubLink(Protocol):
 
     def results_ready(self) -> None:
         """The outbox has something to take."""
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        """Go by these from now on: token, TLS files, sizes, times; for the same hub. Before ``start``, too.
+
+        What needs a new connection gets one beside the old, which is used until the new one is there; calls under way
+        end where they began. No task and no result is lost by it. What there is no descriptor for is tried again.
+        """
 
     async def stop_taking(self) -> None:
         """Start no more polls, and return when every poll under way has been answered.

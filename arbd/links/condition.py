@@ -11,6 +11,7 @@ from arbd.logs.notable import note
 from arbd.model.link_stats import LinkStats
 from arbd.wire.grpc_channel import parse_url
 
+_TOKENS_MAX: Final = 16
 _DETAILS_MAX: Final = 200  # characters of a hub's own words that go to the log
 
 
@@ -27,13 +28,27 @@ class HubCondition:
         self.stats = LinkStats(protocol=protocol) if stats is None else stats
         self.target = parse_url(options.url, options.tls)
         self.log = logger if logger is not None else structlog.get_logger("arbd.hub")
-        self._token = options.token
+        self._tokens: tuple[str, ...] = (options.token,)
         self._refused_interval_s = options.refused_interval_s
+
+    def renew(self, options: LinkOptions) -> None:
+        """Go by these options. The token of before is kept out of the log as well: calls with it may be under way."""
+        self.target = parse_url(options.url, options.tls)
+        self._tokens = (options.token, *(each for each in self._tokens if each != options.token))[:_TOKENS_MAX]
 
     def up(self, **words: str) -> None:
         """The hub answers, and accepts the token."""
         if self.stats.changed_to("up"):
             note(self.log, "info", "hub_connected", hub=self.target.address, **words)
+
+    def renewal_is_late(self) -> None:
+        """The hub cannot be reached with new credentials, and can with the old."""
+        hint = "the connection of before goes on; look at the TLS files, they are tried further"
+        note(self.log, "warning", "hub_not_reached_with_new_credentials", hub=self.target.address, hint=hint)
+
+    def renewed(self) -> None:
+        """A connection with new credentials is in use."""
+        self.log.info("hub_connection_renewed", hub=self.target.address)
 
     def trouble(self, state: Literal["down", "refused"], code: str, details: str) -> None:
         """The hub does not answer, or refuses the token: a call ended with this gRPC status."""
@@ -49,4 +64,6 @@ class HubCondition:
 
     def clean(self, details: str) -> str:
         """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""
-        return (details.replace(self._token, "***") if self._token else details)[:_DETAILS_MAX]
+        for token in filter(None, self._tokens):
+            details = details.replace(token, "***")
+        return details[:_DETAILS_MAX]

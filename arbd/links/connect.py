@@ -14,9 +14,10 @@ from functools import partial
 
 from arbd.links.auto import AutoLink
 from arbd.links.base import HubLink
-from arbd.links.options import LinkOptions, link_options, read_tls
+from arbd.links.options import LinkOptions, link_options
 from arbd.links.processes.group import LinkGroup
 from arbd.links.stream.link import GrpcStreamLink
+from arbd.links.tls_files import read_tls
 from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.encoding import Encoder
 from arbd.settings.table import Settings
@@ -25,7 +26,7 @@ from arbd.settings.table import Settings
 def make_link(settings: Settings, encoder: Encoder) -> HubLink:
     """A link as the settings say; ``encoder`` makes the responses that stand for results too large to be sent.
 
-    Raises ``ConfigError`` for a URL that cannot be used or a TLS file that cannot be read.
+    Raises ``ConfigError`` for a URL that cannot be used or TLS files that cannot be read or used.
     """
     tls = read_tls(settings)
     options = link_options(settings, encoder, tls)

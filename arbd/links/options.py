@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from arbd.errors import ConfigError
 from arbd.links.pace import REFUSED_INTERVAL_S
 from arbd.model.encoding import Encoder
 from arbd.model.response import result_too_large
@@ -55,19 +53,6 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     too_large_result: Callable[[Task, int, int], bytes] = plain_too_large
 
 
-def read_tls(settings: Settings) -> Tls:
-    """The TLS files. Raises ``ConfigError`` for those that cannot be read."""
-    problems: list[str] = []
-    tls = Tls(
-        ca=_read(settings.hub_tls_ca, "hub.tls_ca", problems),
-        cert=_read(settings.hub_tls_cert, "hub.tls_cert", problems),
-        key=_read(settings.hub_tls_key, "hub.tls_key", problems),
-    )
-    if problems:
-        raise ConfigError(problems)
-    return tls
-
-
 def link_options(settings: Settings, encoder: Encoder, tls: Tls) -> LinkOptions:
     """Options of a link; ``encoder`` makes the responses that stand for results too large to be sent."""
     return LinkOptions(
@@ -91,13 +76,3 @@ def link_options(settings: Settings, encoder: Encoder, tls: Tls) -> LinkOptions:
 def max_receive(settings: Settings) -> int:
     """Bytes of the largest message that a hub may send."""
     return min(MAX_MESSAGE, 4 * settings.max_payload + _ENVELOPE_ROOM)
-
-
-def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as exc:
-        problems.append(f"{name}: {path} cannot be read: {exc.strerror}")
-        return None

@@ -116,6 +116,11 @@ class TokenGate:
             self._closed_at = now
             self._next_at = now + self._interval_s
 
+    def renewed(self) -> None:
+        """There is another token: what the hub said of the one before counts no more."""
+        self.closed = False
+        self._closed_at = -math.inf
+
     def passed(self, started_at: float) -> None:
         """The hub accepted the token of a call that began at ``started_at``.
 

@@ -1,53 +1,105 @@
-"""Reads the layers of settings: ``arbd.toml``, the environment, the token file. The only place that does.
+"""Reads the layers of settings: ``arbd.toml``, the environment, the environment file, the token file. The only place
+that does.
 
 What they mean is decided by ``arbd.settings.table``.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from arbd.errors import ConfigError
-from arbd.settings.table import CONFIG_FILE, Layer, Resolved, from_environment, from_toml
+from arbd.settings import env_file as env_files
+from arbd.settings.table import BY_NAME, CONFIG_FILE, Layer, Resolved, Settings, from_environment, from_toml
+
+_ENV_FILE: Final = BY_NAME["env_file"]
+_MOST_TOKEN: Final = 64 * 1024  # bytes; nobody's token is longer, and /dev/zero has no end
 
 
-def read_layers(config_file: str | Path | None, environ: Mapping[str, str]) -> list[Layer]:
-    """The layers below the constructor's: the file's and the environment's.
+class Sources(NamedTuple):
+    """The operator's layers below the constructor's, and the environment that the author's code is to have."""
+
+    layers: list[Layer]
+    environ: dict[str, str]
+
+
+def read_sources(config_file: str | Path | None, environ: Mapping[str, str], env_file: object = None) -> Sources:
+    """The layers of the file, of the environment, and of the environment file, which wins over the environment.
 
     Without ``config_file``, ``arbd.toml`` of the working directory counts if it is there; a file that was asked
-    for must be. What is wrong with the file becomes a problem of its layer, so that ``resolve`` reports it
-    together with all others.
+    for must be. ``env_file``: as the command line names it. What is wrong with a file becomes a problem of its layer,
+    so that ``resolve`` reports it together with all others.
     """
     layers = [from_environment(environ)]
     if config_file is not None:
         layers.insert(0, _read_toml(Path(config_file)))
     elif Path(CONFIG_FILE).exists():
         layers.insert(0, _read_toml(Path(CONFIG_FILE)))
-    return layers
+    file = _env_file_of(layers, env_file)
+    if file is None:
+        return Sources(layers, dict(environ))
+    variables = _read_env_file(file)
+    layer = from_environment(variables.values, file)
+    return Sources(
+        [*layers, Layer(layer.values, [*variables.problems, *layer.problems])], {**environ, **variables.values}
+    )
 
 
-def read_token(resolved: Resolved) -> Resolved:
+def read_layers(config_file: str | Path | None, environ: Mapping[str, str], env_file: object = None) -> list[Layer]:
+    """The layers of ``read_sources``."""
+    return read_sources(config_file, environ, env_file).layers
+
+
+def read_token(resolved: Resolved, before: Settings | None = None) -> Resolved:
     """The settings with the token of the file that holds it, if one does. Raises ``ConfigError`` if that cannot be read
-    or is empty."""
+    or is empty. ``before``: those in force, whose token stays where the file is a pipe, which can be read once."""
     file = resolved.settings.hub_auth_token_file
     if file is None:
         return resolved
-    where = f"{resolved.origin['hub.auth_token_file']}: hub.auth_token_file {file}"
-    try:
-        token = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{where} cannot be read: {_reason(error)}"]) from error
-    if not token or not token.isprintable():
-        raise ConfigError([f"{where} must hold the token, on one line"])
+    if before is not None and before.hub_auth_token_file == file and _can_be_read_once(file):
+        token = before.hub_auth_token
+    else:
+        token = _token_in(file, f"{resolved.origin['hub.auth_token_file']}: hub.auth_token_file {file}")
     return msgspec.structs.replace(
         resolved,
         settings=msgspec.structs.replace(resolved.settings, hub_auth_token=token),
         origin=resolved.origin | {"hub.auth_token": f"file {file}"},
     )
+
+
+def token_of(settings: Settings) -> str:
+    """The token as its file has it now, or as it was given. Raises ``ConfigError``."""
+    file = settings.hub_auth_token_file
+    if file is None or _can_be_read_once(file):
+        return settings.hub_auth_token
+    return _token_in(file, f"hub.auth_token_file {file}")
+
+
+def _token_in(file: str, where: str) -> str:
+    try:
+        with Path(file).open("rb") as opened:
+            token = opened.read(_MOST_TOKEN).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{where} cannot be read: {_reason(error)}"]) from error
+    if not token or not token.isprintable():
+        raise ConfigError([f"{where} must hold the token, on one line"])
+    return token
+
+
+def _can_be_read_once(file: str) -> bool:
+    """Whether it is a pipe or the like: whoever opened it a second time would find nothing, or wait for ever."""
+    try:
+        mode = os.stat(file).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _read_toml(file: Path) -> Layer:
@@ -56,6 +108,28 @@ def _read_toml(file: Path) -> Layer:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return Layer({}, [f"{file}: cannot be read: {_reason(error)}"])
     return from_toml(document, str(file))
+
+
+def _env_file_of(layers: list[Layer], named: object) -> str | None:
+    """The environment file that these layers name; a wrong value is ``resolve``'s to report."""
+    raws: list[Any] = [layer.values[_ENV_FILE.name].raw for layer in layers if _ENV_FILE.name in layer.values]
+    raw = named if named is not None else raws[-1] if raws else None
+    try:
+        return None if raw is None else str(_ENV_FILE.kind.parse(raw))
+    except ValueError:
+        return None
+
+
+def _read_env_file(file: str) -> env_files.Variables:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return env_files.Variables({}, [f"env_file {file}: cannot be read: {_reason(error)}"])
+    variables = env_files.parse(text, file)
+    if _ENV_FILE.variable not in variables.values:
+        return variables
+    problem = f"{file}: {_ENV_FILE.variable} has no meaning in an environment file; remove it"
+    return env_files.Variables(variables.values, [*variables.problems, problem])
 
 
 def _reason(error: Exception) -> str:

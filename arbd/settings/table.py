@@ -3,7 +3,7 @@
 Pure: layers arrive as mappings. Who reads ``arbd.toml``, the environment and the token file is
 ``arbd.settings.files``; what a value may look like is ``arbd.settings.kinds``.
 
-    defaults  <  arbd.toml  <  environment  <  constructor  <  flags          later wins
+    defaults  <  arbd.toml  <  environment  <  environment file  <  constructor  <  flags          later wins
 
 Invariants:
 
@@ -109,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_memory_limit: int
     runtime_dir: str | None
     state_dir: str | None
+    env_file: str | None
     control_socket: str
     hub_url: str
     hub_auth_token: str
@@ -151,7 +152,7 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="The provider's name at the hub."),
     Setting("target", text(), "",
             doc="What to run when the command line names no TARGET: module, module:attribute or path/file.py."),
-    Setting("timezone", time_zone(), "UTC", env="PROVIDER_TIMEZONE", argument="timezone",
+    Setting("timezone", time_zone(), "UTC", env="PROVIDER_TIMEZONE", argument="timezone", reloadable=True,
             doc="The time zone of `now`, given to actions."),
     Setting("execution_timeout", seconds(0.001, 7 * DAY_S), 1.0, env="TASK_EXECUTION_TIMEOUT", flag="--timeout",
             argument="execution_timeout", reloadable=True,
@@ -198,21 +199,24 @@ TABLE: Final[tuple[Setting, ...]] = (
             "$XDG_RUNTIME_DIR/arbd or /tmp/arbd-UID."),
     Setting("state_dir", path(), None,
             doc="Directory for what is to outlive a start; without it $STATE_DIRECTORY, and without that nowhere."),
+    Setting("env_file", path(), None, flag="--env-file", reloadable=True,
+            doc="A file of NAME=VALUE lines that count as the environment, also the code's; it wins over that."),
     Setting("control.socket", socket_place(), "auto",
             doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
     Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
             doc="Where the hub listens."),
     Setting("hub.auth_token", text(), "", env="PROVIDER_AUTH_TOKEN", argument="auth_token", secret=True,
+            reloadable=True,
             doc="The token the hub knows this provider by."),
-    Setting("hub.auth_token_file", path(), None,
+    Setting("hub.auth_token_file", path(), None, reloadable=True,
             doc="A file that holds the token, instead of hub.auth_token."),
-    Setting("hub.tls", choice("auto", "on", "off"), "auto",
+    Setting("hub.tls", choice("auto", "on", "off"), "auto", reloadable=True,
             doc="Encrypt the connection; auto: if hub.url is grpcs:// or hub.tls_ca or hub.tls_cert is set."),
-    Setting("hub.tls_ca", path(), None,
+    Setting("hub.tls_ca", path(), None, reloadable=True,
             doc="PEM file of the authorities to trust; without it, the system's."),
-    Setting("hub.tls_cert", path(), None,
+    Setting("hub.tls_cert", path(), None, reloadable=True,
             doc="PEM file of this client's certificate chain."),
-    Setting("hub.tls_key", path(), None,
+    Setting("hub.tls_key", path(), None, reloadable=True,
             doc="PEM file of the private key of hub.tls_cert."),
     Setting("hub.protocol", choice("auto", "stream", "unary"), "auto",
             doc="auto: one stream if the hub has it, two calls per task if not."),
@@ -224,15 +228,15 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="The most GetTask calls in flight, in each process of hub.links."),
     Setting("hub.max_submits", whole(1, 1024, "calls"), 32,
             doc="The most SubmitTaskResult calls in flight, in each process of hub.links."),
-    Setting("hub.long_poll", seconds(0, 3600), 30.0,
+    Setting("hub.long_poll", seconds(0, 3600), 30.0, reloadable=True,
             doc="How long the hub may hold a GetTask call that has nothing to give."),
-    Setting("hub.submit_timeout", seconds(0.1, 600), 10.0,
+    Setting("hub.submit_timeout", seconds(0.1, 600), 10.0, reloadable=True,
             doc="How long one SubmitTaskResult call may take before it is tried again."),
     Setting("hub.idle_min", seconds(0.001, 60), 0.01,
             doc="The first pause after a poll that brought no task."),
     Setting("hub.idle_max", seconds(0.001, 3600), 1.0,
             doc="The longest pause between polls while there is nothing to do."),
-    Setting("response.envelope", choice("plain", "metadata"), "plain",
+    Setting("response.envelope", choice("plain", "metadata"), "plain", reloadable=True,
             doc="metadata: wrap the data of every result with provider, action and times."),
     Setting("result.nan", choice("error", "null"), "error", reloadable=True,
             doc="NaN and the infinities in a result, which JSON does not have: refuse them, or send null."),
@@ -295,16 +299,17 @@ def from_toml(document: Mapping[str, Any], file: str = CONFIG_FILE) -> Layer:
     return Layer(values, problems)
 
 
-def from_environment(environ: Mapping[str, str]) -> Layer:
-    """The layer of the environment. An empty variable counts as not set: compose files pass those on."""
+def from_environment(environ: Mapping[str, str], source: str = "environment") -> Layer:
+    """The layer of the environment, or of a file of variables. An empty variable counts as not set: compose files pass
+    those on."""
     values, problems = {}, []
     for variable, raw in environ.items():
         name = _NAME_OF_VARIABLE.get(variable)
         if name is not None:
             if raw.strip():
-                values[name] = RawValue(raw, f"environment {variable}")
+                values[name] = RawValue(raw, f"{source} {variable}")
         elif variable.startswith("ARBD_"):
-            problems.append(f"environment {variable}: no such setting{_did_you_mean_variable(variable)}")
+            problems.append(f"{source} {variable}: no such setting{_did_you_mean_variable(variable)}")
     return Layer(values, problems)
 
 

@@ -29,7 +29,13 @@ class Commands:
     """The commands of one daemon."""
 
     def __init__(
-        self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations, scaling: Scaling
+        self,
+        flow: Flow,
+        generations: Generations,
+        reporter: Reporter,
+        operations: Operations,
+        scaling: Scaling,
+        log_level: LogLevelChange,
     ) -> None:
         self._flow = flow
         self._generations = generations
@@ -38,7 +44,7 @@ class Commands:
         self._scaling = scaling
         self._reload_operation = ReloadOperation(generations, flow.pool, operations)
         self._replacing = Replacing(flow.pool, operations)
-        self._log_level = LogLevelChange(flow, generations)
+        self._log_level = log_level
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""

@@ -38,7 +38,7 @@ class Drain:
     def __init__(self, flow: Flow, at_once: asyncio.Event, stop_timeout: float) -> None:
         self._flow = flow
         self._at_once = at_once
-        self._stop_timeout = stop_timeout
+        self.stop_timeout = stop_timeout
         self._hurried = asyncio.Event()
         self._hurried_until = 0.0  # seconds of the monotonic clock
         self._log = get_logger("arbd.drain")
@@ -64,7 +64,7 @@ class Drain:
             flow.pool.tell_all_to_leave,
         ):
             self._attempt(step)
-        stop_until = time.monotonic() + self._stop_timeout + STOP_MARGIN_S + _KILLED_S
+        stop_until = time.monotonic() + self.stop_timeout + STOP_MARGIN_S + _KILLED_S
         flush_from = time.monotonic()
         await self._wait_for(
             self._flush(max(FLUSH_MIN_S, deadline - flush_from)),

@@ -102,9 +102,9 @@ class Flow:
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
         self.link_processes: list[LinkProcesses] = []
-        self.on_join: Callable[[LinkProcesses], None] = lambda processes: None
         self.progress = asyncio.Event()
         self._settings = settings
+        self._largest_result = settings.max_result  # of any generation: one that is leaving has its own limit
         self._encode = encoder.encode_any_size
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
@@ -387,7 +387,7 @@ class Flow:
             if not result.by_reference:
                 body = result.body
             elif may_take_parcel:
-                body = worker.take_parcel(self._settings.max_result)
+                body = worker.take_parcel(self._largest_result)
             else:
                 return False
         except parcels.NotNow:
@@ -571,6 +571,13 @@ class Flow:
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
 
+    def configure(self, settings: Settings, encoder: Encoder) -> None:
+        """Put these settings in force for tasks that come from now on. Timeouts of actions: by ``set_actions``."""
+        self._settings = settings
+        self._largest_result = max(self._largest_result, settings.max_result)
+        self._encode = encoder.encode_any_size
+        self.dispatcher.set_prefetch(settings.prefetch)
+
     def set_actions(self, description: Description) -> None:
         """Set which actions can be run from now on. Tasks that wait for one that is gone are told so."""
         default = self._settings.execution_timeout
@@ -594,7 +601,6 @@ class Flow:
     def join(self, processes: LinkProcesses) -> int:
         """Have these looked at whenever the supervisor is awake; the doorbell that they ring otherwise."""
         self.link_processes.append(processes)
-        self.on_join(processes)
         return self.pool.bell
 
     def leave(self, processes: LinkProcesses) -> None:

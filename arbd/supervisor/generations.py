@@ -1,38 +1,39 @@
 """One generation of the author's code after the other: adopt it, reload, replace a zygote that died or hangs.
 
     adopt ─> workers of the new zygote start in every slot, beside the old ones
-          ─> the first of them is ready: its actions are in force, the old workers leave when they have finished
+          ─> the first of them is ready: its actions and its settings are in force, the old workers leave when they
+             have finished
           ─> none of them can boot: back to the old zygote; if there is none, the daemon gives up
 
-    reload asked for, once or often ─┐
-    the zygote died, or is silent ───┴─> load ─> adopt
+    reload asked for, once or often ─> settings are read anew ─┐
+    the zygote died, or is silent ─────────────────────────────┴─> load ─> adopt
                                            ├─ asked for meanwhile: once more
                                            └─ failed: what was running goes on. Nothing runs any more: again after a
                                               pause, a few times; then the daemon gives up
 
-It hears what zygotes and pool report, and passes on what concerns tasks. Who asks for a reload is told what came of it
-(``reload_outcome``).
+Code and settings are one transaction: what fails to load, or to boot, changes neither. It hears what zygotes and pool
+report, and passes on what concerns tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final, Protocol
-
-import msgspec
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
-from arbd.ipc.zygote_protocol import Configure
 from arbd.logs import get_logger
 from arbd.logs.notable import note
+from arbd.settings.files import Sources
 from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.flow import Flow
-from arbd.supervisor.loading import Loaded
-from arbd.supervisor.reload_outcome import Asked, ReloadOutcomes
+from arbd.supervisor.in_force import InForce
+from arbd.supervisor.loading import Before, Loaded
+from arbd.supervisor.reload_outcome import ReloadOutcome, Requests, changes
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
@@ -40,6 +41,9 @@ from arbd.supervisor.zygote_link import ZygoteLink
 _MAX_FAILED_LOADS: Final = 7  # in a row, of code that ran before: 6 s, in which a deployment may be half done
 _LOAD_TIMEOUT_S: Final = 60.0  # or several times what the first load took, if that is longer
 _LOAD_MANY_TIMES: Final = 5
+_GOES_ON: Final = "the code and the settings of before go on"
+_CLOSING: Final = "the daemon ends"
+_RESTART: Final = "it stays as it was until the daemon is started anew"
 _ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first) gives way to one asked for later
 
 
@@ -53,12 +57,25 @@ class GenerationEvents(Protocol):
         """Nothing can be run any more: stop. ``event`` and ``hint`` are for the log."""
 
 
-class Generations:
-    """Zygotes and their workers."""
+class _Coming(NamedTuple):
+    """What comes into force with the first worker of a zygote; ``number``: the last request for a reload that it
+    answers."""
 
-    def __init__(self, request: RunRequest, settings: Settings, flow: Flow, owner: GenerationEvents) -> None:
+    number: int
+    settings: Settings
+    sources: Sources | None
+
+
+class Generations:
+    """Zygotes and their workers. ``settings``: those in force, which this changes."""
+
+    def __init__(self, request: RunRequest, settings: InForce, flow: Flow, owner: GenerationEvents) -> None:
         self._request = request
         self._settings = settings
+        self._sources: Sources | None = None  # of the settings in force
+        self._requests = Requests()
+        self._answered = 0  # the last request that was
+        self._coming: dict[ZygoteLink, _Coming] = {}
         self._flow = flow
         self._pool = flow.pool
         self._owner = owner
@@ -74,8 +91,7 @@ class Generations:
         self._is_pausing = False
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
-        self._outcomes = ReloadOutcomes()
-        self.log_level: str | None = None  # of zygotes and workers, where it is not that of the settings
+        self.adjust: Callable[[Settings], Settings] = lambda settings: settings  # of a reload, before they come
         self._pool.start(self)
 
     @property
@@ -83,23 +99,8 @@ class Generations:
         """Whether the code is being loaded again, or is about to be."""
         return self._loader is not None
 
-    def adopt(self, loaded: Loaded) -> None:
-        """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
-        nothing has changed, and it is the caller's."""
-        self._first_load_s = self._first_load_s or loaded.took_s
-        loaded.zygote.configure(self._configure_message(), self)
-        self._pool.move_to(loaded.zygote)
-        self._zygotes.append(loaded.zygote)
-
-    def _configure_message(self) -> Configure:
-        message = loading.configure_message(self._settings)
-        if self.log_level is None:
-            return message
-        return msgspec.structs.replace(message, log=msgspec.structs.replace(message.log, level=self.log_level))
-
     def set_log_level(self, level: str) -> None:
         """Have zygotes, and the workers that they start from now on, write lines of this level and above."""
-        self.log_level = level
         for zygote in self._zygotes:
             if not zygote.answers:
                 continue  # its workers are about to go, or it is
@@ -108,31 +109,52 @@ class Generations:
             except OSError as error:
                 self._log.warning("log_level_not_set", process="zygote", reason=str(error))
 
-    @property
-    def is_moving(self) -> bool:
-        """Whether code that a reload has loaded does not serve in every slot yet."""
-        return self._outcomes.is_awaited
+    def adopt(self, loaded: Loaded, number: int = 0) -> None:
+        """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
+        nothing has changed, and it is the caller's."""
+        self._first_load_s = self._first_load_s or loaded.took_s
+        new = self.adjust(loaded.resolved.settings)
+        settings = changes(self._settings.settings, new).settings
+        loaded.zygote.configure(loading.configure_message(settings), self)
+        self._pool.configure(*loading.worker_limits(settings))
+        try:
+            self._pool.move_to(loaded.zygote)
+        except BaseException:
+            self._pool.configure(*loading.worker_limits(self._settings.settings))
+            raise
+        self._zygotes.append(loaded.zygote)
+        self._coming[loaded.zygote] = _Coming(number, new, loaded.sources)
 
-    def reload(self) -> Asked:
-        """Load the author's code again; what will have become of it. If it fails to load, what was running goes on.
+    @property
+    def on_reloaded(self) -> list[Callable[[ReloadOutcome], None]]:
+        """Who is told how each reload ended."""
+        return self._requests.on_reloaded
+
+    async def reloaded(self) -> ReloadOutcome:
+        """Reload, and wait for how that ends."""
+        if self._closing:
+            return ReloadOutcome(number=0, failed=_CLOSING)
+        waiting = self._requests.wait(self._requests.last + 1)
+        self.reload()
+        return await waiting
+
+    def reload(self) -> None:
+        """Load the author's code again, and read the settings again. If that fails, what was running goes on.
 
         While a load is under way others wait for it, as one; but one that takes far too long gives way.
         """
-        asked = self._outcomes.ask()
         if self._closing:
-            self._outcomes.close()
-        else:
-            self._begin_load()
-        return asked
+            return
+        self._requests.add()
+        self._load_soon()
 
-    def _begin_load(self) -> None:
+    def _load_soon(self) -> None:
         if self._loader is None:
             self._loader = supervised(self._load(), "reload")
             return
         loading_s = time.monotonic() - self._load_started_at
         if self._is_pausing or loading_s > max(_ABANDON_S, _LOAD_MANY_TIMES * self._first_load_s):
-            hint = "another one was asked for"
-            note(self._log, "warning", "load_abandoned", seconds=round(loading_s, 1), hint=hint)
+            note(self._log, "warning", "load_abandoned", seconds=round(loading_s, 1), hint="another one was asked for")
             self._loader.cancel()
             self._loader = supervised(self._load(), "reload")
         elif not self._is_asked:
@@ -143,11 +165,9 @@ class Generations:
         while True:
             self._is_asked = False
             self._load_started_at = time.monotonic()
-            self._outcomes.begins()
             failure = await self._load_once()
             if failure is not None and not self._is_asked:
                 if self._pool.zygote.answers:
-                    self._outcomes.failed(_reason_of(failure))
                     break
                 if not await self._pause_after(failure):
                     return
@@ -158,22 +178,31 @@ class Generations:
     async def _load_once(self) -> Exception | None:
         """Load and adopt; what went wrong, if anything."""
         loaded: Loaded | None = None
+        number = self._requests.last
+        sources = None if number > self._answered else self._sources
         try:
             async with asyncio.timeout(max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)):
-                loaded = await loading.load(self._request)
-            self.adopt(loaded)
+                loaded = await loading.load(self._request, Before(self._settings.settings, sources))
+            self.adopt(loaded, number)
         except BaseException as error:
             if loaded is not None:
                 self._let_go(loaded.zygote)
             if not isinstance(error, (ConfigError, ZygoteError, OSError)):  # TimeoutError is one of them
                 raise
-            goes_on = self._pool.zygote.answers
-            hint = "the code that was running goes on" if goes_on else "it is tried again"
-            note(self._log, "error", "reload_failed", reason=_reason_of(error), hint=hint)
+            reason = "the import takes too long" if isinstance(error, TimeoutError) else str(error)
+            self._failed(number, reason, _GOES_ON if self._pool.zygote.answers else "it is tried again")
             return error
-        self._outcomes.loaded()
-        note(self._log, "info", "reloaded", actions=len(loaded.zygote.description.actions))
         return None
+
+    def _failed(self, number: int, reason: str, hint: str) -> None:
+        note(self._log, "error", "reload_failed", reason=reason, hint=hint)
+        self._answer(ReloadOutcome(number=number, failed=reason))
+
+    def _answer(self, outcome: ReloadOutcome) -> None:
+        """Tell whoever asked for it; a load that nobody asked for is nobody's outcome."""
+        if outcome.number > self._answered:
+            self._answered = outcome.number
+            self._requests.tell(outcome)
 
     async def _pause_after(self, failure: Exception | None) -> bool:
         """There is no zygote to start workers from: wait before the next try; ``False``: it was the last."""
@@ -181,7 +210,6 @@ class Generations:
         pause = self._loads.failed(by_machine=by_machine, others_serve=self._pool.serves())
         if pause is None:
             hint = "the process with the author's code ended, and no other one can be had"
-            self._outcomes.failed(hint)
             self._owner.give_up(EXIT_UNEXPECTED if by_machine else EXIT_ZYGOTE, "no_zygote", hint)
             return False
         self._is_pausing = True
@@ -194,16 +222,17 @@ class Generations:
     async def close(self) -> None:
         """End every zygote, and with them every worker."""
         self._closing = True
-        self._outcomes.close()
         self._pool.stop_replacing()
         if self._loader is not None:
             self._loader.cancel()
             await asyncio.gather(self._loader, return_exceptions=True)
         for zygote in self._zygotes:
             self._let_go(zygote)
+        self._answer(ReloadOutcome(number=self._requests.last, failed=_CLOSING))
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
     def _let_go(self, zygote: ZygoteLink) -> None:
+        self._coming.pop(zygote, None)
         zygote.close()
         if zygote.silent:
             zygote.kill()  # it would not hear of it
@@ -235,8 +264,12 @@ class Generations:
         if zygote.silent:
             return
         zygote.silent = True
-        hint = "the process that starts workers is stopped, or hangs; it is replaced"
-        note(self._log, "error", "zygote_silent", hint=hint)
+        note(
+            self._log,
+            "error",
+            "zygote_silent",
+            hint="the process that starts workers is stopped, or hangs; it is replaced",
+        )
         if zygote is self._pool.zygote:
             self._replace(zygote)
 
@@ -247,7 +280,7 @@ class Generations:
         if before is not None and before is not zygote and before in self._zygotes and before.answers:
             self._go_back(before, "its process died, or hangs")
         elif zygote is before or self._loader is not None:
-            self.reload()
+            self._load_soon()
         else:  # none of its workers was ever ready: by loading it again at once this would go on for ever
             self._loader = supervised(self._load_after_pause(), "reload")
 
@@ -272,17 +305,38 @@ class Generations:
         if worker.zygote is not self._in_force:
             self._in_force = worker.zygote
             self._loads.succeeded()
+            self._put_in_force(worker.zygote)
             self._flow.set_actions(worker.zygote.description)
             self._loop.call_soon(self._close_left_zygotes)
         self._flow.add(worker)
-        self.look_whether_all_serve()
+        self._note_serving()
 
-    def look_whether_all_serve(self) -> None:
-        """Look whether every slot has a worker that serves: slots may have become fewer."""
+    def _put_in_force(self, zygote: ZygoteLink) -> None:
+        """The settings that came with this zygote are in force from now on, everywhere."""
+        coming = self._coming.pop(zygote, None)
+        if coming is None:
+            return
+        before = self._settings.settings
+        wanted = changes(before, coming.settings)
+        self._sources = coming.sources
+        if wanted.settings != before:
+            self._settings.change(wanted.settings)
+        if zygote.generation == 1:
+            return
+        actions = len(zygote.description.actions)
+        changed = {name: list(change) for name, change in wanted.applied.items()}
+        note(self._log, "info", "reloaded", actions=actions, **({"settings": changed} if changed else {}))
+        for name, (old, new) in wanted.needs_restart.items():
+            note(self._log, "warning", "setting_needs_restart", setting=name, old=old, new=new, hint=_RESTART)
+        self._answer(
+            ReloadOutcome(
+                number=coming.number, actions=actions, applied=wanted.applied, needs_restart=wanted.needs_restart
+            )
+        )
+
+    def _note_serving(self) -> None:
         if self._pool.is_complete():
             self._owner.on_serving()
-        if self._outcomes.is_awaited and self._pool.is_complete(self._pool.zygote):
-            self._outcomes.serves()
 
     def on_worker_retiring(self, worker: Worker) -> None:
         self._flow.dispatcher.close_worker(worker.id)
@@ -310,11 +364,8 @@ class Generations:
             self._loader = supervised(self._load_after_pause(), "reload")
 
     def _go_back(self, before: ZygoteLink, reason: str) -> None:
-        note(self._log, "error", "reload_failed", reason=reason, hint="the code that was running goes on")
-        self._outcomes.given_up(f"{reason}; the code that was running goes on")
+        coming = self._coming.pop(self._pool.zygote, None)
+        self._pool.configure(*loading.worker_limits(self._settings.settings))
+        self._failed(0 if coming is None else coming.number, reason, _GOES_ON)
         self._pool.move_back(before)
         self._close_left_zygotes()
-
-
-def _reason_of(failure: BaseException) -> str:
-    return "the import takes too long" if isinstance(failure, TimeoutError) else str(failure)

@@ -69,7 +69,7 @@ class Lives:
     def __init__(self, times: WorkerTimes, fence: Callable[[], object], events: LifeEvents) -> None:
         self.workers: dict[int, Worker] = {}
         self.unborn: set[int] = set()  # workers that a zygote was asked for
-        self._times = times
+        self.times = times
         self._fence = fence
         self._events = events
         self._loop = asyncio.get_running_loop()
@@ -114,7 +114,7 @@ class Lives:
         if worker.state is State.CONDEMNED:
             worker.kill()
         elif worker.state is State.STARTING:
-            limit_s = BOOT_TIMEOUT_S + self._times.start_s
+            limit_s = BOOT_TIMEOUT_S + self.times.start_s
             worker.boot_timer = self._loop.call_later(limit_s, self._give_up_booting, worker, limit_s)
         self._events.on_worker_born(worker)
 
@@ -140,7 +140,7 @@ class Lives:
 
     def _wait_for_leaving(self, worker: Worker, *, was_idle: bool) -> None:
         """Look again after its time to end; one that had no task then and says nothing until the next look hangs."""
-        limit_s = self._times.stop_s + STOP_MARGIN_S
+        limit_s = self.times.stop_s + STOP_MARGIN_S
         worker.stop_timer = self._loop.call_later(limit_s, self._look_at_retiring, worker, was_idle)
 
     def _look_at_retiring(self, worker: Worker, was_idle: bool) -> None:
@@ -169,7 +169,7 @@ class Lives:
             worker.stop_boot_timer()
         if worker.stop_timer is not None:
             worker.stop_timer.cancel()
-        worker.stop_timer = self._loop.call_later(self._times.stop_s + STOP_MARGIN_S, self._give_up_leaving, worker)
+        worker.stop_timer = self._loop.call_later(self.times.stop_s + STOP_MARGIN_S, self._give_up_leaving, worker)
 
     def _give_up_leaving(self, worker: Worker) -> None:
         worker.stop_timer = None

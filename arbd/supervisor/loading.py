@@ -1,6 +1,9 @@
 """Loading the author's code, and what follows from it: a zygote, and the settings that it and the operator give.
 
-operator's layers ──secrets scrubbed──> zygote ──description──> + constructor layer ──> settings in force
+operator's layers ──secrets scrubbed──> zygote ──description──> + constructor layer ──> settings
+
+The layers are read for each load that somebody asked for. One that only replaces a process that died goes by those of
+before: a file that is half edited must not stand in its way.
 """
 
 from __future__ import annotations
@@ -9,53 +12,72 @@ import os
 import time
 from typing import NamedTuple
 
+from arbd.core.recycling import RecycleLimits
 from arbd.errors import ConfigError
 from arbd.host import tags
 from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
+from arbd.links.tls_files import read_tls
 from arbd.logs import get_logger
 from arbd.model.description import Description
-from arbd.settings.files import read_layers, read_token
+from arbd.settings.files import Sources, read_sources, read_token
 from arbd.settings.secrets import own_settings
 from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
 from arbd.supervisor.cpu_share import share_of
+from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.request import RunRequest, zygote_environment
 from arbd.supervisor.zygote_link import ZygoteLink
 
 
 class Loaded(NamedTuple):
-    """A loaded provider: its zygote, the settings it runs with, and how many seconds it took."""
+    """A loaded provider: its zygote, the settings it is to run with, how many seconds it took, and what the operator's
+    layers were."""
 
     zygote: ZygoteLink
     resolved: Resolved
     took_s: float
+    sources: Sources | None = None
 
 
-async def load(request: RunRequest) -> Loaded:
+class Before(NamedTuple):
+    """What a load that is not the first goes by: the settings in force, and layers that are not to be read again."""
+
+    settings: Settings
+    sources: Sources | None = None
+
+
+async def load(request: RunRequest, before: Before | None = None) -> Loaded:
     """Load the target of a request. Raises ``ConfigError`` with all that is wrong, ``ZygoteError``, or ``OSError`` if
     there is no process to be had."""
     started_at = time.monotonic()
-    layers = [*read_layers(request.config_file, os.environ), from_flags(request.flags)]
+    sources = before.sources if before is not None else None
+    if sources is None:
+        sources = read_sources(request.config_file, os.environ, request.flags.get("env_file"))
+    layers = [*sources.layers, from_flags(request.flags)]
     secrets = secrets_in(layers)
     early, problems = _operators_view(layers)
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
-        cpus_each = share_of(early).cpus_each if early else 1
+        sharing = early if before is None else before.settings
+        cpus_each = share_of(sharing).cpus_each if sharing else 1
         generation = tags.new_generation()
         boot = Boot(
             *(target, request.argv, request.script, log, request.open_files, cpus_each, generation, request.watched)
         )
-        zygote = await ZygoteLink.load(boot, zygote_environment(os.environ, secrets, cpus_each))
+        zygote = await ZygoteLink.load(boot, zygote_environment(sources.environ, secrets, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
         constructor = from_constructor(own_settings(zygote.description.given, secrets))
-        resolved = read_token(resolve([*layers[:-1], constructor, layers[-1]], required=["name"]))
+        resolved = resolve([*layers[:-1], constructor, layers[-1]], required=["name"])
+        resolved = read_token(resolved, before.settings if before is not None else None)
+        if before is not None:
+            read_tls(resolved.settings)  # at the start, whoever makes the link does
     except BaseException:
         zygote.close()
         zygote.kill()  # it has no workers yet
         raise
-    return Loaded(zygote, resolved, time.monotonic() - started_at)
+    return Loaded(zygote, resolved, time.monotonic() - started_at, sources)
 
 
 def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:
@@ -99,4 +121,15 @@ def configure_message(settings: Settings) -> Configure:
         reseed=settings.worker_reseed,
         start_timeout=settings.worker_start_timeout,
         stop_timeout=settings.worker_stop_timeout,
+    )
+
+
+def worker_limits(settings: Settings) -> tuple[WorkerTimes, RecycleLimits]:
+    """What the pool goes by: how long workers may take, and when they are replaced."""
+    return WorkerTimes(settings.worker_start_timeout, settings.worker_stop_timeout), RecycleLimits(
+        max_tasks=settings.worker_max_tasks,
+        max_age_s=settings.worker_max_age,
+        max_memory=settings.worker_max_memory,
+        max_fds=settings.worker_max_fds,
+        memory_limit=settings.worker_memory_limit,
     )

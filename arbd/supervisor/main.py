@@ -28,7 +28,6 @@ import uvloop
 from arbd import logs, supervised
 from arbd.control import server
 from arbd.core.placement import in_words
-from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import open_files, runtime_dir, strays
 from arbd.host.cpu_claim import CpuClaims
@@ -45,15 +44,17 @@ from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.limits.limits import DaemonLimits
-from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.loading import Loaded
+from arbd.supervisor.log_level import LogLevelChange
 from arbd.supervisor.operations import Operations
 from arbd.supervisor.pinning import Pinning
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
@@ -63,6 +64,7 @@ LinkMaker = Callable[[Settings, Encoder], HubLink]
 HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
 _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
+_MOST_TOKENS: Final = 15  # and the newest
 
 
 def run(request: RunRequest) -> int:
@@ -104,8 +106,14 @@ class Daemon:
         self._generations: Generations | None = None
         self._drain: Drain | None = None
         self._scaling: Scaling | None = None
+        self._tokens: list[str] = []  # those of before as well: a line may still hold one
+        self._in_force: InForce
         self.pool: Pool
-        self.settings: Settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._in_force.settings
 
     # -- what a signal, or anybody else, may ask --------------------------------------------------------
 
@@ -228,10 +236,12 @@ class Daemon:
 
     async def _start(self, loaded: Loaded, started: AsyncExitStack) -> Drain:
         """Start everything, left to right; ``started`` undoes it right to left, also when the start itself fails."""
-        settings = self.settings = loaded.resolved.settings
+        settings = loaded.resolved.settings
+        self._in_force = InForce(settings)
         description = loaded.zygote.description
         if self._owns_process:
             self._configure_logs(settings)
+            self._in_force.add(self._configure_logs)  # first: a new token is in no line of the others
         loading.warn(description, loaded.resolved)
         control = started.enter_context(server.opened(settings))
         encoder = Encoder.of(settings)
@@ -243,22 +253,27 @@ class Daemon:
         if self._owns_process:
             needs.require_files(len(pinned), settings.hub_links, len({cpu for cpus in pinned for cpu in cpus}))
         flow = self._assemble(loaded, pinned, link, encoder, started)
-        self._generations = Generations(self._request, settings, flow, self)
-        self._drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
+        self._generations = Generations(self._request, self._in_force, flow, self)
+        self._drain = drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
+        self._in_force.add(lambda settings: setattr(drain, "stop_timeout", settings.worker_stop_timeout))
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
+        self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         operations = Operations()
         started.push_async_callback(operations.close)
         scaling = self._scaling = Scaling(settings, flow.pool, pinning, operations)
         started.callback(scaling.close)
-        commands = Commands(flow, self._generations, reporter, operations, scaling)
+        log_level = LogLevelChange(self._in_force, flow, self._generations)
+        commands = Commands(flow, self._generations, reporter, operations, scaling, log_level)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
         await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
+        rotation = Rotation(self._in_force, link)
+        started.callback(rotation.close)
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up
@@ -285,24 +300,30 @@ class Daemon:
         limits = DaemonLimits(settings.name, runtime_dir.for_daemon(settings.runtime_dir, os.environ, os.geteuid()))
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
-        times = WorkerTimes(settings.worker_start_timeout, settings.worker_stop_timeout)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, _recycle_limits(settings))
+        times, recycle = loading.worker_limits(settings)
+        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, recycle)
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))
         started.callback(flow.close)
-        started.callback(Watch(flow, settings.kill_grace).close)
-        started.callback(Recycling(flow).close)
+        watch, recycling = Watch(flow, settings.kill_grace), Recycling(flow)
+        started.callback(watch.close)
+        started.callback(recycling.close)
+        self._in_force.add(lambda settings: flow.configure(settings, Encoder.of(settings)))
+        self._in_force.add(lambda settings: watch.set_grace(settings.kill_grace))
+        self._in_force.add(lambda _: recycling.limits_changed())
         started.callback(Wakeup(flow).close)
         return flow
 
     def _configure_logs(self, settings: Settings) -> None:
+        if settings.hub_auth_token not in self._tokens:
+            self._tokens = [*self._tokens[-_MOST_TOKENS:], settings.hub_auth_token]
         logs.configure(
             level=settings.log_level,
             format=settings.log_format,
             silent=settings.log_silent,
             role="supervisor",
-            secrets=[settings.hub_auth_token],
+            secrets=self._tokens,
         )
 
     async def _watch_sources(self) -> None:
@@ -324,13 +345,3 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
     time.sleep(timeout_s)
     get_logger("arbd.supervisor").critical("ended_at_last", exit_code=exit_code or EXIT_UNEXPECTED, seconds=timeout_s)
     os._exit(exit_code or EXIT_UNEXPECTED)
-
-
-def _recycle_limits(settings: Settings) -> RecycleLimits:
-    return RecycleLimits(
-        max_tasks=settings.worker_max_tasks,
-        max_age_s=settings.worker_max_age,
-        max_memory=settings.worker_max_memory,
-        max_fds=settings.worker_max_fds,
-        memory_limit=settings.worker_memory_limit,
-    )

@@ -95,6 +95,11 @@ class Pool:
         """Whom to tell; there are no workers before ``move_to``."""
         self._events = events
 
+    def configure(self, times: WorkerTimes, recycle: RecycleLimits) -> None:
+        """Set how long workers may take to start and stop, and when those that are started from now on are replaced."""
+        self._lives.times = times
+        self.recycle = recycle
+
     # -- looking -------------------------------------------------------------------------------------------
 
     def cpus_of(self, worker: Worker) -> tuple[int, ...]:

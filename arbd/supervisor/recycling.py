@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from arbd.core import recycling
 from arbd.core.history import Why
 from arbd.core.lifecycle import State
-from arbd.core.recycling import Usage
+from arbd.core.recycling import RecycleLimits, Usage
 from arbd.host import footprint
 from arbd.logs import get_logger
 from arbd.logs.notable import note
@@ -39,16 +40,25 @@ class Recycling:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._pool = flow.pool
-        self._limits = flow.pool.recycle
         self._told: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_soon = False  # the look that is planned is one of those while tasks run
         self._loop = asyncio.get_running_loop()
         self._log = get_logger("arbd.recycling")
-        if self._limits.needs_looks:
-            flow.pool.on_fresh = self.on_fresh
-        if self._limits.memory_limit:
-            self._sent_before, flow.on_sent = flow.on_sent, self._on_sent
+        self._sent_before: Callable[[set[int], float], None] | None = None
+        flow.pool.on_fresh = self.on_fresh
+        self.limits_changed()
+
+    @property
+    def _limits(self) -> RecycleLimits:
+        return self._pool.recycle
+
+    def limits_changed(self) -> None:
+        """Look as often as the limits in force ask for. Workers that are there keep the bounds they began with."""
+        self.close()
+        self._told.clear()
+        if self._limits.memory_limit and self._sent_before is None:
+            self._sent_before, self._flow.on_sent = self._flow.on_sent, self._on_sent
         self._plan()
 
     def close(self) -> None:
@@ -61,13 +71,15 @@ class Recycling:
     def _plan(self) -> None:
         is_busy = any(True for _ in self._flow.dispatcher.busy_workers())
         pause_s = recycling.next_look_s(self._limits, is_busy)
+        self._is_soon = False
         if pause_s is not None:
             self._is_soon = pause_s < recycling.LOOK_S
             self._timer = self._loop.call_later(pause_s, self._look)
 
     def _on_sent(self, sent: set[int], shortest_s: float) -> None:
+        assert self._sent_before is not None
         self._sent_before(sent, shortest_s)
-        if not self._is_soon:
+        if self._limits.memory_limit and not self._is_soon:
             self.close()
             self._is_soon = True
             self._timer = self._loop.call_later(recycling.HARD_LOOK_S, self._look)
@@ -85,6 +97,8 @@ class Recycling:
     def on_fresh(self, worker: Worker) -> None:
         """A worker is ready, and has not had any task."""
         limits = self._limits
+        if not limits.needs_looks:
+            return
         fresh = self._usage_of(worker)
         bounds = recycling.without_unreachable(worker.bounds, fresh)
         worker.has_hard_limit = not 0 < limits.memory_limit < fresh.memory

@@ -6,12 +6,16 @@ It asks for what SIGHUP asks for. Asked again while it is followed, it ends when
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import msgspec
 
 from arbd.control.reports import Operation
+from arbd.supervised import supervised
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.operations import OperationFailed, Operations, Progress
 from arbd.supervisor.pool import Pool
-from arbd.supervisor.reload_outcome import Asked
+from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.scaling import LOOK_S, Pause, count
 
 
@@ -25,39 +29,52 @@ class ReloadOperation:
         self._pool = pool
         self._operations = operations
         self._pause = pause
-        self._asked: Asked
+        self._asked: asyncio.Task[ReloadOutcome]
 
     def begin(self) -> Operation:
         """Reload. Raises ``OperationFailed`` where the daemon is about to end."""
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end: it loads no code any more")
-        self._asked = self._generations.reload()
-        return self._operations.begin("reload", "the code is being loaded", self._follow)
+        self._asked = supervised(self._generations.reloaded(), "a reload that is followed")
+        return self._operations.begin("reload", "code and settings are being loaded", self._follow)
 
     async def _follow(self, progress: Progress) -> None:
         while True:
             asked = self._asked
-            while not asked.done():
-                self._look(progress)
+            outcome = await asked
+            if outcome.failed:
+                if asked is self._asked:
+                    raise OperationFailed(outcome.failed)
+                continue
+            progress.data = _data(outcome)
+            while asked is self._asked and not self._serves(progress):
                 await self._pause(LOOK_S)
             if asked is self._asked:
                 break
-        reason = asked.result().reason
-        if reason:
-            raise OperationFailed(reason)
         total = self._pool.size
-        progress.say(f"the new code serves in {count(total)}", total, total)
+        progress.say(f"the new code serves in {count(total)}{_in_words(outcome)}", total, total)
 
-    def _look(self, progress: Progress) -> None:
-        if not self._generations.is_moving:
-            return
-        self._generations.look_whether_all_serve()
-        total, missing = self._pool.size, self._pool.missing(self._pool.zygote)
-        progress.say(f"the new code serves in {total - len(missing)} of {count(total)}", total - len(missing), total)
-        troubles = [(slot, trouble) for slot in sorted(missing) if (trouble := self._pool.trouble_of(slot)) is not None]
+    def _serves(self, progress: Progress) -> bool:
+        """Look whether it serves in every slot. Raises ``OperationFailed`` where it will not."""
+        pool = self._pool
+        if pool.is_closed:
+            raise OperationFailed("the daemon is about to end")
+        total, missing = pool.size, pool.missing(pool.zygote)
+        so_far = f"the new code serves in {total - len(missing)} of {count(total)}"
+        progress.say(so_far, total - len(missing), total)
+        troubles = [(slot, trouble) for slot in sorted(missing) if (trouble := pool.trouble_of(slot)) is not None]
         if missing and len(troubles) == len(missing):
             slot, trouble = troubles[0]
-            raise OperationFailed(
-                f"the new code serves in {total - len(missing)} of {count(total)}; worker {slot} is out of service, "
-                f"and is tried again: {trouble.reason}"
-            )
+            raise OperationFailed(f"{so_far}; worker {slot} is out of service, and is tried again: {trouble.reason}")
+        return not missing
+
+
+def _data(outcome: ReloadOutcome) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(outcome)
+    return {name: built[name] for name in ("actions", "applied", "needs_restart")}
+
+
+def _in_words(outcome: ReloadOutcome) -> str:
+    said = [f"{name} was {old}, is {new}" for name, (old, new) in outcome.applied.items()]
+    said += [f"{name} stays {old} until a restart (now {new})" for name, (old, new) in outcome.needs_restart.items()]
+    return "".join(f"\n  {each}" for each in said)

@@ -1,77 +1,100 @@
-"""What became of a reload, for those who asked for it: each hears of the first load that began after it asked.
+"""The outcome of a reload: what is in force now, what needs a restart, or why nothing has changed.
 
-asked ─> begins ─┬─> failed: those who had asked hear why
-                 ├─> failed, and is tried again: they wait on
-                 └─> loaded ─┬─> serves: in every slot a worker of it, or of one that came later
-                             └─> given up: its workers cannot boot; the code of before goes on
+    asked (1) ─┐                                  ┌─> every listener of ``on_reloaded``
+    asked (2) ─┴─> one load ──> ReloadOutcome(2) ─┴─> whoever waits for (1) or (2)
+
+Requests are merged, so each has a number, and an outcome answers every request up to its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from arbd.settings.table import REDACTED, TABLE, Setting, Settings
 
 
-class ReloadOutcome(NamedTuple):
-    """How a reload ended: ``reason`` says why it failed, and is empty where the new code serves in every slot."""
+class Change(NamedTuple):
+    """A setting that changed: its old and its new value, fit to be shown; secrets redacted."""
 
-    reason: str = ""
-
-
-Asked = asyncio.Future[ReloadOutcome]
+    old: Any
+    new: Any
 
 
-class ReloadOutcomes:
-    """Those who wait for the outcome of a reload."""
+class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a reload ended. ``failed``: why nothing has changed; empty: the new code and settings are in force.
+
+    ``number``: that of the last request it answers. ``actions``: how many there are now. ``applied``: settings that
+    changed, by name; ``needs_restart``: those that changed and stay as they were until the daemon is started anew.
+    """
+
+    number: int
+    failed: str = ""
+    actions: int = 0
+    applied: dict[str, Change] = {}
+    needs_restart: dict[str, Change] = {}
+
+
+class Changes(NamedTuple):
+    """The settings that follow from a reload: those to be in force, and what is said of the difference."""
+
+    settings: Settings
+    applied: dict[str, Change]
+    needs_restart: dict[str, Change]
+
+
+def changes(before: Settings, after: Settings) -> Changes:
+    """What a reload makes of new settings: the reloadable ones of them, and the old ones of the rest."""
+    applied: dict[str, Change] = {}
+    needs_restart: dict[str, Change] = {}
+    kept: dict[str, Any] = {}
+    for setting in TABLE:
+        old, new = getattr(before, setting.attribute), getattr(after, setting.attribute)
+        if old == new:
+            continue
+        if setting.reloadable:
+            applied[setting.name] = _shown(setting, old, new)
+        else:
+            needs_restart[setting.name] = _shown(setting, old, new)
+            kept[setting.attribute] = old
+    return Changes(msgspec.structs.replace(after, **kept), applied, needs_restart)
+
+
+def _shown(setting: Setting, old: Any, new: Any) -> Change:
+    if setting.secret:
+        return Change(REDACTED if old else "", REDACTED if new else "")
+    return Change(old, new)
+
+
+class Requests:
+    """The requests for a reload, by number, and who waits for what became of them."""
 
     def __init__(self) -> None:
-        self._asked: list[Asked] = []  # for a load that has not begun
-        self._loading: list[Asked] = []
-        self._loaded: list[Asked] = []  # its workers are being started
+        self.last = 0
+        self.on_reloaded: list[Callable[[ReloadOutcome], None]] = []
+        self._waiting: dict[asyncio.Future[ReloadOutcome], int] = {}
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits until loaded code serves."""
-        return bool(self._loaded)
+    def add(self) -> int:
+        """One more request; its number."""
+        self.last += 1
+        return self.last
 
-    def ask(self) -> Asked:
-        """Ask for a load; its outcome."""
-        asked: Asked = asyncio.get_running_loop().create_future()
-        self._asked.append(asked)
-        return asked
+    async def wait(self, number: int) -> ReloadOutcome:
+        """The outcome of the request with this number."""
+        future: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = number
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)
 
-    def begins(self) -> None:
-        """A load begins: it is the one for all that have asked by now, and those of before that it takes the place
-        of."""
-        self._loading += self._asked
-        self._asked = []
-
-    def loaded(self) -> None:
-        """The load has worked: workers are being started. Who waits for those of an earlier load gets these."""
-        self._loaded += self._loading
-        self._loading = []
-
-    def failed(self, reason: str) -> None:
-        """The load has failed, for good."""
-        self._loading = _settle(self._loading, reason)
-
-    def given_up(self, reason: str) -> None:
-        """What was loaded does not serve, and will not."""
-        self._loaded = _settle(self._loaded, reason)
-
-    def serves(self) -> None:
-        """What was loaded last serves in every slot."""
-        self._loaded = _settle(self._loaded, "")
-
-    def close(self) -> None:
-        """The daemon ends."""
-        for waiting in (self._asked, self._loading, self._loaded):
-            _settle(waiting, "the daemon is about to end")
-            waiting.clear()
-
-
-def _settle(waiting: list[Asked], reason: str) -> list[Asked]:
-    for asked in waiting:
-        if not asked.done():
-            asked.set_result(ReloadOutcome(reason))
-    return []
+    def tell(self, outcome: ReloadOutcome) -> None:
+        """Tell everybody who wants to know."""
+        for future, number in list(self._waiting.items()):
+            if number <= outcome.number and not future.done():
+                future.set_result(outcome)
+        for listener in list(self.on_reloaded):
+            listener(outcome)

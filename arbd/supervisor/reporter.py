@@ -36,7 +36,7 @@ class Reporter:
 
     def __init__(self, settings: Settings, flow: Flow, is_draining: Callable[[], bool]) -> None:
         self.provider = settings.name
-        self._settings = settings
+        self.settings = settings
         self._flow = flow
         self._pool = flow.pool
         self._is_draining = is_draining
@@ -54,13 +54,13 @@ class Reporter:
             pid=os.getpid(),
             state=self._state(workers),
             uptime_s=(now_ns - self._started_at_ns) / 1e9,
-            hub=self._settings.hub_url,
+            hub=self.settings.hub_url,
             link=self._flow.link.stats,
             workers=[self._worker(worker, now_ns) for worker in workers],
             in_flight=self._flow.dispatcher.in_flight(),
             backlog=self._flow.dispatcher.backlog,
             outbox=len(self._flow.outbox),
-            outbox_limit=self._settings.outbox_limit,
+            outbox_limit=self.settings.outbox_limit,
             verdicts={str(status): count for status, count in self._flow.verdicts.counts.items()},
             log_lines_lost=logs.lines_lost(),
             replacements=[

@@ -40,6 +40,12 @@ class Watch:
         self._slow_timer: asyncio.TimerHandle | None = None
         flow.on_sent = self.on_sent
 
+    def set_grace(self, grace_s: float) -> None:
+        """Set the grace, also for what runs; a look that is planned is made at once, and plans the next with it."""
+        self._deadlines.set_grace(grace_s)
+        if self._timer is not None:
+            self._arm(time.monotonic_ns())
+
     def close(self) -> None:
         """Look no more."""
         for timer in (self._timer, self._slow_timer):

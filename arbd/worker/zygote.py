@@ -239,6 +239,7 @@ class Zygote:
         if isinstance(message, protocol.Configure):
             self._configure = message
             worker.apply(message, self._provider)
+            logs.change_level(message.log.level)  # the author's code may have set another one than there was before
             gc.collect()
             inherited.remember()
             gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it

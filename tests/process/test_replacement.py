@@ -26,8 +26,7 @@ def states(daemon: RunningProvider) -> list[State]:
 
 
 def status(daemon: RunningProvider) -> Any:
-    generations: Any = daemon.daemon._generations
-    return on_loop(daemon, lambda: Reporter(generations._settings, flow(daemon), lambda: False).status())
+    return on_loop(daemon, lambda: Reporter(daemon.daemon.settings, flow(daemon), lambda: False).status())
 
 
 def test_one_that_was_interrupted_is_replaced_and_what_lay_behind_runs_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     supervisor ──exec: python -m arbd.links.processes.process FD PID──> link process
                ──LinkBoot, as a memfd, with its descriptors─────> reads it, and closes it
-               ──LinkLogLevel────────────────────────────────────> writes lines of that level and above
+               ──LinkBoot again, whenever there are new credentials──> goes by that
                ──end of the stream──────────────────────────────> leaves
 
 Token and TLS key travel in the memfd alone: never in arguments, in the environment or in a file that has a name.
@@ -23,11 +23,13 @@ from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
 
 PROGRAM: Final = "arbd.links.processes.process"
+RENEWED: Final = b"renewed"
 _MAX_BOOT: Final = 64 * 1024 * 1024
 
 
 class LinkBoot(msgspec.Struct, frozen=True):
-    """The first message to a link process: which one it is, the settings in force, the TLS files as they were read."""
+    """What a link process is told, at first and whenever it changes: which one it is, the settings in force, the TLS
+    files as they were read."""
 
     number: int
     settings: Settings
@@ -35,12 +37,6 @@ class LinkBoot(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"LinkBoot({self.number})"  # a key is in it
-
-
-class LinkLogLevel(msgspec.Struct, frozen=True, tag=True):
-    """Tells a link process to write lines of this level and above."""
-
-    level: str
 
 
 class Descriptors(NamedTuple):
@@ -65,24 +61,24 @@ def start(
         os.close(parcel)
 
 
+def tell(control: socket.socket, boot: LinkBoot) -> None:
+    """Tell a link process that runs to go by these from now on. Raises ``OSError`` if that cannot be done now."""
+    parcel = memory.create_parcel((msgspec.msgpack.encode(boot),))
+    try:
+        channel.send(control, RENEWED, (parcel,))
+    finally:
+        os.close(parcel)
+
+
+def read(parcel: int) -> LinkBoot:
+    """What a parcel says, which is closed by this. Raises ``OSError`` or ``ValueError``."""
+    return msgspec.msgpack.decode(memory.read_parcel(parcel, _MAX_BOOT), type=LinkBoot)
+
+
 def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
     """What this link process is told."""
     _, [parcel, *descriptors] = channel.receive(control)
-    boot = msgspec.msgpack.decode(memory.read_parcel(parcel, _MAX_BOOT), type=LinkBoot)
-    return boot, Descriptors(*descriptors)
-
-
-def encode_log_level(level: str) -> bytes:
-    """The message that says which lines to write."""
-    return msgspec.msgpack.encode(LinkLogLevel(level))
-
-
-def decode_log_level(message: bytes) -> str | None:
-    """The level in a message; ``None`` for one that this version does not know."""
-    try:
-        return msgspec.msgpack.decode(message, type=LinkLogLevel).level
-    except msgspec.MsgspecError:
-        return None
+    return read(parcel), Descriptors(*descriptors)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

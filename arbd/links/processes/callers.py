@@ -64,6 +64,11 @@ class Callers:
         self.token_is_accepted = False
         self.token_is_refused = True
 
+    def renewed(self) -> None:
+        """There is another token: what the hub said of the one before counts no more."""
+        self.token_is_refused = False
+        self._not_before = -math.inf
+
     def callers(self, now: float) -> Sequence[int]:
         """The links that may call."""
         if self.token_is_accepted:

@@ -90,6 +90,12 @@ class LinkGroup:
         self._roster.start(self._bell, self._count)
         self._news()
 
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        if self._roster.renew(settings, options.tls_options):
+            self._callers.renewed()
+        self._has_news = True
+        self.slots_changed()
+
     def slots_changed(self) -> None:
         if self._is_closing or not self._links:
             return
@@ -132,9 +138,6 @@ class LinkGroup:
         await self._roster.close()
         self._end_put_off()
         self._port.leave(self)
-
-    def set_log_level(self, level: str) -> None:
-        self._roster.set_log_level(level)
 
     # -- links come and go -----------------------------------------------------------------------------------
 

@@ -183,6 +183,18 @@ class LinkHandle:
             self.cell.hold(held)
             self.has_news = True
 
+    def renew(self, settings: Settings, tls: Tls) -> bool:
+        """Tell it to go by these; ``False`` if that cannot be told now. The sizes that it may bring only grow: what it
+        has received may be on its way."""
+        self._incoming.allow(max_receive(settings))
+        try:
+            boot.tell(self._control, boot.LinkBoot(self.number, settings, tls))
+        except (BrokenPipeError, ConnectionResetError):
+            return True  # it ends: the next one is told when it is started
+        except OSError:
+            return False
+        return True
+
     def ring_if_due(self) -> None:
         """Wake it if there is something for it; after a fence."""
         if self.cell.must_ring(self.has_news):
@@ -206,10 +218,6 @@ class LinkHandle:
             procs.kill(self.pidfd)
         except OSError:  # a sandbox without that call; its number is its own until it is reaped
             self._process.kill()
-
-    def set_log_level(self, level: str) -> None:
-        """Have it write lines of this level and above. Raises ``OSError``."""
-        channel.send(self._control, boot.encode_log_level(level))
 
     def end(self) -> None:
         """Have it leave."""

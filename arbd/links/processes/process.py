@@ -30,12 +30,14 @@ from arbd.links.processes.listener import Listener
 from arbd.links.processes.port import RingPort
 from arbd.links.unary.link import GrpcUnaryLink
 from arbd.model.encoding import Encoder
+from arbd.settings.table import Settings
 from arbd.supervised import install, supervised
 
 # After something unexpected: for polls that are under way, for what they brought to go up, and for results.
 _STOP_S: Final = 3.0
 _DRAIN_S: Final = 1.0
 _FLUSH_S: Final = 5.0
+_MOST_TOKENS: Final = 15  # of before, beside the newest: a line may still hold one
 
 LinkMaker = Callable[[LinkOptions, RingPort, logs.Logger], HubLink]
 
@@ -70,17 +72,15 @@ def _run(control_fd: int, make_link: LinkMaker) -> int:
     told, descriptors = boot.receive(control)
     settings = told.settings
     procs.set_name(f"arbd:link-{told.number}")
-    logs.configure(
-        level=settings.log_level,
-        format=settings.log_format,
-        silent=settings.log_silent,
-        role="link",
-        secrets=[settings.hub_auth_token],
-        losses=descriptors.losses,
-    )
+    _configure_logs(settings, [settings.hub_auth_token], descriptors.losses)
     control.setblocking(False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(told, descriptors, control, make_link))
+
+
+def _configure_logs(settings: Settings, tokens: list[str], losses: int | None = None) -> None:
+    level, format, silent = settings.log_level, settings.log_format, settings.log_silent
+    logs.configure(level, format, silent, role="link", secrets=tokens, losses=losses)
 
 
 async def _serve(
@@ -99,8 +99,16 @@ async def _serve(
     link = make_link(options, port, logs.get_logger("arbd.hub").bind(link=told.number))
     await link.start(port)
     listener = Listener(cell, descriptors.bell, side, port, link)
+    tokens = [settings.hub_auth_token]
+
+    def renew(told: boot.LinkBoot) -> None:
+        settings = told.settings
+        tokens[:] = [*tokens[-_MOST_TOKENS:], settings.hub_auth_token]
+        _configure_logs(settings, tokens)
+        link.renew(settings, link_options(settings, Encoder.of(settings), told.tls))
+
     waits: list[asyncio.Task[Any]] = [
-        supervised(_end_of(control), "the end of the supervisor"),
+        supervised(_end_of(control, renew), "the end of the supervisor"),
         supervised(has_failed.wait(), "something unexpected"),
     ]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -119,15 +127,15 @@ async def _wind_up(link: HubLink, port: RingPort) -> None:
     await port.drain(_DRAIN_S)
 
 
-async def _end_of(control: socket.socket) -> None:
-    """Return when the supervisor has closed its end."""
+async def _end_of(control: socket.socket, renew: Callable[[boot.LinkBoot], None]) -> None:
+    """Return when the supervisor has closed its end. ``renew`` is called with what it says until then."""
     ended = asyncio.Event()
 
     def on_readable() -> None:
         try:
-            if message := channel.receive(control)[0]:
-                if (level := boot.decode_log_level(message)) is not None:
-                    logs.change_level(level)
+            message, descriptors = channel.receive(control)
+            if message:
+                renew(boot.read(*descriptors))  # without its descriptor: another process takes this one's place
                 return
         except BlockingIOError:
             return

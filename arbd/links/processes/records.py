@@ -39,6 +39,10 @@ class Incoming:
         self._largest = largest
         self._unread: list[bytes] = []  # taken from the ring, and not yet looked at
 
+    def allow(self, largest: int) -> None:
+        """Bodies may have so many bytes, if that is more than before."""
+        self._largest = max(self._largest, largest)
+
     def take(self, each: Callable[[bytes], None]) -> int:
         """Call ``each`` for a batch of records; how many. Raises what that and the ring raise.
 

@@ -14,8 +14,6 @@ import time
 from collections import deque
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from arbd.core.backoff import Backoff
 from arbd.links.processes.handle import LinkHandle
 from arbd.logs.notable import note
@@ -64,6 +62,7 @@ class Roster:
         self._ticker: asyncio.TimerHandle | None = None
         self._pending: deque[asyncio.TimerHandle] = deque(maxlen=_MOST_PENDING)
         self._is_closing = False
+        self._untold: set[int] = set()
 
     def stats(self) -> LinkStats:
         """The sum of all links, those that have ended included."""
@@ -82,14 +81,22 @@ class Roster:
         for _ in range(count):
             self._start()
 
-    def set_log_level(self, level: str) -> None:
-        """Have all links, and those that come, write lines of this level and above."""
-        self._settings = msgspec.structs.replace(self._settings, log_level=level)
-        for link in self.links.values():
-            try:
-                link.set_log_level(level)
-            except OSError as error:  # it is about to end, or takes nothing any more
-                self._log.warning("log_level_not_set", process=f"link {link.number}", reason=str(error))
+    def renew(self, settings: Settings, tls: Tls) -> bool:
+        """Tell each link to go by these, and those that are started from now on; whether the token is another one.
+        A link that cannot be told now is told at a later ``retell``."""
+        is_new_token = settings.hub_auth_token != self._settings.hub_auth_token
+        self._settings = settings
+        self._tls = tls
+        self._untold = set(self.links)
+        self.retell()
+        return is_new_token
+
+    def retell(self) -> None:
+        """Tell those that could not be told before."""
+        for number in list(self._untold):
+            link = self.links.get(number)
+            if link is None or link.renew(self._settings, self._tls):
+                self._untold.discard(number)
 
     async def close(self) -> None:
         """End every link; kill those that do not end soon."""
@@ -184,4 +191,5 @@ class Roster:
             if link.note_tick() == _DEAF_TICKS:
                 note(self._log, "error", "link_hangs", link=link.number, pid=link.pid)
                 link.kill()
+        self.retell()
         self._owner.on_tick()

@@ -7,6 +7,9 @@
 One writer, without a timer: it sends when there is something to say, and what piles up meanwhile goes into the next
 frame. An idle link writes at once; a busy one carries batches.
 
+New credentials: a channel with them is opened beside the old, and when it is connected the stream is ended and opened
+again there; what was on its way is set right by the hello, as after any other end.
+
 Invariants: one stream at a time; no frame of an old stream is looked at after a new one was opened; a wait is always on
 an event, a call or a timer that is there. A call on a stream may be cancelled, other than a poll: what was on its way
 is set right by the next hello. Whatever raises, another stream follows, after a pause, so that results go out; what
@@ -26,16 +29,19 @@ from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
+import msgspec
 
 from arbd.core.backoff import Backoff
 from arbd.links.alarm import Alarm
 from arbd.links.base import HubPort
 from arbd.links.condition import HubCondition
 from arbd.links.ending import close_channel, end, until_empty
+from arbd.links.handover import until_it_may_take_over
 from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
 from arbd.links.stream.session import Identity, ProviderPhase, ProviderSession, Received
 from arbd.model.description import ActionInfo
+from arbd.settings.table import Settings
 from arbd.supervised import is_being_cancelled, report, supervised
 from arbd.wire import stream_frames as frames
 from arbd.wire.grpc_channel import channel_options, open_channel
@@ -46,6 +52,7 @@ _RETRY_MAX_S: Final = 2.0
 _LEAVE_MIN_S: Final = 0.05  # whatever a hub that goes away asks for
 _LEAVE_MAX_S: Final = 60.0
 _JITTER: Final = 0.5  # so much longer at most: not all providers of a hub come back at one moment
+_RETIRE_S: Final = 1.0
 _SAY_AGAIN_S: Final = 60.0  # between two lines about a hub that goes away
 _EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # missing in grpc-stubs
 _REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
@@ -91,6 +98,12 @@ class GrpcStreamLink:
         self._said_at = -math.inf
         self._actions: Sequence[ActionInfo] = ()
         self._loop_task: asyncio.Task[None] | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._way = (options.tls_options, options.tls, options.max_receive)  # of the newest channel, or the one to come
+        self._renewal: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._is_renewed = False  # the stream ends for that
+        self._hurry = asyncio.Event()  # pauses end: the hub is asked with something new
 
     # -- the HubLink interface -----------------------------------------------------------------------------
 
@@ -102,8 +115,23 @@ class GrpcStreamLink:
             too_large=self._options.too_large_result,
             answer_timeout_s=self._options.submit_timeout_s,
         )
-        self._open_channel()
+        self._channel = self._open_channel()
         self._loop_task = supervised(self._serve(), "the stream to the hub")
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        before, self._options = self._options, options
+        self._identity = msgspec.structs.replace(self._identity, token=options.token, max_frame=options.max_receive)
+        self._condition.renew(options)
+        way, self._way = self._way, (options.tls_options, options.tls, options.max_receive)
+        if self._channel is None:
+            return
+        self._session.renew(self._identity, options.submit_timeout_s)
+        if way != self._way:
+            if self._renewal is not None:
+                self._renewal.cancel()
+            self._renewal = supervised(self._renew(), "a stream with new credentials")
+        elif before.token != options.token:
+            self._begin_anew()
 
     def slots_changed(self) -> None:
         self._wake.set()
@@ -126,18 +154,69 @@ class GrpcStreamLink:
         if self._loop_task is not None:
             await end([self._loop_task])
             self._progress.set()
+        if self._renewal is not None:
+            await end([self._renewal])
+        await end(self._retiring)
+        if self._channel is not None:
             await close_channel(self._channel)
 
     # -- streams, one after the other ----------------------------------------------------------------------
 
-    def _open_channel(self) -> None:
+    def _open_channel(self) -> grpc.aio.Channel:
         options = channel_options(max_send=-1, max_receive=self._options.max_receive)
-        self._channel = open_channel(self._condition.target, self._options.tls_options, options)
+        return open_channel(self._condition.target, self._options.tls_options, options)
+
+    async def _renew(self) -> None:
+        """Have a channel with the credentials of now take over, once it is connected."""
+        while True:
+            try:
+                new = self._open_channel()
+                break
+            except OSError:
+                await asyncio.sleep(_RETRY_MAX_S)
+        assert self._channel is not None
+        try:
+            await until_it_may_take_over(new, self._channel, self._condition.renewal_is_late)
+        except BaseException:
+            self._retire(new)
+            raise
+        old, self._channel = self._channel, new
+        self._begin_anew()
+        self._retire(old)
+        self._condition.renewed()
+
+    def _retire(self, channel: grpc.aio.Channel) -> None:
+        retiring = supervised(self._close_later(channel), "a channel that was replaced")
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def _close_later(self, channel: grpc.aio.Channel) -> None:
+        try:
+            await asyncio.sleep(_RETIRE_S)  # its stream is being ended
+        finally:
+            await close_channel(channel)
+
+    def _begin_anew(self) -> None:
+        """End the stream, and every pause before the next one: it begins with something that the hub has not seen."""
+        self._gate.renewed()
+        self._hurry.set()
+        if self._call is not None:
+            self._is_renewed = True
+            self._call.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until there is something new to begin with."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
 
     async def _serve(self) -> None:
         while True:
             try:
-                await asyncio.sleep(max(self._leave_s, self._gate.start_at(_now()) - _now()))
+                await self._pause(max(self._leave_s, self._gate.start_at(_now()) - _now()))
+                self._hurry.clear()
                 self._leave_s = 0.0
                 self._gate.started(_now())
                 await self._ended(*await self._one_stream())
@@ -157,6 +236,8 @@ class GrpcStreamLink:
             at_end.callback(self._alarm.cancel)
             self._session.open()
             self._silent = False
+            self._is_renewed = False
+            assert self._channel is not None
             try:
                 self._call = call = self._channel.stream_stream(frames.METHOD, None, None)(None)
             except OSError as error:
@@ -194,8 +275,8 @@ class GrpcStreamLink:
 
     async def _ended(self, code: grpc.StatusCode, details: str) -> None:
         """Decide what follows from the end of a stream, and wait as long as that asks for."""
-        if self._leave_s:
-            return  # as the hub asked
+        if self._leave_s or self._is_renewed:
+            return  # as the hub asked, or for a stream with new credentials
         self.stats.failures[f"Connect {code.name}"] += 1
         try:
             if self._silent:
@@ -212,20 +293,24 @@ class GrpcStreamLink:
         if code is grpc.StatusCode.UNIMPLEMENTED:
             await self._connection_lost()
         else:
-            await asyncio.sleep(self._backoff.next_s())
+            await self._pause(self._backoff.next_s())
 
     async def _replace_channel(self) -> None:
-        silent = self._channel
-        self._open_channel()
+        silent, self._channel = self._channel, self._open_channel()
         self.stats.reconnects += 1
-        await close_channel(silent)
+        if silent is not None:
+            await close_channel(silent)
 
     async def _connection_lost(self) -> None:
-        """Return when the connection on which the hub did not know the protocol has ended."""
-        ready = grpc.ChannelConnectivity.READY
-        while (state := self._channel.get_state(try_to_connect=True)) is not ready:
-            await self._channel.wait_for_state_change(state)
-        await self._channel.wait_for_state_change(ready)
+        """Return when the connection on which the hub did not know the protocol has ended, or another one took over."""
+        assert self._channel is not None
+        lost = supervised(_lost(self._channel), "the end of a connection")
+        hurried = supervised(self._hurry.wait(), "news for the hub")
+        try:
+            await asyncio.wait((lost, hurried), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
+            hurried.cancel()
 
     # -- one stream ----------------------------------------------------------------------------------------
 
@@ -336,6 +421,13 @@ class GrpcStreamLink:
             return
         self._wake.set()
         self._arm()
+
+
+async def _lost(channel: grpc.aio.Channel) -> None:
+    ready = grpc.ChannelConnectivity.READY
+    while (state := channel.get_state(try_to_connect=True)) is not ready:
+        await channel.wait_for_state_change(state)
+    await channel.wait_for_state_change(ready)
 
 
 _now = time.monotonic  # not loop.time(): uvloop's has whole milliseconds

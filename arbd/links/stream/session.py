@@ -138,6 +138,11 @@ class ProviderSession:
         if failure is not None:
             raise failure
 
+    def renew(self, identity: Identity, answer_timeout_s: float) -> None:
+        """Go by these: at once where it is a time, from the next stream on where it stands in the hello."""
+        self._identity = identity
+        self._answer_timeout_s = answer_timeout_s
+
     def stop_taking(self) -> None:
         """Give no more credit, on this stream or a later one."""
         self._stopping = True

@@ -6,6 +6,7 @@ Not the calls themselves: polls and submits report what came of theirs.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Final
 
@@ -16,7 +17,7 @@ from arbd.core.backoff import Backoff
 from arbd.links.condition import HubCondition
 from arbd.links.options import LinkOptions
 from arbd.links.pace import Pace, TokenGate
-from arbd.links.unary.connection import Connection
+from arbd.links.unary.connection import Connection, Way
 from arbd.links.unary.policy import Disposition, Method, disposition
 
 #: What a call ends by without anybody's bug: a status; no descriptor, no memory for it; an answer that is no message.
@@ -44,11 +45,26 @@ class CallState:
         most = options.max_submits
         self.submits = Pace(limit=most, window=most, idle=_error_backoff(), error=_error_backoff())
         self.poll_timeout_s = options.long_poll_s + options.poll_margin_s
+        self._renewed_at = -math.inf
         self.connection = Connection(
             condition.target,
             options.tls_options,
             max_receive=options.max_receive,
             longest_call_s=max(self.poll_timeout_s, options.submit_timeout_s),
+        )
+
+    def renew(self, options: LinkOptions) -> None:
+        """Go by these options from the next call on. The hub is asked at once, also where it has refused a token."""
+        if options.token != self.options.token:
+            self.gate.renewed()
+            self._renewed_at = time.monotonic()
+        self.options = options
+        self.poll_timeout_s = options.long_poll_s + options.poll_margin_s
+        self.connection.renew(
+            Way(self.condition.target, options.tls_options, options.max_receive),
+            max(self.poll_timeout_s, options.submit_timeout_s),
+            self.condition.renewal_is_late,
+            self.condition.renewed,
         )
 
     def answered(self, started_at: float, now: float) -> None:
@@ -77,6 +93,8 @@ class CallState:
             self.answered(started_at, now)
         elif result is not Disposition.TOO_LARGE:  # which says nothing about the hub
             pace.failed(started_at, now)
+            if result is Disposition.REFUSED and started_at < self._renewed_at:
+                return result  # the token of before: the hub has said nothing of the new one
             if result is Disposition.REFUSED:
                 self.gate.refused(now)
             self.condition.trouble("refused" if result is Disposition.REFUSED else "down", code, details)

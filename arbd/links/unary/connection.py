@@ -1,4 +1,5 @@
-"""The one connection of a unary link, replaced when it has gone silent. Not the calls, nor when to make them.
+"""The one connection of a unary link, replaced when it has gone silent, or for new credentials. Not the calls, nor when
+to make them.
 
 Half-open connections: the other end, or something between, forgot the connection without closing it. TCP notices in
 minutes, if ever, and gRPC would go on using it. So when a call met its deadline and nothing was heard since it
@@ -10,12 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import grpc.aio
 
 from arbd.links.ending import close_channel, end
+from arbd.links.handover import until_it_may_take_over
 from arbd.supervised import supervised
 from arbd.wire.grpc_channel import Target, Tls, channel_options, open_channel
+
+_AGAIN_S: Final = 1.0  # until it is tried again to open a channel that there was no descriptor for
+
+
+class Way(NamedTuple):
+    """What a channel is opened with."""
+
+    target: Target
+    tls: Tls
+    max_receive: int
+
+    def open(self) -> grpc.aio.Channel:
+        """A channel. Raises ``OSError`` if there is nothing left to open one with."""
+        # No limit for sending: results are fitted to what the hub takes before they get here.
+        return open_channel(self.target, self.tls, channel_options(max_send=-1, max_receive=self.max_receive))
 
 
 class Connection:
@@ -26,19 +45,47 @@ class Connection:
     """
 
     def __init__(self, target: Target, tls: Tls, *, max_receive: int, longest_call_s: float) -> None:
-        self._target = target
-        self._tls = tls
-        # No limit for sending: results are fitted to what the hub takes before they get here.
-        self._options = channel_options(max_send=-1, max_receive=max_receive)
+        self._way = self._wanted = Way(target, tls, max_receive)
         self._longest_call_s = longest_call_s
         self._heard_at = -math.inf
         self._retiring: set[asyncio.Task[None]] = set()
-        self._open()
+        self._renewal: asyncio.Task[None] | None = None
+        self._use(self._way.open())
 
-    def _open(self) -> None:
-        self._channel = open_channel(self._target, self._tls, self._options)
+    def _use(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
         self.get_task = self._channel.unary_unary("/Hub/GetTask", None, None)
         self.submit = self._channel.unary_unary("/Hub/SubmitTaskResult", None, None)
+
+    def renew(
+        self, way: Way, longest_call_s: float, on_late: Callable[[], None], on_renewed: Callable[[], None]
+    ) -> None:
+        """Have a channel that is opened so take over, once it is connected (``links.handover``); calls under way end on
+        the old one."""
+        self._longest_call_s = max(self._longest_call_s, longest_call_s)
+        if way == self._wanted:
+            return
+        self._wanted = way
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = supervised(self._renew(way, on_late, on_renewed), "a connection with new credentials")
+
+    async def _renew(self, way: Way, on_late: Callable[[], None], on_renewed: Callable[[], None]) -> None:
+        while True:
+            try:
+                new = way.open()
+                break
+            except OSError:
+                await asyncio.sleep(_AGAIN_S)
+        try:
+            await until_it_may_take_over(new, self._channel, on_late)
+        except BaseException:
+            self._retire_soon(new, 0.0)
+            raise
+        old, self._way = self._channel, way
+        self._use(new)
+        self._retire_soon(old, self._longest_call_s)
+        on_renewed()
 
     def heard(self, now: float) -> None:
         """The hub said something."""
@@ -50,22 +97,27 @@ class Connection:
             return False
         silent = self._channel
         try:
-            self._open()
+            self._use(self._way.open())
         except OSError:
             return False  # nothing left to open one with: the next call that meets its deadline tries again
         self._heard_at = now  # other calls on the same dead connection give no second cause
-        retiring = supervised(self._retire(silent), "a silent connection")
-        self._retiring.add(retiring)
-        retiring.add_done_callback(self._retiring.discard)
+        self._retire_soon(silent, self._longest_call_s)
         return True
 
-    async def _retire(self, channel: grpc.aio.Channel) -> None:
+    def _retire_soon(self, channel: grpc.aio.Channel, after_s: float) -> None:
+        retiring = supervised(self._retire(channel, after_s), "a connection that was replaced")
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, channel: grpc.aio.Channel, after_s: float) -> None:
         try:
-            await asyncio.sleep(self._longest_call_s)
+            await asyncio.sleep(after_s)
         finally:
             await close_channel(channel)
 
     async def close(self) -> None:
         """Close every channel; calls under way are cancelled. Returns in bounded time, and never raises."""
+        if self._renewal is not None:
+            await end([self._renewal])
         await end(self._retiring)
         await close_channel(self._channel)

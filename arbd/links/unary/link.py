@@ -21,6 +21,7 @@ from arbd.links.unary.calls import CallState
 from arbd.links.unary.polls import Polls
 from arbd.links.unary.submits import Submits
 from arbd.model.link_stats import LinkStats
+from arbd.settings.table import Settings
 
 
 class GrpcUnaryLink:
@@ -42,17 +43,26 @@ class GrpcUnaryLink:
         self._condition = HubCondition(options, "unary", logger, stats)
         self.stats = self._condition.stats
         self._gate = gate or TokenGate(options.refused_interval_s)
+        self._calls: CallState | None = None
 
     async def start(self, port: HubPort) -> None:
-        self._calls = CallState(self._options, self._condition, self._gate)
-        self._polls = Polls(self._calls, port)
-        self._submits = Submits(self._calls, port, self._polls.release)
+        self._calls = calls = CallState(self._options, self._condition, self._gate)
+        self._polls = Polls(calls, port)
+        self._submits = Submits(calls, port, self._polls.release)
 
     def slots_changed(self) -> None:
         self._polls.tick_soon()
 
     def results_ready(self) -> None:
         self._submits.release()
+
+    def renew(self, settings: Settings, options: LinkOptions) -> None:
+        self._options = options
+        self._condition.renew(options)
+        if self._calls is not None:
+            self._calls.renew(options)
+            self._polls.renew(options)
+            self._submits.release()
 
     async def stop_taking(self) -> None:
         await self._polls.stop()
@@ -64,6 +74,7 @@ class GrpcUnaryLink:
     async def close(self) -> None:
         self._polls.close()
         self._submits.close()
-        await self._calls.connection.close()  # ends what is still under way: stop_taking and flush had their time
+        if self._calls is not None:
+            await self._calls.connection.close()  # ends what is still under way: stop_taking and flush had their time
         await end([*self._polls.crew, *self._submits.crew])
         self._submits.put_all_back()

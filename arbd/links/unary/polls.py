@@ -31,6 +31,7 @@ import grpc.aio
 from arbd.core.doze import BUSY_RESULTS, TICK_S
 from arbd.links.alarm import Alarm
 from arbd.links.base import HubPort
+from arbd.links.options import LinkOptions
 from arbd.links.unary.calls import ORDINARY, CallState
 from arbd.links.unary.messages import decode_task, encode_request
 from arbd.links.unary.policy import Method
@@ -68,6 +69,11 @@ class Polls:
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self.crew = [supervised(self._poller(), "polls of the hub") for _ in range(options.max_polls)]
+
+    def renew(self, options: LinkOptions) -> None:
+        """Name the token of these options from the next poll on, and poll at once, if that is due."""
+        self._request = encode_request(options.provider, options.token)
+        self._alarm.set(_now())
 
     async def stop(self) -> None:
         """Start no more, and return when every poll under way has been answered."""

@@ -313,6 +313,9 @@ class Rig:
     def results_ready(self) -> None:
         self.told.append("results")
 
+    def renew(self, settings: Any, options: Any) -> None:
+        self.told.append("renew")
+
     def slots_changed(self) -> None:
         self.told.append("slots")
 

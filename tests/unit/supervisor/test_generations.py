@@ -17,11 +17,13 @@ from stepped_loop import SteppedLoop
 from arbd.core import restarts
 from arbd.core.lifecycle import State
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
-from arbd.settings.table import resolve
+from arbd.settings.files import Sources
+from arbd.settings.table import from_flags, resolve
 from arbd.supervisor import generations as module
 from arbd.supervisor import loading
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.loading import Loaded
+from arbd.supervisor.in_force import InForce
+from arbd.supervisor.loading import Before, Loaded
 from arbd.supervisor.request import RunRequest
 
 FIRST_LOAD_S = 0.2
@@ -65,6 +67,9 @@ class Generation(PoolRig):
         self._monkeypatch = monkeypatch
         self.next_loads: list[FakeZygote | Exception | str] = []
         self.loads = 0
+        self.befores: list[Before] = []
+        self.flags: dict[str, Any] = {}  # the settings that are loaded with the code
+        self.sources = Sources([], {})
         self.load_s = 1.0
         self.was_serving = 0
         self.given_up: list[tuple[int, str]] = []
@@ -77,7 +82,7 @@ class Generation(PoolRig):
             self.flow = FakeFlow(self.pool)
             flow: Any = self.flow
             owner: Any = self
-            settings = resolve([]).settings
+            settings = self.in_force = InForce(resolve([]).settings)
             self.generations = Generations(RunRequest(target="target"), settings, flow, owner)
             try:
                 await test()
@@ -87,8 +92,9 @@ class Generation(PoolRig):
 
         self.stepped.run(run())
 
-    async def _load(self, request: RunRequest) -> Loaded:
+    async def _load(self, request: RunRequest, before: Before) -> Loaded:
         self.loads += 1
+        self.befores.append(before)
         outcome = self.next_loads.pop(0)
         if outcome == HANG:
             await asyncio.Event().wait()
@@ -98,8 +104,7 @@ class Generation(PoolRig):
         return self.loaded(outcome)
 
     def loaded(self, zygote: Any, took_s: float = FIRST_LOAD_S) -> Loaded:
-        resolved: Any = None
-        return Loaded(zygote, resolved, took_s)
+        return Loaded(zygote, resolve([from_flags(self.flags)]), took_s, self.sources)
 
     async def serve(self) -> None:
         """The first generation serves."""

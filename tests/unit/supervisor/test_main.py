@@ -49,6 +49,9 @@ class Link:
         if self.error is not None:
             raise self.error
 
+    def renew(self, settings: Any, options: Any) -> None:
+        self.renewed = settings, options
+
     def slots_changed(self) -> None:
         pass
 

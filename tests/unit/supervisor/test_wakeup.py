@@ -24,9 +24,6 @@ class LinkProcesses:
         waiting, self.waiting = self.waiting, 0
         return waiting
 
-    def set_log_level(self, level: str) -> None:
-        raise NotImplementedError
-
     def ring_from_now_on(self) -> None:
         self.told_to_ring += 1
 

@@ -1,0 +1,146 @@
+"""Token, CA and client certificate as they change: read again from their files, and given to the link.
+
+    every ``LOOK_S`` ─> stat of each file ─ changed? ─> the same at the next look? ─> read, look at them ─┬─> in force
+    new settings are in force ────────────────────────────────────────────────────> read, look at them ───┘
+                                                         cannot be read, or do not fit ─> a line; the old go on
+
+A file that is written in place, or replaced after another one, is half there for a moment: what has changed is read
+when it has stayed the same for a look. What was refused is tried again when a file changes. A path that is a symbolic
+link counts as what it leads to, so that a swapped link is a change.
+
+What comes of a pipe can be read once: such a file is not looked at. Nothing here says what is in a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from arbd.errors import ConfigError
+from arbd.links.base import HubLink
+from arbd.links.options import LinkOptions, link_options
+from arbd.links.tls_files import read_tls
+from arbd.logs import get_logger
+from arbd.logs.notable import note
+from arbd.model.encoding import Encoder
+from arbd.settings.files import token_of
+from arbd.settings.table import Settings
+from arbd.supervisor.in_force import InForce
+
+LOOK_S: Final = 2.0
+_FILES: Final = ("hub_auth_token_file", "hub_tls_ca", "hub_tls_cert", "hub_tls_key")
+_HINT: Final = "what was in use goes on; it is tried again when one of the files changes"
+
+Seen = tuple[Any, ...]
+
+
+class _Material(NamedTuple):
+    """What was given to the link: its token, and the TLS files by setting."""
+
+    token: str
+    files: dict[str, bytes | None]
+
+
+class Rotation:
+    """The files of secrets of one daemon; looked at as long as this is open. ``seen``: what tells that a file has
+    changed."""
+
+    def __init__(self, in_force: InForce, link: HubLink, seen: Callable[[str], Seen] | None = None) -> None:
+        self._in_force = in_force
+        self._link = link
+        self._seen = seen or seen_of
+        self._log = get_logger("arbd.rotation")
+        self._loop = asyncio.get_running_loop()
+        self._is_changing = False
+        self._used = self._pending = self._look_at_files(in_force.settings)
+        self._known = _Material("", {})
+        self.settings_changed(in_force.settings)  # they may have changed since the link was made
+        in_force.add(self.settings_changed)
+        self._timer = self._loop.call_later(LOOK_S, self._on_time)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Give the link these settings, and what is in the files that they name."""
+        if self._is_changing:
+            return  # by this very object, which goes on
+        seen = self._look_at_files(settings)
+        try:
+            options = _options(settings)
+        except ConfigError as error:  # they were right a moment ago, when the settings were read
+            self._refuse(error)
+            return
+        self._use(seen, settings, options)
+
+    # -- the looks -----------------------------------------------------------------------------------------------
+
+    def _on_time(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._on_time)  # whatever is raised below
+        self.look()
+
+    def look(self) -> None:
+        """Read the files if one of them has changed, and then stayed the same since the last look."""
+        seen = self._look_at_files(self._in_force.settings)
+        settled, self._pending = seen == self._pending, seen
+        if seen == self._used or not settled:
+            return
+        self._used = seen  # also if it is refused: once
+        try:
+            token = token_of(self._in_force.settings)
+            settings = msgspec.structs.replace(self._in_force.settings, hub_auth_token=token)
+            options = _options(settings)
+        except ConfigError as error:
+            self._refuse(error)
+            return
+        changed = self._use(seen, settings, options)
+        if changed:
+            note(self._log, "info", "credentials_renewed", changed=changed)
+
+    def _refuse(self, error: ConfigError) -> None:
+        note(self._log, "error", "credentials_refused", problems=list(error.problems), hint=_HINT)
+
+    def _use(self, seen: Seen, settings: Settings, options: LinkOptions) -> list[str]:
+        """Put these in force; the names of what is another than before."""
+        self._used = self._pending = seen
+        tls = options.tls_options
+        now = _Material(
+            settings.hub_auth_token, {"hub.tls_ca": tls.ca, "hub.tls_cert": tls.cert, "hub.tls_key": tls.key}
+        )
+        before, self._known = self._known, now
+        changed = [name for name, content in now.files.items() if content != before.files.get(name)]
+        if now.token != before.token:
+            changed.insert(0, "hub.auth_token")
+            if settings != self._in_force.settings:
+                self._is_changing = True
+                try:
+                    self._in_force.change(settings)  # the log first: the new token is in no line
+                finally:
+                    self._is_changing = False
+        self._link.renew(settings, options)
+        return changed
+
+    def _look_at_files(self, settings: Settings) -> Seen:
+        paths = [getattr(settings, name) for name in _FILES]
+        return tuple(None if path is None else (path, self._seen(path)) for path in paths)
+
+
+def seen_of(path: str) -> Seen:
+    """What changes when a file does: which one it is, its size, and when it was written."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return ("gone", error.errno)
+    if not stat.S_ISREG(found.st_mode):
+        return ("no file",)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _options(settings: Settings) -> LinkOptions:
+    return link_options(settings, Encoder.of(settings), read_tls(settings))
