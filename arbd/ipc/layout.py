@@ -15,7 +15,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     3     RESULT_TAIL       worker      bytes ever pushed into the result ring
     4     RESULT_HEAD       supervisor  bytes ever popped from it
     5     CONDEMNED         supervisor  STOP: begin no further task, you will be killed; LEAVE: exit when idle
-          LOG_LEVEL         supervisor  the number of the least important level to write; 0: as it was configured
+    5     LOG_LEVEL         supervisor  the number of the least important level to write; 0: as it was configured
     6     WORKER_SLEEPING   worker      1: asleep on its doorbell, or about to be: ring it
     7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun or skipped last, and when (CLOCK_MONOTONIC); 0: done,
                                         and its answer waits for room

@@ -197,6 +197,11 @@ def change_level(level: str | int) -> None:
     standard.change_level(_level_number(level))
 
 
+def redacted(value: Any) -> Any:
+    """A value as plain data that is fit for JSON, without the secrets of this process."""
+    return _format.plain(value)
+
+
 def level_number(level: str) -> int:
     """The number of a level, as ``logging`` counts them."""
     return LEVELS[level]

@@ -12,7 +12,10 @@ import time
 from collections import deque
 from typing import Any, Final, Literal, NamedTuple
 
+from arbd import logs
+
 KEPT: Final = 256
+_MOST_OF_FIELD: Final = 4000  # characters: of all together a reply has a few MiB at most
 
 Level = Literal["info", "warning", "error", "critical"]
 
@@ -33,7 +36,16 @@ _recent: deque[Notable] = deque(maxlen=KEPT)
 
 def keep(level: Level, event: str, **fields: Any) -> None:
     """Keep an event of which another line tells, or none because it is usual."""
-    _recent.append(Notable(next(_numbers), time.monotonic(), level, event, fields))
+    kept = {name: _kept(value) for name, value in fields.items() if name != "exc_info"}  # the log has the traceback
+    _recent.append(Notable(next(_numbers), time.monotonic(), level, event, kept))
+
+
+def _kept(value: Any) -> Any:
+    """A value as it may be told to whoever asks: plain, without secrets, and not without end."""
+    plain = logs.redacted(value)
+    if len(str(plain)) <= _MOST_OF_FIELD:
+        return plain
+    return f"{str(plain)[:_MOST_OF_FIELD]}..."
 
 
 def note(log: Any, level: Level, event: str, **fields: Any) -> None:

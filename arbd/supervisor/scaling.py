@@ -142,7 +142,7 @@ class Scaling:
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end")
         if self._pool.size != workers:
-            raise OperationFailed(f"{count(self._pool.size)} were asked for meanwhile")
+            raise OperationFailed(f"another number was asked for meanwhile: {count(self._pool.size)}")
 
     def _raise_if_in_trouble(self, surplus: list[Worker], missing: set[int]) -> None:
         """Raise where nothing more can be waited for: slots are out of service, and are tried again for ever."""
