@@ -30,18 +30,24 @@ class ReloadOperation:
         self._operations = operations
         self._pause = pause
         self._asked: asyncio.Task[ReloadOutcome]
+        self._before: object  # the zygote that was the newest when it was asked for
 
     def begin(self) -> Operation:
         """Reload. Raises ``OperationFailed`` where the daemon is about to end."""
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end: it loads no code any more")
+        self._before = self._pool.zygote
         self._asked = supervised(self._generations.reloaded(), "a reload that is followed")
         return self._operations.begin("reload", "code and settings are being loaded", self._follow)
 
     async def _follow(self, progress: Progress) -> None:
         while True:
-            asked = self._asked
-            outcome = await asked
+            asked, before = self._asked, self._before
+            while not asked.done():
+                if self._pool.zygote is not before:  # it is loaded, and none of its workers has been ready yet
+                    self._serves(progress)
+                await self._pause(LOOK_S)
+            outcome = asked.result()
             if outcome.failed:
                 if asked is self._asked:
                     raise OperationFailed(outcome.failed)

@@ -31,15 +31,15 @@ class FakePool:
     """Three slots, of which some have no worker of the newest code."""
 
     size = 3
-    zygote = "the newest"
 
     def __init__(self) -> None:
+        self.zygote = "of before"
         self.lacking = {0, 1, 2}
         self.troubles: dict[int, Trouble] = {}
         self.is_closed = False
 
     def missing(self, zygote: Any) -> set[int]:
-        assert zygote == self.zygote
+        assert zygote is self.zygote
         return self.lacking
 
     def trouble_of(self, slot: int) -> Trouble | None:
@@ -136,6 +136,21 @@ def test_workers_of_the_new_code_that_are_unfit_are_a_failure(followed: Followed
         now = await followed.later(operation)
         assert now.state == "failed"
         assert now.text.endswith("2 of 3 workers; worker 2 is out of service, and is tried again: no database")
+
+    followed.run(test)
+
+
+def test_where_not_one_worker_of_the_new_code_is_fit_nobody_waits_for_ever(followed: Followed) -> None:
+    async def test() -> None:
+        followed.pool.troubles = dict.fromkeys(range(3), Trouble("unfit", "of before", 1, 0))
+        operation = followed.reload.begin()
+        assert (await followed.later(operation)).state == "running"
+        followed.pool.zygote = "of the new code"
+        followed.pool.troubles = dict.fromkeys(range(2), Trouble("unfit", "no database", 1, 0))
+        assert (await followed.later(operation)).state == "running"
+        followed.pool.troubles[2] = Trouble("unfit", "no database", 1, 0)
+        now = await followed.later(operation)
+        assert (now.state, now.text[-11:]) == ("failed", "no database")
 
     followed.run(test)
 
