@@ -40,7 +40,7 @@ class Mark(NamedTuple):
 
 
 class Change(threading.Thread):
-    """Something that an operator asks for while tasks run. ``marks``: before, when it began, when it was done, after."""
+    """Something that an operator asks for while tasks run. ``marks``: before, at its begin, at its end, after."""
 
     def __init__(self, socket: Path, request: ControlRequest) -> None:
         super().__init__()
