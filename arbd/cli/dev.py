@@ -3,14 +3,18 @@
     arbd dev (supervisor, dev=True) ── starts ──> arbd hub (child) <── arbd submit, from another terminal
               └────────────── takes tasks from ──────┘
 
-The hub is a process of its own, so that a task in it outlives a daemon that is restarted by hand.
+The hub is a process of its own, so that a task in it outlives a daemon that is restarted: by hand, or because settings
+have changed that a reload cannot put in force. Then this process runs the same command once more, in the same process,
+and the hub stays.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,6 +26,7 @@ from arbd.cli.hub import READY
 from arbd.errors import HubError
 
 _STOP_TIMEOUT_S: Final = 5.0
+_HUB_OPTION: Final = "--hub-process"
 
 
 @click.command(
@@ -35,27 +40,84 @@ Examples:
 @click.argument("target", required=False)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
+@click.option(_HUB_OPTION, "adopted", nargs=2, type=(int, str), hidden=True, help="PID ADDRESS of a hub that runs.")
 @settings_options
 @click.pass_context
-def command(ctx: click.Context, target: str | None, argv: tuple[str, ...], listen: str, given: CommandSettings) -> None:
-    """Run TARGET against a hub of its own, and restart its workers when its source changes."""
+def command(
+    ctx: click.Context,
+    target: str | None,
+    argv: tuple[str, ...],
+    listen: str,
+    adopted: tuple[int, str] | None,
+    given: CommandSettings,
+) -> None:
+    """Run TARGET against a hub of its own, and restart its workers when its source changes.
+
+    What arbd.toml or --env-file say is put in force as they change; the daemon is restarted for what needs it.
+    """
     if "hub.url" in given.flags:
         raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")
     found = given.required_target(target)
-    from arbd.supervisor.main import run
+    from arbd.supervisor.main import RESTART, run
     from arbd.supervisor.request import RunRequest
 
-    with _hub(listen) as address:
-        click.echo(f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait", err=True)
+    with _hub(listen) if adopted is None else _adopted(*adopted) as (pid, address):
+        if adopted is None:
+            told = f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait"
+            click.echo(told, err=True)
         flags = given.flags | {"hub.url": address}
         request = RunRequest(target=found, argv=list(argv), flags=flags, config_file=given.config_file, dev=True)
         code = run(request)
+        if code == RESTART:
+            _start_again(pid, address)
     ctx.exit(code)
 
 
+def _start_again(pid: int, address: str) -> None:
+    """Run this command again in this process, with the hub that is there."""
+    from arbd import logs
+
+    words = sys.argv[1:]
+    if _HUB_OPTION not in words:
+        place = words.index("dev") + 1
+        words[place:place] = [_HUB_OPTION, str(pid), address]
+    before = logs.stderr_for_children()
+    logs.finish()
+    if before is not None:
+        os.dup2(before, 2)  # as this process was given it
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # what multiprocessing uses too
+    # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
+    os.execv(sys.executable, [sys.executable, *flags, "-P", "-m", "arbd", *words])
+
+
 @contextmanager
-def _hub(listen: str) -> Iterator[str]:
-    """A hub in a child process; its address. It ends with this block, and with this process if that is killed."""
+def _adopted(pid: int, address: str) -> Iterator[tuple[int, str]]:
+    """The hub that this process has started before it ran this command again; it ends with this block."""
+    try:
+        yield pid, address
+    finally:
+        _end(pid)
+
+
+def _end(pid: int) -> None:
+    """End a child of this process, which may have ended already."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + _STOP_TIMEOUT_S
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() >= until:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return
+            time.sleep(0.005)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+@contextmanager
+def _hub(listen: str) -> Iterator[tuple[int, str]]:
+    """A hub in a child process; its process id and its address. It ends with this block, and with this process if that
+    is killed."""
     from arbd import logs
 
     process = subprocess.Popen(
@@ -71,7 +133,7 @@ def _hub(listen: str) -> Iterator[str]:
         ready = process.stdout.readline().strip()
         if not ready.startswith(READY):
             raise HubError("UNAVAILABLE", f"the hub of arbd dev did not start on {listen}")
-        yield ready.removeprefix(READY)
+        yield process.pid, ready.removeprefix(READY)
     finally:
         process.terminate()
         try:

@@ -9,12 +9,16 @@ names the setting and the file, never what is in it.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from arbd.errors import ConfigError
 from arbd.host import memory
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
+
+_read_once: Final[dict[Path, bytes]] = {}
 
 
 def read_tls(settings: Settings) -> Tls:
@@ -36,10 +40,21 @@ def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:
     if path is None:
         return None
     try:
-        return Path(path).read_bytes()
+        return _content(Path(path))
     except OSError as exc:
         problems.append(f"{name}: {path} cannot be read: {exc.strerror}")
         return None
+
+
+def _content(path: Path) -> bytes:
+    """What is in a file. That of a pipe (``<(command)`` of a shell) is kept: it can be read once."""
+    known = _read_once.get(path)
+    if known is None:
+        is_for_good = path.is_file()
+        known = path.read_bytes()
+        if not is_for_good:
+            _read_once[path] = known
+    return known
 
 
 def _problems(tls: Tls, settings: Settings) -> list[str]:
@@ -50,9 +65,10 @@ def _problems(tls: Tls, settings: Settings) -> list[str]:
 
     problems = []
     if tls.ca is not None:
-        try:
-            ssl.create_default_context(cadata=tls.ca.decode("ascii", "replace"))
-        except ValueError:  # ssl.SSLError is one
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        with suppress(OSError, ValueError):  # ssl.SSLError is the one or the other
+            context.load_verify_locations(cadata=tls.ca.decode("ascii", "replace"))
+        if not context.cert_store_stats()["x509"]:
             problems.append(f"hub.tls_ca: {settings.hub_tls_ca} holds no certificate in PEM form")
     if tls.cert is not None and tls.key is not None and (why := _misfit(tls.cert, tls.key)):
         problems.append(f"hub.tls_cert, hub.tls_key: {settings.hub_tls_cert} and {settings.hub_tls_key} {why}")

@@ -37,7 +37,7 @@ from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.logs.notable import note
 from arbd.model.encoding import Encoder
-from arbd.settings.table import Settings
+from arbd.settings.table import CONFIG_FILE, Settings
 from arbd.supervisor import loading, needs
 from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.commands import Commands
@@ -52,6 +52,7 @@ from arbd.supervisor.operations import Operations
 from arbd.supervisor.pinning import Pinning
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
+from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.rotation import Rotation
@@ -61,6 +62,9 @@ from arbd.supervisor.watch import Watch
 
 LinkMaker = Callable[[Settings, Encoder], HubLink]
 
+RESTART: Final = -1
+"""What ``run`` returns under ``arbd dev`` where settings have changed that need a restart of the daemon."""
+
 HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
 _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
@@ -68,14 +72,16 @@ _MOST_TOKENS: Final = 15  # and the newest
 
 
 def run(request: RunRequest) -> int:
-    """Run a provider until it is told to stop; the exit code.
+    """Run a provider until it is told to stop; the exit code, or ``RESTART``.
 
     Raises ``ConfigError`` if it cannot start as configured, ``ZygoteError`` if the author's code fails to load.
     """
     from arbd.links.connect import make_link
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Daemon(request, make_link, owns_process=True).run())
+        daemon = Daemon(request, make_link, owns_process=True)
+        code = runner.run(daemon.run())
+        return RESTART if daemon.is_to_be_restarted and code == EXIT_OK else code
 
 
 class Daemon:
@@ -101,6 +107,7 @@ class Daemon:
         self._was_asked_to_stop = False  # by somebody outside
         self._stop_at_once = asyncio.Event()
         self._exit_code = EXIT_OK
+        self.is_to_be_restarted = False
         self._reload_is_due = False
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
@@ -269,6 +276,7 @@ class Daemon:
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
+            self._generations.on_reloaded.append(self._restart_for)
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
         await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
@@ -330,11 +338,21 @@ class Daemon:
         from arbd.supervisor.sources import changes
 
         try:
-            async for changed in changes(lambda: self.pool.zygote.description.sources):
+            async for changed in changes(lambda: self.pool.zygote.description.sources, self._files_of_settings):
                 note(self._log, "info", "source_changed", files=changed)
                 self.request_reload()
         except (OSError, RuntimeError) as error:  # what watchfiles raises when the kernel watches no more files
             self._log.warning("sources_not_watched", reason=str(error), hint="reload with SIGHUP")
+
+    def _files_of_settings(self) -> list[str]:
+        return [file for file in (self._request.config_file or CONFIG_FILE, self.settings.env_file) if file]
+
+    def _restart_for(self, outcome: ReloadOutcome) -> None:
+        """Under ``arbd dev``: stop, to be started again, if a setting has changed that needs that."""
+        if outcome.needs_restart and not self._stop_requested.is_set():
+            self._log.info("restarting", settings=list(outcome.needs_restart))
+            self.is_to_be_restarted = True
+            self._stop_requested.set()
 
     def _cancel_source_watch(self) -> None:
         if self._source_watch is not None:

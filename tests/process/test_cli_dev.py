@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
 import grpc
+import psutil
 import pytest
 from cli_support import invoke
+from daemon_support import Arbd, eventually
 
 from arbd.supervisor.request import RunRequest
 
@@ -39,7 +43,7 @@ def test_the_supervisor_gets_the_address_of_a_hub_that_lives_as_long_as_it(monke
         return 0
 
     module = ModuleType("arbd.supervisor.main")
-    module.run = run  # type: ignore[attr-defined] # a stand-in for the whole module
+    module.run, module.RESTART = run, -1  # type: ignore[attr-defined] # a stand-in for the whole module
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", module)
     result = invoke("dev", "p.py", "--listen", "127.0.0.1:0", "--workers", "1")
     (request,) = seen
@@ -57,6 +61,49 @@ def test_another_hub_is_refused() -> None:
 def test_a_hub_that_cannot_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", ModuleType("arbd.supervisor.main"))
     sys.modules["arbd.supervisor.main"].run = lambda request: 0  # type: ignore[attr-defined] # a stand-in
+    sys.modules["arbd.supervisor.main"].RESTART = -1  # type: ignore[attr-defined] # the same
     result = invoke("dev", "p.py", "--listen", "256.256.256.256:1")
     assert result.exit_code == 1
     assert "the hub of arbd dev did not start on 256.256.256.256:1" in result.stderr
+
+
+DESK = """
+from arbd import Provider
+
+provider = Provider(name="desk")
+
+
+@provider.actions.register(name="add")
+def add(a, b):
+    return {"sum": a + b}
+"""
+
+
+def written(file: Path, text: str) -> bool:
+    """Write a file, again each half second: nobody tells since when it is watched."""
+    if not file.exists() or file.read_text() != text or time.time() > file.stat().st_mtime + 0.5:
+        file.write_text(text)
+    return True
+
+
+def test_a_setting_that_needs_a_restart_restarts_the_daemon_and_not_the_hub(tmp_path: Path) -> None:
+    """What is written into arbd.toml holds, whatever kind of setting it is; tasks in the hub outlive it."""
+    (tmp_path / "desk.py").write_text(DESK)
+    config = tmp_path / "arbd.toml"
+    config.write_text("workers = 1\npin = false\n[control]\nsocket = 'off'\n")
+    env = {"ARBD_LOG_FORMAT": "json"}
+    with Arbd(["-m", "arbd", "dev", "desk.py", "--listen", "127.0.0.1:0"], tmp_path, env) as dev:
+        [first] = dev.wait_event("started")
+        hub = psutil.Process(dev.process.pid).children()
+        text = config.read_text().replace("workers = 1", "workers = 2\nexecution_timeout = 5")
+        eventually(lambda: written(config, text) and dev.events("source_changed"))
+        second = dev.wait_event("started", 2)[-1]
+        assert (first["workers"], second["workers"], second["hub"]) == (1, 2, first["hub"])
+        assert dev.events("setting_needs_restart")[0]["setting"] == "workers"
+        again = [each for each in psutil.Process(dev.process.pid).children() if each in hub]
+        assert [each for each in again if "hub" in each.cmdline()] != []
+        answer = invoke("submit", "add", "--hub", second["hub"], "--payload", '{"a": 1, "b": 2}', "--wait")
+        assert '"sum": 3' in answer.stdout.replace('"sum":3', '"sum": 3')
+        dev.signal(signal.SIGTERM)
+        assert dev.exit_code() == 0
+        assert not is_listening(second["hub"])

@@ -25,6 +25,7 @@ from arbd.supervisor import loading, sources
 from arbd.supervisor import main as module
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.main import HURRIED_DRAIN_S, Daemon
+from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.request import RunRequest
 
 FLAGS = {"name": "p", "control.socket": "off", "workers": 2, "pin": False, "drain_timeout": 30.0}
@@ -83,6 +84,7 @@ class Rig:
         self.loop = SteppedLoop()
         self.notes: list[str] = []
         self.hurried: list[float] = []
+        self.on_reloaded: list[Callable[[ReloadOutcome], None]] = []
         self.drain_s = 0.0
         self.sends_all = True
         self.load_s = 0.0
@@ -98,6 +100,7 @@ class Rig:
 
         class Generations:
             def __init__(self, request: Any, settings: Any, flow: Any, owner: Any) -> None:
+                self.on_reloaded = rig.on_reloaded
                 assert owner is rig.daemon
 
             def adopt(self, loaded: Loaded) -> None:
@@ -359,7 +362,7 @@ def test_one_that_is_asked_for_after_a_stop_is_not_made(rig: Rig) -> None:
 def watches(*batches: list[str], then: Exception | None = None) -> Callable[[Any], AsyncIterator[list[str]]]:
     """In place of ``sources.changes``: one change a second, and then an error, or nothing more."""
 
-    async def changes(files: Callable[[], list[str]]) -> AsyncIterator[list[str]]:
+    async def changes(files: Callable[[], list[str]], others: Callable[[], list[str]]) -> AsyncIterator[list[str]]:
         for batch in batches:
             await asyncio.sleep(1.0)
             yield batch
