@@ -74,6 +74,10 @@ class Source:
     async def stop_taking(self) -> None:
         self._stopping = True
 
+    def take_again(self) -> None:
+        self._stopping = False
+        self._tick()
+
     async def flush(self, timeout: float) -> bool:
         return True
 

@@ -1,4 +1,4 @@
-"""Following an operation of a running daemon: a bar on a terminal, how it ended, and an exit code.
+"""Commands that a running daemon carries out: at once, or as an operation that is followed to its end.
 
     begun ─> --no-wait: say so, 0
          └─> ask again until it is over ─┬─> done: what it said last, 0
@@ -18,10 +18,24 @@ from arbd.cli import _show
 from arbd.errors import EXIT_FAILURE, ControlError
 
 if TYPE_CHECKING:
+    from arbd.control.protocol import ControlRequest
     from arbd.control.reports import Operation
 
 _FIRST_PAUSE_S: Final = 0.02  # most are over at once; then the daemon is asked less and less often
 _LONGEST_PAUSE_S: Final = 0.25
+
+
+def carry_out(path: Path, request: ControlRequest, as_json: bool) -> None:
+    """Have the daemon at ``path`` carry out what it answers with ``Done``, and print what it says. Raises
+    ``ControlError``."""
+    from arbd.control.client import ask
+    from arbd.control.protocol import Done
+
+    done = ask(path, request, Done)
+    if as_json:
+        _show.json_document({"text": done.text})
+    else:
+        click.echo(done.text)
 
 
 def follow(path: Path, operation: Operation, as_json: bool, wait: bool) -> None:

@@ -81,6 +81,10 @@ def _lines(report: StatusReport) -> Iterator[str]:
             f"worker {slot.slot} is out of service ({shown(slot.kind)}{times}; tried again in "
             f"{duration(slot.retry_in_s)}): {shown(slot.reason)}"
         )
+    for each in report.paused:
+        turned_away = f"; {each.refused} more turned away" if each.refused else ""
+        name, waiting = shown(each.action), count(each.waiting, "task")
+        yield f"paused  {name} for {duration(each.for_s)}: {waiting} waiting for `arbd resume {name}`{turned_away}"
     for action, ended in report.ending_actions.items():
         yield f"action  {shown(action)} ended {count(ended, 'worker')}{' in a row' if ended > 1 else ''}"
     if report.log_lines_lost:

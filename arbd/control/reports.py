@@ -16,7 +16,7 @@ import msgspec
 
 from arbd.model.link_stats import LinkStats
 
-DaemonState = Literal["starting", "serving", "draining"]
+DaemonState = Literal["starting", "serving", "draining", "drained"]
 OperationState = Literal["running", "done", "failed"]
 LimitScope = Literal["provider", "action", "by hand"]
 
@@ -75,10 +75,21 @@ class OutOfService(msgspec.Struct, frozen=True):
     retry_in_s: float
 
 
+class PausedAction(msgspec.Struct, frozen=True):
+    """An action that an operator paused ``for_s`` seconds ago: how many of its tasks wait for the end of that, and how
+    many found no room to wait and were turned away."""
+
+    action: str
+    waiting: int
+    refused: int
+    for_s: float
+
+
 class StatusReport(msgspec.Struct, frozen=True):
     """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
     not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
     ``joined``: tasks that the hub handed out again while they were under way, which ran once all the same.
+    ``paused``: the actions that an operator has paused; their tasks are in flight, and not in the backlog.
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
     worker, with how many in a row. ``workers_wanted``: how many workers there are to be, and
@@ -104,6 +115,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     joined: int = 0
     workers_wanted: int = 0
     workers_at_next_start: int = 0
+    paused: list[PausedAction] = []
 
 
 class NotableEvent(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ REQUEST_TIMEOUT_S: Final = 10.0  # until a whole request is there, and until a r
 
 #: From 3.13 on the server would look its name up, by which it was bound relative to a descriptor that is closed.
 _NAME_IS_REMOVED_ELSEWHERE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+
+_asking: ContextVar[PeerCredentials | None] = ContextVar("who asks on the control socket", default=None)
 
 Handlers = Mapping[type[Any], Callable[[Any], protocol.ControlReply]]
 
@@ -82,6 +85,13 @@ def _listen(settings: Settings) -> ControlSocket | None:
             "control.socket to off",
         )
         return None
+
+
+def asked_by() -> dict[str, int]:
+    """Who asked for what is being done now, for the log: user and process; nothing where it was no client of a control
+    socket."""
+    peer = _asking.get()
+    return {} if peer is None else {"by_uid": peer.uid, "by_pid": peer.pid}
 
 
 def same_user_or_root(peer: PeerCredentials) -> bool:
@@ -147,6 +157,7 @@ class ControlServer:
 
     def _refusal(self, connection: socket.socket) -> Failure | None:
         peer = control_socket.peer_of(connection)
+        _asking.set(peer)  # of this client's task, and of what a handler begins
         if not self._may_ask(peer):
             self._log.warning("control_denied", uid=peer.uid, pid=peer.pid)
             return Failure(code="denied", message=f"user {peer.uid} may not ask this daemon; its own user and root may")

@@ -21,8 +21,8 @@ How long an action takes is learned per action from its runs: up at once, down s
 tasks from piling up behind the next. An action never seen counts as long.
 
 Invariants: each task offered comes back exactly once, from ``finish``, as a ``Loss`` or from ``take_back``,
-``withdraw`` or ``drop_backlog``; no worker sees a sequence number twice; ``free_slots`` is exact at every moment and
-costs O(1), amortised.
+``withdraw``, ``withdraw_action`` or ``drop_backlog``; no worker sees a sequence number twice; ``free_slots`` is exact
+at every moment and costs O(1), amortised.
 """
 
 from __future__ import annotations
@@ -250,6 +250,10 @@ class Dispatcher:
     def withdraw(self, task_ids: Collection[str]) -> list[Assignment]:
         """Take these tasks out of the backlog, if they are there; the caller gives each its verdict."""
         return self._backlog.take_out(lambda assignment: assignment.task.id in task_ids)
+
+    def withdraw_action(self, action: str) -> list[Assignment]:
+        """Take all tasks of this action out of the backlog; the caller has them then."""
+        return self._backlog.take_out(lambda assignment: assignment.task.action == action)
 
     def assigned(self, task_ids: Collection[str]) -> list[tuple[int, Assignment]]:
         """Those of these tasks that a worker has, each with its worker."""

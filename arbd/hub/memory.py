@@ -190,6 +190,10 @@ class MemoryLink:
         if self._timer is not None:
             self._timer.cancel()
 
+    def take_again(self) -> None:
+        self._taking = True
+        self.wake()
+
     async def flush(self, timeout: float) -> bool:
         outbox = self._started_port().outbox
         until = time.monotonic() + timeout

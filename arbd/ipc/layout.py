@@ -76,7 +76,7 @@ supervisor, then a ring of results *down* to the link::
     4     DOWN_HEAD                link        bytes ever popped from there
     5     ALLOWED                  supervisor  tasks the link may have pushed in all; it may also fall
           HELD                     supervisor  1: make no call
-          STOPPING, FLUSHING       supervisor  1: poll no more; 1: send what was put aside at once
+          STOPPING, FLUSHING       supervisor  n: poll no more, the n-th stop; 1: send what was put aside at once
           SUPERVISOR_SLEEPS        supervisor  how often it went to sleep: ring it if that is more than when last rung
     6     LINK_SLEEPS              link        the same of the link
           RING_ABOVE               link        also ring it when ALLOWED is above this

@@ -53,9 +53,9 @@ class SupervisorEnd:
         self.is_held = held
         self._words[layout.HELD] = held
 
-    def stop(self) -> None:
-        """Tell the link to poll no more."""
-        self._words[layout.STOPPING] = 1
+    def stop(self, number: int) -> None:
+        """Tell the link to poll no more, and to say so under this number; 0: to poll again."""
+        self._words[layout.STOPPING] = number
 
     def flush(self) -> None:
         """Tell the link to send at once what it has put aside."""
@@ -121,9 +121,9 @@ class LinkEnd:
         return bool(self._words[layout.HELD])
 
     @property
-    def is_stopping(self) -> bool:
-        """Whether the link is to poll no more."""
-        return bool(self._words[layout.STOPPING])
+    def stop_number(self) -> int:
+        """The number of the stop for which the link is to poll no more; 0: it may poll."""
+        return int(self._words[layout.STOPPING])
 
     @property
     def is_flushing(self) -> bool:

@@ -2,7 +2,7 @@
 
     up    TASK      | kind u32 | flags u32 | id u32 | action u32 | payload u32 | 0 u32 | id action payload account |
           ACKS      | kind u32 | 0 u32     | number u64 ...                                                        |
-          STOPPED   | kind u32 | 0 u32     |                   every poll is answered, and its task is above
+          STOPPED   | kind u32 | stop u32  |                   every poll is answered, and its task is above
           FAILURES  | kind u32 | 0 u32     | msgpack: calls that failed, by method and status                      |
           LEASE     | kind u32 | 0 u32     | milliseconds u64: how long the hub waits for a task                   |
     down  RESULT    | number u64 | flags u32 | status u32 | id u32 | action u32 | payload u32 | account u32 |
@@ -121,7 +121,17 @@ def decode_acks(record: bytes) -> tuple[int, ...]:
     return Struct(f"<{count}Q").unpack_from(record, _KIND.size)
 
 
-STOPPED_RECORD: Final = _KIND.pack(STOPPED, 0)
+def encode_stopped(number: int) -> bytes:
+    """The record that says that the stop of this number is done."""
+    return _KIND.pack(STOPPED, number)
+
+
+def decode_stopped(record: bytes) -> int:
+    """The number in such a record."""
+    if len(record) != _KIND.size:
+        raise LinkRecordError(f"a record of {len(record)} bytes is no end of polls")
+    number: int = _KIND.unpack(record)[1]
+    return number
 
 
 def encode_failures(failures: dict[str, int]) -> bytes:

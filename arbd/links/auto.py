@@ -69,8 +69,14 @@ class AutoLink:
         self._stopping = True
         links: list[HubLink] = [self._stream, *([] if self._unary is None else [self._unary])]
         await run_all((link.stop_taking() for link in links), "the end of polls")
-        while self._retiring:
+        while self._retiring and self._stopping:
             await asyncio.wait(self._retiring)
+
+    def take_again(self) -> None:
+        self._stopping = False
+        self._stream.take_again()
+        if self._unary is not None:
+            self._unary.take_again()
 
     async def flush(self, timeout: float) -> bool:
         return await self._active.flush(timeout)

@@ -112,11 +112,14 @@ class HubLink(Protocol):
         """
 
     async def stop_taking(self) -> None:
-        """Start no more polls, and return when every poll under way has been answered.
+        """Start no more polls, and return when every poll under way has been answered, or on ``take_again``.
 
         A poll is never cancelled: its reply may carry a task, and that task would be lost.
-        Tasks that arrive meanwhile still go to ``HubPort.take``.
+        Tasks that arrive meanwhile still go to ``HubPort.take``. Who waits may be cancelled: it ends the waiting alone.
         """
+
+    def take_again(self) -> None:
+        """The opposite of ``stop_taking``, also while that waits for polls: they go on as if nothing had been."""
 
     async def flush(self, timeout: float) -> bool:
         """Wait until the outbox is empty, at most ``timeout`` seconds; ``True`` if it is."""

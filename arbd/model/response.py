@@ -239,6 +239,13 @@ def cancelled(action: str) -> ProviderResponse:
     return error(f"Action '{action}' was cancelled", {"error_code": "CANCELLED"})
 
 
+def paused(action: str, wait_time: float) -> ProviderResponse:
+    """The response for a task of an action that the operator of the daemon has paused, where it cannot wait for the end
+    of that: ``limit``, to come back after ``wait_time`` seconds."""
+    text = f"Action '{action}' is paused by the operator of the provider. Please wait {wait_time:g} seconds"
+    return limited(wait_time, text, error_code="PAUSED")
+
+
 def expired(action: str) -> ProviderResponse:
     """The response for a task whose deadline had passed before the action began."""
     return error(f"Action '{action}' was not started: its deadline had passed", {"error_code": "EXPIRED"})

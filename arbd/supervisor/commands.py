@@ -23,6 +23,7 @@ from arbd.supervisor.reload_operation import ReloadOperation
 from arbd.supervisor.replacing import Replacing
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.scaling import Scaling
+from arbd.supervisor.steering import Refused, Steering
 
 
 class Commands:
@@ -34,6 +35,7 @@ class Commands:
         generations: Generations,
         reporter: Reporter,
         operations: Operations,
+        steering: Steering,
         scaling: Scaling,
         log_level: LogLevelChange,
     ) -> None:
@@ -41,6 +43,7 @@ class Commands:
         self._generations = generations
         self._reporter = reporter
         self._operations = operations
+        self._steering = steering
         self._scaling = scaling
         self._reload_operation = ReloadOperation(generations, flow.pool, operations)
         self._replacing = Replacing(flow.pool, operations)
@@ -84,13 +87,14 @@ class Commands:
         return _not_built(request)
 
     def _resume(self, request: protocol.Resume) -> protocol.ControlReply:
-        return _not_built(request)
+        action, steering = request.action, self._steering
+        return _done(steering.resume if action is None else partial(steering.resume_action, action))
 
     def _pause_action(self, request: protocol.PauseAction) -> protocol.ControlReply:
-        return _not_built(request)
+        return _done(partial(self._steering.pause, request.action))
 
     def _kill(self, request: protocol.Kill) -> protocol.ControlReply:
-        return _not_built(request)
+        return _done(partial(self._steering.kill, request.task_id))
 
     def _set_log_level(self, request: protocol.SetLogLevel) -> protocol.ControlReply:
         self._log_level.set(request.level)
@@ -99,7 +103,11 @@ class Commands:
     # -- what takes longer ---------------------------------------------------------------------------------
 
     def _drain(self, request: protocol.DrainDaemon) -> protocol.ControlReply:
-        return _not_built(request)
+        try:
+            left = self._steering.drain()
+        except Refused as error:
+            return Failure(code="failed", message=str(error))
+        return OperationReply(operation=self._operations.begin("drain", left, self._steering.follow))
 
     def _reload(self, _: protocol.Reload) -> protocol.ControlReply:
         return _begun(self._reload_operation.begin)
@@ -116,6 +124,14 @@ def _begun(begin: Callable[[], Operation]) -> protocol.ControlReply:
     try:
         return OperationReply(operation=begin())
     except OperationFailed as error:
+        return Failure(code="failed", message=str(error))
+
+
+def _done(command: Callable[[], str]) -> protocol.ControlReply:
+    """The answer to a command that is carried out at once."""
+    try:
+        return Done(text=command())
+    except Refused as error:
         return Failure(code="failed", message=str(error))
 
 

@@ -53,7 +53,8 @@ class Drain:
         """Drain, at most ``timeout`` seconds and the time for the results; whether the hub has every result."""
         deadline = time.monotonic() + timeout
         flow = self._flow
-        note(self._log, "info", "draining", tasks=flow.dispatcher.in_flight(), results=len(flow.verdicts))
+        note(self._log, "info", "draining", tasks=flow.in_flight(), results=len(flow.verdicts))
+        self._attempt(flow.refuse_paused)
         if flow.pool.serves() or not self._hurried.is_set():
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))
         for step in (
@@ -94,7 +95,7 @@ class Drain:
             self._log.error("stop_taking_failed", reason=str(error))
         except Exception as error:  # the tasks that run are waited for all the same
             report(error, "the end of polls")
-        while self._flow.dispatcher.in_flight():
+        while self._flow.in_flight():
             await self._progress()
 
     async def _progress(self) -> None:

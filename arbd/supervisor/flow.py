@@ -2,6 +2,7 @@
 
     link ── take ──> under way? ──yes──> joins      its one result answers for every hand-out of the id
                         └─no─> refuse? ──yes──> give          unknown action, too large, too late: no worker sees it
+                                  └─ its action is paused ─> paused ── resume ──> dispatcher
                         └─no─> dispatcher ─> worker.push ─> task ring       pump: those that wait, when there is room
     link <─ outbox <─ give <──── collect <─ worker's result ring
                         ^ ^
@@ -13,7 +14,7 @@ Who else has to do with a task calls these verbs: links (this is their ``HubPort
 
 Invariants:
 
-* each task that came is with the dispatcher, or has its verdict, whatever is raised in here;
+* each task that came is with the dispatcher, waits for a paused action, or has its verdict, whatever is raised here;
 * a verdict is given once; one that the outbox does not take is kept here and offered to it again;
 * payloads and results are opaque: nothing that a caller or an author wrote is decoded here.
 
@@ -37,6 +38,7 @@ from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.history import Culprits, Why, is_worth_a_line
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
+from arbd.core.paused import PausedActions
 from arbd.core.stuck import Stuck
 from arbd.core.under_way import UnderWay
 from arbd.host import doorbell, parcels
@@ -55,6 +57,7 @@ from arbd.model.response import (
     error,
     expired,
     no_resources,
+    paused,
     payload_too_large,
     timed_out,
     worker_lost,
@@ -69,6 +72,7 @@ from arbd.supervisor.worker import Worker
 
 # An id travels in the ring even where the payload goes by reference: it must fit the smallest ring in any language.
 _MAX_ID_CHARS: Final = 1000
+_PAUSED_WAIT_S: Final = 30.0  # what callers of a paused action are told: nobody knows how long, and they come in masses
 _RETRY_S: Final = 0.05  # until what could not be done is tried again, if nothing happens before
 _BATCH: Final = 64  # results of one worker before the next one's turn
 _TRIES: Final = 20  # for a result whose body cannot be taken, while somebody waits for all that its worker has answered
@@ -98,6 +102,7 @@ class Flow:
         self.outbox = MemoryOutbox(self.under_way)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
+        self.paused = PausedActions()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
@@ -109,6 +114,7 @@ class Flow:
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
         self._timeouts: dict[str, float] = {}
+        self._runnable: dict[str, float] = {}  # the same without paused actions: one look-up tells of both
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
         self._stuck = Stuck()
@@ -134,6 +140,10 @@ class Flow:
             return 0
         return max(0, min(self.dispatcher.free_slots(), self._hold.room()) - self._joins.held)
 
+    def in_flight(self) -> int:
+        """Tasks that have come, and have no verdict yet."""
+        return self.dispatcher.in_flight() + self.paused.waiting
+
     def take(self, tasks: Sequence[Task]) -> None:
         """Take tasks over from a link, and send them on together; those whose ids are under way join these."""
         under_way, now_ns = self.under_way, time.monotonic_ns()
@@ -150,8 +160,7 @@ class Flow:
                 under_way[task_id] = (task, now_ns, False)
                 timeout = self._timeout_of(task)
                 if isinstance(timeout, ProviderResponse):
-                    self.decide(task, timeout)
-                    refused = True
+                    refused |= self._refuse(task, timeout)
                     continue
                 placed = self.dispatcher.place(task, timeout, worker_id)
                 if placed is not None and self._send(*placed):
@@ -171,7 +180,7 @@ class Flow:
     def _abandon(self, task: Task, others: Iterable[Task]) -> None:
         """Something unexpected happened at this task, and these were to come after it: the daemon is about to end."""
         under_way = self.under_way
-        if not (self.dispatcher.has_task(task) or self.verdicts.has_kept(task)):
+        if not (self.has_no_verdict(task) or self.verdicts.has_kept(task)):
             others = (task, *others)
         for each in others:
             try:
@@ -181,6 +190,25 @@ class Flow:
             except Exception as error:  # the others get theirs all the same
                 report(error, "tasks that came when something unexpected happened")
         self.announce()
+
+    def has_no_verdict(self, task: Task) -> bool:
+        """Whether this very task is somewhere here, and not yet answered. Looks at all of them."""
+        return self.dispatcher.has_task(task) or self.paused.has_task(task)
+
+    def _refuse(self, task: Task, response: ProviderResponse) -> bool:
+        """Give a task that may not run now its verdict; ``False``: its action is paused, and it waits for the end of
+        that."""
+        if response.status == "limit":
+            if self.paused.keep(task):
+                return False
+            late = self.paused.take_late(time.monotonic())
+            for each in late:
+                self.decide(each, expired(each.action))
+            if late and self.paused.keep(task):
+                return True
+            self.paused.note_refused(task.action)
+        self.decide(task, response)
+        return True
 
     def _timeout_of(self, task: Task) -> float | ProviderResponse:
         """How long a task that has just come may run, in seconds; or why it is refused."""
@@ -197,9 +225,11 @@ class Flow:
 
     def _time_left(self, task: Task) -> float | ProviderResponse:
         """How long it may run from now on, not beyond the moment from which nobody wants its result; or why it may not
-        run: there is no such action, perhaps since a reload, or that moment has come."""
-        timeout = self._timeouts.get(task.action)
+        run: there is no such action, perhaps since a reload, or it is paused, or that moment has come."""
+        timeout = self._runnable.get(task.action)
         if timeout is None:
+            if task.action in self._timeouts:
+                return paused(task.action, _PAUSED_WAIT_S)
             return action_not_found(task.action, list(self._timeouts))
         if task.deadline == math.inf:
             return timeout
@@ -222,7 +252,7 @@ class Flow:
                 worker_id, assignment = chosen
                 if (refusal := self._late_refusal(assignment)) is not None:
                     dispatcher.finish(worker_id, assignment.seq, None)
-                    self.decide(assignment.task, refusal)
+                    self._refuse(assignment.task, refusal)
                     refused = True
                 elif self._send(worker_id, assignment):
                     sent.add(worker_id)
@@ -583,14 +613,61 @@ class Flow:
         default = self._settings.execution_timeout
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
+        self._note_paused()
         self.shortest_s = min(self._timeouts.values(), default=default)
         self._joins.look_at(self._timeouts)
+        self._offer(self.paused.take_out(lambda task: task.action not in self._timeouts))
         waited = self.dispatcher.drop_backlog()
         self.give_cancelled([each for each in waited if each.cancelled])
         again = [each.task for each in waited if not each.cancelled]
         for task in again:
             self.under_way.pop(task.id, None)
         self.take(again)
+
+    def _note_paused(self) -> None:
+        self._runnable = {action: timeout for action, timeout in self._timeouts.items() if action not in self.paused}
+
+    def pause(self, action: str) -> bool:
+        """Send no more tasks of this action, until ``resume``; whether it was not paused before. What waits in rings
+        is the business of ``halt.pause``."""
+        is_new = self.paused.pause(action, time.monotonic())
+        self._note_paused()
+        self.set_aside(action)
+        return is_new
+
+    def set_aside(self, action: str) -> None:
+        """Have the tasks of a paused action that wait for a worker wait for the end of the pause instead."""
+        waited = self.dispatcher.withdraw_action(action)
+        self.give_cancelled([each for each in waited if each.cancelled])
+        self._offer([each.task for each in waited if not each.cancelled])
+
+    def resume(self, action: str) -> int:
+        """Run tasks of this action again; how many had waited for that."""
+        waited = self.paused.resume(action)
+        self._note_paused()
+        self._offer(waited)
+        return len(waited)
+
+    def refuse_paused(self) -> None:
+        """No task waits for a paused action any more: the daemon is being drained. They are answered, with "limit"."""
+        self.paused.is_closed = True
+        self._offer(self.paused.take_out(lambda _: True))
+
+    def _offer(self, tasks: Sequence[Task]) -> None:
+        """Find the way of these tasks once more, which the dispatcher does not have now."""
+        for task in tasks:
+            try:
+                timeout = self._timeout_of(task)
+                if isinstance(timeout, ProviderResponse):
+                    self._refuse(task, timeout)
+                else:
+                    self.dispatcher.offer(task, timeout)
+            except Exception as exc:  # the others are not to pay for that; a verdict that was begun is given
+                report(exc, "a task of a paused action")
+        if tasks:
+            self.pump()
+            self.announce()
+            self.tell_of_room()
 
     def add(self, worker: Worker) -> None:
         """Give this worker tasks from now on."""
@@ -618,6 +695,7 @@ class Flow:
             waits in a ring        its number goes into the worker's cell: the worker answers instead of running it
             runs                   the same, and a signal: ``TaskCancelled`` is raised inside the action; if it still
                                    runs after the grace, its worker is killed, as for a deadline (``watch``)
+            waits for a pause      is answered at once
             has its outcome        the outcome stands; an id that is not known is ignored
 
         The ring is the worker's to read, so the worker looks: before each task, and when it is signalled. A signal that
@@ -625,6 +703,9 @@ class Flow:
         """
         ids = frozenset(task_ids)
         self.give_cancelled(self.dispatcher.withdraw(ids))
+        if self.paused.waiting:
+            for task in self.paused.take_out(lambda task: task.id in ids):
+                self.give(task, cancelled(task.action))
         cancelled_at: set[int] = set()
         for worker_id, assignment in self.dispatcher.assigned(ids):
             if not assignment.cancelled:  # asked again, it has no more time than before

@@ -6,6 +6,7 @@ A worker may finish, and begin an innocent task, in the very moment in which it 
 
     kill       STOP: it begins nothing else    still runs that task: SIGKILL, and the task's verdict; else the mark goes
     take_back  skip what lies before here      all but the task it runs go back to the front of the line
+    pause      the same, for all               likewise, and those of the paused action wait for the end of the pause
     abort      STOP, for all                   SIGKILL, its last answers, and ABORTED for what is left
 
 The task announced last before the fence is left with the worker, and those before it have their answers in the ring. A
@@ -112,6 +113,24 @@ def take_back(flow: Flow, worker: Worker) -> None:
     flow.give_cancelled(flow.dispatcher.take_back(worker.id, running.seq, ran_ns))
 
 
+def pause(flow: Flow, action: str) -> bool:
+    """Begin no more tasks of this action; whether it was not paused before. Those that lie in rings are taken back,
+    and wait for the end of the pause with the others."""
+    is_new = flow.pause(action)
+    for worker in list(flow.pool.workers.values()):
+        if worker.state in (State.SERVING, State.RETIRING) and _has_of(flow, worker, action):
+            _attempt(partial(take_back, flow, worker))
+    flow.set_aside(action)
+    flow.pump()
+    return is_new
+
+
+def _has_of(flow: Flow, worker: Worker, action: str) -> bool:
+    if not flow.dispatcher.has_worker(worker.id):
+        return False
+    return any(each.task.action == action for each in flow.dispatcher.outstanding(worker.id).values())
+
+
 def abort(flow: Flow) -> None:
     """End every task, because the daemon ends: kill each worker that has one, and give all of them their verdicts.
 
@@ -148,7 +167,7 @@ def _attempt(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:
-        report(error, "a step of the drain")
+        report(error, "a step of the drain or a pause")
 
 
 def _has_tasks(flow: Flow, worker: Worker) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from arbd import logs
+from arbd.control.server import asked_by
 from arbd.host import doorbell
 from arbd.logs import get_logger
 from arbd.logs.notable import note
@@ -52,7 +53,7 @@ class LogLevelChange:
         pool.fence()
         for worker in pool.workers.values():
             doorbell.ring(worker.bell)  # one that sleeps looks when it wakes
-        note(self._log, "info", "log_level_set", log_level=level)
+        note(self._log, "info", "log_level_set", log_level=level, **asked_by())
 
     def adjust(self, settings: Settings) -> Settings:
         """The settings that a reload has found, with the level that was asked for, if they have the one of before."""

@@ -57,6 +57,7 @@ from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.scaling import Scaling
+from arbd.supervisor.steering import Steering
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
@@ -140,10 +141,10 @@ class Daemon:
         else:
             self._reload_is_due = True  # once it serves: what is being loaded may be the code of before
 
-    def request_scale(self, step: int, asked_by: str) -> None:
-        """Have so many more workers, or fewer; at least one."""
+    def request_scale(self, step: int, name: str) -> None:
+        """Have so many more workers, or fewer; at least one. ``name``: of the signal that asks for it."""
         if self._scaling is not None and not self._stop_requested.is_set():
-            self._scaling.by(step, asked_by)
+            self._scaling.by(step, name)
 
     # -- the course of events ----------------------------------------------------------------------------
 
@@ -265,14 +266,16 @@ class Daemon:
         self._in_force.add(lambda settings: setattr(drain, "stop_timeout", settings.worker_stop_timeout))
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
-        reporter = Reporter(settings, flow, self._stop_requested.is_set)
+        steering = Steering(flow, self._stop_requested.is_set, settings.kill_grace)
+        started.callback(steering.close)
+        reporter = Reporter(settings, flow, lambda: steering.state)
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         operations = Operations()
         started.push_async_callback(operations.close)
         scaling = self._scaling = Scaling(settings, flow.pool, pinning, operations)
         started.callback(scaling.close)
         log_level = LogLevelChange(self._in_force, flow, self._generations)
-        commands = Commands(flow, self._generations, reporter, operations, scaling, log_level)
+        commands = Commands(flow, self._generations, reporter, operations, steering, scaling, log_level)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
@@ -280,6 +283,7 @@ class Daemon:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
         await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
+        steering.link_started()
         rotation = Rotation(self._in_force, link)
         started.callback(rotation.close)
         if self._owns_process:

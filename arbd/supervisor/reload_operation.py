@@ -11,6 +11,9 @@ from typing import Any
 import msgspec
 
 from arbd.control.reports import Operation
+from arbd.control.server import asked_by
+from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.supervised import supervised
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.operations import OperationFailed, Operations, Progress
@@ -29,6 +32,7 @@ class ReloadOperation:
         self._pool = pool
         self._operations = operations
         self._pause = pause
+        self._log = get_logger("arbd.supervisor")
         self._asked: asyncio.Task[ReloadOutcome]
         self._before: object  # the zygote that was the newest when it was asked for
 
@@ -36,6 +40,7 @@ class ReloadOperation:
         """Reload. Raises ``OperationFailed`` where the daemon is about to end."""
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end: it loads no code any more")
+        note(self._log, "info", "reload_asked", **asked_by())
         self._before = self._pool.zygote
         self._asked = supervised(self._generations.reloaded(), "a reload that is followed")
         return self._operations.begin("reload", "code and settings are being loaded", self._follow)

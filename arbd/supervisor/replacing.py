@@ -13,6 +13,7 @@ import asyncio
 from functools import partial
 
 from arbd.control.reports import Operation
+from arbd.control.server import asked_by
 from arbd.core.lifecycle import State
 from arbd.logs import get_logger
 from arbd.logs.notable import note
@@ -36,7 +37,7 @@ class Replacing:
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end: it starts no workers any more")
         old = self._meant(slot)
-        note(self._log, "info", "replacing", workers=[worker.slot for worker in old])
+        note(self._log, "info", "replacing", workers=[worker.slot for worker in old], **asked_by())
         for worker in old:
             self._pool.wish(worker, "command", "an operator asked for it")
         kind = "replace" if slot is None else f"replace {slot}"

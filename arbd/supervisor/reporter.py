@@ -17,6 +17,7 @@ from arbd.control.reports import (
     DaemonState,
     LimitReport,
     OutOfService,
+    PausedAction,
     Replacement,
     RunningTask,
     StatusReport,
@@ -32,14 +33,14 @@ _MOST_ENDING_ACTIONS: Final = 20
 
 
 class Reporter:
-    """Collects reports. ``is_draining``: whether the daemon has been told to stop."""
+    """Collects reports. ``asked_state``: the state that the daemon was asked for, ``None`` where it is to serve."""
 
-    def __init__(self, settings: Settings, flow: Flow, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, settings: Settings, flow: Flow, asked_state: Callable[[], DaemonState | None]) -> None:
         self.provider = settings.name
         self.settings = settings
         self._flow = flow
         self._pool = flow.pool
-        self._is_draining = is_draining
+        self._asked_state = asked_state
         self._workers_at_start = self._pool.size
         self._started_at_ns = time.monotonic_ns()
         self._version = version("arbd")
@@ -57,7 +58,7 @@ class Reporter:
             hub=self.settings.hub_url,
             link=self._flow.link.stats,
             workers=[self._worker(worker, now_ns) for worker in workers],
-            in_flight=self._flow.dispatcher.in_flight(),
+            in_flight=self._flow.in_flight(),
             backlog=self._flow.dispatcher.backlog,
             outbox=len(self._flow.outbox),
             outbox_limit=self.settings.outbox_limit,
@@ -71,6 +72,7 @@ class Reporter:
             joined=self._flow.under_way.joined,
             workers_wanted=self._pool.size,
             workers_at_next_start=self._workers_at_start,
+            paused=[PausedAction(*each) for each in self._flow.paused.describe(now_ns / 1e9)],
         )
 
     def _out_of_service(self, now_ns: int) -> list[OutOfService]:
@@ -84,8 +86,9 @@ class Reporter:
         return self._pool.limits.report({worker.id: worker.slot for worker in self._pool.workers.values()})
 
     def _state(self, workers: list[Worker]) -> DaemonState:
-        if self._is_draining():
-            return "draining"
+        asked = self._asked_state()
+        if asked is not None:
+            return asked
         return "serving" if any(worker.state is State.SERVING for worker in workers) else "starting"
 
     def _worker(self, worker: Worker, now_ns: int) -> WorkerReport:

@@ -16,9 +16,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from arbd.control.reports import Operation
+from arbd.control.server import asked_by
 from arbd.core.lifecycle import State
 from arbd.core.recycling import HOLD_S
 from arbd.errors import ConfigError
@@ -62,12 +63,13 @@ class Scaling:
 
     # -- what is asked for -----------------------------------------------------------------------------------
 
-    def to(self, workers: int, asked_by: str = "command") -> Operation:
+    def to(self, workers: int, signal: str = "") -> Operation:
         """Have so many workers from now on. Raises ``OperationFailed`` where that cannot be; then nothing has
         changed."""
         before = self._pool.size
         self._require(workers)
-        note(self._log, "info", "scaling", workers=workers, before=before, asked_by=asked_by)
+        who: dict[str, Any] = {"signal": signal} if signal else {**asked_by()}
+        note(self._log, "info", "scaling", workers=workers, before=before, **who)
         if workers > before:
             self._pool.resize(self._pinning.resize(workers))
         else:
@@ -77,13 +79,13 @@ class Scaling:
             f"scale to {workers}", text, partial(self._follow, workers, abs(workers - before))
         )
 
-    def by(self, step: int, asked_by: str) -> None:
+    def by(self, step: int, signal: str) -> None:
         """Have so many more workers, or fewer; wishes that come together are one."""
         self._due += step
         if self._timer is None:
-            self._timer = self._loop.call_later(_MERGE_S, self._apply, asked_by)
+            self._timer = self._loop.call_later(_MERGE_S, self._apply, signal)
 
-    def _apply(self, asked_by: str) -> None:
+    def _apply(self, signal: str) -> None:
         self._timer = None
         before, due, self._due = self._pool.size, self._due, 0
         workers = min(max(before + due, 1), layout.MAX_SLOTS)
@@ -92,7 +94,7 @@ class Scaling:
                 self._log.info("not_scaled", workers=before, reason=f"there are 1 to {layout.MAX_SLOTS} workers")
             return
         try:
-            self.to(workers, asked_by)
+            self.to(workers, signal)
         except OperationFailed as error:
             note(self._log, "warning", "not_scaled", workers=workers, reason=str(error))
 

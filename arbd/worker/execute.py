@@ -249,7 +249,9 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
         told = problem.data if type(problem) is ResultError else None
     # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
     try:
-        return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name, **(told or {})}))
+        return context.encode_any_size(
+            task.action, error(message[:_MESSAGE_KEPT], {"error_type": name, **(told or {})})
+        )
     except Exception:  # the path to what cannot be sent cannot be sent itself
         return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name}))
 

@@ -145,8 +145,19 @@ def test_a_link_killed_with_results_it_has_not_sent_gives_all_of_them_back() -> 
         link_frame.encode_failures({str(number): 1 for number in range(500)}),
         link_frame.encode_acks([]),
         link_frame.encode_lease(1.0)[:-1],
+        link_frame.encode_stopped(1),  # nobody had asked for it
     ],
-    ids=["unknown kind", "lengths", "no parcel", "no such result", "too many tasks", "failures", "no results", "lease"],
+    ids=[
+        "unknown kind",
+        "lengths",
+        "no parcel",
+        "no such result",
+        "too many tasks",
+        "failures",
+        "no results",
+        "lease",
+        "no stop",
+    ],
 )
 def test_a_mad_link_is_killed_and_replaced(record: bytes) -> None:
     async def scenario() -> None:

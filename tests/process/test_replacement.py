@@ -26,7 +26,7 @@ def states(daemon: RunningProvider) -> list[State]:
 
 
 def status(daemon: RunningProvider) -> Any:
-    return on_loop(daemon, lambda: Reporter(daemon.daemon.settings, flow(daemon), lambda: False).status())
+    return on_loop(daemon, lambda: Reporter(daemon.daemon.settings, flow(daemon), lambda: None).status())
 
 
 def test_one_that_was_interrupted_is_replaced_and_what_lay_behind_runs_once(tmp_path: Path) -> None:

@@ -119,9 +119,16 @@ class LinkGroup:
         for link in self._links.values():
             link.stop()
         self._wake()
-        while not (self._is_closing or all(link.has_stopped for link in self._links.values())):
+        while self._is_stopping and not (self._is_closing or all(link.has_stopped for link in self._links.values())):
             self._progress.clear()
             await self._progress.wait()
+
+    def take_again(self) -> None:
+        self._is_stopping = False
+        for link in self._links.values():
+            link.take_again()
+        if not self._is_closing:
+            self._news()
 
     async def flush(self, timeout: float) -> bool:
         self._is_flushing = True

@@ -1,6 +1,6 @@
 """One link process, as the supervisor sees it: the process, the memory shared with it, and the results it has.
 
-    booting ──first sleep──> has_booted ──stop──> has_stopped ──end
+    booting ──first sleep──> has_booted ──stop──> has_stopped ──end         take_again leads back to has_booted
        └───────────────── ended, at whatever instant: what it had goes back
 
 Not the decisions: how much a link may ask for, and which result it gets, is the group's business. The supervisor trusts
@@ -49,7 +49,9 @@ class LinkHandle:
         self.lease_s = 0.0
         self._allowed = 0
         self.has_booted = False
-        self.has_stopped = False
+        self._stops = 0  # so often it was told to poll no more
+        self._stops_done = 0
+        self._is_stopping = False
         self.has_ended = False
         self.is_damaged = False
         self.has_news = False
@@ -106,8 +108,8 @@ class LinkHandle:
             tasks.append(task)
         elif kind == link_frame.ACKS:
             acked += self._acked(link_frame.decode_acks(record))
-        elif kind == link_frame.STOPPED and not self.has_stopped:
-            self.has_stopped = True
+        elif kind == link_frame.STOPPED:
+            self._note_stopped(link_frame.decode_stopped(record))
         elif kind == link_frame.LEASE and not self.lease_s:
             self.lease_s = link_frame.decode_lease(record)
         elif kind == link_frame.FAILURES:
@@ -131,6 +133,12 @@ class LinkHandle:
         for number in numbers:
             del self.unacked[number]
         return outcomes.values()
+
+    def _note_stopped(self, number: int) -> None:
+        """It is done with this stop, which may have been called off meanwhile."""
+        if not self._stops_done < number <= self._stops:
+            raise LinkRecordError(f"stop {number} is done, after {self._stops_done}, and there were {self._stops}")
+        self._stops_done = number
 
     def _note_failures(self, failures: dict[str, int]) -> None:
         self._failure_records += 1
@@ -169,8 +177,23 @@ class LinkHandle:
 
     def stop(self) -> None:
         """Have it poll no more; ``has_stopped`` once the last poll is answered."""
-        self.cell.stop()
-        self.has_news = True
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._stops += 1
+            self.cell.stop(self._stops)
+            self.has_news = True
+
+    def take_again(self) -> None:
+        """Have it poll again."""
+        if self._is_stopping:
+            self._is_stopping = False
+            self.cell.stop(0)
+            self.has_news = True
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it polls no more, and every task that it had been given has come up."""
+        return self._is_stopping and self._stops_done == self._stops
 
     def flush(self) -> None:
         """Have it send at once what it has put aside."""

@@ -13,6 +13,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from arbd.core import doze
@@ -43,6 +44,7 @@ class Listener:
         self._fence = make_fence()
         self._loop = asyncio.get_running_loop()
         self._was_held = cell.is_held
+        self._stop_number = 0
         self._failures: dict[str, int] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._rest: asyncio.TimerHandle | None = None
@@ -107,8 +109,7 @@ class Listener:
         if self._was_held and not held:
             self._port.gate.reopen()
         self._was_held = held
-        if cell.is_stopping:
-            self._run_once("stop", self._stop)
+        self._obey_stop(cell.stop_number)
         if cell.is_flushing and len(self._port.outbox):
             self._run_once("flush", self._send_all)
 
@@ -116,9 +117,20 @@ class Listener:
         if name not in self._jobs:
             self._jobs[name] = supervised(job(), f"the {name} that the supervisor asked for")
 
-    async def _stop(self) -> None:
+    def _obey_stop(self, number: int) -> None:
+        if number == self._stop_number:
+            return
+        self._stop_number = number
+        if (before := self._jobs.pop("stop", None)) is not None:
+            before.cancel()  # who waits for polls, not the polls
+        if number:
+            self._run_once("stop", partial(self._stop, number))
+        else:
+            self._link.take_again()
+
+    async def _stop(self, number: int) -> None:
         await self._link.stop_taking()
-        self._port.say(link_frame.STOPPED_RECORD)
+        self._port.say(link_frame.encode_stopped(number))
 
     async def _send_all(self) -> None:
         try:

@@ -142,9 +142,14 @@ class GrpcStreamLink:
     async def stop_taking(self) -> None:
         self._session.stop_taking()
         self._wake.set()
-        while not self._session.is_quiet:
+        while self._session.is_stopping and not self._session.is_quiet:
             self._progress.clear()
             await self._progress.wait()
+
+    def take_again(self) -> None:
+        self._session.take_again()
+        self._wake.set()
+        self._progress.set()
 
     async def flush(self, timeout: float) -> bool:
         self._wake.set()

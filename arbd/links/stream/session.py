@@ -91,7 +91,7 @@ class ProviderSession:
         self._held: dict[str, int] = {}  # attempt of each task that is not settled, by id
         self._unacked: deque[tuple[int, list[Outcome]]] = deque()
         self._stranded: list[Outcome] = []  # the outbox raised when they were put back
-        self._stopping = False
+        self.is_stopping = False
         self._reset()
 
     def _reset(self) -> None:
@@ -144,14 +144,19 @@ class ProviderSession:
         self._answer_timeout_s = answer_timeout_s
 
     def stop_taking(self) -> None:
-        """Give no more credit, on this stream or a later one."""
-        self._stopping = True
+        """Give no more credit, on this stream or a later one, until ``take_again``."""
+        self.is_stopping = True
+
+    def take_again(self) -> None:
+        """Give credit again."""
+        self.is_stopping = False
+        self._stop_seq = 0  # the next stop has to be told, too
 
     @property
     def is_quiet(self) -> bool:
         """After ``stop_taking``: whether no task can come any more."""
         told = self._stop_seq > 0 and (self._acked_seq >= self._stop_seq or self._stop_seq == 1)
-        return self._stopping and (self.phase is ProviderPhase.CLOSED or told)
+        return self.is_stopping and (self.phase is ProviderPhase.CLOSED or told)
 
     @property
     def holding(self) -> int:
@@ -229,10 +234,11 @@ class ProviderSession:
         if self.phase is ProviderPhase.CLOSED or (self.phase is ProviderPhase.GREETING and self._sent_seq):
             return None
         greeting = self.phase is ProviderPhase.GREETING
-        credit = 0 if self._stopping else self._received + free_slots
+        credit = 0 if self.is_stopping else self._received + free_slots
         results = [] if greeting else self._results()
         changed = actions is not self._actions
-        if not (greeting or results or changed or self._tick_due or credit != self._credit):
+        must_tell = self._tick_due or credit != self._credit or (self.is_stopping and not self._stop_seq)
+        if not (greeting or results or changed or must_tell):
             return None
         seq = self._sent_seq + 1
         data = frames.encode_provider_frame(
@@ -252,7 +258,7 @@ class ProviderSession:
         self._sent_seq = seq
         self._credit = credit
         self._highest_credit = max(self._highest_credit, credit)
-        if self._stopping and self._stop_seq == 0:
+        if self.is_stopping and self._stop_seq == 0:
             self._stop_seq = seq
         if self._answer_by == math.inf:
             self._answer_by = now + self._answer_timeout_s

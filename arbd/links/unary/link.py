@@ -67,6 +67,9 @@ class GrpcUnaryLink:
     async def stop_taking(self) -> None:
         await self._polls.stop()
 
+    def take_again(self) -> None:
+        self._polls.go_on()
+
     async def flush(self, timeout: float) -> bool:
         self._polls.hand_over()  # what cannot be begun any more gets its result, too
         return await self._submits.flush(timeout)

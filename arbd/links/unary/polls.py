@@ -76,13 +76,20 @@ class Polls:
         self._alarm.set(_now())
 
     async def stop(self) -> None:
-        """Start no more, and return when every poll under way has been answered."""
+        """Start no more, and return when every poll under way has been answered, or when they go on."""
         # A caller may put a limit on this wait: it is an event that is given up then, and no call is cancelled.
         self._stopping = True
-        while self._pace.under_way and not self._closing:
+        while self._stopping and self._pace.under_way and not self._closing:
             self._has_ended.clear()
             await self._has_ended.wait()
         self.hand_over()
+
+    def go_on(self) -> None:
+        """Start polls again after a stop, or in the middle of one."""
+        if not self._closing:
+            self._stopping = False
+            self._has_ended.set()
+            self.tick_soon()
 
     def close(self) -> None:
         """Start no more, and wait for none."""

@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the daemon says of the operation, one after the other; an exception is raised instead."""
     says: list[Any] = []
     monkeypatch.setattr("arbd.control.client.ask", lambda *request: _say(says, request))
-    monkeypatch.setattr(_follow.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     return says
 
 

@@ -101,7 +101,7 @@ def test_full_rings_do_not_touch_each_other(sizes: list[int]) -> None:
 def test_a_link_begins_with_nothing_allowed_and_nothing_reported() -> None:
     cell = Cell()
     link = cell.link
-    assert (link.allowed, link.is_held, link.is_stopping, link.is_flushing) == (0, False, False, False)
+    assert (link.allowed, link.is_held, link.stop_number, link.is_flushing) == (0, False, 0, False)
     assert cell.supervisor.figures() == (0, [0] * layout.COUNTER_WORDS)
     assert cell.supervisor.token_calls() == (0, 0)
     assert cell.supervisor.sleeps() == 0
@@ -111,10 +111,10 @@ def test_each_side_reads_what_the_other_says() -> None:
     cell = Cell()
     cell.supervisor.allow(7)
     cell.supervisor.hold(True)
-    cell.supervisor.stop()
+    cell.supervisor.stop(3)
     cell.supervisor.flush()
     link = cell.link
-    assert (link.allowed, link.is_held, link.is_stopping, link.is_flushing) == (7, True, True, True)
+    assert (link.allowed, link.is_held, link.stop_number, link.is_flushing) == (7, True, 3, True)
     assert cell.supervisor.is_held
     link.report(2, [5, 6])
     link.report_token(1, 3)

@@ -68,7 +68,11 @@ def test_failures_and_stopped() -> None:
     record = link_frame.encode_failures({"GetTask UNAVAILABLE": 3})
     assert link_frame.kind_of(record) == link_frame.FAILURES
     assert link_frame.decode_failures(record) == {"GetTask UNAVAILABLE": 3}
-    assert link_frame.kind_of(link_frame.STOPPED_RECORD) == link_frame.STOPPED
+    stopped = link_frame.encode_stopped(3)
+    assert link_frame.kind_of(stopped) == link_frame.STOPPED
+    assert link_frame.decode_stopped(stopped) == 3
+    with pytest.raises(link_frame.LinkRecordError):
+        link_frame.decode_stopped(stopped + b"!")
 
 
 DECODERS = [

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from arbd.host import doorbell, parcels
+from arbd.ipc import link_frame
 from arbd.links.processes import listener
 from arbd.links.processes.listener import Listener
 
@@ -69,7 +70,7 @@ def made() -> Listener:
     def ignore(*_: Any) -> None: ...
 
     cell: Any = SimpleNamespace(
-        down=None, is_held=False, is_stopping=False, is_flushing=False, allowed=0, sleep=ignore, ring_above=ignore
+        down=None, is_held=False, stop_number=0, is_flushing=False, allowed=0, sleep=ignore, ring_above=ignore
     )
     port: Any = SimpleNamespace(outbox=[], flush_soon=ignore)
     link: Any = SimpleNamespace(results_ready=ignore, slots_changed=ignore)
@@ -86,6 +87,64 @@ def test_one_timer_however_often_it_looks(loop: Loop) -> None:
         [timer], loop.timers = loop.timers, []
         timer.callback()
     assert len(loop.timers) == 1
+
+
+class StoppingLink:
+    """A link whose polls end when it is told; it notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.polls_ended = asyncio.Event()
+
+    def results_ready(self) -> None: ...
+
+    def slots_changed(self) -> None: ...
+
+    async def stop_taking(self) -> None:
+        self.asked.append("stop")
+        await self.polls_ended.wait()
+
+    def take_again(self) -> None:
+        self.asked.append("again")
+
+
+def test_a_stop_is_answered_by_its_number_unless_another_word_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word may also be written twice before it was read: what counts is what stands there."""
+    said: list[bytes] = []
+    stats = SimpleNamespace(failures={})
+
+    async def scenario() -> None:
+        ears, link = made(), StoppingLink()
+        everything: Any = ears
+        everything._port = SimpleNamespace(outbox=[], say=said.append, report_figures=list, stats=stats)
+        everything._link = link
+        for number in (1, 1, 0, 2, 4):
+            everything._cell.stop_number = number
+            everything._obey()
+            await asyncio.sleep(0)
+        assert (link.asked, said) == (["stop", "again", "stop", "stop"], [])
+        link.polls_ended.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert said == [link_frame.encode_stopped(4)]
+        ears.close()
+
+    class Quiet(asyncio.SelectorEventLoop):
+        def add_reader(self, *_: Any) -> None: ...  # type: ignore[override] # there is no bell
+
+        def remove_reader(self, *_: Any) -> bool:
+            return False
+
+    monkeypatch.setattr(listener, "Incoming", lambda *_: SimpleNamespace(take=lambda _: 0))
+    monkeypatch.setattr(listener, "make_fence", lambda: lambda: None)
+    loop = Quiet()
+    reported: list[Any] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    try:
+        loop.run_until_complete(scenario())
+    finally:
+        loop.close()
+    assert reported == []
 
 
 def test_it_looks_no_more_once_it_is_closed(loop: Loop) -> None:

@@ -234,6 +234,40 @@ def test_a_stop_is_quiet_without_a_stream_and_on_the_next_one() -> None:
     assert side.session.is_quiet
 
 
+def test_a_stop_is_told_also_where_the_credit_was_nothing_before() -> None:
+    side = Side(slots=0)
+    assert side.is_silent()
+    side.session.stop_taking()
+    side.hears(acked=side.sent().seq)
+    assert side.session.is_quiet
+
+
+def test_after_a_stop_it_takes_again_and_the_next_stop_is_told_as_well() -> None:
+    side = Side(slots=4)
+    side.session.stop_taking()
+    side.hears(acked=side.sent().seq)
+    side.session.take_again()
+    assert not side.session.is_quiet
+    assert side.sent().credit == 4
+    assert len(side.hears(tasks=tasks("a")).tasks) == 1
+    side.session.stop_taking()
+    assert not side.session.is_quiet
+    side.hears(acked=side.sent().seq)
+    assert side.session.is_quiet
+
+
+def test_a_stop_that_is_called_off_before_a_frame_went_out_is_told_when_it_comes_back() -> None:
+    side = Side()
+    side.session.stop_taking()
+    side.session.take_again()
+    side.session.stop_taking()
+    assert not side.session.is_quiet
+    frame = side.sent()
+    assert frame.credit == 0
+    side.hears(acked=frame.seq)
+    assert side.session.is_quiet
+
+
 def test_actions_are_told_again_when_they_are_others() -> None:
     side = Side()
     others = [ActionInfo("new", "", None, {}, None, "", False)]

@@ -322,6 +322,9 @@ class Rig:
     async def stop_taking(self) -> None:
         self.told.append("stop")
 
+    def take_again(self) -> None:
+        self.told.append("again")
+
     async def flush(self, timeout: float) -> bool:
         return True
 

@@ -45,7 +45,7 @@ def reporter_of(rig: Rig, *, is_draining: bool = False) -> Reporter:
         of_worker: Any = worker
         of_worker.spawned_at_ns = round(BEGAN_AT_S * SECOND_NS)
         of_worker.cell.totals = Totals(7, 2 * SECOND_NS, SECOND_NS)
-    return Reporter(settings, rig.flow, lambda: is_draining)
+    return Reporter(settings, rig.flow, lambda: "draining" if is_draining else None)
 
 
 def busy(rig: Rig, *ids: str) -> FakeWorker:
