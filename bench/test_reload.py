@@ -50,6 +50,8 @@ class Change(threading.Thread):
         self.failed = ""
 
     def run(self) -> None:
+        while not ask(self._socket, GetStatus(), StatusReply).report.in_flight:
+            time.sleep(_LOOK_S)  # until they are submitted
         time.sleep(_BESIDE_S / 2)
         self._mark()
         time.sleep(_BESIDE_S)
