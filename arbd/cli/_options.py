@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from arbd.model.description import Description
-from arbd.settings.files import read_layers, read_token
+from arbd.settings.files import read_layers, read_sources, read_token
 from arbd.settings.kinds import Kind
 from arbd.settings.secrets import own_settings
 from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
@@ -64,6 +64,10 @@ class CommandSettings(msgspec.Struct, frozen=True):
         flags = from_flags(self.flags)
         given = own_settings(description.given, secrets_in(layers)) if description else {}
         return read_token(resolve([*layers, from_constructor(given), flags], required=["name"] if description else []))
+
+    def environ(self) -> dict[str, str]:
+        """The environment that the provider's code is to have: this one, with the variables of the environment file."""
+        return read_sources(self.config_file, os.environ, self.flags.get("env_file")).environ
 
     def target(self, target: str | None) -> str:
         """TARGET of the command line or, without one, of the settings; empty if neither has it."""

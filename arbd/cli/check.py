@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import click
@@ -36,7 +35,7 @@ def command(ctx: click.Context, target: str | None, as_json: bool, given: Comman
     from arbd.supervisor.trial import try_out
 
     description, failures = try_out(
-        found, [], dict(os.environ), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
+        found, [], given.environ(), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
     )
     resolved = given.resolve(description)
     problems = [*_problems(description), *failures]

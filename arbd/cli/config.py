@@ -39,7 +39,7 @@ def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
     if found:
         from arbd.supervisor.describe import describe
 
-        description = describe(found, [], dict(os.environ))
+        description = describe(found, [], given.environ())
     resolved = given.resolve(description)
     for warning in resolved.warnings:
         click.echo(f"arbd: warning: {warning}", err=True)

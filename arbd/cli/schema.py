@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -30,7 +29,7 @@ def command(target: str | None, action: str | None, account: bool, given: Comman
     found = given.required_target(target)
     from arbd.supervisor.describe import describe
 
-    actions = {info.name: info for info in describe(found, [], dict(os.environ)).actions}
+    actions = {info.name: info for info in describe(found, [], given.environ()).actions}
     if action is None:
         if account:
             raise click.UsageError("--account needs an ACTION.")

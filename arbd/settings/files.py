@@ -6,8 +6,6 @@ What they mean is decided by ``arbd.settings.table``.
 
 from __future__ import annotations
 
-import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,11 +93,8 @@ def _token_in(file: str, where: str) -> str:
 
 def _can_be_read_once(file: str) -> bool:
     """Whether it is a pipe or the like: whoever opened it a second time would find nothing, or wait for ever."""
-    try:
-        mode = os.stat(file).st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    path = Path(file)
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _read_toml(file: Path) -> Layer:

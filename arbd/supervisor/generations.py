@@ -32,7 +32,7 @@ from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.in_force import InForce
-from arbd.supervisor.loading import Before, Loaded
+from arbd.supervisor.loading import Earlier, Loaded
 from arbd.supervisor.reload_outcome import ReloadOutcome, Requests, changes
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
@@ -182,7 +182,7 @@ class Generations:
         sources = None if number > self._answered else self._sources
         try:
             async with asyncio.timeout(max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)):
-                loaded = await loading.load(self._request, Before(self._settings.settings, sources))
+                loaded = await loading.load(self._request, Earlier(self._settings.settings, sources))
             self.adopt(loaded, number)
         except BaseException as error:
             if loaded is not None:
@@ -319,10 +319,9 @@ class Generations:
         before = self._settings.settings
         wanted = changes(before, coming.settings)
         self._sources = coming.sources
-        if wanted.settings != before:
-            self._settings.change(wanted.settings)
         if zygote.generation == 1:
             return
+        self._settings.change(wanted.settings)  # also where they are equal: files that they name may have changed
         actions = len(zygote.description.actions)
         changed = {name: list(change) for name, change in wanted.applied.items()}
         note(self._log, "info", "reloaded", actions=actions, **({"settings": changed} if changed else {}))

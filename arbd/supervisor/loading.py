@@ -38,14 +38,14 @@ class Loaded(NamedTuple):
     sources: Sources | None = None
 
 
-class Before(NamedTuple):
+class Earlier(NamedTuple):
     """What a load that is not the first goes by: the settings in force, and layers that are not to be read again."""
 
     settings: Settings
     sources: Sources | None = None
 
 
-async def load(request: RunRequest, before: Before | None = None) -> Loaded:
+async def load(request: RunRequest, before: Earlier | None = None) -> Loaded:
     """Load the target of a request. Raises ``ConfigError`` with all that is wrong, ``ZygoteError``, or ``OSError`` if
     there is no process to be had."""
     started_at = time.monotonic()

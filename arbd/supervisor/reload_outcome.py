@@ -17,7 +17,7 @@ import msgspec
 from arbd.settings.table import REDACTED, TABLE, Setting, Settings
 
 
-class Change(NamedTuple):
+class SettingChange(NamedTuple):
     """A setting that changed: its old and its new value, fit to be shown; secrets redacted."""
 
     old: Any
@@ -34,22 +34,22 @@ class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     failed: str = ""
     actions: int = 0
-    applied: dict[str, Change] = {}
-    needs_restart: dict[str, Change] = {}
+    applied: dict[str, SettingChange] = {}
+    needs_restart: dict[str, SettingChange] = {}
 
 
 class Changes(NamedTuple):
     """The settings that follow from a reload: those to be in force, and what is said of the difference."""
 
     settings: Settings
-    applied: dict[str, Change]
-    needs_restart: dict[str, Change]
+    applied: dict[str, SettingChange]
+    needs_restart: dict[str, SettingChange]
 
 
 def changes(before: Settings, after: Settings) -> Changes:
     """What a reload makes of new settings: the reloadable ones of them, and the old ones of the rest."""
-    applied: dict[str, Change] = {}
-    needs_restart: dict[str, Change] = {}
+    applied: dict[str, SettingChange] = {}
+    needs_restart: dict[str, SettingChange] = {}
     kept: dict[str, Any] = {}
     for setting in TABLE:
         old, new = getattr(before, setting.attribute), getattr(after, setting.attribute)
@@ -63,10 +63,10 @@ def changes(before: Settings, after: Settings) -> Changes:
     return Changes(msgspec.structs.replace(after, **kept), applied, needs_restart)
 
 
-def _shown(setting: Setting, old: Any, new: Any) -> Change:
+def _shown(setting: Setting, old: Any, new: Any) -> SettingChange:
     if setting.secret:
-        return Change(REDACTED if old else "", REDACTED if new else "")
-    return Change(old, new)
+        return SettingChange(REDACTED if old else "", REDACTED if new else "")
+    return SettingChange(old, new)
 
 
 class Requests:

@@ -36,6 +36,8 @@ LOOK_S: Final = 2.0
 _FILES: Final = ("hub_auth_token_file", "hub_tls_ca", "hub_tls_cert", "hub_tls_key")
 _HINT: Final = "what was in use goes on; it is tried again when one of the files changes"
 
+_COPIES: Final = "systemd copies them at a start (LoadCredential=): new ones come with a restart, not with a reload"
+
 Seen = tuple[Any, ...]
 
 
@@ -59,18 +61,25 @@ class Rotation:
         self._is_changing = False
         self._used = self._pending = self._look_at_files(in_force.settings)
         self._known = _Material("", {})
+        self._timer: asyncio.TimerHandle | None = None
+        self._copies_told = False
         self.settings_changed(in_force.settings)  # they may have changed since the link was made
-        in_force.add(self.settings_changed)
-        self._timer = self._loop.call_later(LOOK_S, self._on_time)
+        in_force.add(self._reloaded)
 
     def close(self) -> None:
         """Look no more."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _reloaded(self, settings: Settings) -> None:
+        if not self._is_changing:
+            self.settings_changed(settings)
+            self._tell_of_copies(settings)
 
     def settings_changed(self, settings: Settings) -> None:
         """Give the link these settings, and what is in the files that they name."""
-        if self._is_changing:
-            return  # by this very object, which goes on
+        self._plan(settings)
         seen = self._look_at_files(settings)
         try:
             options = _options(settings)
@@ -81,8 +90,14 @@ class Rotation:
 
     # -- the looks -----------------------------------------------------------------------------------------------
 
+    def _plan(self, settings: Settings) -> None:
+        """Look again in a while, if there are files: an idle daemon without them stays idle."""
+        self.close()
+        if any(_paths(settings)):
+            self._timer = self._loop.call_later(LOOK_S, self._on_time)
+
     def _on_time(self) -> None:
-        self._timer = self._loop.call_later(LOOK_S, self._on_time)  # whatever is raised below
+        self._plan(self._in_force.settings)  # whatever is raised below
         self.look()
 
     def look(self) -> None:
@@ -127,8 +142,19 @@ class Rotation:
         return changed
 
     def _look_at_files(self, settings: Settings) -> Seen:
-        paths = [getattr(settings, name) for name in _FILES]
-        return tuple(None if path is None else (path, self._seen(path)) for path in paths)
+        return tuple(None if path is None else (path, self._seen(path)) for path in _paths(settings))
+
+    def _tell_of_copies(self, settings: Settings) -> None:
+        """Say once, when somebody reloads, that systemd's copies are what they were at the start."""
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        copies = [path for path in _paths(settings) if path and directory and path.startswith(f"{directory}/")]
+        if copies and not self._copies_told:
+            self._copies_told = True
+            self._log.info("credentials_are_copies", files=copies, hint=_COPIES)
+
+
+def _paths(settings: Settings) -> list[str | None]:
+    return [getattr(settings, name) for name in _FILES]
 
 
 def seen_of(path: str) -> Seen:

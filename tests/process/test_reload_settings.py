@@ -15,7 +15,7 @@ from rotation_support import Authority
 
 from arbd.hub.memory import MemoryLink
 from arbd.settings.table import BY_NAME, REDACTED, TABLE
-from arbd.supervisor.reload_outcome import Change, ReloadOutcome
+from arbd.supervisor.reload_outcome import ReloadOutcome, SettingChange
 from arbd.testing import RunningProvider
 
 CODE = """
@@ -211,8 +211,8 @@ def test_every_reloadable_setting_is_in_force_where_it_is_used(
     outcome = desk.reload(daemon)
     assert outcome.failed == ""
     assert set(outcome.applied) == set(RELOADS)
-    assert outcome.applied["hub.auth_token"] == Change("", REDACTED)
-    assert outcome.applied["execution_timeout"] == Change(1.0, 7.0)
+    assert outcome.applied["hub.auth_token"] == SettingChange("", REDACTED)
+    assert outcome.applied["execution_timeout"] == SettingChange(1.0, 7.0)
     seen = Seen(desk, daemon)
     for name, (_, value, probes) in RELOADS.items():
         expected = files.get(value, value) if isinstance(value, str) else value
@@ -230,7 +230,7 @@ def test_every_other_setting_is_named_and_stays_as_it_was(desk: Desk, daemon: Ru
     desk.target.write_text(desk.target.read_text().replace('"told", hub_url="hub:1"', '"other", hub_url="other:1"', 1))
     outcome = desk.reload(daemon)
     assert (outcome.failed, outcome.applied) == ("", {})
-    assert outcome.needs_restart == {name: Change(at_first[name], new) for name, (_, new) in RESTARTS.items()}
+    assert outcome.needs_restart == {name: SettingChange(at_first[name], new) for name, (_, new) in RESTARTS.items()}
     assert daemon.daemon.settings == before
     assert desk.told(daemon)["configure"]["name"] == "told"
 
@@ -287,8 +287,8 @@ def test_another_environment_file_is_read_by_the_reload_that_names_it(
     daemon.daemon._request.flags["env_file"] = str(other)
     outcome = desk.reload(daemon)
     assert outcome.applied == {
-        "prefetch": Change(256, 3),
-        "env_file": Change(str(desk.env_file), str(other)),
+        "prefetch": SettingChange(256, 3),
+        "env_file": SettingChange(str(desk.env_file), str(other)),
     }
 
 
@@ -331,3 +331,33 @@ def test_sighup_changes_the_log_of_every_process_and_says_what_changed(tmp_path:
         assert "settings" not in arbd.events("reloaded")[1]
         assert "the-first-token" not in arbd.log.read_text()
         assert "the-second-token" not in arbd.log.read_text()
+
+
+def test_many_sighups_are_a_few_loads_and_the_last_one_counts(tmp_path: Path) -> None:
+    """From its first moment on, and under load: what was written before the last of them is in force at the end."""
+    env_file = tmp_path / "told.env"
+    env_file.write_text("TASK_EXECUTION_TIMEOUT=2\n")
+    target = tmp_path / "told.py"
+    target.write_text(CODE.format(more=""))
+    command = ["-m", "arbd", "run", str(target), "--env-file", str(env_file), "--no-pin", "--workers", "2"]
+    with Hub() as hub, Arbd([*command, "--hub", hub.address, "--log-format", "json"], tmp_path) as arbd:
+        arbd.wait_event("started")
+        hub.submit("told", {}, count=300)
+        for number in range(200):
+            env_file.write_text(f"TASK_EXECUTION_TIMEOUT={3 + number}\n")
+            arbd.signal(signal.SIGHUP)
+        last = eventually(
+            lambda: next(
+                (each for each in arbd.events("reloaded") if "settings" in each and _last(each) == 202.0), None
+            ),
+            30.0,
+        )
+        assert last["level"] == "info"
+        assert len(arbd.events("reloaded")) <= 10
+        assert {result.status for result in hub.results().values()} == {"success"}
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+
+
+def _last(line: dict[str, Any]) -> Any:
+    return line["settings"]["execution_timeout"][1]

@@ -138,3 +138,35 @@ def test_what_cannot_be_used_is_refused_and_the_old_goes_on(tmp_path: Path, monk
         swap(paths["key"], two[1])
         arbd.wait_event("credentials_renewed")
         eventually(lambda: hub.seen[-1] == ("token-of-the-hub", "two"))
+
+
+@pytest.mark.parametrize("kind", ["stream", "unary", "link processes"])
+@pytest.mark.parametrize("who", ["the hub", "the daemon"])
+def test_what_the_other_side_does_not_trust_leaves_the_old_connection(
+    who: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate of a stranger, or an authority that has not signed the hub's: found out beside what works."""
+    known, stranger = Authority(tmp_path, "known"), Authority(tmp_path, "stranger")
+    one, strange = known.issue("one"), stranger.issue("strange")
+    material = {"ca.pem": known.pem, "cert.pem": one[0], "key.pem": one[1]}
+    secrets = Volume(tmp_path / "secrets", material)
+    hub = NotingHub(monkeypatch, identity=known.issue("localhost"), trusted=known.pem)
+    env = settings(
+        kind,
+        **{f"ARBD_HUB_TLS_{name.upper()}": str(secrets.directory / f"{name}.pem") for name in ("ca", "cert", "key")},
+    )
+    wrong = {"cert.pem": strange[0], "key.pem": strange[1]} if who == "the hub" else {"ca.pem": stranger.pem}
+    soon = "import arbd.links.handover as handover; handover.LATE_S = 1.0"
+    with hub, Arbd.run(f"grpcs://{hub.address}", tmp_path, env=env, before=soon) as arbd, Load(hub, "echo") as load:
+        eventually(lambda: len(load.ids) > 100)
+        secrets.update(material | wrong)
+        late_s = 20.0 if kind == "link processes" else 10.0  # theirs is not shortened
+        arbd.wait_event("hub_not_reached_with_new_credentials", timeout_s=10.0 + late_s)
+        seen = len(load.ids)
+        eventually(lambda: len(load.ids) > seen + 100)
+        secrets.update(material)
+        arbd.wait_event("credentials_renewed", 2)
+        load.__exit__()
+        all_once(hub, load)
+        assert {name for _, name in hub.seen} == {"one"}
+        assert arbd.events("hub_unavailable") == []

@@ -19,7 +19,7 @@ import msgspec
 
 from arbd.host import channel, child, memory
 from arbd.settings.secrets import scrub
-from arbd.settings.table import Settings
+from arbd.settings.table import Settings, from_environment, secrets_in
 from arbd.wire.grpc_channel import Tls
 
 PROGRAM: Final = "arbd.links.processes.process"
@@ -82,6 +82,8 @@ def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    environment = scrub(os.environ, [settings.hub_auth_token])
+    # That of the environment as well: it may be the one of before.
+    secrets = [settings.hub_auth_token, *secrets_in([from_environment(os.environ)])]
+    environment = scrub(os.environ, secrets)
     environment.pop("NOTIFY_SOCKET", None)  # systemd is told about the daemon by the supervisor alone
     return environment

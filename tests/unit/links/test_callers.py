@@ -172,3 +172,16 @@ def test_a_slot_that_is_used_up_changes_the_share_of_its_link_alone(tasks: list[
             left = {**shares, link: shares[link] - 1}
             shares = split(slots, left)
             assert shares == left
+
+
+def test_another_token_is_tried_at_once() -> None:
+    callers = Callers(31.0)
+    for number in (1, 2):
+        callers.came(number)
+    callers.refused(1)
+    callers.gone(1, 100.0)
+    assert callers.callers(101.0) == ()
+    callers.renewed()
+    assert callers.callers(101.0) == (2,)
+    callers.accepted(2)
+    assert callers.token_is_accepted

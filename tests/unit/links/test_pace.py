@@ -188,3 +188,10 @@ def test_a_long_poll_from_before_the_refusal_proves_nothing() -> None:
     gate.refused(10.0)
     gate.passed(started_at=2.0)
     assert gate.closed
+
+
+def test_another_token_opens_the_gate_that_the_one_before_has_closed() -> None:
+    gate = TokenGate(31.0)
+    gate.refused(100.0)
+    gate.renewed()
+    assert (gate.closed, gate.start_at(101.0)) == (False, 101.0)

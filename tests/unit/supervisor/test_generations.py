@@ -23,7 +23,8 @@ from arbd.supervisor import generations as module
 from arbd.supervisor import loading
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.in_force import InForce
-from arbd.supervisor.loading import Before, Loaded
+from arbd.supervisor.loading import Earlier, Loaded
+from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.request import RunRequest
 
 FIRST_LOAD_S = 0.2
@@ -67,7 +68,7 @@ class Generation(PoolRig):
         self._monkeypatch = monkeypatch
         self.next_loads: list[FakeZygote | Exception | str] = []
         self.loads = 0
-        self.befores: list[Before] = []
+        self.befores: list[Earlier] = []
         self.flags: dict[str, Any] = {}  # the settings that are loaded with the code
         self.sources = Sources([], {})
         self.load_s = 1.0
@@ -92,7 +93,7 @@ class Generation(PoolRig):
 
         self.stepped.run(run())
 
-    async def _load(self, request: RunRequest, before: Before) -> Loaded:
+    async def _load(self, request: RunRequest, before: Earlier) -> Loaded:
         self.loads += 1
         self.befores.append(before)
         outcome = self.next_loads.pop(0)
@@ -614,5 +615,140 @@ def test_after_that_nothing_is_loaded_any_more(rig: Generation) -> None:
         await asyncio.sleep(10.0)
         assert rig.loads == 0
         assert not rig.generations.is_loading
+
+    rig.run(test)
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+class Outcomes(list[ReloadOutcome]):
+    """What listeners were told of reloads."""
+
+    def __init__(self, rig: Generation) -> None:
+        super().__init__()
+        rig.generations.on_reloaded.append(self.append)
+
+
+def test_settings_are_in_force_with_the_first_worker_that_has_them(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        outcomes = Outcomes(rig)
+        rig.flags = {"prefetch": 9, "worker.max_tasks": 500, "workers": 7}
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        assert rig.in_force.settings.prefetch == 256
+        assert rig.pool.recycle.max_tasks == 500  # it concerns workers that are started from now on
+        assert outcomes == []
+        rig.boot(rig.workers(newest)[0])
+        assert (rig.in_force.settings.prefetch, rig.in_force.settings.workers) == (9, "auto")
+        [outcome] = outcomes
+        assert (outcome.number, outcome.failed, outcome.actions) == (1, "", 1)
+        assert outcome.applied == {"prefetch": (256, 9), "worker.max_tasks": (0, 500)}
+        assert outcome.needs_restart == {"workers": ("auto", 7)}
+        rig.boot(rig.workers(newest)[1])
+        assert len(outcomes) == 1
+
+    rig.run(test)
+
+
+@pytest.mark.parametrize("failure", [ZygoteError("the code fails"), ConfigError(["wrong", "and wrong"])])
+def test_what_cannot_be_loaded_changes_no_setting_and_says_why(rig: Generation, failure: Exception) -> None:
+    async def test() -> None:
+        await rig.serve()
+        before, outcomes = rig.in_force.settings, Outcomes(rig)
+        await rig.reload(failure)
+        assert rig.in_force.settings is before
+        assert [(each.number, each.failed) for each in outcomes] == [(1, str(failure))]
+
+    rig.run(test)
+
+
+def test_workers_that_cannot_boot_change_no_setting(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        before, outcomes = rig.in_force.settings, Outcomes(rig)
+        rig.flags = {"prefetch": 9, "worker.max_tasks": 500}
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        rig.generations.on_cannot_boot(False)
+        assert rig.in_force.settings is before
+        assert rig.pool.recycle.max_tasks == 0
+        assert [each.failed for each in outcomes] == ["its workers cannot boot"]
+
+    rig.run(test)
+
+
+def test_what_cannot_be_adopted_changes_no_setting(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        outcomes = Outcomes(rig)
+        rig.flags = {"worker.max_tasks": 500}
+        rig.limits.error = ConfigError(["no such directory"])
+        await rig.reload(FakeZygote("newest"))
+        assert rig.pool.recycle.max_tasks == 0
+        assert ["no such directory" in each.failed for each in outcomes] == [True]
+
+    rig.run(test)
+
+
+def test_who_waits_for_his_reload_hears_of_the_load_that_began_after_he_asked(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        first, second = FakeZygote("first"), FakeZygote("second")
+        rig.next_loads = [first, second]
+        waits = [asyncio.ensure_future(rig.generations.reloaded()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        late = asyncio.ensure_future(rig.generations.reloaded())
+        await rig.until(lambda: not rig.generations.is_loading)
+        assert rig.loads == 2
+        rig.boot(*rig.workers(second))
+        assert {(await each).number for each in (*waits, late)} == {3}
+
+    rig.run(test)
+
+
+def test_the_end_of_the_daemon_is_an_answer(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [HANG]
+        waits = asyncio.ensure_future(rig.generations.reloaded())
+        await asyncio.sleep(1.0)
+        await rig.generations.close()
+        assert (await waits).failed == "the daemon ends"
+        assert (await rig.generations.reloaded()).failed == "the daemon ends"
+
+    rig.run(test)
+
+
+def test_who_only_replaces_a_zygote_goes_by_the_files_of_before(rig: Generation) -> None:
+    """They may be half edited, and nobody has asked for what is in them."""
+
+    async def test() -> None:
+        await rig.serve()
+        outcomes = Outcomes(rig)
+        rig.next_loads = [FakeZygote("second"), FakeZygote("third")]
+        rig.lose(rig.zygote)
+        await asyncio.sleep(1.5)
+        assert [each.sources is rig.sources for each in rig.befores] == [True]
+        rig.boot()
+        assert outcomes == []
+        rig.generations.reload()
+        await asyncio.sleep(1.5)
+        assert rig.befores[-1].sources is None
+
+    rig.run(test)
+
+
+def test_a_wrong_file_costs_no_daemon_whose_zygote_has_died(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        outcomes = Outcomes(rig)
+        rig.next_loads = [ConfigError(["half edited"]), FakeZygote("second")]
+        rig.zygote.lost = True
+        rig.generations.reload()
+        await asyncio.sleep(5.0)
+        assert [each.sources for each in rig.befores] == [None, rig.sources]
+        assert [each.failed for each in outcomes] == [str(ConfigError(["half edited"]))]
 
     rig.run(test)

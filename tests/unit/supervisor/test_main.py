@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pool_support import FakeLimits, FakeZygote
 from stepped_loop import SteppedLoop
@@ -25,7 +26,7 @@ from arbd.supervisor import loading, sources
 from arbd.supervisor import main as module
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.main import HURRIED_DRAIN_S, Daemon
-from arbd.supervisor.reload_outcome import ReloadOutcome
+from arbd.supervisor.reload_outcome import ReloadOutcome, SettingChange
 from arbd.supervisor.request import RunRequest
 
 FLAGS = {"name": "p", "control.socket": "off", "workers": 2, "pin": False, "drain_timeout": 30.0}
@@ -359,7 +360,7 @@ def test_one_that_is_asked_for_after_a_stop_is_not_made(rig: Rig) -> None:
     assert "reload" not in rig.notes
 
 
-def watches(*batches: list[str], then: Exception | None = None) -> Callable[[Any], AsyncIterator[list[str]]]:
+def watches(*batches: list[str], then: Exception | None = None) -> Callable[[Any, Any], AsyncIterator[list[str]]]:
     """In place of ``sources.changes``: one change a second, and then an error, or nothing more."""
 
     async def changes(files: Callable[[], list[str]], others: Callable[[], list[str]]) -> AsyncIterator[list[str]]:
@@ -371,6 +372,37 @@ def watches(*batches: list[str], then: Exception | None = None) -> Callable[[Any
         await asyncio.Event().wait()
 
     return changes
+
+
+def test_what_needs_a_restart_ends_a_daemon_under_dev_to_be_started_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "changes", watches())
+    rig.daemon = rig.make(owns_process=False, dev=True)
+    applied = ReloadOutcome(number=1, applied={"prefetch": SettingChange(1, 2)})
+    needed = ReloadOutcome(number=2, needs_restart={"workers": SettingChange(1, 2)})
+    rig.when = [
+        (1.0, lambda: rig.on_reloaded[0](applied)),
+        (2.0, lambda: rig.notes.append("still there")),
+        (3.0, lambda: rig.on_reloaded[0](needed)),
+    ]
+    assert rig.run() == EXIT_OK
+    assert rig.notes.index("still there") < rig.notes.index("drain 30")
+    assert rig.daemon.is_to_be_restarted
+
+
+def test_another_daemon_does_not_end_for_that(rig: Rig) -> None:
+    rig.when = [(1.0, rig.daemon.request_stop)]
+    rig.run()
+    assert (rig.on_reloaded, rig.daemon.is_to_be_restarted) == ([], False)
+
+
+def test_settings_that_change_reach_every_part_the_link_last(rig: Rig) -> None:
+    changed = msgspec.structs.replace(rig.resolved().settings, prefetch=5, kill_grace=1.5, drain_timeout=7.0)
+    rig.when = [(1.0, lambda: rig.daemon._in_force.change(changed)), (2.0, rig.daemon.request_stop)]
+    rig.run()
+    assert rig.link.renewed[0] == changed
+    assert "drain 7" in rig.notes
 
 
 @pytest.mark.parametrize("then", [None, OSError(28, "No space left on device"), RuntimeError("inotify limit")])

@@ -8,7 +8,7 @@ from typing import Any
 
 from arbd.settings.table import REDACTED, Settings, from_flags, resolve
 from arbd.supervisor.in_force import InForce
-from arbd.supervisor.reload_outcome import Change, ReloadOutcome, Requests, changes
+from arbd.supervisor.reload_outcome import ReloadOutcome, Requests, SettingChange, changes
 
 
 def settings(**flags: Any) -> Settings:
@@ -19,14 +19,14 @@ def test_reloadable_settings_are_applied_and_the_others_kept_and_named() -> None
     before = settings(name="a", workers=2, prefetch=5)
     found = changes(before, settings(name="b", workers=2, prefetch=6))
     assert found.settings == settings(name="a", workers=2, prefetch=6)
-    assert found.applied == {"prefetch": Change(5, 6)}
-    assert found.needs_restart == {"name": Change("a", "b")}
+    assert found.applied == {"prefetch": SettingChange(5, 6)}
+    assert found.needs_restart == {"name": SettingChange("a", "b")}
 
 
 def test_of_a_secret_it_is_told_that_it_changed() -> None:
     before, after = settings(hub__auth_token="old-s3cret"), settings(hub__auth_token="new-s3cret")
-    assert changes(before, after).applied == {"hub.auth_token": Change(REDACTED, REDACTED)}
-    assert changes(before, settings()).applied == {"hub.auth_token": Change(REDACTED, "")}
+    assert changes(before, after).applied == {"hub.auth_token": SettingChange(REDACTED, REDACTED)}
+    assert changes(before, settings()).applied == {"hub.auth_token": SettingChange(REDACTED, "")}
 
 
 def test_an_outcome_answers_every_request_up_to_its_own() -> None:

@@ -39,7 +39,7 @@ class Secrets:
 
     def _call_later(self, seconds: float, act: Any) -> Any:
         self.timers.append(act)
-        return SimpleNamespace(cancel=self.timers.clear)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(act))
 
     def settings(self, token: str, **more: Any) -> Settings:
         flags = {"name": "p", "hub.auth_token_file": str(self.file), **more}
@@ -161,9 +161,29 @@ def test_it_looks_again_whatever_a_look_raises(secrets: Secrets) -> None:
     secrets.link.renew = fails
     secrets.write("second-token")
     secrets.rotation.look()
-    [act] = secrets.timers[-1:]
+    act = secrets.timers.pop()  # its time has come
+    secrets.timers.append(act)
     with pytest.raises(RuntimeError, match="of the link"):
         act()
-    assert secrets.timers[-1] == secrets.rotation._on_time
+    assert secrets.timers == [secrets.rotation._on_time]
     secrets.rotation.close()
     assert secrets.timers == []
+
+
+def test_without_files_nobody_looks(secrets: Secrets) -> None:
+    secrets.in_force.change(resolve([from_flags({"name": "p", "hub.auth_token": "given"})]).settings)
+    assert (secrets.timers, secrets.told) == ([], ["given"])
+    secrets.in_force.change(secrets.settings("first-token"))
+    assert len(secrets.timers) == 1
+
+
+def test_that_systemd_s_copies_do_not_change_is_said_at_the_first_reload(
+    secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secrets.file.parent))
+    said: list[dict[str, Any]] = []
+    log: Any = SimpleNamespace(info=lambda event, **fields: said.append(fields))
+    secrets.rotation._log = log
+    for prefetch in (1, 2):
+        secrets.in_force.change(secrets.settings("first-token", prefetch=prefetch))
+    assert [each["files"] for each in said] == [[str(secrets.file)]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +53,20 @@ def test_a_reload_may_have_brought_other_places(monkeypatch: pytest.MonkeyPatch)
     files = ["/src/desk.py", "/src/other.py"], ["/src/desk.py", "/lib/b.py"]
     assert told(watched, monkeypatch, *files) == [["a.py"], ["b.py"]]
     assert watched.asked[:2] == [{"/src"}, {"/src", "/lib"}]
+
+
+def test_files_of_settings_are_watched_whatever_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    watched = Watched()
+    monkeypatch.setattr(module, "awatch", watched.awatch)
+
+    async def look() -> None:
+        with pytest.raises(OSError, match="No space"):
+            await anext(module.changes(lambda: [str(tmp_path / "desk.py")], lambda: ["arbd.toml", "gone/x.env"]))
+
+    asyncio.run(look())
+    assert watched.asked == [{str(tmp_path), "."}]
+    accepts = module._Filter(["arbd.toml"])
+    modified: Any = 2
+    seen = [accepts(modified, str(tmp_path / name)) for name in ("arbd.toml", "other.toml", "desk.py")]
+    assert seen == [True, False, True]
