@@ -12,7 +12,7 @@ from stepped_loop import SteppedLoop
 from arbd.control.reports import Operation
 from arbd.supervisor.operations import OperationFailed, Operations
 from arbd.supervisor.reload_operation import ReloadOperation
-from arbd.supervisor.reload_outcome import Change, ReloadOutcome
+from arbd.supervisor.reload_outcome import ReloadOutcome, SettingChange
 from arbd.supervisor.slots import Trouble
 
 
@@ -104,7 +104,7 @@ def test_what_changed_and_what_needs_a_restart_is_told(followed: Followed) -> No
         operation = followed.reload.begin()
         await asyncio.sleep(0)
         followed.pool.lacking = set()
-        followed.outcome(applied={"prefetch": Change(1, 2)}, needs_restart={"workers": Change(4, 8)})
+        followed.outcome(applied={"prefetch": SettingChange(1, 2)}, needs_restart={"workers": SettingChange(4, 8)})
         now = await followed.later(operation)
         assert "\n  prefetch was 1, is 2" in now.text
         assert "\n  workers stays 4 until a restart (now 8)" in now.text
