@@ -22,6 +22,7 @@ from arbd.host import hangup, process_state
 COMMANDS: Final = (
     *("demo", "dev", "run", "check", "schema", "config", "status", "limits"),
     *("drain", "pause", "resume", "kill"),
+    *("events", "reload", "scale", "replace", "log-level"),
     *("hub", "submit", "cancel", "bench", "install-units", "version"),
 )
 

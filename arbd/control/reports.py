@@ -92,7 +92,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     ``paused``: the actions that an operator has paused; their tasks are in flight, and not in the backlog.
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
-    worker, with how many in a row."""
+    worker, with how many in a row. ``workers_wanted``: how many workers there are to be, and
+    ``workers_at_next_start`` how many the settings say; 0: not told."""
 
     provider: str
     version: str
@@ -112,6 +113,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     out_of_service: list[OutOfService] = []
     ending_actions: dict[str, int] = {}
     joined: int = 0
+    workers_wanted: int = 0
+    workers_at_next_start: int = 0
     paused: list[PausedAction] = []
 
 

@@ -15,6 +15,7 @@ import msgspec
 _MOST_REPLACEMENTS: Final = 20
 _MOST_OF_DETAIL: Final = 300  # characters
 _MOST_ACTIONS: Final = 1000
+_TELL_APART_NS: Final = 1_000_000_000  # of one reason: workers may be replaced after a few tasks, many times a second
 
 
 def shown(text: str, most: int = _MOST_OF_DETAIL) -> str:
@@ -48,9 +49,17 @@ class History:
 
     def __init__(self) -> None:
         self._replaced: deque[Replaced] = deque(maxlen=_MOST_REPLACEMENTS)
+        self._told: dict[str, tuple[int, int]] = {}  # by reason: since when, and how many were not told since
 
-    def note(self, now_ns: int, slot: int, why: Why) -> None:
-        """Note a replacement."""
+    def note(self, now_ns: int, slot: int, why: Why) -> int:
+        """Note a replacement. How many of this reason there are to tell of, this one included; 0: not so soon."""
+        since_ns, untold = self._told.get(why.reason, (now_ns - _TELL_APART_NS, 0))
+        is_due = now_ns - since_ns >= _TELL_APART_NS
+        self._told[why.reason] = (now_ns, 0) if is_due else (since_ns, untold + 1)
+        self._append(now_ns, slot, why)
+        return untold + 1 if is_due else 0
+
+    def _append(self, now_ns: int, slot: int, why: Why) -> None:
         self._replaced.appendleft(Replaced(now_ns, slot, Why(why.reason, shown(why.detail), shown(why.action))))
 
     def __iter__(self) -> Iterator[Replaced]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 Core = tuple[int, int]  # package and core number: what two hardware threads of one core share
@@ -53,11 +53,14 @@ def place(
     cores: Mapping[int, Core],
     cpus_each: int = 1,
     claimed: Mapping[int, int] = _NO_CLAIMS,
+    present: Sequence[tuple[int, ...]] = (),
 ) -> Placement:
     """The placement of ``workers`` workers with ``cpus_each`` CPUs on the CPUs ``allowed``. ``claimed``: by how many
-    other daemons each CPU is. A CPU whose core is not known counts as a core of its own."""
+    other daemons each CPU is. ``present``: where the first workers are already, and stay. A CPU whose core is not known
+    counts as a core of its own."""
     machine = _Machine(allowed, cores, claimed)
-    placed = [machine.take(min(cpus_each, len(machine.cpus))) for _ in range(workers)]
+    placed = [machine.keep(cpus) for cpus in present[:workers]]
+    placed += [machine.take(min(cpus_each, len(machine.cpus))) for _ in range(workers - len(placed))]
     used = frozenset(cpu for cpus in placed for cpu in cpus)
     theirs = frozenset(cpu for cpu in machine.cpus if claimed.get(cpu))
     everywhere = frozenset(machine.cpus)
@@ -83,10 +86,15 @@ class _Machine:
             mine = {self._core[cpu] for cpu in group}
             others = (cpu for cpu in self.cpus if cpu not in group)
             group.append(min(others, key=lambda cpu: self._rank_of_next(cpu, first, mine)))
+        return self.keep(tuple(sorted(group)))
+
+    def keep(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        """Note that a worker has these CPUs; one that is not there any more counts for nothing."""
         for cpu in group:
-            self._users[cpu] += 1
-            self._users_of_core[self._core[cpu]] += 1
-        return tuple(sorted(group))
+            if cpu in self._users:
+                self._users[cpu] += 1
+                self._users_of_core[self._core[cpu]] += 1
+        return group
 
     def _rank_of_first(self, cpu: int, count: int) -> tuple[int, bool, int, int]:
         """Few users, then a package that has room for all of them, then an idle core."""

@@ -126,6 +126,10 @@ class Turns:
         if wish.worker_id != self.current:
             self._waiting.setdefault(wish.worker_id, wish)
 
+    def has(self, worker_id: int) -> bool:
+        """Whether it is this worker's turn, or that is to come."""
+        return worker_id == self.current or worker_id in self._waiting
+
     def begin(self, now_ns: int, present: Iterable[int], held: Container[int] = ()) -> Wish | None:
         """The worker whose turn begins now, if any. ``present``: those that still serve; others are forgotten.
         ``held``: those of them that must wait; others go first."""

@@ -35,13 +35,13 @@ class CpuClaims:
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix or PREFIX
-        self._held: list[socket.socket] = []
+        self._held: dict[int, socket.socket] = {}
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, within_s: float = TURN_S) -> Iterator[None]:
         """Choose and claim within this block: no other daemon of the host does so meanwhile. Raises ``OSError`` where
         there is no socket to be had."""
-        give_up_at = time.monotonic() + TURN_S
+        give_up_at = time.monotonic() + within_s
         while (turn := self._bound("turn")) is None and time.monotonic() < give_up_at:
             time.sleep(_LOOK_AGAIN_S)
         try:
@@ -51,23 +51,36 @@ class CpuClaims:
                 turn.close()
 
     def counts(self, cpus: Collection[int]) -> dict[int, int]:
-        """By how many daemons each of these CPUs is claimed, up to ``LEVELS``. Raises ``OSError``."""
+        """By how many daemons each of these CPUs is claimed, this one included, up to ``LEVELS``. Raises
+        ``OSError``."""
         return {cpu: sum(self._is_taken(cpu, level) for level in range(LEVELS)) for cpu in cpus}
 
+    @property
+    def held(self) -> Collection[int]:
+        """The CPUs that this daemon holds a claim on."""
+        return self._held.keys()
+
     def claim(self, cpus: Collection[int]) -> None:
-        """Hold a claim on each of these CPUs that has not ``LEVELS`` already. Raises ``OSError``; then none is held."""
+        """Hold a claim on each of these CPUs that has not ``LEVELS`` already. Raises ``OSError``; then none is held of
+        those that were not held before."""
+        before = set(self._held)
         try:
-            for cpu in sorted(set(cpus)):
+            for cpu in sorted(set(cpus) - before):
                 free = (claim for level in range(LEVELS) if (claim := self._bound(f"{cpu}.{level}")) is not None)
-                self._held += [claim] if (claim := next(free, None)) is not None else []
+                if (claim := next(free, None)) is not None:
+                    self._held[cpu] = claim
         except OSError:
-            self.close()
+            self.hold_only(before)
             raise
+
+    def hold_only(self, cpus: Collection[int]) -> None:
+        """Let go of the claims on all other CPUs."""
+        for cpu in [cpu for cpu in self._held if cpu not in cpus]:
+            self._held.pop(cpu).close()
 
     def close(self) -> None:
         """Let go of all claims."""
-        while self._held:
-            self._held.pop().close()
+        self.hold_only(())
 
     def _is_taken(self, cpu: int, level: int) -> bool:
         attempt = self._bound(f"{cpu}.{level}")

@@ -42,3 +42,13 @@ def descriptors_of(pid: int) -> int | None:
         return len(os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return None
+
+
+def private_of(pid: int) -> int | None:
+    """The memory in bytes that a process shares with no other. The kernel counts for it: a millisecond for 100 MiB."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb", buffering=0) as rollup:
+            lines = rollup.read(8192).splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Private_"))
+    except (OSError, ValueError, IndexError):
+        return None

@@ -49,6 +49,10 @@ class SupervisorCell:
         """Tell the worker to stop (``layout.STOP``), to leave (``layout.LEAVE``) or to go on (0)."""
         self._words[layout.CONDEMNED] = mark
 
+    def set_log_level(self, number: int) -> None:
+        """Have the worker write lines of this level and above; it looks before it sleeps, and now and then."""
+        self._words[layout.LOG_LEVEL] = number
+
     def take_back(self) -> None:
         """Have the worker skip all tasks sent so far that it has not begun. A fence must follow."""
         self._words[layout.TAKEN_BACK] = self.tasks.place

@@ -15,6 +15,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
     3     RESULT_TAIL       worker      bytes ever pushed into the result ring
     4     RESULT_HEAD       supervisor  bytes ever popped from it
     5     CONDEMNED         supervisor  STOP: begin no further task, you will be killed; LEAVE: exit when idle
+    5     LOG_LEVEL         supervisor  the number of the least important level to write; 0: as it was configured
     6     WORKER_SLEEPING   worker      1: asleep on its doorbell, or about to be: ring it
     7     RUNNING_SEQ, RUNNING_SINCE_NS worker: the task begun or skipped last, and when (CLOCK_MONOTONIC); 0: done,
                                         and its answer waits for room
@@ -26,7 +27,7 @@ different 64-byte cache lines, so that neither side's stores slow the other's lo
                                         the threads of Python that the process had then
     21    (to the end)      worker      the plate: who runs, for the zygote, which reads what it prints (``plate.py``)
 
-One more page, or a few for many workers, the *board*, belongs to the daemon as a whole::
+One more page and 64 KiB, the *board*, with a line for each slot there can be, belongs to the daemon as a whole::
 
     0          SUPERVISOR_SLEEPING  supervisor  1: asleep in its event loop: ring the results doorbell
     1 + slot   NEWS                 workers     a value never stored there before: a worker of that slot has published
@@ -107,6 +108,7 @@ TASK_HEAD: Final = 2 * LINE
 RESULT_TAIL: Final = 3 * LINE
 RESULT_HEAD: Final = 4 * LINE
 CONDEMNED: Final = 5 * LINE
+LOG_LEVEL: Final = 5 * LINE + 1
 WORKER_SLEEPING: Final = 6 * LINE
 RUNNING_SEQ: Final = 7 * LINE
 RUNNING_SINCE_NS: Final = 7 * LINE + 1
@@ -127,6 +129,7 @@ STOP: Final = 1
 LEAVE: Final = 2
 
 # The board.
+MAX_SLOTS: Final = 1024  # the most workers of a daemon: the upper bound of the setting ``workers``
 SUPERVISOR_SLEEPING: Final = 0
 NEWS: Final = 1 * LINE  # of slot 0; one line for each slot, because all workers store there at the same time
 READY_NEWS: Final = 1 << 63  # plus the worker's id; otherwise it is the number of the task that is answered,

@@ -4,6 +4,7 @@
       Boot (+ 1 descriptor)  ────────────────────>  imports the target
            <──────────── Described (+ parcel) or Failed
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
+      ChangeLogLevel  ───────────────────────────>  it and the workers it starts from then on write at that level
       Spawn (+ 7 descriptors)  ──────────────────>  forks
            <──────────── Spawned (+ pidfd)
            <──────────── Exited                     a worker ended, and what it had started; or none began
@@ -67,6 +68,12 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     stop_timeout: float = 5.0  # seconds
 
 
+class ChangeLogLevel(msgspec.Struct, frozen=True, tag=True):
+    """Tells the zygote to write lines of this level and above, and to start workers that do."""
+
+    level: str
+
+
 class Spawn(msgspec.Struct, frozen=True, tag=True):
     """Tells the zygote to start worker ``worker_id`` in slot ``slot``, pinned to ``cpus`` (empty: not pinned).
     ``max_tasks``: it asks to be replaced in time before, and begins no more than so many; 0: no limit.
@@ -109,7 +116,7 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     reason: str = ""
 
 
-ToZygote = Boot | Configure | Spawn
+ToZygote = Boot | Configure | ChangeLogLevel | Spawn
 FromZygote = Described | Failed | Spawned | Exited
 
 encode = msgspec.msgpack.Encoder().encode

@@ -39,7 +39,7 @@ class HubCondition:
     def up(self, **words: str) -> None:
         """The hub answers, and accepts the token."""
         if self.stats.changed_to("up"):
-            self.log.info("hub_connected", hub=self.target.address, **words)
+            note(self.log, "info", "hub_connected", hub=self.target.address, **words)
 
     def renewal_is_late(self) -> None:
         """The hub cannot be reached with new credentials, and can with the old."""
@@ -56,11 +56,11 @@ class HubCondition:
             return
         words = {"hub": self.target.address, "code": code, "details": self.clean(details)}
         if state == "refused":
-            self.log.error("hub_refuses_token", retry_every_s=self._refused_interval_s, **words)
+            note(self.log, "error", "hub_refuses_token", retry_every_s=self._refused_interval_s, **words)
         elif code == "UNIMPLEMENTED" and self.stats.protocol == "stream":
             self.log.info("hub_without_stream", **words)
         else:
-            self.log.warning("hub_unavailable", **words)
+            note(self.log, "warning", "hub_unavailable", **words)
 
     def clean(self, details: str) -> str:
         """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""

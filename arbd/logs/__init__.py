@@ -197,6 +197,23 @@ def set_level(level: str | int) -> None:
     _ConfiguredLogger.__bases__ = (Logger, structlog.make_filtering_bound_logger(_level_number(level)))
 
 
+def change_level(level: str | int) -> None:
+    """Write lines of this level and above from now on, whatever was configured, also of the standard library's
+    loggers."""
+    set_level(level)
+    standard.change_level(_level_number(level))
+
+
+def redacted(value: Any) -> Any:
+    """A value as plain data that is fit for JSON, without the secrets of this process."""
+    return _format.plain(value)
+
+
+def level_number(level: str) -> int:
+    """The number of a level, as ``logging`` counts them."""
+    return LEVELS[level]
+
+
 def set_role(role: str, worker: int | None = None) -> None:
     """Name this process in every line from here on: after a fork, the child says who it is."""
     _constants.clear()

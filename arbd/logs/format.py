@@ -52,6 +52,14 @@ class LineFormat:
         """A text without the secrets."""
         return str(self._redacted(text)) if self._secrets else text
 
+    def plain(self, value: Any) -> Any:
+        """A value as plain data that is fit for JSON, without the secrets."""
+        plain = self._redacted(_plain(value)) if self._secrets else _plain(value)
+        try:
+            return msgspec.json.decode(msgspec.json.encode(plain))
+        except _UNENCODABLE:
+            return _text(plain).encode("utf-8", "backslashreplace").decode()
+
     def _redacted(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {self._redacted(key): self._redacted(item) for key, item in value.items()}

@@ -49,6 +49,16 @@ def attach(bridge: logging.Handler, level: int) -> None:
         logging.captureWarnings(True)
 
 
+def change_level(level: int) -> None:
+    """Give the root logger this level in place of the one that ``attach`` has given it; where the author has changed
+    that, it stays."""
+    global _level_set
+    root = logging.getLogger()
+    if _level_set is not None and root.level == _level_set:
+        root.setLevel(level)
+        _level_set = level
+
+
 def _hook() -> None:
     global _hooked, _before
     call_handlers = logging.Logger.callHandlers

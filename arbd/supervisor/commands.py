@@ -13,12 +13,16 @@ from typing import Any
 
 from arbd.control import protocol, server
 from arbd.control.protocol import Done, EventsReply, Failure, LimitsReply, OperationReply, StatusReply
-from arbd.control.reports import NotableEvent
+from arbd.control.reports import NotableEvent, Operation
 from arbd.logs import notable
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
-from arbd.supervisor.operations import Operations
+from arbd.supervisor.log_level import LogLevelChange
+from arbd.supervisor.operations import OperationFailed, Operations
+from arbd.supervisor.reload_operation import ReloadOperation
+from arbd.supervisor.replacing import Replacing
 from arbd.supervisor.reporter import Reporter
+from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.steering import Refused, Steering
 
 
@@ -26,13 +30,24 @@ class Commands:
     """The commands of one daemon."""
 
     def __init__(
-        self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations, steering: Steering
+        self,
+        flow: Flow,
+        generations: Generations,
+        reporter: Reporter,
+        operations: Operations,
+        steering: Steering,
+        scaling: Scaling,
+        log_level: LogLevelChange,
     ) -> None:
         self._flow = flow
         self._generations = generations
         self._reporter = reporter
         self._operations = operations
         self._steering = steering
+        self._scaling = scaling
+        self._reload_operation = ReloadOperation(generations, flow.pool, operations)
+        self._replacing = Replacing(flow.pool, operations)
+        self._log_level = log_level
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -82,7 +97,8 @@ class Commands:
         return _done(partial(self._steering.kill, request.task_id))
 
     def _set_log_level(self, request: protocol.SetLogLevel) -> protocol.ControlReply:
-        return _not_built(request)
+        self._log_level.set(request.level)
+        return Done(text=f"lines of level {request.level} and above are written, until the next start")
 
     # -- what takes longer ---------------------------------------------------------------------------------
 
@@ -93,14 +109,22 @@ class Commands:
             return Failure(code="failed", message=str(error))
         return OperationReply(operation=self._operations.begin("drain", left, self._steering.follow))
 
-    def _reload(self, request: protocol.Reload) -> protocol.ControlReply:
-        return _not_built(request)
+    def _reload(self, _: protocol.Reload) -> protocol.ControlReply:
+        return _begun(self._reload_operation.begin)
 
     def _scale(self, request: protocol.Scale) -> protocol.ControlReply:
-        return _not_built(request)
+        return _begun(partial(self._scaling.to, request.workers))
 
     def _replace(self, request: protocol.Replace) -> protocol.ControlReply:
-        return _not_built(request)
+        return _begun(partial(self._replacing.begin, request.worker))
+
+
+def _begun(begin: Callable[[], Operation]) -> protocol.ControlReply:
+    """The answer to a command that begins an operation."""
+    try:
+        return OperationReply(operation=begin())
+    except OperationFailed as error:
+        return Failure(code="failed", message=str(error))
 
 
 def _done(command: Callable[[], str]) -> protocol.ControlReply:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.supervised import report, supervised
 from arbd.supervisor import halt
 from arbd.supervisor.flow import Flow
@@ -52,7 +53,7 @@ class Drain:
         """Drain, at most ``timeout`` seconds and the time for the results; whether the hub has every result."""
         deadline = time.monotonic() + timeout
         flow = self._flow
-        self._log.info("draining", tasks=flow.in_flight(), results=len(flow.verdicts))
+        note(self._log, "info", "draining", tasks=flow.in_flight(), results=len(flow.verdicts))
         self._attempt(flow.refuse_paused)
         if flow.pool.serves() or not self._hurried.is_set():
             await self._wait_for(self._last_task(), "drain", lambda: self._not_beyond(deadline))

@@ -47,6 +47,7 @@ from arbd.ipc import frame, notice
 from arbd.ipc.ring import RingCorruptError
 from arbd.links.base import HubLink, LinkProcesses
 from arbd.logs import get_logger, task_fields
+from arbd.logs.notable import note
 from arbd.model.description import ActionInfo, Description
 from arbd.model.encoding import Encoder
 from arbd.model.response import (
@@ -461,7 +462,7 @@ class Flow:
         """A worker ended, or ends, for a task of this action."""
         count = self.culprits.ended(action, worker.id)
         if is_worth_a_line(count):
-            self._log.warning("action_ends_workers", action=action, count=count)
+            note(self._log, "warning", "action_ends_workers", action=action, count=count)
 
     def _cannot_read(self, worker: Worker, why: Exception) -> None:
         if self.dispatcher.has_worker(worker.id):
@@ -599,11 +600,11 @@ class Flow:
             self._blame(action, worker)
             self._give_lost(worker, loss.running.task, how)
         elif worker.state is State.SERVING:
-            self._log.error("worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
+            note(self._log, "error", "worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
 
     def _give_lost(self, worker: Worker, task: Task, how: WorkerEnd) -> None:
         fields = task_fields(task.id, task.action, task.traceparent)
-        self._log.error("worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
+        note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
         self.give(task, worker_lost(task.action, **how))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------

@@ -98,6 +98,7 @@ class Generations:
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
         self._stopped = Unmoved()
+        self.adjust: Callable[[Settings], Settings] = lambda settings: settings  # of a reload, before they come
         self._pool.start(self)
 
     @property
@@ -115,11 +116,22 @@ class Generations:
         """How long a reload may take to import the code, in seconds."""
         return max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)
 
+    def set_log_level(self, level: str) -> None:
+        """Have zygotes, and the workers that they start from now on, write lines of this level and above."""
+        for zygote in self._zygotes:
+            if not zygote.answers:
+                continue  # its workers are about to go, or it is
+            try:
+                zygote.set_log_level(level)
+            except OSError as error:
+                self._log.warning("log_level_not_set", process="zygote", reason=str(error))
+
     def adopt(self, loaded: Loaded, number: int = 0) -> None:
         """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
         nothing has changed, and it is the caller's."""
         self._first_load_s = self._first_load_s or loaded.took_s
-        settings = changes(self._settings.settings, loaded.resolved.settings).settings
+        new = self.adjust(loaded.resolved.settings)
+        settings = changes(self._settings.settings, new).settings
         loaded.zygote.configure(loading.configure_message(settings), self)
         self._pool.configure(*loading.worker_limits(settings))
         try:
@@ -128,7 +140,7 @@ class Generations:
             self._pool.configure(*loading.worker_limits(self._settings.settings))
             raise
         self._zygotes.append(loaded.zygote)
-        self._coming[loaded.zygote] = _Coming(number, loaded.resolved.settings, loaded.sources)
+        self._coming[loaded.zygote] = _Coming(number, new, loaded.sources)
 
     @property
     def on_reloaded(self) -> list[Callable[[ReloadOutcome], None]]:
@@ -160,7 +172,7 @@ class Generations:
             return
         loading_s = time.monotonic() - self._load_started_at
         if self._is_pausing or loading_s > max(_ABANDON_S, _LOAD_MANY_TIMES * self._first_load_s):
-            self._log.warning("load_abandoned", seconds=round(loading_s, 1), hint="another one was asked for")
+            note(self._log, "warning", "load_abandoned", seconds=round(loading_s, 1), hint="another one was asked for")
             self._loader.cancel()
             self._loader = supervised(self._load(), "reload")
         elif not self._is_asked:
@@ -258,7 +270,7 @@ class Generations:
 
     def on_zygote_lost(self, zygote: ZygoteLink) -> None:
         """A zygote died, and its workers with it: another one takes its place."""
-        self._log.error("zygote_lost")
+        note(self._log, "error", "zygote_lost", hint="the process with the author's code has ended; it is replaced")
         if zygote in self._zygotes:
             self._zygotes.remove(zygote)
         try:
@@ -272,7 +284,12 @@ class Generations:
         if zygote.silent:
             return
         zygote.silent = True
-        self._log.error("zygote_silent", hint="the process that starts workers is stopped, or hangs; it is replaced")
+        note(
+            self._log,
+            "error",
+            "zygote_silent",
+            hint="the process that starts workers is stopped, or hangs; it is replaced",
+        )
         if zygote is self._pool.zygote:
             self._replace(zygote)
 

@@ -28,6 +28,7 @@ from arbd.core.lifecycle import State
 from arbd.ipc import layout
 from arbd.ipc.cell import Running
 from arbd.logs import get_logger, task_fields
+from arbd.logs.notable import note
 from arbd.model.response import ProviderResponse, aborted
 from arbd.supervised import report
 from arbd.supervisor.flow import Flow
@@ -75,7 +76,9 @@ def kill(
         _go_on(worker)
         return not worker.unread
     task = assignment.task
-    get_logger("arbd.watch").warning(
+    note(
+        get_logger("arbd.watch"),
+        "warning",
         "task_killed",
         **task_fields(task.id, task.action, task.traceparent),
         timeout=assignment.timeout,

@@ -24,6 +24,7 @@ from arbd.core.lifecycle import State, WorkerEvent
 from arbd.host import doorbell, procs
 from arbd.ipc import layout
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
@@ -118,7 +119,7 @@ class Lives:
         self._events.on_worker_born(worker)
 
     def _give_up_booting(self, worker: Worker, limit_s: float) -> None:
-        self._log.error("worker_boot_timeout", worker=worker.slot, seconds=limit_s)
+        note(self._log, "error", "worker_boot_timeout", worker=worker.slot, seconds=limit_s)
         self.kill(worker)
 
     def ready(self, worker: Worker) -> bool:
@@ -151,7 +152,7 @@ class Lives:
             self._wait_for_leaving(worker, was_idle=is_idle)
             return
         hint = "it was told to leave, has no task, and does not leave; it is killed"
-        self._log.warning("worker_hangs", worker=worker.slot, pid=worker.pid, hint=hint)
+        note(self._log, "warning", "worker_hangs", worker=worker.slot, pid=worker.pid, hint=hint)
         self.kill(worker)
 
     def leave(self, worker: Worker) -> None:
@@ -172,7 +173,9 @@ class Lives:
 
     def _give_up_leaving(self, worker: Worker) -> None:
         worker.stop_timer = None
-        self._log.warning(
+        note(
+            self._log,
+            "warning",
             "worker_stop_timeout",
             worker=worker.slot,
             pid=worker.pid,

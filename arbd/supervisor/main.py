@@ -36,9 +36,10 @@ from arbd.host.platform import require_supported
 from arbd.ipc.zygote_protocol import Watched
 from arbd.links.base import HubLink
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.model.encoding import Encoder
 from arbd.settings.table import CONFIG_FILE, Settings
-from arbd.supervisor import loading, pinning
+from arbd.supervisor import loading, needs
 from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
@@ -47,13 +48,16 @@ from arbd.supervisor.generations import Generations
 from arbd.supervisor.in_force import InForce
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
+from arbd.supervisor.log_level import LogLevelChange
 from arbd.supervisor.operations import Operations
+from arbd.supervisor.pinning import Pinning
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.rotation import Rotation
+from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.service import Service
 from arbd.supervisor.steering import Steering
 from arbd.supervisor.wakeup import Wakeup
@@ -67,11 +71,6 @@ RESTART: Final = -1
 HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
 _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
-# Descriptors: a worker has 5 (memory, two doorbells, a socket, its process), twice that during a reload, and two more
-# while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log have 30.
-_FILES_OF_DAEMON: Final = 48
-_FILES_OF_WORKER: Final = 12
-_FILES_OF_LINK: Final = 12
 _MOST_TOKENS: Final = 15  # and the newest
 
 
@@ -118,6 +117,7 @@ class Daemon:
         self._drain: Drain | None = None
         # Taken here: whatever is started later must not have it.
         self._service = Service(Notifier.taken_from(os.environ) if owns_process else Notifier(""))
+        self._scaling: Scaling | None = None
         self._tokens: list[str] = []  # those of before as well: a line may still hold one
         self._in_force: InForce
         self.pool: Pool
@@ -148,6 +148,11 @@ class Daemon:
     def on_reloading(self) -> None:
         """A reload was asked for, by a signal or whoever else."""
         self._service.reloading()
+
+    def request_scale(self, step: int, name: str) -> None:
+        """Have so many more workers, or fewer; at least one. ``name``: of the signal that asks for it."""
+        if self._scaling is not None and not self._stop_requested.is_set():
+            self._scaling.by(step, name)
 
     # -- the course of events ----------------------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class Daemon:
     def _end(self, exit_code: int, event: str, **words: Any) -> None:
         """Stop soon: running tasks have a few seconds, results are sent. The first reason is the one that counts."""
         if self._exit_code != EXIT_OK:
-            self._log.error(event, **words)
+            note(self._log, "error", event, **words)
             return
         self._log.critical(event, exit_code=exit_code, **words)
         self._exit_code = exit_code
@@ -233,6 +238,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, self.request_reload)
+        loop.add_signal_handler(signal.SIGTTIN, self.request_scale, 1, "SIGTTIN")
+        loop.add_signal_handler(signal.SIGTTOU, self.request_scale, -1, "SIGTTOU")
         strays.ignore(self._log)
 
     async def _unless_stopped(self, loading: Coroutine[Any, Any, Loaded]) -> Loaded | None:
@@ -262,9 +269,10 @@ class Daemon:
         link = self._make_link(settings, encoder)
         claims = CpuClaims()
         started.callback(claims.close)
-        pinned = pinning.assign(settings, claims, owns_process=self._owns_process)
+        pinning = Pinning(settings, claims, owns_process=self._owns_process)
+        pinned = pinning.slots
         if self._owns_process:
-            _require_files(settings, pinned)
+            needs.require_files(len(pinned), settings.hub_links, len({cpu for cpus in pinned for cpu in cpus}))
         flow = self._assemble(loaded, pinned, link, encoder, started)
         self._generations = Generations(self._request, self._in_force, flow, self)
         self._drain = drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout)
@@ -278,7 +286,10 @@ class Daemon:
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         operations = Operations()
         started.push_async_callback(operations.close)
-        commands = Commands(flow, self._generations, reporter, operations, steering)
+        scaling = self._scaling = Scaling(settings, flow.pool, pinning, operations)
+        started.callback(scaling.close)
+        log_level = LogLevelChange(self._in_force, flow, self._generations)
+        commands = Commands(flow, self._generations, reporter, operations, steering, scaling, log_level)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
@@ -293,7 +304,9 @@ class Daemon:
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up
-        self._log.info(
+        note(
+            self._log,
+            "info",
             "started",
             provider=settings.name,
             hub=settings.hub_url,
@@ -345,7 +358,7 @@ class Daemon:
 
         try:
             async for changed in changes(lambda: self.pool.zygote.description.sources, self._files_of_settings):
-                self._log.info("source_changed", files=changed)
+                note(self._log, "info", "source_changed", files=changed)
                 self.request_reload()
         except (OSError, RuntimeError) as error:  # what watchfiles raises when the kernel watches no more files
             self._log.warning("sources_not_watched", reason=str(error), hint="reload with SIGHUP")
@@ -369,10 +382,3 @@ def _end_process(timeout_s: float, exit_code: int) -> None:
     time.sleep(timeout_s)
     get_logger("arbd.supervisor").critical("ended_at_last", exit_code=exit_code or EXIT_UNEXPECTED, seconds=timeout_s)
     os._exit(exit_code or EXIT_UNEXPECTED)
-
-
-def _require_files(settings: Settings, pinned: list[tuple[int, ...]]) -> None:
-    workers, links = len(pinned), settings.hub_links
-    claims = len({cpu for cpus in pinned for cpu in cpus})
-    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
-    open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))

@@ -9,14 +9,28 @@ from arbd.ipc import layout
 
 
 class NewsBoard:
-    """The board of a daemon. ``words`` are all of it, ``fd`` its memory for workers."""
+    """The board of a daemon. ``words`` are all of it, ``fd`` its memory for workers.
+
+    Its memory has room for as many slots as a daemon can have, for workers have mapped it when more are wanted; pages
+    of it that nobody has touched cost nothing. Only those slots are looked at that there are."""
 
     def __init__(self, slots: int) -> None:
-        self.fd = memory.create("arbd-board", layout.board_bytes(slots))
+        self.fd = memory.create("arbd-board", layout.board_bytes(layout.MAX_SLOTS))
         self._mapping = memory.attach(self.fd)
         self.words = memory.words_of(self._mapping)
-        self._news = self.words[layout.NEWS :: layout.LINE]  # one word of each slot's line
+        self._news = self._of(slots)
         self._seen = self._news.tolist()
+
+    def _of(self, slots: int) -> memoryview:
+        """One word of each slot's line."""
+        return self.words[layout.NEWS : layout.NEWS + slots * layout.LINE : layout.LINE]
+
+    def resize(self, slots: int) -> None:
+        """Look at so many slots from now on. No worker has published anything in those that come, nor is one left in
+        those that go."""
+        self._news.release()
+        self._news = self._of(slots)
+        self._seen = self._seen[:slots] + self._news.tolist()[len(self._seen) :]
 
     def slots_with_news(self) -> list[int]:
         """The slots whose workers may have published something since this was asked last.

@@ -28,9 +28,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
-from arbd.core.history import History, Why
+from arbd.core.history import History, Why, shown
 from arbd.core.lifecycle import State
 from arbd.core.placement import in_words
 from arbd.core.recycling import RecycleLimits, bounds_of
@@ -41,6 +41,7 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon, Unfit
 from arbd.ipc.ring import RingCorruptError
 from arbd.logs import get_logger
+from arbd.logs.notable import keep, note
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import Lives, WorkerTimes
 from arbd.supervisor.news_board import NewsBoard
@@ -67,7 +68,7 @@ class Pool:
         times: WorkerTimes = WorkerTimes(),  # noqa: B008 # a tuple of numbers
         recycle: RecycleLimits = RecycleLimits(),  # noqa: B008 # the same
     ) -> None:
-        self._cpus = cpus
+        self._cpus = list(cpus)  # also of slots that have gone, until the last worker there has ended
         self.limits = limits
         self.zygote = zygote
         self.recycle = recycle
@@ -109,17 +110,40 @@ class Pool:
         """Whether any worker runs tasks, now or in a moment."""
         return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
-    def is_complete(self) -> bool:
-        """Whether every slot has a worker that serves."""
-        return len(self._serving_slots()) == len(self._cpus)
+    @property
+    def size(self) -> int:
+        """How many slots there are: how many workers the daemon is to have."""
+        return self._slots.count
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no worker is started any more: the daemon ends."""
+        return self._slots.is_closed
+
+    def is_complete(self, zygote: ZygoteLink | None = None) -> bool:
+        """Whether every slot has a worker that serves; one of this ``zygote``, if that is given."""
+        return not self.missing(zygote)
+
+    def missing(self, zygote: ZygoteLink | None = None) -> set[int]:
+        """The slots without a worker that serves, or without one of this ``zygote``."""
+        return set(range(self.size)) - self._serving_slots(zygote)
+
+    def surplus(self) -> list[Worker]:
+        """The workers in slots that have gone, the last slot first."""
+        return sorted((each for each in self.workers.values() if each.slot >= self.size), key=lambda each: -each.slot)
 
     def out_of_service(self) -> dict[int, Trouble]:
         """The slots that have no worker that serves, and in which none can be started for now, with the reason."""
         serving = self._serving_slots()
         return {slot: trouble for slot, trouble in sorted(self._slots.troubles.items()) if slot not in serving}
 
-    def _serving_slots(self) -> set[int]:
-        return {worker.slot for worker in self.workers.values() if worker.state is State.SERVING}
+    def trouble_of(self, slot: int) -> Trouble | None:
+        """What has kept workers of this slot from being started, if anything."""
+        return self._slots.troubles.get(slot)
+
+    def _serving_slots(self, zygote: ZygoteLink | None = None) -> set[int]:
+        serving = (worker for worker in self.workers.values() if worker.state is State.SERVING)
+        return {worker.slot for worker in serving if zygote in (None, worker.zygote)}
 
     def _newest_serves(self) -> bool:
         """Whether any worker of the newest generation does."""
@@ -139,14 +163,33 @@ class Pool:
             if not worker.damaged and not worker.cell.results.is_empty()
         )
 
-    @property
-    def size(self) -> int:
-        """How many slots there are."""
-        return len(self._cpus)
-
     def serving(self) -> set[int]:
         """The slots that have a worker that serves."""
         return self._serving_slots()
+
+    # -- how many ------------------------------------------------------------------------------------------
+
+    def resize(self, cpus: Sequence[tuple[int, ...]]) -> None:
+        """Have as many slots as ``cpus`` has, with these CPUs. New ones are filled; what serves in one that goes is
+        ``surplus``, and serves until it is told to ``retire``."""
+        self._cpus[: len(cpus)] = cpus
+        self._of_slot += [[] for _ in range(len(cpus) - len(self._of_slot))]
+        if len(cpus) > self.size:
+            self._resize_board(len(cpus))
+        self._slots.resize(len(cpus))
+        for worker in self.surplus():
+            if worker.state is State.STARTING:
+                worker.is_dismissed = True
+                self.kill(worker)
+        self._resize_board(len(cpus))
+
+    def _resize_board(self, count: int) -> None:
+        """Look at the slots that there are, and at those that have gone where a worker is left."""
+        self._board.resize(max([count, *(worker.slot + 1 for worker in self.workers.values())]))
+
+    def retire(self, worker: Worker) -> None:
+        """Have a worker that serves leave when it has finished what it has; nobody takes its place."""
+        self._lives.retire(worker)
 
     # -- one generation after the other --------------------------------------------------------------------
 
@@ -258,7 +301,7 @@ class Pool:
             self._slots.ended_early(worker.slot, at_task=began != 0)
         elif worker.booted:
             self._slots.worked(worker.slot)
-        elif worker.zygote is not self.zygote:
+        elif worker.zygote is not self.zygote or worker.is_dismissed:
             self._slots.want(worker.slot)
         elif reason:
             self._not_started(worker.slot, reason)
@@ -328,7 +371,7 @@ class Pool:
                 f"its workers are replaced faster than their stop hooks end: {_MOST_LEAVING} may be leaving at once, "
                 "and the oldest is killed; make the stop hooks shorter, or lower worker.stop_timeout"
             )
-            self._log.warning("worker_stop_too_slow", worker=slot, leaving=len(leaving), hint=hint)
+            note(self._log, "warning", "worker_stop_too_slow", worker=slot, leaving=len(leaving), hint=hint)
         for worker in leaving[:-_MOST_LEAVING]:
             self._lives.kill(worker)
 
@@ -336,13 +379,23 @@ class Pool:
         """Note why a worker is replaced; the first reason is the one that counts."""
         if worker.why is None:
             worker.why = why
-            self.history.note(time.monotonic_ns(), worker.slot, why)
+            count = self.history.note(time.monotonic_ns(), worker.slot, why)
+            if count:
+                fields: dict[str, Any] = {"action": shown(why.action)} if why.action else {}
+                fields |= {"count": count} if count > 1 else {}
+                keep(
+                    "info", "worker_replaced", worker=worker.slot, reason=why.reason, detail=shown(why.detail), **fields
+                )
 
     # -- one after the other: replaced though it serves ------------------------------------------------------
 
     def wish(self, worker: Worker, reason: str, detail: str) -> None:
         """Have a worker replaced once its successor is ready; one at a time."""
         self._succession.wish(worker, reason, detail)
+
+    def is_wished(self, worker: Worker) -> bool:
+        """Whether its turn to be replaced goes on, or is to come."""
+        return self._succession.is_wished(worker)
 
     def replace_now(self, worker: Worker, why: Why) -> None:
         """Have a worker that serves leave after what it has; its successor is there, or starts at once."""
@@ -388,6 +441,8 @@ class Pool:
         self._of_slot[worker.slot].remove(worker)
         if not any(other.state is State.LEAVING for other in self._of_slot[worker.slot]):
             self._crowded.discard(worker.slot)
+        if worker.slot >= self.size:
+            self._resize_board(self.size)
         try:
             self.limits.detach(worker.id)
         finally:

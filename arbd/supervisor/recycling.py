@@ -25,6 +25,7 @@ from arbd.core.lifecycle import State
 from arbd.core.recycling import RecycleLimits, Usage
 from arbd.host import footprint
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.model.response import memory_exceeded
 from arbd.supervisor import halt
 from arbd.supervisor.flow import Flow
@@ -115,7 +116,15 @@ class Recycling:
             return
         self._told.add(setting)
         hint = "a worker is above it before its first task, so replacing it cannot help; the limit is not applied"
-        self._log.error("worker_limit_too_low", setting=setting, memory=fresh.memory, descriptors=fresh.fds, hint=hint)
+        note(
+            self._log,
+            "error",
+            "worker_limit_too_low",
+            setting=setting,
+            memory=fresh.memory,
+            descriptors=fresh.fds,
+            hint=hint,
+        )
 
     def _usage_of(self, worker: Worker) -> Usage:
         limits = self._limits

@@ -41,6 +41,7 @@ class Reporter:
         self._flow = flow
         self._pool = flow.pool
         self._asked_state = asked_state
+        self._workers_at_start = self._pool.size
         self._started_at_ns = time.monotonic_ns()
         self._version = version("arbd")
 
@@ -69,6 +70,8 @@ class Reporter:
             out_of_service=self._out_of_service(now_ns),
             ending_actions=dict(islice(self._flow.culprits.counts().items(), _MOST_ENDING_ACTIONS)),
             joined=self._flow.under_way.joined,
+            workers_wanted=self._pool.size,
+            workers_at_next_start=self._workers_at_start,
             paused=[PausedAction(*each) for each in self._flow.paused.describe(now_ns / 1e9)],
         )
 

@@ -7,18 +7,22 @@ A slot is a place (CPUs), a worker is one process in it. This module decides *wh
     not_started (the machine)  ─> all wait, one is tried after a pause
     cannot_boot, unfit, ended_early ─> this slot waits
     ready ─> whatever kept it out of service is over
+
+How many there are can change. What is said of a worker whose slot has gone meanwhile is heard, and starts nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from arbd.core.history import shown
 from arbd.core.restarts import Restarts, SlotRestarts
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 
 _WORTH_TELLING_S: Final = 0.5  # a pause below that is no state that anybody could look at
 
@@ -45,7 +49,7 @@ class Slots:
         self._cannot_boot = cannot_boot
         self._wanted: dict[int, None] = {}  # in that order
         self._restarts = Restarts()
-        self._of_slot = [SlotRestarts() for _ in range(count)]
+        self._of_slot: defaultdict[int, SlotRestarts] = defaultdict(SlotRestarts)
         self._pauses: dict[int, asyncio.TimerHandle] = {}
         self._machine_pause: asyncio.TimerHandle | None = None  # while it runs, none is asked for
         self._loop = asyncio.get_running_loop()
@@ -54,7 +58,9 @@ class Slots:
     # -- what is wanted ------------------------------------------------------------------------------------
 
     def want(self, slot: int) -> None:
-        """Have a worker started in this slot, as soon as there may be."""
+        """Have a worker started in this slot, as soon as there may be; not in one that there is no more."""
+        if slot >= self.count:
+            return
         self._wanted[slot] = None
         self._fill()
 
@@ -74,7 +80,7 @@ class Slots:
     def begin_anew(self) -> None:
         """Forget what has kept slots out of service, but for the machine: other code is started there now."""
         self._stop_pauses()
-        self._of_slot = [SlotRestarts() for _ in range(self.count)]
+        self._of_slot.clear()
         self.troubles = {slot: each for slot, each in self.troubles.items() if each.kind == "not_started"}
 
     def take(self) -> int | None:
@@ -91,28 +97,42 @@ class Slots:
         self._restarts.succeeded()
         self.begin_anew()
 
+    def resize(self, count: int) -> None:
+        """Have so many slots from now on. New ones are wanted; of those that go nothing is wanted or remembered."""
+        new, self.count = range(self.count, count), count
+        self._wanted = {slot: None for slot in self._wanted if slot < count} | dict.fromkeys(new)
+        for slot in [slot for slot in {*self._pauses, *self.troubles, *self._of_slot} if slot >= count]:
+            self._stop_pause(slot)
+            self.troubles.pop(slot, None)
+            self._of_slot.pop(slot, None)
+        self._fill()
+
     # -- what became of it ---------------------------------------------------------------------------------
 
     def ready(self, slot: int) -> None:
         """A worker of this slot is ready."""
         self._restarts.succeeded()
+        if slot >= self.count:
+            return
         self._of_slot[slot].was_fit()
         trouble = self.troubles.get(slot)
         if trouble is None or trouble.kind == "ended_early":
             return  # it may do so again
         del self.troubles[slot]
         if trouble.kind == "unfit":
-            self._log.info("worker_fit_again", worker=slot, failures=trouble.times)
+            note(self._log, "info", "worker_fit_again", worker=slot, failures=trouble.times)
 
     def worked(self, slot: int) -> None:
         """A worker of this slot has ended that had finished tasks, or was ended by the supervisor."""
+        if slot >= self.count:
+            return
         self._of_slot[slot].worked()
         self.troubles.pop(slot, None)
         self.want(slot)
 
     def ended_early(self, slot: int, *, at_task: bool) -> None:
         """A worker of this slot was ready, and ended before it had finished one task; ``at_task``: running its first"""
-        if self.is_closed:
+        if self.is_closed or slot >= self.count:
             return
         restarts = self._of_slot[slot]
         pause_s = restarts.ended_at_first_task() if at_task else restarts.ended_idle()
@@ -122,22 +142,22 @@ class Slots:
 
     def unfit(self, slot: int, detail: str) -> None:
         """A worker of this slot cannot take tasks: a start hook or a resource failed."""
-        if self.is_closed:
+        if self.is_closed or slot >= self.count:
             return
         pause_s = self._of_slot[slot].was_unfit()
         before = self.troubles.get(slot)
         trouble = self._note(slot, "unfit", shown(detail), pause_s)
         if before is None or before.reason != trouble.reason:
             hint = "its slot is tried again after a pause, for as long as it takes"
-            self._log.error("worker_unfit", worker=slot, reason=trouble.reason, hint=hint)
+            note(self._log, "error", "worker_unfit", worker=slot, reason=trouble.reason, hint=hint)
         self._want_later(slot, pause_s)
 
     def cannot_boot(self, slot: int, status: int, *, others_serve: bool) -> None:
         """A process of this slot ended before it was ready."""
-        if self.is_closed:
+        if self.is_closed or slot >= self.count:
             return
         pause_s = self._restarts.failed(by_machine=False, others_serve=others_serve)
-        self._log.error("worker_cannot_boot", worker=slot, status=status, retry_in=pause_s)
+        note(self._log, "error", "worker_cannot_boot", worker=slot, status=status, retry_in=pause_s)
         if pause_s is None:
             self._cannot_boot(False)
             return
@@ -146,11 +166,13 @@ class Slots:
 
     def not_started(self, slot: int, reason: str, *, others_serve: bool) -> None:
         """There was no process, descriptor or memory for a worker; so there is none for another at this moment."""
+        if slot >= self.count:
+            return
         self._wanted[slot] = None
         if self.is_closed or self._machine_pause is not None:
             return
         pause_s = self._restarts.failed(by_machine=True, others_serve=others_serve)
-        self._log.error("worker_not_started", worker=slot, reason=reason, retry_in=pause_s)
+        note(self._log, "error", "worker_not_started", worker=slot, reason=reason, retry_in=pause_s)
         if pause_s is None:
             self._wanted.clear()
             self._cannot_boot(True)

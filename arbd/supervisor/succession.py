@@ -49,6 +49,10 @@ class Succession:
         self._turns.wish(Wish(worker.id, reason, detail))
         self._begin()
 
+    def is_wished(self, worker: Worker) -> bool:
+        """Whether its turn goes on, or is to come."""
+        return self._turns.has(worker.id)
+
     def go_on(self) -> None:
         """A slot waits no more: perhaps the worker that serves there has its turn."""
         self._begin()

@@ -43,6 +43,7 @@ class Worker:
         self.damaged = False  # one of its rings cannot be used
         self.unfit = ""  # why it says that it cannot take tasks
         self.said_leaving = False
+        self.is_dismissed = False  # killed as it started, because its slot has gone
         self.wish: Why | None = None  # why it should be replaced, once its turn has come
         self.why: Why | None = None  # why it is replaced
         self.left_unused = False  # it left of its own accord, and had not finished one task

@@ -19,6 +19,7 @@ from arbd.errors import ConfigError, TargetError, ZygoteError
 from arbd.host import channel, child, children, memory
 from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
+from arbd.logs.notable import note
 from arbd.model.description import Description
 
 _PROGRAM = "arbd.worker.zygote"
@@ -111,6 +112,10 @@ class ZygoteLink:
         ``on_zygote_lost``."""
         self._send(protocol.encode(spawn), fds)
 
+    def set_log_level(self, level: str) -> None:
+        """Have it, and the workers that it starts, write lines of this level and above. Raises ``OSError``."""
+        self._send(protocol.encode(protocol.ChangeLogLevel(level)), ())
+
     def _send(self, message: bytes, fds: tuple[int, ...]) -> None:
         try:
             channel.send(self._control, message, fds)
@@ -159,7 +164,7 @@ class ZygoteLink:
             pidfd = fds[0] if isinstance(event, protocol.Spawned) else -1
         except (msgspec.MsgspecError, UnicodeDecodeError, OSError, ValueError, IndexError) as error:
             # Its memory is the author's to damage; or no descriptor was left for what came with the message.
-            self._log.error("zygote_unreadable", reason=f"{type(error).__name__}: {error}")
+            note(self._log, "error", "zygote_unreadable", reason=f"{type(error).__name__}: {error}")
             self._process.kill()
             return  # the end of the stream follows
         if description is not None:

@@ -88,6 +88,7 @@ class Loop:
         "_is_taken_back",
         "_last_action",
         "_leave_reasons",
+        "_level",
         "_limits",
         "_log",
         "_look_at_output",
@@ -101,6 +102,7 @@ class Loop:
         "_quota",
         "_results",
         "_results_bell",
+        "_set_level",
         "_side",
         "_skip_news",
         "_tasks",
@@ -126,6 +128,7 @@ class Loop:
         quota: Quota | None = None,
         leave_reasons: LeaveReasons | None = None,
         look: Callable[[], bool] = lambda: False,
+        set_level: Callable[[int], None] = logs.change_level,
     ) -> None:
         self._words = words = cell.words
         self._is_cancelled = cell.is_cancelled
@@ -157,6 +160,8 @@ class Loop:
         self._proven = self._looks.proven
         self._fresh = copy_context  # the context of a task
         self._look_at_output = look
+        self._set_level = set_level
+        self._level = 0  # as it was configured
         self._fence_begin, self._fence_publish = make_fences()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
@@ -210,6 +215,7 @@ class Loop:
         if self._last_action:
             self._look_after(action, now_ns, self._looks.due(action, 0, now_ns))
         self._look_at_output_after(action, now_ns)
+        self._look_at_level()
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence_begin()
         self._fence_publish()
@@ -322,8 +328,16 @@ class Loop:
             self._looked_action, self._last_action = action, ""
             if depth == "full":
                 self._is_as_before = python_state.remembered()
+        self._look_at_level()
         if leaving is not None and not self._is_leaving:
             self.say(leaving)
+
+    def _look_at_level(self) -> None:
+        """Write lines of the level that an operator has asked for."""
+        level = self._words[layout.LOG_LEVEL]
+        if level != self._level:
+            self._level = level
+            self._set_level(level)
 
     def _look_at_output_after(self, action: str, now_ns: int) -> None:
         """Look whether all that was printed has been read; seldom after an action that is proven, as long as it has."""

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -167,6 +168,7 @@ def run(
         timer=timer,
         quota=quota,
         leave_reasons=reasons,
+        set_level=partial(_set_level, process),
         **({} if output is None else {"look": output.look}),
     )
     life = WorkerLife(
@@ -210,6 +212,12 @@ def _offer_to_oom_killer() -> None:
         oom.raise_score(oom.WORKER_STEP)
     except OSError as exc:  # no /proc, or one that cannot be written: the kernel chooses by size alone
         logs.get_logger("arbd.worker").debug("oom_score_not_raised", reason=os_reason(exc))
+
+
+def _set_level(process: guard.Guard, level: int) -> None:
+    """Set the log level that an operator has asked for: no action has changed that, and it is not put back."""
+    with process.adopting():
+        logs.change_level(level)
 
 
 def _start(life: WorkerLife, loop: Loop) -> None:

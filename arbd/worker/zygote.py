@@ -239,12 +239,17 @@ class Zygote:
         if isinstance(message, protocol.Configure):
             self._configure = message
             worker.apply(message, self._provider)
+            logs.change_level(message.log.level)  # the author's code may have set another one than there was before
             gc.collect()
             inherited.remember()
             gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it
             self._monitor_process.want()
         elif isinstance(message, protocol.Spawn):
             self._spawn(message, fds)
+        elif isinstance(message, protocol.ChangeLogLevel) and self._configure is not None:
+            logs.change_level(message.level)
+            log = msgspec.structs.replace(self._configure.log, level=message.level)
+            self._configure = msgspec.structs.replace(self._configure, log=log)
         else:
             raise RuntimeError(f"a message that has no place here: {type(message).__name__}")
 

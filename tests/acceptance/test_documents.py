@@ -31,7 +31,9 @@ from arbd.testing import Response, run_action
 #: Set-up from a clone: what .ci/run and the Makefile do before any test can run.
 _SETUP: Final = re.compile(r"make |python3 -m venv |\.venv/bin/")
 _STAYS: Final = re.compile(r"(?:\w+=\S+ )?arbd (dev|run|hub) ")
-_ASKS: Final = re.compile(r"arbd (status|limits|submit|cancel|drain|pause|resume) ")
+_ASKS: Final = re.compile(
+    r"arbd (status|limits|submit|cancel|drain|pause|resume|scale|replace|reload|log-level|events) "
+)
 _TOKEN: Final = re.compile(r"PROVIDER_AUTH_TOKEN=(\S+)")
 _READY: Final = {"dev": b"hub_connected", "run": b"hub_connected", "hub": b"listening"}
 _READY_TIMEOUT_S: Final = 20.0

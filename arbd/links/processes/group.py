@@ -36,7 +36,8 @@ from arbd.links.processes import boot
 from arbd.links.processes.callers import PROBE, Callers, split, split_anew
 from arbd.links.processes.handle import UNREADABLE, LinkHandle
 from arbd.links.processes.roster import Roster
-from arbd.model.link_stats import LinkStats
+from arbd.logs.notable import keep
+from arbd.model.link_stats import LinkStats, best_state
 from arbd.model.task import Outcome, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
@@ -66,6 +67,7 @@ class LinkGroup:
         self._next_result = 1
         self.have_slots = False
         self._has_news = False  # who may call has changed
+        self._state = "connecting"  # of the hub, as it was told last
         self._again: asyncio.TimerHandle | None = None
         self._again_s = _AGAIN_S
         self._put_off: list[Outcome] = []  # to go back to the outbox at that look
@@ -187,9 +189,17 @@ class LinkGroup:
         """A leader's pause may be over; and a link that makes no use of its slots must not keep them from another."""
         # Fewer than none: it brought what it had asked for before it was told to ask for less.
         slots = [max(0, link.slots) for link in self._links.values() if not link.cell.is_held]
+        self._note_condition()
         if slots and min(slots) == 0 and max(slots) > 1:
             self._allow(split_anew(sum(slots), self._callers.callers(time.monotonic())))
         self._news()
+
+    def _note_condition(self) -> None:
+        """Keep the hub's loss and return among the notable events; the lines of the log are the links' own."""
+        state = best_state({link.state for link in self._links.values()})
+        if state != self._state:
+            self._state = state
+            keep("info" if state == "up" else "warning", f"hub_{state}", links=len(self._links))
 
     # -- up: tasks and acknowledgements --------------------------------------------------------------------------
 

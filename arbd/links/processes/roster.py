@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from arbd.core.backoff import Backoff
 from arbd.links.processes.handle import LinkHandle
+from arbd.logs.notable import note
 from arbd.model.link_stats import LinkStats, best_state, total
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
@@ -129,7 +130,7 @@ class Roster:
             link = LinkHandle(number, self._settings, self._tls, self._bell, self._program)
             self._watch(link)
         except OSError as error:
-            self._log.error("link_not_started", link=number, reason=str(error))
+            note(self._log, "error", "link_not_started", link=number, reason=str(error))
             self._replace_later()
             return
         self.links[number] = link
@@ -164,7 +165,15 @@ class Roster:
                 self._replace_later()
             status = link.reap()
             if not self._is_closing:
-                self._log.error("link_lost", link=link.number, pid=link.pid, status=status, results=len(link.unacked))
+                note(
+                    self._log,
+                    "error",
+                    "link_lost",
+                    link=link.number,
+                    pid=link.pid,
+                    status=status,
+                    results=len(link.unacked),
+                )
 
     def _forget(self, link: LinkHandle) -> None:
         self._loop.remove_reader(link.pidfd)
@@ -180,7 +189,7 @@ class Roster:
         self._ticker = self._loop.call_later(_TICK_S, self._tick) if self.links else None  # whatever is raised below
         for link in self.links.values():
             if link.note_tick() == _DEAF_TICKS:
-                self._log.error("link_hangs", link=link.number, pid=link.pid)
+                note(self._log, "error", "link_hangs", link=link.number, pid=link.pid)
                 link.kill()
         self.retell()
         self._owner.on_tick()

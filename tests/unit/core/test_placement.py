@@ -192,3 +192,19 @@ def test_on_an_idle_machine_workers_with_whole_cores_share_none(
 )
 def test_cpus_in_words(cpus: tuple[int, ...], words: str) -> None:
     assert in_words(cpus) == words
+
+
+def test_workers_that_are_there_stay_and_the_others_go_beside_them() -> None:
+    cores = {cpu: (0, cpu % 4) for cpu in range(8)}
+    two = place(2, range(8), cores)
+    assert place(5, range(8), cores, present=two.workers) == place(5, range(8), cores)
+    assert place(3, range(4), {}, present=[(3,), (2,)]).workers == [(3,), (2,), (0,)]
+    assert place(1, range(4), {}, present=[(3,), (2,)]).workers == [(3,)]
+
+
+def test_a_present_worker_on_a_cpu_that_is_gone_or_on_none_counts_for_nothing() -> None:
+    assert place(3, range(2), {}, present=[(7,), ()]).workers == [(7,), (), (0,)]
+
+
+def test_others_claims_of_now_count_for_those_that_come() -> None:
+    assert place(2, range(3), {}, claimed={0: 1, 1: 1}, present=[(0,)]).workers == [(0,), (2,)]

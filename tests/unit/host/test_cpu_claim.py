@@ -130,3 +130,28 @@ def test_where_binding_is_forbidden_that_is_an_oserror_and_nothing_is_held(
         claims.claim([0, 1, 2])
     monkeypatch.undo()
     assert CpuClaims(world).counts(range(3)) == dict.fromkeys(range(3), 0)
+
+
+def test_claims_can_be_let_go_of_one_by_one_and_taken_once_more(world: str) -> None:
+    mine = CpuClaims(world)
+    mine.claim([0, 1])
+    mine.claim([1, 2])
+    assert CpuClaims(world).counts(range(4)) == {0: 1, 1: 1, 2: 1, 3: 0}
+    mine.hold_only({1})
+    assert CpuClaims(world).counts(range(4)) == {0: 0, 1: 1, 2: 0, 3: 0}
+    assert set(mine.held) == {1}
+    mine.close()
+
+
+def test_claims_of_before_stay_where_more_cannot_be_had(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = CpuClaims(world)
+    mine.claim([0])
+    monkeypatch.setattr(mine, "_bound", _no_descriptor)
+    with pytest.raises(OSError, match="Too many"):
+        mine.claim([0, 1])
+    assert set(mine.held) == {0}
+    mine.close()
+
+
+def _no_descriptor(name: str) -> None:
+    raise OSError(24, "Too many open files")

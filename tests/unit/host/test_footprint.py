@@ -34,7 +34,7 @@ def test_descriptors_are_counted() -> None:
     assert after == before + 2
 
 
-@pytest.mark.parametrize("look", [footprint.rss_of, footprint.descriptors_of])
+@pytest.mark.parametrize("look", [footprint.rss_of, footprint.descriptors_of, footprint.private_of])
 def test_one_that_is_not_there_holds_nothing_that_can_be_told(look: object) -> None:
     assert callable(look)
     assert look(NOBODY) is None
@@ -62,3 +62,14 @@ def test_ones_own_memory_is_seen_without_a_descriptor_to_keep(monkeypatch: pytes
 
 def _no_descriptor(*_: object) -> int:
     raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_memory_of_its_own_counts_and_what_is_shared_does_not() -> None:
+    before = footprint.private_of(os.getpid())
+    with mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
+        for at in range(0, len(held), mmap.PAGESIZE):
+            held[at] = 1
+        after = footprint.private_of(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert 30 << 20 < after - before < 64 << 20

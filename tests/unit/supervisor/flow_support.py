@@ -212,6 +212,7 @@ class FakePool:
     def __init__(self, workers: Sequence[FakeWorker]) -> None:
         self.workers = {worker.id: worker for worker in workers}
         self.board = {layout.SUPERVISOR_SLEEPING: 0}
+        self.size = len(workers)
         self.limits = SimpleNamespace(held=lambda: None)
         self.bell = -1
         self.fences = 0

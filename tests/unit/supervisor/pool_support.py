@@ -91,6 +91,7 @@ class ProcesslessWorker:
         self.stop_timer: Any = None
         self.unfit = ""
         self.said_leaving = False
+        self.is_dismissed = False
         self.left_unused = False
         self.wish: Any = None
         self.why: Any = None

@@ -437,13 +437,15 @@ def owner(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 def test_signals_call_what_others_call(owner: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     handlers: dict[int, Any] = {}
-    monkeypatch.setattr(owner.loop, "add_signal_handler", handlers.__setitem__)
+    monkeypatch.setattr(owner.loop, "add_signal_handler", lambda signum, call, *_: handlers.update({signum: call}))
     owner.when = [(1.0, lambda: handlers[signal.SIGHUP]()), (2.0, lambda: handlers[signal.SIGTERM]())]
     assert owner.run() == EXIT_OK
     assert handlers == {
         signal.SIGTERM: owner.daemon.request_stop,
         signal.SIGINT: owner.daemon.request_stop,
         signal.SIGHUP: owner.daemon.request_reload,
+        signal.SIGTTIN: owner.daemon.request_scale,
+        signal.SIGTTOU: owner.daemon.request_scale,
     }
     assert "reload" in owner.notes
 

@@ -22,3 +22,23 @@ def test_each_change_is_told_once_and_of_its_slot_alone() -> None:
         assert board.slots_with_news() == []
     finally:
         board.close()
+
+
+def test_more_slots_are_looked_at_and_fewer_and_what_was_told_is_not_told_again() -> None:
+    board = NewsBoard(2)
+    try:
+        board.words[layout.news_at(1)] += 1
+        board.words[layout.news_at(4)] += 1  # of a worker that was there before, and is gone
+        board.resize(layout.MAX_SLOTS)
+        assert board.slots_with_news() == [1]
+        for slot in (0, 4, layout.MAX_SLOTS - 1):
+            board.words[layout.news_at(slot)] += 1
+        assert board.slots_with_news() == [0, 4, layout.MAX_SLOTS - 1]
+        board.words[layout.news_at(0)] += 1
+        board.words[layout.news_at(4)] += 1
+        board.resize(1)
+        assert board.slots_with_news() == [0]
+        board.resize(5)
+        assert board.slots_with_news() == []
+    finally:
+        board.close()

@@ -13,7 +13,7 @@ from arbd.host import cpus
 from arbd.settings.table import Settings, from_flags, resolve
 from arbd.supervisor import pinning
 from arbd.supervisor.cpu_share import Share, share_of
-from arbd.supervisor.pinning import assign
+from arbd.supervisor.pinning import Pinning
 
 
 class Log:
@@ -36,7 +36,7 @@ class Claims:
         self.notes: list[str] = []
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, within_s: float) -> Iterator[None]:
         if self.error is not None:
             raise self.error
         self.notes.append("turn")
@@ -45,11 +45,15 @@ class Claims:
 
     def counts(self, among: Collection[int]) -> dict[int, int]:
         self.notes.append("count")
-        return {cpu: self.others.get(cpu, 0) for cpu in among}
+        return {cpu: self.others.get(cpu, 0) + (cpu in self.held) for cpu in among}
 
     def claim(self, chosen: Collection[int]) -> None:
         self.notes.append("claim")
-        self.held = sorted(set(chosen))
+        self.held = sorted({*self.held, *chosen})
+
+    def hold_only(self, wanted: Collection[int]) -> None:
+        self.notes.append("let go")
+        self.held = sorted({*self.held} & {*wanted})
 
     def close(self) -> None:
         self.held = []
@@ -69,6 +73,7 @@ class Machine:
         monkeypatch.setattr(cpus, "cores", lambda _: {})
         monkeypatch.setattr(cpus, "quota", lambda: self.quota)
         monkeypatch.setattr(cpus, "pin", self.pin)
+        monkeypatch.setattr(cpus, "pin_threads", self.pin)
         monkeypatch.setattr(pinning, "get_logger", lambda _: self.log)
 
     def pin(self, to: frozenset[int]) -> None:
@@ -77,7 +82,9 @@ class Machine:
         self.pinned.append(to)
 
     def assign(self, *, owns_process: bool = True, **flags: Any) -> list[tuple[int, ...]]:
-        return assign(settings(**flags), self.claims, owns_process=owns_process)  # type: ignore[arg-type] # a fake
+        claims: Any = self.claims
+        self.pinning = Pinning(settings(**flags), claims, owns_process=owns_process)
+        return self.pinning.slots
 
     @property
     def said(self) -> list[tuple[str, str]]:
@@ -172,3 +179,48 @@ def test_who_does_not_own_the_process_leaves_it_where_it_is_and_looks_at_nobody_
 )
 def test_the_share_of_a_worker(machine: Machine, flags: dict[str, Any], share: Share) -> None:
     assert share_of(settings(**flags)) == share
+
+
+def test_more_workers_are_placed_beside_those_that_are_there(machine: Machine) -> None:
+    machine.assign(workers=2)
+    machine.allowed = frozenset({2, 3})  # of the process, that was moved: not what its workers may use
+    assert machine.pinning.resize(3) == [(0,), (1,), (2,)]
+    assert (machine.claims.held, machine.pinned[-1]) == ([0, 1, 2], frozenset({3}))
+
+
+def test_more_workers_come_where_no_other_daemon_is_by_then(machine: Machine) -> None:
+    machine.assign(workers=1)
+    machine.claims.others = {1: 1}
+    assert machine.pinning.resize(2) == [(0,), (2,)]
+
+
+def test_fewer_workers_give_their_cpus_back(machine: Machine) -> None:
+    machine.assign(workers=3)
+    assert machine.pinning.resize(1) == [(0,)]
+    assert (machine.claims.held, machine.pinned[-1]) == ([0], frozenset({1, 2, 3}))
+
+
+def test_more_workers_of_a_daemon_that_is_not_pinned_are_not_either(machine: Machine) -> None:
+    machine.pin_error = PermissionError(1, "Operation not permitted")
+    machine.assign(workers=1)
+    assert machine.pinning.resize(3) == [()] * 3
+    assert (machine.pinning.resize(2), machine.claims.held) == ([()] * 2, [])
+
+
+def test_a_supervisor_that_may_not_be_moved_any_more_costs_only_that(machine: Machine) -> None:
+    machine.assign(workers=1)
+    machine.pin_error = PermissionError(1, "Operation not permitted")
+    assert machine.pinning.resize(2) == [(0,), (1,)]
+    assert machine.said == [("warning", "supervisor_not_moved")]
+
+
+def test_more_workers_without_sockets_are_pinned_all_the_same(machine: Machine) -> None:
+    machine.assign(workers=1)
+    machine.claims.error = OSError(24, "Too many open files")
+    assert machine.pinning.resize(2) == [(0,), (1,)]
+
+
+def test_who_does_not_own_the_process_moves_nobody_when_there_are_more(machine: Machine) -> None:
+    machine.assign(owns_process=False, workers=1)
+    assert machine.pinning.resize(2) == [(0,), (1,)]
+    assert (machine.claims.notes, machine.pinned) == ([], [])

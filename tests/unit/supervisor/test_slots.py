@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 import pytest
 from flow_support import HandLoop
@@ -101,3 +102,43 @@ def test_after_the_end_nothing_is_planned(loop: HandLoop) -> None:
     rig.slots.want(0)
     assert loop.is_quiet
     assert rig.taken == []
+
+
+def test_slots_that_come_are_wanted_and_those_that_go_are_not(loop: HandLoop) -> None:
+    rig = Rig()
+    rig.slots.resize(4)
+    assert rig.taken == [2, 3]
+    rig.slots.resize(1)
+    rig.slots.want(3)
+    assert (rig.taken, rig.slots.count) == ([2, 3], 1)
+
+
+def test_what_is_said_of_a_slot_that_has_gone_is_heard_and_starts_nothing(loop: HandLoop) -> None:
+    rig = Rig(3)
+    rig.slots.unfit(2, "no database")
+    rig.slots.resize(2)
+    assert rig.slots.troubles == {}
+    said: list[Callable[[], None]] = [
+        lambda: rig.slots.unfit(2, "no database"),
+        lambda: rig.slots.ended_early(2, at_task=True),
+        lambda: rig.slots.cannot_boot(2, 1, others_serve=False),
+        lambda: rig.slots.not_started(2, "no memory", others_serve=False),
+        lambda: rig.slots.worked(2),
+        lambda: rig.slots.ready(2),
+    ]
+    for say in said:
+        say()
+        loop.step(LONG_S)
+    assert (rig.taken, rig.slots.troubles, rig.given_up) == ([], {}, [])
+
+
+def test_a_slot_that_comes_back_begins_anew(loop: HandLoop) -> None:
+    rig = Rig(2)
+    for _ in range(5):
+        rig.slots.unfit(1, "no database")
+        loop.step(LONG_S)
+    rig.taken.clear()
+    rig.slots.resize(1)
+    rig.slots.resize(2)
+    assert rig.taken == [1]
+    assert not rig.slots.pauses(1)
