@@ -7,26 +7,32 @@ its number is the answer.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from arbd.control import protocol, server
-from arbd.control.protocol import EventsReply, Failure, LimitsReply, OperationReply, StatusReply
+from arbd.control.protocol import EventsReply, Failure, LimitsReply, OperationReply, StacksReply, StatusReply
 from arbd.control.reports import NotableEvent
 from arbd.logs import notable
+from arbd.supervisor import native_stacks
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.operations import Operations
 from arbd.supervisor.reporter import Reporter
+from arbd.supervisor.stacks import Stacks
 
 
 class Commands:
     """The commands of one daemon."""
 
-    def __init__(self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations) -> None:
+    def __init__(
+        self, flow: Flow, generations: Generations, reporter: Reporter, operations: Operations, stacks: Stacks
+    ) -> None:
         self._flow = flow
         self._generations = generations
         self._reporter = reporter
         self._operations = operations
+        self._stacks = stacks
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -62,8 +68,20 @@ class Commands:
             return Failure(code="failed", message=f"no operation {request.id} is known; only the last ones are kept")
         return OperationReply(operation=operation)
 
-    def _get_stacks(self, request: protocol.GetStacks) -> protocol.ControlReply:
-        return _not_built(request)
+    def _get_stacks(self, request: protocol.GetStacks) -> server.Answer:
+        if request.worker is not None and not self._stacks.subjects(request.worker):
+            return Failure(code="failed", message=f"there is no worker {request.worker}; `arbd status` lists them")
+        if not request.native:
+            return self._take_stacks(request.worker)
+        program = native_stacks.find()
+        if program is None:
+            return Failure(code="failed", message=native_stacks.MISSING)
+        kind = "stacks" if request.worker is None else f"stacks of worker {request.worker}"
+        look = partial(native_stacks.take, program, self._stacks.subjects(request.worker))
+        return OperationReply(operation=self._operations.begin(kind, "asking py-spy", look))
+
+    async def _take_stacks(self, worker: int | None) -> protocol.ControlReply:
+        return StacksReply(stacks=await self._stacks.take(worker))
 
     def _resume(self, request: protocol.Resume) -> protocol.ControlReply:
         return _not_built(request)

@@ -62,6 +62,7 @@ from arbd.model.task import Outcome, Status, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
 from arbd.supervisor.joins import Joins
+from arbd.supervisor.kill_stacks import KillStacks
 from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool, how_it_ended
 from arbd.supervisor.worker import Worker
@@ -97,6 +98,7 @@ class Flow:
         self.outbox = MemoryOutbox(self.under_way)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
+        self.kill_stacks = KillStacks()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None

@@ -52,6 +52,8 @@ from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.self_report import SelfReport
+from arbd.supervisor.stacks import Stacks
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
@@ -60,10 +62,11 @@ LinkMaker = Callable[[Settings, Encoder], HubLink]
 HURRIED_DRAIN_S: Final = 5.0  # for tasks that run when something unexpected has happened
 _HURRIED_END_S: Final = 9.5  # from there to the end of the process, whatever stands in the way
 _CLOSE_TIMEOUT_S: Final = 15.0  # to give everything back after a drain; a zygote has 5 s
-# Descriptors: a worker has 5 (memory, two doorbells, a socket, its process), twice that during a reload, and two more
-# while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log have 30.
+# Descriptors: a worker has 6 (memory, two doorbells, a socket, its process, its stacks), twice that during a reload,
+# and two more while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log
+# have 30.
 _FILES_OF_DAEMON: Final = 48
-_FILES_OF_WORKER: Final = 12
+_FILES_OF_WORKER: Final = 14
 _FILES_OF_LINK: Final = 12
 
 
@@ -105,6 +108,7 @@ class Daemon:
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
         self._drain: Drain | None = None
+        self._self_report: SelfReport | None = None
         self.pool: Pool
         self.settings: Settings
 
@@ -125,6 +129,12 @@ class Daemon:
             self._generations.reload()
         else:
             self._reload_is_due = True  # once it serves: what is being loaded may be the code of before
+
+    def request_self_report(self) -> None:
+        """Write status and stacks to the log."""
+        if self._self_report is None:  # it is still loading: there are no workers
+            self._self_report = SelfReport(Stacks())
+        self._self_report.begin()
 
     # -- the course of events ----------------------------------------------------------------------------
 
@@ -205,6 +215,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, self.request_reload)
+        loop.add_signal_handler(signal.SIGUSR1, self.request_self_report)
         strays.ignore(self._log)
 
     async def _unless_stopped(self, loading: Coroutine[Any, Any, Loaded]) -> Loaded | None:
@@ -243,7 +254,9 @@ class Daemon:
         reporter = Reporter(settings, flow, self._stop_requested.is_set)
         operations = Operations()
         started.push_async_callback(operations.close)
-        commands = Commands(flow, self._generations, reporter, operations)
+        stacks = Stacks(flow.pool.workers.values, reporter.running)
+        self._self_report = SelfReport(stacks, reporter.status)
+        commands = Commands(flow, self._generations, reporter, operations, stacks)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:

@@ -22,7 +22,7 @@ from concurrent.futures import thread as executor_threads
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from arbd.host import fork_mark
+from arbd.host import fork_mark, stack_signal
 from arbd.host.fork_mark import ForkMark
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
@@ -144,6 +144,7 @@ def _begin_child() -> None:
     for signum in (*TERMINATION, *_OWN_TIMERS, CANCEL_SIGNAL, TIMER_SIGNAL):
         if is_own(signal.getsignal(signum)):
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+    stack_signal.forget()
     _unblock()
     loop = _running_loop() if _running_loop is not None else None
     if loop is not None:  # it shares what wakes it with its parent's: it must not turn

@@ -25,6 +25,7 @@ from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT
 from arbd.host import cpus, dispositions, doorbell, memory, process_state, procs
 from arbd.host.fork_mark import ForkMark
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.host.stack_signal import STACKS_SIGNAL
 from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
@@ -55,6 +56,7 @@ class Handles(NamedTuple):
     side: int
     limits_bell: int
     answers_bell: int
+    stacks: int
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -132,7 +134,7 @@ def run(
     timer = SoftTimer(cell.is_cancelled, on_strike=reasons.strike)
     runner = AsyncRunner(timer, here=here, spoil=reasons.spoil)
     children.loop_is(lambda: runner.running_loop)
-    for signum in (CANCEL_SIGNAL, timer.signum):
+    for signum in (CANCEL_SIGNAL, timer.signum, STACKS_SIGNAL):
         children.own_handler(signum)
     lifespan = provider.actions.lifespan
     resources = OpenResources(lifespan, common_values(provider), runner.run_apart)

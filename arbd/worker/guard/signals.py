@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # without the enums of signal: 300 ns instead of microseconds
 import ctypes
+import faulthandler
 import operator
 import signal
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from types import FrameType
 from typing import Any, Final
 
 from arbd import logs
+from arbd.host import stack_signal
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.interrupts import may_interrupt
@@ -63,8 +65,8 @@ def fails_into(fails: Callable[[BaseException], object] | None) -> None:
 
 
 def kinds() -> list[StateKind]:
-    """Both of them, in the order in which they are put back."""
-    return [Timers(), Handlers()]
+    """All of them, in the order in which they are put back."""
+    return [Timers(), Handlers(), StackSignal()]
 
 
 def install() -> None:
@@ -193,6 +195,7 @@ class Handlers(StateKind):
         self._python = list(map(_get_handler, _ALL))
         self._kernel = _kernel_actions()
         _set_wakeup(-1)
+        stack_signal.renew()
 
     def _set_own(self, signum: int) -> None:
         """The handler that arbd needs, where the author's has no business, or there is none."""
@@ -219,6 +222,7 @@ class Handlers(StateKind):
         _theirs.clear()
         _theirs.update(_kept)
         _set_wakeup(-1)
+        stack_signal.renew()
         if _kernel_actions() != self._kernel:
             raise Spoiled("a signal handler was set in C, and cannot be put back")
         return ", ".join(told)
@@ -235,6 +239,24 @@ class Handlers(StateKind):
             _set_handler(signum, children.ignore)  # what is still to be handled is nobody's
             _run_handlers()
         _set_handler(signum, handler)
+
+
+class StackSignal(StateKind):
+    """The handler in C that writes this process's stacks, and the file that it writes to. An action can take both."""
+
+    name = "the signal for stacks"
+
+    def __init__(self) -> None:
+        changed_by = ((faulthandler, "register"), (faulthandler, "unregister"))
+        super().__init__(self.name, _no_value, _no_value, look="full", changed_by=changed_by)
+
+    def remember(self) -> None:
+        stack_signal.renew()
+
+    def put_back(self) -> str | None:
+        was_lost = stack_signal.is_lost()
+        stack_signal.renew()  # also where it is only the file that was changed, of which nobody can tell
+        return "" if was_lost else None
 
 
 def _name(signum: int) -> str:

@@ -1,0 +1,113 @@
+"""Where every process of the daemon is: the Python stacks of supervisor, zygotes and workers, also of those that hang.
+
+    supervisor            its own threads, and the coroutines of its event loop
+    zygotes, workers      asked by a signal, all at once; whoever has not answered within ``ANSWER_S`` is told with why,
+                          and with what the kernel says of it
+
+Nothing waits for them but who has asked: the event loop turns meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+from arbd.control.reports import ProcessStacks, RunningTask
+from arbd.host import own_stacks, process_facts
+from arbd.host.stack_dump import StackDump
+from arbd.supervisor.worker import Worker
+from arbd.supervisor.zygote_link import links_of
+
+ANSWER_S: Final = 0.06  # of the 100 ms in which a command has its answer
+_FIRST_LOOK_S: Final = 0.001  # a dump of one thread takes some 0.1 ms; then twice as long each time
+_LONGEST_PAUSE_S: Final = 0.008
+_MOST_TEXT: Final = 6 * 1024 * 1024  # characters in all; a reply has 16 MiB at most, and a line end takes two
+_LEAST_TEXT: Final = 4 * 1024
+
+
+class Asked(Protocol):
+    """A process that can be asked: a worker, a zygote."""
+
+    stacks: StackDump
+
+    @property
+    def pid(self) -> int:
+        """The number of the process; 0: there is none yet."""
+
+    def send_signal(self, signum: int) -> None:
+        """Send it a signal. Raises ``ProcessLookupError`` if it has ended."""
+
+
+class Subject(NamedTuple):
+    """A process to ask, and what is known of it."""
+
+    role: str
+    process: Asked
+    pid: int
+    worker: int | None = None
+    task: RunningTask | None = None
+
+
+class Stacks:
+    """The stacks of one daemon. ``workers``: those there are; ``running``: the task that one of them runs."""
+
+    def __init__(
+        self,
+        workers: Callable[[], Iterable[Worker]] = tuple,
+        running: Callable[[Worker], RunningTask | None] = lambda _: None,
+    ) -> None:
+        self._workers = workers
+        self._running = running
+        self._loop = asyncio.get_running_loop()
+
+    def subjects(self, slot: int | None = None) -> list[Subject]:
+        """The processes that can be asked; ``slot``: only workers of that one."""
+        workers = sorted(self._workers(), key=lambda worker: (worker.slot, worker.id))
+        of_workers = [
+            Subject("worker", worker, worker.pid, worker.slot, self._running(worker))
+            for worker in workers
+            if worker.pid and slot in (None, worker.slot)
+        ]
+        zygotes = [Subject("zygote", link, link.pid) for link in links_of(self._loop)] if slot is None else []
+        return zygotes + of_workers
+
+    async def take(self, slot: int | None = None) -> list[ProcessStacks]:
+        """The stacks of every process, or of the workers of one slot."""
+        subjects = self.subjects(slot)
+        limit = max(_LEAST_TEXT, _MOST_TEXT // (len(subjects) + 1))
+        found = [self._own(limit)] if slot is None else []  # first: while it waits for the others, it is elsewhere
+        refused = await self._ask(subjects)
+        return found + [_told(subject, refused.get(subject.pid), limit) for subject in subjects]
+
+    def _own(self, limit: int) -> ProcessStacks:
+        text = f"{own_stacks.threads()}\n\n{own_stacks.coroutines(asyncio.all_tasks(self._loop))}"
+        return ProcessStacks("supervisor", os.getpid(), None, text[:limit])
+
+    async def _ask(self, subjects: Iterable[Subject]) -> dict[int, str]:
+        """Ask them, and wait until all have answered or the time is over; why some cannot answer, by process."""
+        until, pause_s = time.monotonic() + ANSWER_S, _FIRST_LOOK_S
+        refused: dict[int, str] = {}
+        waiting = []
+        for subject in subjects:
+            reason = subject.process.stacks.ask(subject.pid, subject.process.send_signal)
+            if reason is None:
+                waiting.append(subject)
+            else:
+                refused[subject.pid] = reason
+        while waiting and (left_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            waiting = [each for each in waiting if not each.process.stacks.is_done(each.pid)]
+        return refused
+
+
+def _told(subject: Subject, refused: str | None, limit: int) -> ProcessStacks:
+    dump = subject.process.stacks
+    trouble = refused or dump.why_not(subject.pid)
+    text = "" if refused else dump.text(limit)
+    if trouble and (kernel := process_facts.where(subject.pid)):
+        text = f"{text}\n\n{kernel}".strip("\n")
+    return ProcessStacks(subject.role, subject.pid, subject.worker, text, subject.task, trouble)
