@@ -1,21 +1,23 @@
 """The Python stacks of this process itself, in the form in which ``faulthandler`` writes them: no values.
 
-threads()    every thread, its name, the innermost call first
-coroutines() every task of an event loop that waits, likewise
-lines_of()   one stack from a frame on
+Of every thread, of the tasks of an event loop, of one frame, of an exception; the innermost call comes first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, Final
 
 MOST_FRAMES: Final = 100  # of one stack
+_MOST_CHARS: Final = 500  # of a name; so many has ``faulthandler``
+_CONTROLS: Final = re.compile(r"[^\x20-\x7e]")
 _MOST_THREADS: Final = 100
 _MOST_COROUTINES: Final = 100
 _FRAMES: Final = ("cr_frame", "gi_frame", "ag_frame")
@@ -29,6 +31,15 @@ def lines_of(frame: FrameType | None, most: int = MOST_FRAMES) -> list[str]:
         found.append(_line(frame))
         frame = frame.f_back
     return [*found, "  ..."] if frame is not None else found
+
+
+def lines_of_traceback(traceback: TracebackType | None, most: int = MOST_FRAMES) -> list[str]:
+    """The frames that an exception went through, the innermost first."""
+    found: deque[str] = deque(maxlen=most)
+    while traceback is not None:
+        found.append(_line(traceback.tb_frame, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return list(reversed(found))
 
 
 def threads() -> str:
@@ -63,11 +74,13 @@ def _awaited(awaitable: Any) -> Iterator[FrameType]:
         awaitable = next((found for name in _AWAITED if (found := getattr(awaitable, name, None)) is not None), None)
 
 
-def _line(frame: FrameType) -> str:
-    return f'  File "{_plain(frame.f_code.co_filename)}", line {frame.f_lineno or 0} in {_plain(frame.f_code.co_name)}'
+def _line(frame: FrameType, line: int | None = None) -> str:
+    code, number = frame.f_code, line or frame.f_lineno or 0
+    return f'  File "{_plain(code.co_filename)}", line {number} in {_plain(code.co_name)}'
 
 
 def _plain(text: str) -> str:
     """A name of an author's, without what would control a terminal; and not too long."""
-    shown = text[:200].encode("ascii", "backslashreplace").decode("ascii")
-    return "".join(char if char.isprintable() else "?" for char in shown)
+    if len(text) <= _MOST_CHARS and text.isascii() and text.isprintable():
+        return text
+    return _CONTROLS.sub("?", text[:_MOST_CHARS].encode("ascii", "backslashreplace").decode("ascii"))

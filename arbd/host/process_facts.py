@@ -21,14 +21,15 @@ _STATES: Final = {
 }
 
 
-class Facts(NamedTuple):
+class ProcessFacts(NamedTuple):
     """A process at one moment: the letter of its state, and its signals as masks: ``pending`` for it or its main
-    thread, ``blocked`` in its main thread, ``caught`` by a handler."""
+    thread, ``blocked`` in its main thread, ``caught`` by a handler; and how many ``threads`` it has."""
 
     state: str
     pending: int
     blocked: int
     caught: int
+    threads: int = 1
 
     def is_pending(self, signum: int) -> bool:
         """Whether this signal was sent, and has not been delivered yet."""
@@ -58,17 +59,19 @@ class Facts(NamedTuple):
         return _STATES.get(self.state, self.state)
 
 
-def look(pid: int) -> Facts | None:
+def look(pid: int) -> ProcessFacts | None:
     """The facts of a process; ``None``: it is gone, or nobody may look. About 30 µs."""
     status = _read(pid, "status")
     return parse(status) if status else None
 
 
-def parse(status: str) -> Facts:
+def parse(status: str) -> ProcessFacts:
     """The same, from the text of ``/proc/PID/status``."""
     fields = {name: value.strip() for name, _, value in (line.partition(":") for line in status.splitlines())}
     masks = {name: int(fields.get(name, "0"), 16) for name in ("SigPnd", "ShdPnd", "SigBlk", "SigCgt")}
-    return Facts(fields.get("State", "?")[:1], masks["SigPnd"] | masks["ShdPnd"], masks["SigBlk"], masks["SigCgt"])
+    pending = masks["SigPnd"] | masks["ShdPnd"]
+    threads = int(fields.get("Threads", "1"))
+    return ProcessFacts(fields.get("State", "?")[:1], pending, masks["SigBlk"], masks["SigCgt"], threads)
 
 
 def where(pid: int) -> str:

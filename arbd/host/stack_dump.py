@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Final
 
 from arbd.host import memory, process_facts
-from arbd.host.process_facts import Facts
+from arbd.host.process_facts import ProcessFacts
 from arbd.host.stack_signal import STACKS_SIGNAL
 
 BYTES: Final = 256 * 1024  # a hundred threads of thirty frames each; it takes no memory before it is written
@@ -66,17 +66,19 @@ class StackDump:
         return self._stopped(facts)
 
     def is_done(self, pid: int) -> bool:
-        """Whether all that was asked for is there; or will never be, because it has ended."""
+        """Whether all that was asked for is there; or will not be, because it has ended or is stopped."""
         facts = process_facts.look(pid)
-        written = self._written()
-        is_still, self._seen = written == self._seen and written > 0, written
         if facts is None or facts.has_ended or facts.is_stopped:
             return True
-        is_handling = facts.is_blocked(STACKS_SIGNAL) and not self._blocked_before
-        if is_still and not is_handling and not facts.is_pending(STACKS_SIGNAL):
-            self._is_open = False
-            return True
-        return False
+        written = self._written()
+        was_seen, self._seen = written == self._seen, written
+        if facts.is_pending(STACKS_SIGNAL) or not written:
+            return False
+        if self._blocked_before or facts.threads > 1:  # it may be another thread that writes: of that nobody can tell
+            self._is_open = not was_seen
+        else:  # the kernel blocks a signal in the thread that handles it
+            self._is_open = facts.is_blocked(STACKS_SIGNAL)
+        return not self._is_open
 
     def text(self, limit: int = BYTES) -> str:
         """What it has written; at most ``limit`` characters, of the end, where its main thread is."""
@@ -104,7 +106,7 @@ class StackDump:
             return f"it has not answered: its code has taken {_SIGNAL_NAME} away, or has closed the descriptor"
         return "it has not answered in time; there may be more"
 
-    def _stopped(self, facts: Facts) -> str | None:
+    def _stopped(self, facts: ProcessFacts) -> str | None:
         return f"it is {facts.in_words}, and answers when it goes on (SIGCONT)" if facts.is_stopped else None
 
     def _written(self) -> int:

@@ -13,7 +13,7 @@ MOST_LINES: Final = 40
 _MOST_CHARS: Final = 6000
 _MAIN: Final = re.compile(r"^(Current thread|Thread) .*:$", re.MULTILINE)
 #: The code of arbd that runs an action: what lies outside of it is the same in every stack.
-_RUNS_ACTIONS: Final = f'"{Path(__file__).parents[1] / "worker"}/'
+_RUNS_ACTIONS: Final = tuple(f'"{Path(__file__).parents[1] / name}/' for name in ("worker", "author"))
 
 
 def of_action(dump: str) -> str:
@@ -25,7 +25,9 @@ def of_action(dump: str) -> str:
 
 def shortened(lines: list[str]) -> str:
     """These lines of a stack, up to the code of arbd that called the action; all of it, where none is the author's."""
-    outside = next((number for number, line in enumerate(lines) if _RUNS_ACTIONS in line), len(lines))
+    outside = next(
+        (number for number, line in enumerate(lines) if any(each in line for each in _RUNS_ACTIONS)), len(lines)
+    )
     own = lines[:outside] or lines
     if len(own) > MOST_LINES:
         own = [*own[:MOST_LINES], f"  ({len(own) - MOST_LINES} more)"]

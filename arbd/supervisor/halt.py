@@ -60,7 +60,7 @@ def kill(
     page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it has answered, and
     there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
     """
-    stack = flow.kill_stacks.take(worker, assignment)  # before it is judged: it may end meanwhile
+    stack = flow.task_stacks.take(worker, assignment)  # before it is judged: it may end meanwhile
     try:
         if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
             return True
@@ -86,7 +86,7 @@ def kill(
     flow.pool.note(worker, why or _why(assignment))
     flow.pool.kill(worker)
     flow.lose(worker, assignment, verdict)
-    flow.kill_stacks.tell(worker, assignment, stack)
+    flow.task_stacks.tell(worker, assignment, stack)
     return True
 
 

@@ -97,10 +97,13 @@ class Stacks:
                 waiting.append(subject)
             else:
                 refused[subject.pid] = reason
-        while waiting and (left_s := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        while waiting:
+            is_over = time.monotonic() >= until  # before the look: on a busy machine the loop may come late
             waiting = [each for each in waiting if not each.process.stacks.is_done(each.pid)]
+            if is_over:
+                break
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         return refused
 
 

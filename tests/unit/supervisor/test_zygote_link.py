@@ -80,8 +80,11 @@ class Rig:
         monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.loop.now * 1e9))
         self.environ: dict[str, str] | None = None
 
-    def _start(self, program: str, environ: dict[str, str], message: bytes) -> tuple[FakeProcess, socket.socket]:
+    def _start(
+        self, program: str, environ: dict[str, str], message: bytes, descriptors: tuple[int, ...]
+    ) -> tuple[FakeProcess, socket.socket]:
         assert program == "arbd.worker.zygote"
+        assert len(descriptors) == 1
         self.environ = environ
         channel.send(self.ours, message)
         return self.process, self.ours

@@ -1,10 +1,11 @@
-"""The stack of a task that is about to be killed: asked for before the kill, and written to the log after it.
+"""Where a task was that ran into its deadline: a line of the log, ``task_stack``, seldom.
 
-    due? ──no──> counted
-      └─> ask its worker ─> at most ``WAIT_S`` ─> (the kill) ─> ``task_stack``: where it was, and how many were not told
+    its deadline struck in it     the worker says where it was (``notice.Stopped``)      struck=stopped
+    it is about to be killed      its worker is asked, for at most ``WAIT_S``, before    struck=killed
+                                  it is judged; told once it was killed
 
-One per action and ``EVERY_S``, and a few within a second: thousands of time-outs do not flood the log, and do not hold
-the event loop up. A worker on a CPU of its own answers in 0.2 ms.
+One per action and ``EVERY_S``, and a few within a second, the others are counted: thousands of time-outs do not flood
+the log, and do not hold the event loop up. A worker on a CPU of its own answers in 0.2 ms.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from arbd.host import process_facts
 from arbd.logs import get_logger, task_fields
 from arbd.logs.seldom import Seldom
 from arbd.logs.stack_lines import of_action
+from arbd.model.task import Task
 from arbd.supervisor.worker import Worker
 
 EVERY_S: Final = 10.0  # of one action
@@ -26,8 +28,8 @@ _MOST_IN_A_SECOND: Final = 4
 _PAUSE_S: Final = 0.0002
 
 
-class KillStacks:
-    """The stacks of tasks that are killed. Time is seconds of the monotonic clock."""
+class TaskStacks:
+    """The stacks of tasks that were stopped or killed. Time is seconds of the monotonic clock."""
 
     def __init__(
         self,
@@ -55,14 +57,25 @@ class KillStacks:
         if stack is None:
             self._seldom.leave_out(task.action)
             return
+        self._write(worker, task, "killed", stack)
+
+    def stopped(self, worker: Worker, assignment: Assignment, stack: str) -> None:
+        """Its deadline struck inside it, there."""
+        action = assignment.task.action
+        if self._seldom.is_due(action, self._clock()):
+            self._write(worker, assignment.task, "stopped", stack)
+        else:
+            self._seldom.leave_out(action)
+
+    def _write(self, worker: Worker, task: Task, struck: str, stack: str) -> None:
         left_out = self._seldom.write(task.action, self._clock())
         self._log.warning(
             "task_stack",
             **task_fields(task.id, task.action, task.traceparent),
             worker=worker.slot,
             pid=worker.pid,
-            struck="killed",
-            not_told=left_out or None,
+            struck=struck,
+            not_told=left_out,
             stack=stack,
         )
 
