@@ -45,7 +45,7 @@ class SelfReport:
             task = each.task
             self._log.warning(
                 "stacks",
-                role=each.role,
+                process=each.role,
                 pid=each.pid,
                 worker=each.worker,
                 task_id=task.id if task else None,

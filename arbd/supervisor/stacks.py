@@ -79,38 +79,44 @@ class Stacks:
         subjects = self.subjects(slot)
         limit = max(_LEAST_TEXT, _MOST_TEXT // (len(subjects) + 1))
         found = [self._own(limit)] if slot is None else []  # first: while it waits for the others, it is elsewhere
-        refused = await self._ask(subjects)
-        return found + [_told(subject, refused.get(subject.pid), limit) for subject in subjects]
+        told = await _ask(subjects, limit)
+        return found + [told[subject.pid] for subject in subjects]
 
     def _own(self, limit: int) -> ProcessStacks:
         text = f"{own_stacks.threads()}\n\n{own_stacks.coroutines(asyncio.all_tasks(self._loop))}"
         return ProcessStacks("supervisor", os.getpid(), None, text[:limit])
 
-    async def _ask(self, subjects: Iterable[Subject]) -> dict[int, str]:
-        """Ask them, and wait until all have answered or the time is over; why some cannot answer, by process."""
-        until, pause_s = time.monotonic() + ANSWER_S, _FIRST_LOOK_S
-        refused: dict[int, str] = {}
-        waiting = []
-        for subject in subjects:
-            reason = subject.process.stacks.ask(subject.pid, subject.process.send_signal)
-            if reason is None:
-                waiting.append(subject)
+
+async def _ask(subjects: Iterable[Subject], limit: int) -> dict[int, ProcessStacks]:
+    """Ask them, and wait until all have answered or the time is over; what is known of each, by process.
+
+    An answer is read in the step in which it is found complete: somebody else may ask in the next one.
+    """
+    until, pause_s = time.monotonic() + ANSWER_S, _FIRST_LOOK_S
+    told: dict[int, ProcessStacks] = {}
+    waiting = []
+    for subject in subjects:
+        refused = subject.process.stacks.ask(subject.pid, subject.process.send_signal)
+        if refused is None:
+            waiting.append(subject)
+        else:
+            told[subject.pid] = _told(subject, refused, "")
+    while waiting:
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        is_over = time.monotonic() >= until  # before the look: on a busy machine the loop may come late
+        still = []
+        for subject in waiting:
+            dump = subject.process.stacks
+            if dump.is_done(subject.pid) or is_over:
+                told[subject.pid] = _told(subject, dump.why_not(subject.pid), dump.text(limit))
             else:
-                refused[subject.pid] = reason
-        while waiting:
-            is_over = time.monotonic() >= until  # before the look: on a busy machine the loop may come late
-            waiting = [each for each in waiting if not each.process.stacks.is_done(each.pid)]
-            if is_over:
-                break
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        return refused
+                still.append(subject)
+        waiting = still
+    return told
 
 
-def _told(subject: Subject, refused: str | None, limit: int) -> ProcessStacks:
-    dump = subject.process.stacks
-    trouble = refused or dump.why_not(subject.pid)
-    text = "" if refused else dump.text(limit)
+def _told(subject: Subject, trouble: str | None, text: str) -> ProcessStacks:
     if trouble and (kernel := process_facts.where(subject.pid)):
         text = f"{text}\n\n{kernel}".strip("\n")
     return ProcessStacks(subject.role, subject.pid, subject.worker, text, subject.task, trouble)

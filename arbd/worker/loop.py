@@ -157,7 +157,7 @@ class Loop:
         self._fence_begin, self._fence_publish = make_fences()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
-        self._told_where = Seldom(_WHERE_EVERY_S, 1)
+        self._told_where = Seldom(_WHERE_EVERY_S, 4)
         self._done = 0
         self._busy_ns = 0
 

@@ -23,7 +23,7 @@ from arbd.model.description import ActionInfo, Description
 from arbd.supervisor.zygote_link import ZygoteLink
 
 LOG = protocol.LogSettings("info", "json", False)
-BOOT = protocol.Boot("target", [], False, LOG)
+BOOT = protocol.Boot("target", [], False, LOG, stacks=True)
 CONFIGURE = protocol.Configure("p", "hub:1", "UTC", 5.0, "plain", 1 << 20, LOG)
 DESCRIPTION = Description({"name": "p"}, [ActionInfo(name, "", None, {}, None, "", False) for name in ("one", "other")])
 
