@@ -28,9 +28,10 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import ModuleType
@@ -89,7 +90,7 @@ def run_action(provider: Provider, action: str, payload: Any = None, account: An
 @contextmanager
 def worker(provider: Provider) -> Iterator[WorkerHere]:
     """A worker in this process, for many actions: its start hooks run and its resources are open in this block, and
-    are closed after it, when stop hooks have run. Raises what those raise."""
+    are closed after it, when stop hooks have run. All of that is done whatever fails; raises what it raises."""
     here = WorkerHere(provider)
     try:
         here.start()
@@ -133,24 +134,17 @@ class WorkerHere:
                 self._resources.open(resource.name, inf)
 
     def stop(self) -> None:
-        """Run stop hooks."""
-        for hook in reversed(self._lifespan.hooks["stop"]):
-            self._resources.run(hook, inf)
+        """Run stop hooks. Raises what those raise, when all have run."""
+        hooks = reversed(self._lifespan.hooks["stop"])
+        _raise(_failures_of(partial(self._resources.run, hook, inf) for hook in hooks), "stop hooks failed")
 
     def close(self) -> None:
         """Close every resource. Raises what that raises, when all are closed."""
-        failures: list[Exception] = []
-        for name in self._resources.closing_order():
-            try:
-                self._resources.close(name, inf)
-            except Exception as exc:
-                failures.append(exc)
+        names = self._resources.closing_order()
+        failures = _failures_of(partial(self._resources.close, name, inf) for name in names)
         if self._loop is not None:
             self._loop.close()
-        if len(failures) == 1:
-            raise failures[0]
-        if failures:
-            raise ExceptionGroup("resources were not closed", failures)
+        _raise(failures, "resources were not closed")
 
     def _run_async(self, awaitable: Awaitable[Any], _deadline: float) -> Any:
         async def wait() -> Any:
@@ -159,6 +153,24 @@ class WorkerHere:
         if self._loop is None:
             self._loop = asyncio.Runner()
         return self._loop.run(wait())
+
+
+def _failures_of(steps: Iterable[Callable[[], object]]) -> list[Exception]:
+    """Make every step; what they raise."""
+    failures: list[Exception] = []
+    for step in steps:
+        try:
+            step()
+        except Exception as exc:
+            failures.append(exc)
+    return failures
+
+
+def _raise(failures: list[Exception], what: str) -> None:
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise ExceptionGroup(what, failures)
 
 
 def _json(value: Any) -> bytes:
@@ -210,7 +222,7 @@ def running(
 
     ``target`` is what ``arbd run`` takes, or a provider or class that some module has under a global name. ``settings``
     are those of ``arbd config``, with ``_`` for the dot (``hub_max_polls=4``); one unpinned worker is the default.
-    Raises what the daemon raises when it cannot start.
+    Raises what the daemon raises when it cannot start; where a worker is not ready in time, the error says why.
     """
     flags: dict[str, Any] = {"workers": 1, "pin": False, "log.level": "error", "control.socket": "off"}
     flags |= {_setting_name(attribute): value for attribute, value in settings.items()}
@@ -290,10 +302,17 @@ class _Host:
 
     def wait_serving(self) -> RunningProvider:
         if not self._ready.wait(START_TIMEOUT_S):
-            raise ArbdError(f"the provider was not ready after {START_TIMEOUT_S:g} s")
+            raise ArbdError(f"the provider was not ready after {START_TIMEOUT_S:g} s{self._why_not()}")
         self.raise_failure()
         assert self._running is not None
         return self._running
+
+    def _why_not(self) -> str:
+        """The reasons of the slots that are out of service, as ``arbd status`` shows them."""
+        running = self._running
+        pool = None if running is None else getattr(running.daemon, "pool", None)  # it has none before the zygote is up
+        found = {} if pool is None else pool.out_of_service()
+        return "".join(f"; worker {slot} is out of service: {trouble.reason}" for slot, trouble in found.items())
 
     def stop(self) -> None:
         if self._running is not None:

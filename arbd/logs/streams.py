@@ -7,11 +7,13 @@ Not the descriptors 1 and 2, which C code and child processes write to: that is 
 
 * writing never fails and never waits: there is nothing to close, and a closed stream takes what it is given;
 * the beginning of a line is held for each thread apart, with the task it belongs to; the end of a task ends its lines;
-* what a logging handler writes for one record is one line, however many newlines it has.
+* what a logging handler writes for one record is one line, however many newlines it has;
+* their encoding is theirs, and an attribute that a task sets on one, such as another ``write``, goes with the task.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import sys
@@ -29,6 +31,7 @@ ACTION_LOGGER: Final = "arbd.action"
 """The logger of what an action raised: its records become arbd's own lines, so handlers do not show them again."""
 
 _HANDLE: Final = logging.Handler.handle.__code__
+_NEWLINES: Final = (None, "", "\n", "\r", "\r\n")
 _MOST_FRAMES: Final = 24  # between a handler and the stream it writes to: rich has ten
 
 
@@ -42,8 +45,35 @@ class Sink(Protocol):
         """Say how much of a task's output is not shown."""
 
 
-class CapturedStream(io.TextIOWrapper):
-    """The stream ``name`` of descriptor ``fd``. It cannot be closed or detached; both leave it as it is."""
+class _AttributesOfTasks:
+    """A stream whose attributes are put back at the end of the task that sets or deletes one."""
+
+    _kept: dict[str, Any] | None = None  # from the first change in a task until its end
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._changes()
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._changes()
+        super().__delattr__(name)
+
+    def _changes(self) -> None:
+        attributes = vars(self)
+        if tasks.running_task() is not None and self._kept is None:
+            attributes["_kept"] = dict(attributes)
+            tasks.at_end(self._put_back)
+
+    def _put_back(self) -> None:
+        attributes, kept = vars(self), self._kept
+        if kept is not None:
+            attributes.clear()
+            attributes.update(kept)
+
+
+class CapturedStream(_AttributesOfTasks, io.TextIOWrapper):
+    """The stream ``name`` of descriptor ``fd``. It cannot be closed, detached or reconfigured; all leave it as it
+    is."""
 
     def __init__(self, capture: Capture, name: str, fd: int) -> None:
         self._bytes = CapturedBytes(capture, name, fd)
@@ -62,8 +92,26 @@ class CapturedStream(io.TextIOWrapper):
         """The binary stream; this one goes on working."""
         return self._bytes
 
+    def reconfigure(
+        self,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        line_buffering: bool | None = None,
+        write_through: bool | None = None,
+    ) -> None:
+        """Do nothing, but for raising what another stream would: one that takes less than UTF-8 would fail the next
+        task's ``print``, and lines are lines of the log whatever ends them."""
+        if encoding is not None and encoding != "locale":
+            codecs.lookup(encoding)
+        if errors is not None:
+            codecs.lookup_error(errors)
+        if newline not in _NEWLINES:
+            raise ValueError(f"illegal newline value: {newline!r}")
 
-class CapturedBytes(io.BufferedIOBase):
+
+class CapturedBytes(_AttributesOfTasks, io.BufferedIOBase):
     """The binary stream below a captured one."""
 
     def __init__(self, capture: Capture, name: str, fd: int) -> None:

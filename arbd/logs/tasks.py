@@ -106,13 +106,19 @@ def current_task() -> TaskTuple | None:
         return None if bound is _NOBODY else bound
     if get_ident() == threading.main_thread().ident:
         return _task
-    started_for: TaskTuple | None = getattr(threading.current_thread(), _REMEMBERED, None)
-    return started_for if started_for is not None and started_for is _task else None
+    started_in = started_for(threading.current_thread())
+    return started_in if started_in is not None and started_in is _task else None
+
+
+def started_for(thread: threading.Thread) -> TaskTuple | None:
+    """The task in which a thread was started, whether that runs or not; ``None``: none, or it was not seen."""
+    found: TaskTuple | None = getattr(thread, _REMEMBERED, None)
+    return found
 
 
 def bind_task() -> None:
     """Bind the task that runs to the current context: a coroutine that is started in it belongs to the task for ever,
-    and so does what it hands to ``asyncio.to_thread``. ``release_task`` must follow, outside of the coroutine."""
+    and so does what it hands to ``asyncio.to_thread``."""
     _bound.set(_task)
 
 
@@ -124,11 +130,6 @@ def bind_nobody() -> None:
 def is_nobodys() -> bool:
     """Whether the current context is bound to no task (``bind_nobody``)."""
     return _bound.get() is _NOBODY
-
-
-def release_task() -> None:
-    """Undo ``bind_task`` in the current context."""
-    _bound.set(None)
 
 
 def bound_task(context: Any) -> TaskTuple | None:

@@ -17,8 +17,10 @@ FINITE: Final = 'replace it (math.isfinite tells), or set result.nan = "null" to
 _DEEP: Final = "return something flatter, which does not contain itself"
 _OTHERWISE: Final = "return a dict, a dataclass or a msgspec.Struct with what the caller needs of it"
 
+_COMPLEX: Final = "return [z.real, z.imag] instead"
+
 _OF_CLASS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
-    (complex, "return [z.real, z.imag] instead"),
+    (complex, _COMPLEX),
     (io.IOBase, "return what is in it, .read(), or its path"),
     ((KeysView, ValuesView, ItemsView, Iterator), "return list(...) of it instead"),
     (AsyncIterator, "return [item async for item in ...] instead"),
@@ -43,6 +45,7 @@ _OF_NAME: Final = {
     "pyarrow.Scalar": "return its .as_py()",
     "torch.Tensor": "return its .tolist()",
     "torch.dtype": "return str(...) of it",
+    "numpy.complexfloating": _COMPLEX,  # its .tolist() is complex, too
     "numpy.dtype": "return str(...) of it",
     "tensorflow.Tensor": "return its .numpy().tolist()",
     "scipy.spmatrix": "return its .toarray().tolist()",

@@ -24,7 +24,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from arbd.errors import ProviderError, ResultError
+from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.model.task import STATUSES, Status
 
 _PLAIN: Final = frozenset((type(None), str, bool, int, float, list))
@@ -32,6 +32,7 @@ _RESPONSE_KEYS: Final = frozenset(("status", "message", "data"))
 #: Told to callers when a monitor refuses without naming a time, or names one that is not positive.
 _DEFAULT_WAIT_S: Final = 1.0
 _SHORTEST_WAIT_S: Final = 0.001
+_NAME_OF_CLASS: Final = type.__dict__["__name__"].__get__
 
 
 class ProviderResponse(msgspec.Struct, omit_defaults=True):
@@ -147,21 +148,43 @@ def action_not_found(action: str, available: Sequence[str]) -> ProviderResponse:
 
 
 def from_exception(exc: BaseException) -> ProviderResponse:
-    """The response for an exception that left the action. A :class:`~arbd.errors.ProviderError` adds its ``data``."""
-    data: dict[str, Any] = {"error_type": type(exc).__name__}
-    if isinstance(exc, ProviderError) and exc.data:
-        data.update(exc.data)
+    """The response for an exception that left the action. A :class:`~arbd.errors.ProviderError` adds its ``data``; what
+    is no mapping is sent under that name."""
+    data: dict[str, Any] = {"error_type": type_name(exc)}
+    if issubclass(type(exc), ProviderError):
+        data.update(_own_data(exc))
     return error(message_of(exc), data)
+
+
+def _own_data(exc: BaseException) -> dict[Any, Any]:
+    """What an exception adds to the data of its response. Nothing where the author's own code, which may be a property
+    or a mapping, fails at that."""
+    try:
+        own = getattr(exc, "data", None)
+        if isinstance(own, Mapping):
+            return dict(own)
+        return {} if own is None else {"data": own}
+    except TaskTimeout:
+        raise
+    except BaseException:
+        return {}
+
+
+def type_name(exc: BaseException) -> str:
+    """The name of an exception's class, whatever its metaclass says."""
+    return str(_NAME_OF_CLASS(type(exc)))
 
 
 def message_of(exc: BaseException) -> str:
     """The message of an exception as text that can be sent; its type where it has none."""
     try:
         text = str(exc)
-    except Exception:  # the author's own __str__ may be broken, and the failure must be reported all the same
+    except TaskTimeout:
+        raise
+    except BaseException:  # the author's own __str__ may be broken, and the failure must be reported all the same
         text = ""
     # Text with lone surrogates (file names, for example) is no UTF-8, so it could not be sent.
-    return text.encode("utf-8", "backslashreplace").decode() or type(exc).__name__
+    return str.encode(text, "utf-8", "backslashreplace").decode() or type_name(exc)
 
 
 def timed_out(action: str, timeout_s: float, *, own_s: float | None = None, default_s: float = 0.0) -> ProviderResponse:

@@ -20,7 +20,7 @@ from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
 from arbd.host import cpus, memory, process_state, procs, stack_signal, stdio, tags
-from arbd.worker import children, target
+from arbd.worker import child_starts, children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
 from arbd.worker.guard import guard
@@ -67,6 +67,7 @@ def _work(arguments: list[str]) -> None:
     worker.pin(spec.spawn)
     process_state.limit_open_files(spec.boot.open_files)
     _begin_at(spec)
+    child_starts.install()
     guard.install()  # before the author's module takes functions out of theirs
     worker.ignore_termination()
     importing = ExitStack()

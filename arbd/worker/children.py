@@ -5,8 +5,12 @@
                                                                                   └─ comes back ─> ``end_child``
 
 Such a child has copies of the rings, of the limits' pages, of the event loop: it would run the tasks of its parent once
-more. So wherever the author's code returns to arbd's, a mark in memory is looked at (``arbd.host.fork_mark``), which
-tells a child whoever forked it: also a library in C, of which Python knows nothing.
+more. So wherever an action returns to arbd's code, and before anything is popped or pushed, a mark in memory is looked
+at (``arbd.host.fork_mark``), which tells a child whoever forked it: also a library in C, of which Python knows nothing.
+
+The author's code may also run in the middle of arbd's: ``__del__`` of what is freed there, a weak reference's callback,
+a signal handler, the ``__str__`` of an exception, a handler of a logger. A child that Python forks there ends with the
+return of that code (``_end_at_return_to_arbd``).
 """
 
 from __future__ import annotations
@@ -26,12 +30,14 @@ from arbd.host import fork_mark, stack_signal
 from arbd.host.fork_mark import ForkMark
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.interrupts import may_interrupt
 
 if TYPE_CHECKING:
     import asyncio
 
 #: Signals that ask to end: the supervisor ends its workers after draining.
 TERMINATION: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OWN_TIMERS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
 here: ForkMark = fork_mark.NOBODY
@@ -146,10 +152,42 @@ def _begin_child() -> None:
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
     stack_signal.forget()
     _unblock()
+    _end_at_return_to_arbd()
     loop = _running_loop() if _running_loop is not None else None
     if loop is not None:  # it shares what wakes it with its parent's: it must not turn
         loop.call_soon(end_child)
     _end_after_job()
+
+
+def _end_at_return_to_arbd() -> None:
+    """Where the author's code came in between arbd's or an action's, and forked: have the child end when it returns.
+    Not where arbd has called an action or a hook, and looks at the mark when that returns: a profile function makes all
+    code of the child slower."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and _is_arbds(frame):  # this one, and wrappers of what forks
+        frame = frame.f_back
+    handlers = {getattr(signal.getsignal(signum), "__code__", None) for signum in signal.valid_signals()}
+    last: FrameType | None = None  # of what came in between
+    outermost = frame
+    while frame is not None and not _is_arbds(frame):
+        code = frame.f_code
+        if code.co_name == "__del__" or code in handlers:
+            last = frame
+        outermost, frame = frame, frame.f_back
+    if frame is not None and not may_interrupt(frame):
+        last = outermost
+    if last is None:
+        return
+
+    def end_at_return(returning: FrameType, event: str, _value: object) -> None:
+        if event == "return" and returning is last:
+            end_child()
+
+    sys.setprofile(end_at_return)
+
+
+def _is_arbds(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def _end_after_job() -> None:
@@ -170,8 +208,3 @@ class _LastJob:
 
     def run(self) -> None:
         end_child()
-
-
-def is_main_thread() -> bool:
-    """Whether this is the thread in which Python runs signal handlers."""
-    return threading.current_thread() is threading.main_thread()

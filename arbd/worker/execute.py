@@ -33,9 +33,11 @@ from arbd.model.response import (
     error,
     from_exception,
     invalid,
+    message_of,
     normalise,
     rate_limited,
     timed_out,
+    type_name,
 )
 from arbd.model.task import Status, Task
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
@@ -51,6 +53,8 @@ Admit = Callable[[float], dict[str, Any] | None]
 
 #: How much of a message survives when the response that carried it could not be sent.
 _MESSAGE_KEPT: Final = 1000
+
+_members: Final = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 interruptible(Encoder.encode)  # what is encoded may have methods of the author's
 
@@ -158,15 +162,12 @@ def execute(context: Context, task: Task, deadline: float) -> tuple[Status, byte
     only."""
     try:
         response = _respond(context, task, deadline)
-        answer = context.encode(task.action, response)
+        return response.status, context.encode(task.action, response)
     except BaseException as exc:
         end_if_child(context.here, exc)
         if _is_timeout(exc):
             raise
         return "error", _encode_failure(context, task, exc)
-    if not context.here[0]:  # what it returned has a method of the author's, which forked
-        end_child()
-    return response.status, answer
 
 
 @uninterruptible  # no deadline is raised between admission and `try`: what was counted as begun ends, too
@@ -220,35 +221,52 @@ def _run(context: Context, step: _Step, task: Task, deadline: float) -> Provider
 
 
 def _is_timeout(exc: BaseException) -> bool:
-    """Whether this is the soft deadline, also inside an ``asyncio.TaskGroup``, which wraps exceptions."""
-    if isinstance(exc, BaseExceptionGroup):
-        return exc.subgroup(TaskTimeout) is not None
-    return isinstance(exc, TaskTimeout)
+    """Whether this is the soft deadline, also inside an ``asyncio.TaskGroup``, which wraps exceptions. Asks the classes
+    only: an author's own may have methods that fail."""
+    found = [exc]
+    while found:
+        each = found.pop()
+        if issubclass(type(each), TaskTimeout):
+            return True
+        if issubclass(type(each), BaseExceptionGroup):
+            found += _members(each)
+    return False
 
 
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
-    _log_failure(context.logger, task, exc)
-    response = from_exception(exc)
+    """The answer for an exception. Whatever is odd about it, there is one."""
+    _log_failure(context, task, exc)
+    message, name = type_name(exc), type_name(exc)
+    told: Any = None
     try:
+        response = from_exception(exc)
+        message = response.message or ""
         return context.encode(task.action, response)
     except BaseException as problem:  # the failure's own data cannot be sent: the head of its message still can
         end_if_child(context.here, problem)
         if _is_timeout(problem):
             raise
-        told = problem.data if isinstance(problem, ResultError) else None
-        data = {"error_type": type(exc).__name__, **(told or {})}
-        # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
-        return context.encode_any_size(task.action, error((response.message or "")[:_MESSAGE_KEPT], data))
-
-
-def _log_failure(logger: Any, task: Task, exc: BaseException) -> None:
+        told = problem.data if type(problem) is ResultError else None
+    # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
     try:
-        if isinstance(exc, ProviderError):  # raised on purpose: the message says it all
-            logger.warning(f"action refused the task: {type(exc).__name__}: {exc}")
+        return context.encode_any_size(
+            task.action, error(message[:_MESSAGE_KEPT], {"error_type": name, **(told or {})})
+        )
+    except Exception:  # the path to what cannot be sent cannot be sent itself
+        return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name}))
+
+
+def _log_failure(context: Context, task: Task, exc: BaseException) -> None:
+    logger = context.logger
+    try:
+        if issubclass(type(exc), ProviderError):  # raised on purpose: the message says it all
+            logger.warning(f"action refused the task: {type_name(exc)}: {message_of(exc)}")
         else:
             logs.report_failure(logger, exc, task.id, task.action)
-    except Exception:  # the author's logger may itself be what is broken; the caller still gets the answer
-        pass
+    except BaseException as problem:  # the author's logger may be what is broken; the caller still gets the answer
+        end_if_child(context.here, problem)
+        if _is_timeout(problem):
+            raise
 
 
 def _step(action: Action, binding_context: BindingContext, monitor: RateLimitMonitor | None, here: ForkMark) -> _Step:

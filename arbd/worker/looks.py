@@ -1,13 +1,15 @@
 """When a worker looks at what an action may have changed behind Python's back: seldom, once it knows the action.
 
     an action that is not proven     a full look after each run
-    it changed nothing ``PROOF``     it is proven: after a long run, every 64th task and before sleep there is a quick
-    times in a row                   look, but not twice in 20 ms; one in 200 ms is a full one
+    it changed nothing ``PROOF``     it is proven: a quick look after each run of a millisecond; after shorter ones, or
+    times in a row                   every 64th task, not twice in 5 ms; one in 100 ms is a full one
     it changed something             it is not proven any more
+    ``guard.python_state`` shows it  a full look at once
+    the worker has slept for 1 ms    a full look, unless nothing ran since the last one
 
 A quick look takes 4 µs, a full one 27 µs, and ten times that from the cold caches of a worker that has just worked for
-some milliseconds: for actions that do nothing of the kind less than 1 % of the time goes there, and none is ever
-trusted for longer than 200 ms. Pure: times are arguments.
+some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there, and a worker that was idle
+is as it should be. Pure: times are arguments.
 """
 
 from __future__ import annotations
@@ -17,29 +19,33 @@ from typing import Final
 from arbd.worker.guard.guard import Depth
 
 PROOF: Final = 50
-QUICK_APART_NS: Final = 20_000_000
-FULL_APART_NS: Final = 200_000_000
+LONG_NS: Final = 1_000_000
+QUICK_APART_NS: Final = 5_000_000
+FULL_APART_NS: Final = 100_000_000
 
 
 class Looks:
-    """The looks of one worker. ``proven``: the actions that are, to be asked before anything else."""
+    """The looks of one worker. ``proven``: the actions that are, to be asked before anything else; ``is_full``: whether
+    the last look was a full one."""
 
     def __init__(self) -> None:
         self.proven: set[str] = set()
+        self.is_full = False
         self._harmless_runs: dict[str, int] = {}
         self._looked_at_ns = 0
         self._fully_looked_at_ns = 0
 
-    def due(self, action: str, now_ns: int) -> Depth | None:
-        """How deep to look after this action; ``None``: not now."""
+    def due(self, action: str, run_ns: int, now_ns: int) -> Depth | None:
+        """How deep to look after a run of this action that took ``run_ns``; ``None``: not now."""
         if action not in self.proven or now_ns - self._fully_looked_at_ns >= FULL_APART_NS:
             return "full"
-        return "quick" if now_ns - self._looked_at_ns >= QUICK_APART_NS else None
+        return "quick" if run_ns >= LONG_NS or now_ns - self._looked_at_ns >= QUICK_APART_NS else None
 
     def looked(self, action: str, depth: Depth, now_ns: int, *, found: bool) -> None:
         """Note a look after this action, and whether it ``found`` something changed."""
         self._looked_at_ns = now_ns
-        if depth == "full":
+        self.is_full = depth == "full"
+        if self.is_full:
             self._fully_looked_at_ns = now_ns
         if found:
             self.proven.discard(action)

@@ -4,7 +4,7 @@
                                           │        └──yes──> park: the supervisor is about to kill this process
                                           └──> taken back? ──yes──> say that it was skipped
 
-    after the answer: was anything noticed, was it long, is it time to look? ──> put back, or leave
+    after the answer: was anything noticed or changed, was it long, is it time to look? ──> put back, or leave
 
 A worker that decides to leave says so (``arbd.ipc.notice``), and answers what still lies in its ring as skipped: the
 supervisor puts that back in line.
@@ -42,8 +42,10 @@ from arbd.logs.seldom import Seldom
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
+from arbd.worker.children import end_child
 from arbd.worker.execute import Context, execute
-from arbd.worker.guard.guard import NoGuard
+from arbd.worker.guard import python_state
+from arbd.worker.guard.guard import Depth, NoGuard
 from arbd.worker.leaving import LeaveReasons
 from arbd.worker.limits.seats import WorkerLimits
 from arbd.worker.looks import Looks
@@ -63,6 +65,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
 _WHERE_EVERY_S: Final = 10.0
+_NAP_MS: Final = 1  # under load workers sleep often, and shorter: with a full look each time a task took 1.7 µs more
 _OUTPUT_LOOKS_APART_NS: Final = 5_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
 
@@ -80,7 +83,9 @@ class Loop:
         "_fence_begin",
         "_fence_publish",
         "_fresh",
+        "_here",
         "_inline_limit",
+        "_is_as_before",
         "_is_cancelled",
         "_is_leaving",
         "_is_taken_back",
@@ -141,6 +146,7 @@ class Loop:
         self._actions = actions
         self._limits = limits
         self._context = context
+        self._here = context.here
         self._timer = timer
         self._quota = quota or Quota(0, 0)
         self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
@@ -150,6 +156,7 @@ class Loop:
         self._last_action = ""  # that ran since the last look
         self._looked_action = ""  # after which it looked last
         self._output_look_at_ns = 0
+        self._is_as_before = python_state.remembered()
         self._looks = Looks()
         self._proven = self._looks.proven
         self._fresh = copy_context  # the context of a task
@@ -166,9 +173,13 @@ class Loop:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
         self._fresh = task_context.of_tasks()
+        self._is_as_before = python_state.remembered()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._pop_within_memory if self._quota.memory_limit else self._tasks.pop
+        here = self._here
         while True:
+            if not here[0]:  # what was freed after the last task forked
+                end_child()
             record = pop()
             if record is not None:
                 self._run_task(record)
@@ -195,17 +206,22 @@ class Loop:
         self._notice_news += 1
 
     def _sleep(self) -> None:
-        """Sleep until rung. The flag, the fence and the second look make it impossible to miss a task."""
+        """Sleep until rung; before it does so for long, look whether all is as it should be. The flag, the fence and
+        the second look at the ring make it impossible to miss a task."""
         self._limits.give_back()
         self._publish_totals()
         now_ns = time.monotonic_ns()
+        action = self._last_action or self._looked_action
         if self._last_action:
-            self._look_after(self._last_action, now_ns)
-        self._look_at_output_after(self._last_action or self._looked_action, now_ns)
+            self._look_after(action, now_ns, self._looks.due(action, 0, now_ns))
+        self._look_at_output_after(action, now_ns)
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence_begin()
         self._fence_publish()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
+            is_looked_after = self._looks.is_full and not self._last_action
+            if not is_looked_after and not doorbell.is_rung(self._bell, _NAP_MS):
+                self._look_after(action, time.monotonic_ns(), "full")
             doorbell.wait(self._bell)
         self._words[layout.WORKER_SLEEPING] = 0
 
@@ -298,15 +314,17 @@ class Loop:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
-        if action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
+        if not self._is_as_before():
+            self._look_after(action, time.monotonic_ns(), "full")
+        elif action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()
-            self._look_after(action, time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self._look_after(action, now_ns, self._looks.due(action, run_ns, now_ns))
         if self._done >= self._quota.next_at and not self._is_leaving:
             self.say(self._quota.at(self._done))
 
-    def _look_after(self, action: str, now_ns: int) -> None:
+    def _look_after(self, action: str, now_ns: int, depth: Depth | None) -> None:
         """Put back what the action has changed, and leave if that cannot be."""
-        depth = self._looks.due(action, now_ns)
         if self._noticed:
             self._timer.renew()
             depth = depth or "noticed"
@@ -315,6 +333,8 @@ class Loop:
             leaving = self._leave_reasons.after(action, depth)
             self._looks.looked(action, depth, now_ns, found=self._leave_reasons.found)
             self._looked_action, self._last_action = action, ""
+            if depth == "full":
+                self._is_as_before = python_state.remembered()
         if leaving is not None and not self._is_leaving:
             self.say(leaving)
 
@@ -332,7 +352,10 @@ class Loop:
         words[layout.CPU_NS] = time.process_time_ns()
 
     def _publish(self, record: bytes, news: int) -> None:
-        """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look."""
+        """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look. A
+        forked child that has come so far ends here."""
+        if not self._here[0]:
+            end_child()
         if not self._results.push(record):
             # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
             self._words[layout.RUNNING_SINCE_NS] = 0

@@ -31,7 +31,7 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
 from arbd.logs.tasks import keep_streams
-from arbd.worker import children, inherited
+from arbd.worker import child_starts, children, inherited
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
 from arbd.worker.guard import descriptors, guard
@@ -123,7 +123,7 @@ def run(
     cell = WorkerCell(mapping, words)
     bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
     if output is not None:
-        output.watch_children()
+        child_starts.tell(output.before_child)
     keep_streams()
     limits = WorkerLimits(words, provider, numbers, bells)
     if spawn.trial:

@@ -13,18 +13,12 @@ that are only of its worker. Nothing of this costs a task anything but a look at
 
 from __future__ import annotations
 
-import _posixsubprocess
 import _thread
-import functools
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
-
-import uvloop
+from typing import Final, NamedTuple
 
 from arbd import logs
 from arbd.host import channel, child_counts, pipes, stdio
@@ -35,9 +29,6 @@ from arbd.logs import tasks
 LOOK_WORTH_NS: Final = 200_000
 """A look takes 2 µs, 30 to 70 from cold caches, so it is worth it after a task of that length."""
 
-_STARTS: Final = frozenset(
-    {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn"}
-)
 _WAIT_S: Final = 0.005
 _STEP_S: Final = 0.0001
 _MOST_WAITING: Final = 32 * 1024  # in a pipe, while its reader does not read
@@ -68,25 +59,6 @@ class WorkerOutput:
         self._lock = threading.RLock()
         self.is_clean = False
         self._put_back()
-
-    def watch_children(self) -> None:
-        """Have each start of a child process noticed. It cannot be undone: once in a process."""
-        sys.addaudithook(self._on_audit)
-        # Neither what multiprocessing does nor what uvloop does is audited; that copies 1 and 2 long before it forks.
-        for owner, name in (
-            (_posixsubprocess, "fork_exec"),
-            (uvloop.Loop, "subprocess_exec"),
-            (uvloop.Loop, "subprocess_shell"),
-        ):
-            setattr(owner, name, self._noticed(getattr(owner, name)))
-
-    def _noticed(self, start: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(start)
-        def notice_and_start(*args: Any, **kwargs: Any) -> Any:
-            self.before_child()
-            return start(*args, **kwargs)
-
-        return notice_and_start
 
     # -- between tasks -------------------------------------------------------------------------------------------------
 
@@ -148,13 +120,10 @@ class WorkerOutput:
 
     # -- children ------------------------------------------------------------------------------------------------------
 
-    def _on_audit(self, event: str, _arguments: tuple[Any, ...]) -> None:
-        if event in _STARTS:
-            self.before_child()
-
     @uninterruptible
     def before_child(self) -> None:
-        """Give the task that is about to start a child pipes of its own, unless it has them."""
+        """Give the task that is about to start a child pipes of its own, unless it has them. To be told by
+        ``arbd.worker.child_starts``."""
         if os.getpid() != self._process:
             return  # a child that starts a child
         with self._lock:

@@ -42,16 +42,17 @@ def load(target: str, argv: list[str], *, script: bool = False, go_on: GoOn | No
 def author_modules() -> dict[str, ModuleType]:
     """The loaded modules that are neither arbd's, Python's nor installed ones, by name."""
     modules = [(name, module) for name, module in list(sys.modules.items()) if issubclass(type(module), ModuleType)]
-    return {name: module for name, module in modules if _is_authors(vars(module).get("__file__"))}
+    return {name: module for name, module in modules if is_authors(vars(module).get("__file__"))}
 
 
 def author_files() -> list[str]:
     """The files of these modules, sorted, and of what stands in place of a module."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return sorted(file for file in files if isinstance(file, str) and _is_authors(file))
+    return sorted(file for file in files if isinstance(file, str) and is_authors(file))
 
 
-def _is_authors(file: object) -> bool:
+def is_authors(file: object) -> bool:
+    """Whether a module of this file is neither arbd's, Python's nor an installed one."""
     # As texts: a thousand paths take a tenth of a second.
     if not isinstance(file, str) or any(part in file for part in _INSTALLED):
         return False

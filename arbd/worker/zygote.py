@@ -41,7 +41,7 @@ from arbd.host import channel, cpus, dispositions, memory, parcels, process_stat
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
-from arbd.worker import children, inherited, target
+from arbd.worker import child_starts, children, inherited, target
 from arbd.worker import main as worker
 from arbd.worker.descendants import Descendants
 from arbd.worker.failures import failed, of_examination
@@ -380,6 +380,7 @@ def _main(control_fd: int, parent: int) -> None:
     procs.die_with_parent(parent)
     procs.set_name(_NAME)
     worker.ignore_termination()
+    child_starts.install()
     guard.install()  # before the author's module takes functions out of theirs
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)

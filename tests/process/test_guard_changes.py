@@ -32,7 +32,7 @@ PUT_BACK = [
     *("named_logger", "record_factory", "seen_by_c", "stack_size", "decimals_of_new_threads", "not_blocking"),
     *("root_logger", "path", "stdout_replaced", "stdout_closed", "descriptor_one_closed"),
     *("descriptor_one_led_elsewhere", "hooks", "policy", "asyncio_run", "affinity", "niceness", "traceback_dump"),
-    *("thread_that_ends", "idle_pool"),
+    *("thread_that_ends", "idle_pool", "woken_descriptor", "woken_descriptor_unseen"),
 ]
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 from daemon_support import PROVIDERS, ZOO, is_alive
+from import_support import written
 
-from arbd.errors import ConfigError
+from arbd import testing
+from arbd.errors import ArbdError, ConfigError
 from arbd.testing import RunningProvider, arbd_running, run_action, running
 
 __all__ = ["arbd_running"]  # a fixture: pytest finds it by its name here
@@ -84,3 +86,18 @@ def test_what_still_runs_at_the_end_is_waited_for(tmp_path: Path) -> None:
         while len(daemon.hub.history(handle.id)) < 2:
             time.sleep(0.002)
     assert daemon.response(handle, timeout=0).status == "success"
+
+
+WITHOUT_DATABASE = """
+@provider.resource
+def db():
+    raise ConnectionRefusedError("no database here")
+    yield
+"""
+
+
+def test_a_worker_that_is_not_ready_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "START_TIMEOUT_S", 1.0)
+    why = "worker 0 is out of service: resource db: ConnectionRefusedError: no database here"
+    with pytest.raises(ArbdError, match=why), running(written(tmp_path, WITHOUT_DATABASE), log_level="critical"):
+        raise AssertionError("it cannot have started")

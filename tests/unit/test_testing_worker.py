@@ -98,3 +98,20 @@ def test_a_start_that_fails_closes_what_was_open() -> None:
     with pytest.raises(ConnectionRefusedError), worker(provider):
         pass
     assert said == ["open db", "start with db", "close db"]
+
+
+def test_all_stop_hooks_run_whatever_fails() -> None:
+    provider = make()
+
+    @provider.on_worker_stop
+    def fails() -> None:
+        raise OSError("first")
+
+    @provider.on_worker_stop
+    async def fails_too() -> None:
+        raise OSError("second")
+
+    with pytest.raises(ExceptionGroup) as caught, worker(provider):
+        pass
+    assert [str(each) for each in caught.value.exceptions] == ["second", "first"]
+    assert said[3:] == ["stop with eager", "close eager", "close db"]

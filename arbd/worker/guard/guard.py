@@ -13,7 +13,19 @@ from typing import Final, Literal
 
 from arbd import logs
 from arbd.host.fork_mark import ForkMark
-from arbd.worker.guard import descriptors, generators, interpreter, loggers, process, signals, threads
+from arbd.worker.guard import (
+    descriptors,
+    generators,
+    interpreter,
+    loggers,
+    modules,
+    process,
+    registrations,
+    settings,
+    signals,
+    thread_exceptions,
+    threads,
+)
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES, Notices
 from arbd.worker.guard.wrappers import watch
@@ -119,9 +131,13 @@ def all_kinds() -> list[StateKind]:
     return [
         *signals.kinds(),
         *process.kinds(),
+        *settings.kinds(),
         *interpreter.kinds(),
+        *registrations.kinds(),
         *descriptors.kinds(),
         threads.Threads(),
+        thread_exceptions.ThreadExceptions(),
+        modules.LoadedModules(),
     ]
 
 
@@ -133,6 +149,8 @@ def install() -> None:
     process.install()
     loggers.install()
     interpreter.install()
+    registrations.install()
+    thread_exceptions.install()
     generators.install()
     for kind in all_kinds():
         for owner, name in kind.changed_by:

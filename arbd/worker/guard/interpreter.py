@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import decimal
 import faulthandler
 import gc
 import io
 import locale
 import logging
+import multiprocessing
+import multiprocessing.context
 import socket
 import sys
 import threading
@@ -23,6 +26,7 @@ from arbd.worker.guard.wrappers import replace
 
 _setlocale = locale.setlocale
 _STREAMS: Final = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
+_PROCESSES: Final[Any] = multiprocessing.context._default_context  # it has no public name
 _FILTERS: Final = "the filters of warnings"
 _LOOPS: Final = tuple(
     (module, name)
@@ -36,6 +40,21 @@ def kinds() -> list[StateKind]:
     return [
         _value("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
         _value("the thread switch interval", sys, "getswitchinterval", "setswitchinterval"),
+        _value("the flags of loading libraries", sys, "getdlopenflags", "setdlopenflags"),
+        _value(
+            "the tracking of where coroutines begin",
+            sys,
+            "get_coroutine_origin_tracking_depth",
+            "set_coroutine_origin_tracking_depth",
+        ),
+        _value("the longest field of csv", csv, "field_size_limit", "field_size_limit"),
+        StateKind(
+            "the start method of multiprocessing",
+            lambda: _PROCESSES._actual_context,
+            _restore_start_method,
+            changed_by=((multiprocessing, "set_start_method"), (type(_PROCESSES), "set_start_method")),
+            adopts=True,
+        ),
         _value("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
         _value("the trace function", sys, "gettrace", "settrace"),
         _value("the profile function", sys, "getprofile", "setprofile"),
@@ -56,6 +75,7 @@ def kinds() -> list[StateKind]:
             "the locale",
             lambda: _setlocale(locale.LC_ALL),
             lambda before: _setlocale(locale.LC_ALL, before),
+            look="full",
             changed_by=((locale, "setlocale"),),
             describe=lambda _, after: f"it was {after}",
         ),
@@ -63,6 +83,7 @@ def kinds() -> list[StateKind]:
             _FILTERS,
             lambda: list(warnings.filters),
             _restore_filters,
+            look="full",
             changed_by=((warnings, "filterwarnings"), (warnings, "simplefilter"), (warnings, "resetwarnings")),
             adopts=True,
         ),
@@ -132,6 +153,10 @@ def _restore_gc(before: tuple[bool, tuple[int, int, int], int]) -> None:
 def _restore_filters(before: list[Any]) -> None:
     warnings.filters[:] = before  # type: ignore[index] # typeshed calls it a Sequence; it is a list
     warnings._filters_mutated()  # type: ignore[attr-defined] # else what was decided by the others stays in force
+
+
+def _restore_start_method(before: Any) -> None:
+    _PROCESSES._actual_context = before
 
 
 def _restore_path(before: list[str]) -> None:

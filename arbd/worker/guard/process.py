@@ -9,6 +9,7 @@ import time
 from typing import Any, Final
 
 from arbd.worker.guard.kinds import StateKind
+from arbd.worker.guard.modules import is_any_new
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace
 
@@ -106,27 +107,53 @@ class _Umask(StateKind):
 
 
 class Environment(StateKind):
-    """The environment: ``os.environ``, and what ``os.putenv`` and ``os.unsetenv`` change beside it, which only child
-    processes and code in C see."""
+    """The environment: ``os.environ``, and what ``os.putenv``, ``os.unsetenv`` and code in C change beside it, which
+    only child processes and code in C see. What code in C sets stays where a module was loaded meanwhile: its own."""
 
     name = "the environment"
 
     def __init__(self) -> None:
         super().__init__(
-            self.name, lambda: dict(os.environ), _restore_environment, adopts=True, describe=_changed_names
+            self.name, lambda: dict(os.environ), _restore_environment, look="full", adopts=True, describe=_changed_names
         )
+        self._in_c: dict[bytes, bytes] = {}
+        self._pointers: tuple[int | None, bytes] = (None, b"")
 
     def remember(self) -> None:
         _touched.clear()
         super().remember()
+        self._in_c = _all_in_c()
+        self._pointers = _pointers((len(self._in_c) + 1) * _POINTER_BYTES)
 
     def put_back(self) -> str | None:
+        is_same = os.environ is _environ and os.environb is _environb
+        if is_same and not _touched and _pointers(len(self._pointers[1])) == self._pointers:
+            return None
+        os.environ, os.environb = _environ, _environb
         told = super().put_back()
-        hidden = [name for name in list(_touched) if _restore_in_c(name)]
-        _touched.clear()
-        if told is None and hidden:
-            return ", ".join(os.fsdecode(name) for name in sorted(hidden)[:20])
-        return told
+        hidden = self._put_back_in_c()
+        if not is_same and told is None:
+            told = "os.environ was another object"
+        return ", ".join(os.fsdecode(name) for name in sorted(hidden)[:20]) if told is None and hidden else told
+
+    def _put_back_in_c(self) -> list[bytes]:
+        """Have C see what it saw; the names of which it saw another thing."""
+        now = _all_in_c()
+        if is_any_new():
+            names = {name for name in _touched if now.get(name) != os.environb.get(name)}
+            wanted = {name: os.environb[name] for name in names if name in os.environb}
+        else:
+            names = {name for name in now.keys() | self._in_c.keys() if now.get(name) != self._in_c.get(name)}
+            wanted = self._in_c
+        for name in names:
+            if name in wanted:
+                _putenv(name, wanted[name])
+            else:
+                _unsetenv(name)
+        baseline = self._baseline
+        self.remember()
+        self._baseline = baseline
+        return list(names)
 
 
 def install() -> None:
@@ -151,27 +178,31 @@ def _touches(name: Any) -> None:
         NOTICES.changes(Environment.name)
 
 
-def _in_c(name: bytes) -> bytes | None:
-    value: bytes | None = _getenv(name)
-    return value
+def _pointers(size: int) -> tuple[int | None, bytes]:
+    """Where the array of C's environment is, and what is in it: C sets a variable by another pointer."""
+    at = _array.value
+    return at, b"" if at is None else ctypes.string_at(at, size)
 
 
-def _restore_in_c(name: bytes) -> bool:
-    """Have C see what ``os.environ`` says of it; whether it saw another thing."""
-    value = os.environb.get(name)
-    if _in_c(name) == value:
-        return False
-    if value is None:
-        _unsetenv(name)
-    else:
-        _putenv(name, value)
-    return True
+def _all_in_c() -> dict[bytes, bytes]:
+    """The environment as C has it."""
+    found: dict[bytes, bytes] = {}
+    if _array.value is not None:
+        texts = ctypes.cast(_array.value, ctypes.POINTER(ctypes.c_char_p))
+        place = 0
+        while (text := texts[place]) is not None:
+            name, sign, value = text.partition(b"=")
+            if sign:
+                found.setdefault(name, value)  # the first counts
+            place += 1
+    return found
 
 
+_POINTER_BYTES: Final = ctypes.sizeof(ctypes.c_void_p)
+_array: Final = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
 _touched: set[bytes] = set()
 _putenv, _unsetenv = os.putenv, os.unsetenv
-_getenv: Final = ctypes.CDLL(None).getenv
-_getenv.argtypes, _getenv.restype = [ctypes.c_char_p], ctypes.c_char_p
+_environ, _environb = os.environ, os.environb
 
 
 def _cwd() -> bytes | None:

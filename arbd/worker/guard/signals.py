@@ -209,10 +209,11 @@ class Handlers(StateKind):
             _set_handler(signum, children.ignore)
 
     def put_back(self) -> str | None:
+        woken = _set_wakeup(-1)  # also where no handler is another: a byte would go to whatever file gets the number
         kernel = _kernel_actions()
-        if self._is_as_before() and kernel == self._kernel:
+        if woken == -1 and self._is_as_before() and kernel == self._kernel:
             return None
-        told = []
+        told = [] if woken == -1 else [f"set_wakeup_fd({woken})"]
         for signum, handler in zip(_ALL, self._python, strict=True):
             is_same = _get_handler(signum) is handler and _theirs.get(signum) is _kept.get(signum)
             if not is_same or (signum in _OURS and kernel != self._kernel):
@@ -221,7 +222,6 @@ class Handlers(StateKind):
                 told.append(_name(signum))
         _theirs.clear()
         _theirs.update(_kept)
-        _set_wakeup(-1)
         stack_signal.renew()
         if _kernel_actions() != self._kernel:
             raise Spoiled("a signal handler was set in C, and cannot be put back")

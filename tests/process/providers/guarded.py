@@ -8,6 +8,7 @@ import ctypes
 import decimal
 import faulthandler
 import gc
+import importlib
 import io
 import locale
 import logging
@@ -109,6 +110,7 @@ def state() -> dict[str, Any]:
         "blocked": sorted(blocked),
         "timers": [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL)],
         "handlers": [str(signal.getsignal(signum)) for signum in range(1, 32)],
+        "woken": signal.set_wakeup_fd(-1),
         "recursion": sys.getrecursionlimit(),
         "switch": sys.getswitchinterval(),
         "digits": sys.get_int_max_str_digits(),
@@ -291,6 +293,27 @@ def own_signals() -> None:
 @change
 def without_interrupts() -> None:
     signal.siginterrupt(signal.SIGRTMIN + 2, False)
+
+
+@change
+def woken_descriptor() -> None:
+    """Its number is free for the next file, which would be written to at each signal."""
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    signal.set_wakeup_fd(writes)
+    os.close(writes)
+    os.close(reads)
+
+
+@change
+def woken_descriptor_unseen() -> None:
+    """Unseen by wrappers."""
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    importlib.import_module("_signal").set_wakeup_fd(writes)
+    os.close(writes)
+    os.close(reads)
+    time.sleep(A_FULL_LOOK)
 
 
 @change

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ FOUND = [
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the daemon is asked for; ``replies`` come one after the other."""
     requests: list[Any] = []
 
@@ -40,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     monkeypatch.setattr(control, "ask", ask)
     monkeypatch.setattr(stacks, "_PAUSE_S", 0.0)
     replies.clear()
-    yield requests
+    return requests
 
 
 replies: list[Any] = []

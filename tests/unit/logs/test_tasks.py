@@ -25,7 +25,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
     tasks.remember_starts()
     yield
-    tasks.release_task()
+    tasks._bound.set(None)
 
 
 class Asking:
@@ -94,7 +94,7 @@ def test_what_is_bound_keeps_its_task() -> None:
     tasks.enter_task(*ONE)
     tasks.bind_task()
     context = contextvars.copy_context()
-    tasks.release_task()
+    tasks._bound.set(None)
     tasks.leave_task()
     tasks.enter_task(*TWO)
     assert context.run(tasks.current_task) == ONE
@@ -111,7 +111,7 @@ def test_a_coroutine_and_what_it_hands_to_a_thread() -> None:
         tasks.enter_task(*ONE)
         tasks.bind_task()
         task = asyncio.ensure_future(ask())
-        tasks.release_task()
+        tasks._bound.set(None)
         tasks.leave_task()
         tasks.enter_task(*TWO)
         return await task

@@ -33,7 +33,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(tasks, "_task", ("1", "a", ""))
     yield Reports()
-    tasks.release_task()
+    tasks._bound.set(None)
 
 
 def test_a_thread(reports: Reports) -> None:
@@ -84,7 +84,7 @@ def test_a_loop(reports: Reports) -> None:
     error = ValueError("no")
     tasks.bind_task()
     bound = contextvars.copy_context()
-    tasks.release_task()
+    tasks._bound.set(None)
     handle(loop, {"message": "never retrieved", "exception": error, "future": Failed(bound)})
     handle(loop, {"message": "in a callback", "exception": error, "handle": object()})
     handle(loop, {})

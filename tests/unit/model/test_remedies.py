@@ -55,6 +55,8 @@ OTHERWISE = "return a dict, a dataclass or a msgspec.Struct with what the caller
     [
         (1j, "return [z.real, z.imag] instead"),
         (np.complex128(1j), "return [z.real, z.imag] instead"),
+        (np.complex64(1j), "return [z.real, z.imag] instead"),
+        (np.clongdouble(1j), "return [z.real, z.imag] instead"),
         (np.array([1j]), "return [a.real, a.imag] instead"),
         ((n for n in [1]), "return list(...) of it instead"),
         (iter([1]), "return list(...) of it instead"),

@@ -466,6 +466,116 @@ def test_metadata_wraps_an_error_too() -> None:
     }
 
 
+class OddDataError(ProviderError):
+    """A failure whose ``data`` breaks whoever looks."""
+
+    @property
+    def data(self) -> Any:
+        raise SystemExit(9)
+
+    @data.setter
+    def data(self, value: Any) -> None: ...
+
+
+class Meta(type):
+    """A metaclass with a name of its own."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override] # what such code does
+        raise RuntimeError
+
+
+class OddNameError(Exception, metaclass=Meta):
+    """A failure whose class has no name."""
+
+
+class SilentError(Exception):
+    """A failure whose text ends the process."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+class OddTextError(Exception):
+    """A failure whose text is no plain one."""
+
+    def __str__(self) -> str:
+        class Text(str):
+            def encode(self, *_: Any) -> bytes:
+                raise RuntimeError
+
+        return Text("odd")
+
+
+class OddGroupError(ExceptionGroup[Exception]):
+    """A group that cannot be looked through."""
+
+    def derive(self, excs: Any) -> Any:
+        raise SystemExit(9)
+
+    def __str__(self) -> str:
+        return "group"
+
+
+class OddClassError(Exception):
+    """A failure that does not tell its class."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError
+
+
+class OddMapping(dict[Any, Any]):
+    """A mapping that cannot be read."""
+
+    def keys(self) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("failure", "message", "data"),
+    [
+        (ProviderError("m", ["x"]), "m", {"data": ["x"]}),  # type: ignore[arg-type] # what authors do
+        (ProviderError("m", "text"), "m", {"data": "text"}),  # type: ignore[arg-type] # as above
+        (ProviderError("m", OddMapping(a=1)), "m", {}),
+        (ProviderError("m", {"\udcff": [object()]}), "m", {"error_code": "RESULT_NOT_ENCODABLE"}),
+        (OddDataError("m"), "m", {}),
+        (OddNameError("m"), "m", {}),
+        (SilentError(), "SilentError", {}),
+        (OddTextError(), "odd", {}),
+        (OddGroupError("g", [ValueError()]), "group", {}),
+        (OddClassError("m"), "m", {}),
+    ],
+    ids=lambda value: type.__dict__["__name__"].__get__(type(value)),
+)
+def test_an_odd_failure_is_answered_like_any_other(failure: BaseException, message: str, data: dict[str, Any]) -> None:
+    def fails() -> None:
+        raise failure
+
+    response = answer(fails)
+    name = type.__dict__["__name__"].__get__(type(failure))
+    assert (response["status"], response["message"]) == ("error", message)
+    assert response["data"] == {**response["data"], "error_type": name, **data}
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, RuntimeError])
+def test_a_logger_that_raises_keeps_nobody_from_the_answer(raised: type[BaseException]) -> None:
+    class Broken(LogBook):
+        def warning(self, event: str) -> None:
+            raise raised
+
+        def error(self, event: str, exc_info: BaseException | None = None) -> None:
+            raise raised
+
+    provider = Provider("fx", logger=Broken())
+
+    @provider.actions.register(name="act")
+    def act() -> None:
+        raise ValueError("m")
+
+    assert run(provider)["message"] == "m"
+
+
 # --- the log ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,43 @@
+"""Each thing of Python's own state that is changed without a call is seen, and so is that it was put back."""
+
+from __future__ import annotations
+
+import decimal
+import logging
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from arbd.worker.guard.python_state import remembered
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        *((sys, name) for name in ("excepthook", "displayhook", "unraisablehook")),
+        (threading, "excepthook"),
+        (decimal.DefaultContext, "prec"),
+        (sys, "path"),
+    ],
+)
+def test_what_is_assigned_is_seen(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_as_before = remembered()
+    assert is_as_before()
+    with monkeypatch.context() as changed:
+        changed.setattr(owner, name, {"prec": 3, "path": ["/other"]}.get(name, print))
+        assert not is_as_before()
+        assert remembered()()
+    assert is_as_before()
+
+
+@pytest.mark.parametrize("list_", [sys.path, logging.root.handlers], ids=["path", "handlers"])
+def test_what_is_put_into_a_list_is_seen(list_: list[Any]) -> None:
+    is_as_before = remembered()
+    list_.insert(0, logging.NullHandler())
+    try:
+        assert not is_as_before()
+    finally:
+        del list_[0]
+    assert is_as_before()
