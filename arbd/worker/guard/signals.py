@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # without the enums of signal: 300 ns instead of microseconds
 import ctypes
-import faulthandler
 import operator
 import signal
 from collections.abc import Callable
@@ -242,21 +241,22 @@ class Handlers(StateKind):
 
 
 class StackSignal(StateKind):
-    """The handler in C that writes this process's stacks, and the file that it writes to. An action can take both."""
+    """The handler in C that writes this process's stacks. The file that it writes to is seen to in
+    ``guard.registrations``."""
 
     name = "the signal for stacks"
 
     def __init__(self) -> None:
-        changed_by = ((faulthandler, "register"), (faulthandler, "unregister"))
-        super().__init__(self.name, _no_value, _no_value, look="full", changed_by=changed_by)
+        super().__init__(self.name, _no_value, _no_value, look="full")
 
     def remember(self) -> None:
         stack_signal.renew()
 
     def put_back(self) -> str | None:
-        was_lost = stack_signal.is_lost()
-        stack_signal.renew()  # also where it is only the file that was changed, of which nobody can tell
-        return "" if was_lost else None
+        if not stack_signal.is_lost():
+            return None
+        stack_signal.renew()
+        return ""
 
 
 def _name(signum: int) -> str:
