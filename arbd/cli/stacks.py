@@ -73,7 +73,9 @@ def _native(path: Path, slot: int | None) -> list[ProcessStacks]:
 
 
 def _shown(each: ProcessStacks) -> str:
+    from arbd.logs.stack_lines import folded
+
     name = each.role if each.worker is None else f"worker {each.worker}"
     running = f", runs {each.task.action} ({each.task.id}) for {duration(each.task.elapsed_s)}" if each.task else ""
     head = click.style(f"== {name} (pid {each.pid}{running})", bold=True)
-    return "\n".join(filter(None, [head, f"-- {each.trouble}" if each.trouble else "", each.text]))
+    return "\n".join(filter(None, [head, f"-- {each.trouble}" if each.trouble else "", folded(each.text)]))

@@ -23,11 +23,26 @@ def of_action(dump: str) -> str:
     return shortened(dump[begins[-1] :].strip("\n").split("\n") if begins else dump.split("\n"))
 
 
+def folded(text: str) -> str:
+    """The stacks of a process for people: of each, what lies outside of the code of arbd that called the action is only
+    counted."""
+    return "\n\n".join(_folded(block.split("\n")) for block in text.split("\n\n"))
+
+
+def _folded(lines: list[str]) -> str:
+    """One stack, with a line before it that says whose it is. Its innermost call stays, also where that is arbd's."""
+    outside = next((number for number, line in enumerate(lines[2:], 2) if _is_outside(line)), len(lines))
+    more = len(lines) - outside
+    return "\n".join([*lines[:outside], *([f"  ({more} more, of arbd)"] if more else [])])
+
+
+def _is_outside(line: str) -> bool:
+    return any(each in line for each in _RUNS_ACTIONS)
+
+
 def shortened(lines: list[str]) -> str:
     """These lines of a stack, up to the code of arbd that called the action; all of it, where none is the author's."""
-    outside = next(
-        (number for number, line in enumerate(lines) if any(each in line for each in _RUNS_ACTIONS)), len(lines)
-    )
+    outside = next((number for number, line in enumerate(lines) if _is_outside(line)), len(lines))
     own = lines[:outside] or lines
     if len(own) > MOST_LINES:
         own = [*own[:MOST_LINES], f"  ({len(own) - MOST_LINES} more)"]

@@ -28,6 +28,14 @@ def test_a_deep_one_is_cut() -> None:
     assert len(stack_lines.shortened(["x" * 100_000])) == 6000
 
 
+def test_for_people_arbds_part_is_counted() -> None:
+    first, second = f"Thread 1:\n{INNER}\n{CALLER}\n{LOOP}", f"Current thread 2:\n{LOOP}\n{LOOP}"
+    assert stack_lines.folded(f"{first}\n\n{second}\n\n  waits in x") == (
+        f"Thread 1:\n{INNER}\n  (2 more, of arbd)\n\nCurrent thread 2:\n{LOOP}\n  (1 more, of arbd)\n\n  waits in x"
+    )
+    assert stack_lines.folded("") == ""
+
+
 def test_of_a_dump_it_takes_the_main_thread_which_is_the_last() -> None:
     dump = f"Thread 0x01 (most recent call first):\n{OUTER}\n\nCurrent thread 0x02 (most recent call first):\n{INNER}\n"
     assert stack_lines.of_action(dump) == INNER
