@@ -21,11 +21,12 @@ from typing import Final
 
 from arbd.host import memory, process_facts
 from arbd.host.process_facts import ProcessFacts
-from arbd.host.stack_signal import STACKS_SIGNAL
+from arbd.host.stack_signal import COROUTINES_SIGNAL, STACKS_SIGNAL
 
 BYTES: Final = 256 * 1024  # a hundred threads of thirty frames each; it takes no memory before it is written
 _FRESH_S: Final = 1.0  # an answer that is asked for again meanwhile is waited for, not asked for once more
 _CONTROLS: Final = re.compile(r"[^\n\x20-\x7e]")
+_RUNS_LOOP: Final = "/arbd/worker/aio.py"
 _SIGNAL_NAME: Final = f"signal {int(STACKS_SIGNAL)} (SIGRTMIN+{int(STACKS_SIGNAL) - signal.SIGRTMIN})"
 
 
@@ -38,6 +39,8 @@ class StackDump:
         self._is_open = False  # it was asked, and the answer is not complete
         self._blocked_before = False
         self._seen = 0
+        self._is_adding = False  # it was asked for its coroutines as well
+        self._before_more = 0
 
     def close(self) -> None:
         """Give the file back."""
@@ -47,7 +50,7 @@ class StackDump:
 
     def ask(self, pid: int, send: Callable[[int], object]) -> str | None:
         """Ask; why there is no use in it, or ``None``: look whether it ``is_done``."""
-        if self._is_open and time.monotonic() - self._asked_at < _FRESH_S:
+        if (self._is_open or self._is_adding) and time.monotonic() - self._asked_at < _FRESH_S:
             return None
         facts = process_facts.look(pid)
         if facts is None or facts.has_ended:
@@ -79,6 +82,32 @@ class StackDump:
         else:  # the kernel blocks a signal in the thread that handles it
             self._is_open = facts.is_blocked(STACKS_SIGNAL)
         return not self._is_open
+
+    def ask_for_coroutines(self, pid: int, send: Callable[[int], object]) -> bool:
+        """After its stacks are there: ask for its coroutines, if it has an event loop and handles that signal; whether
+        there is an answer to look for (``has_more``)."""
+        if self._is_adding:
+            return True
+        if _RUNS_LOOP not in self.text():
+            return False
+        facts = process_facts.look(pid)
+        if facts is None or not facts.is_caught(COROUTINES_SIGNAL) or facts.is_pending(COROUTINES_SIGNAL):
+            return False
+        self._before_more = self._written()
+        try:
+            send(COROUTINES_SIGNAL)
+        except OSError:
+            return False
+        self._is_adding = True
+        return True
+
+    def has_more(self) -> bool:
+        """Whether it has answered that. It writes in one piece."""
+        return self._written() != self._before_more
+
+    def wait_no_more(self) -> None:
+        """Look no more whether it ``has_more``: whoever asks next asks anew."""
+        self._is_adding = False
 
     def text(self, limit: int = BYTES) -> str:
         """What it has written; at most ``limit`` characters, of the end, where its main thread is."""

@@ -20,6 +20,10 @@ from arbd.host import dispositions
 STACKS_SIGNAL: Final = signal.SIGRTMIN + 3
 """The signal; those before it are ``procs.CANCEL_SIGNAL`` and ``posix_timer.TIMER_SIGNAL``."""
 
+COROUTINES_SIGNAL: Final = signal.SIGRTMIN + 4
+"""The signal at which a worker adds where the coroutines of its event loop wait; it has a handler in Python, which the
+stacks of threads need not wait for."""
+
 # As they are before the worker's guard wraps them: what is done here is no change of an author's.
 _register, _unregister, _set_handler = faulthandler.register, faulthandler.unregister, signal.signal
 _RT_SIGACTION: Final = 13  # on x86-64, as in the worker's guard

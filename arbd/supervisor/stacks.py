@@ -22,6 +22,7 @@ from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import links_of
 
 ANSWER_S: Final = 0.06  # of the 100 ms in which a command has its answer
+COROUTINES_S: Final = 0.02
 _FIRST_LOOK_S: Final = 0.001  # a dump of one thread takes some 0.1 ms; then twice as long each time
 _LONGEST_PAUSE_S: Final = 0.008
 _MOST_TEXT: Final = 6 * 1024 * 1024  # characters in all; a reply has 16 MiB at most, and a line end takes two
@@ -94,7 +95,8 @@ async def _ask(subjects: Iterable[Subject], limit: int) -> dict[int, ProcessStac
     """
     until, pause_s = time.monotonic() + ANSWER_S, _FIRST_LOOK_S
     told: dict[int, ProcessStacks] = {}
-    waiting = []
+    waiting: list[Subject] = []
+    adding: dict[int, float] = {}  # those that are asked for their coroutines, too: until when
     for subject in subjects:
         refused = subject.process.stacks.ask(subject.pid, subject.process.send_signal)
         if refused is None:
@@ -108,12 +110,27 @@ async def _ask(subjects: Iterable[Subject], limit: int) -> dict[int, ProcessStac
         still = []
         for subject in waiting:
             dump = subject.process.stacks
-            if dump.is_done(subject.pid) or is_over:
+            if _is_complete(subject, adding) or is_over:
+                dump.wait_no_more()
                 told[subject.pid] = _told(subject, dump.why_not(subject.pid), dump.text(limit))
             else:
                 still.append(subject)
         waiting = still
     return told
+
+
+def _is_complete(subject: Subject, adding: dict[int, float]) -> bool:
+    """Whether nothing more is to come of it: its threads, and then its coroutines, for which one that holds the GIL is
+    not waited for long."""
+    dump = subject.process.stacks
+    if subject.pid in adding:
+        return dump.has_more() or time.monotonic() >= adding[subject.pid]
+    if not dump.is_done(subject.pid):
+        return False
+    if not dump.ask_for_coroutines(subject.pid, subject.process.send_signal):
+        return True
+    adding[subject.pid] = time.monotonic() + COROUTINES_S
+    return False
 
 
 def _told(subject: Subject, trouble: str | None, text: str) -> ProcessStacks:

@@ -23,6 +23,7 @@ from arbd.testing import RunningProvider
 
 STUCK = PROVIDERS / "stuck.py"
 NAMES = {
+    "coroutine": "in waits_for_ever",
     "sleep": "in hang",
     "loop": "in loop",
     "holds_gil": "in holds_gil",

@@ -27,6 +27,7 @@ from arbd import logs
 from arbd.host import stack_signal
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.host.stack_signal import COROUTINES_SIGNAL
 from arbd.interrupts import may_interrupt
 from arbd.worker import children
 from arbd.worker.guard.kinds import Spoiled, StateKind
@@ -39,7 +40,7 @@ _REAL, _VIRTUAL, _PROF = (int(timer) for timer in (signal.ITIMER_REAL, signal.IT
 _TIMERS: Final = (_REAL, _VIRTUAL, _PROF)
 _OFF: Final = (0.0, 0.0)
 _HARMLESS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
-_OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL)
+_OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL, COROUTINES_SIGNAL)
 _CANNOT: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
 _ALL: Final = tuple(sorted(int(signum) for signum in signal.valid_signals() - _CANNOT))
 

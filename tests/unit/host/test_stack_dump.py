@@ -10,7 +10,7 @@ import pytest
 from arbd.host import process_facts, stack_dump
 from arbd.host.process_facts import ProcessFacts
 from arbd.host.stack_dump import StackDump
-from arbd.host.stack_signal import STACKS_SIGNAL
+from arbd.host.stack_signal import COROUTINES_SIGNAL, STACKS_SIGNAL
 
 BIT = 1 << (STACKS_SIGNAL - 1)
 RUNS = ProcessFacts("S", 0, 0, BIT)
@@ -163,6 +163,49 @@ def test_what_it_writes_is_bounded_and_controls_nothing(asked: Asked) -> None:
     assert len(asked.dump.text()) <= stack_dump.BYTES
     assert asked.dump.text(100).startswith("(")
     assert len(asked.dump.text(100)) < 200
+
+
+# -- coroutines ------------------------------------------------------------------------------------------------------
+
+IN_LOOP = '  File "/x/arbd/worker/aio.py", line 1 in _run\n'
+BOTH = RUNS._replace(caught=BIT | 1 << (COROUTINES_SIGNAL - 1))
+
+
+def test_one_in_its_event_loop_is_asked_for_coroutines_once(asked: Asked) -> None:
+    asked.facts = BOTH
+    asked.ask()
+    asked.writes(IN_LOOP)
+    assert asked.is_done
+    for _ in range(2):
+        assert asked.dump.ask_for_coroutines(7, asked.send)
+    assert asked.ask() is None, "who asks meanwhile gets the same answer"
+    assert asked.sent == [STACKS_SIGNAL, COROUTINES_SIGNAL]
+    assert not asked.dump.has_more()
+    asked.writes("Task one\n")
+    assert asked.dump.has_more()
+    assert asked.dump.text().endswith("Task one")
+    asked.dump.wait_no_more()
+    asked.ask()
+    assert asked.dump.text() == ""
+
+
+@pytest.mark.parametrize("facts", [None, RUNS, BOTH._replace(pending=1 << (COROUTINES_SIGNAL - 1))])
+def test_one_that_would_be_harmed_or_has_it_waiting_is_not(asked: Asked, facts: ProcessFacts | None) -> None:
+    asked.ask()
+    asked.writes(IN_LOOP)
+    asked.facts = facts
+    assert not asked.dump.ask_for_coroutines(7, asked.send)
+    assert COROUTINES_SIGNAL not in asked.sent
+
+
+def test_nor_is_one_without_a_loop_or_that_has_ended(asked: Asked) -> None:
+    asked.facts = BOTH
+    asked.ask()
+    asked.writes("  File elsewhere\n")
+    assert not asked.dump.ask_for_coroutines(7, asked.send)
+    asked.writes(IN_LOOP)
+    asked.error = ProcessLookupError()
+    assert not asked.dump.ask_for_coroutines(7, asked.send)
 
 
 def test_closed_meanwhile_it_says_nothing(asked: Asked) -> None:

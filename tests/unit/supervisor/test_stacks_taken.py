@@ -19,7 +19,7 @@ from arbd.supervisor import native_stacks, stacks
 from arbd.supervisor.commands import Commands
 from arbd.supervisor.operations import Operations, Progress
 from arbd.supervisor.self_report import SelfReport
-from arbd.supervisor.stacks import ANSWER_S, Stacks, Subject
+from arbd.supervisor.stacks import ANSWER_S, COROUTINES_S, Stacks, Subject
 
 TASK = RunningTask("t", "act", 1.0, 5.0)
 
@@ -33,6 +33,17 @@ class Process:
         self.stacks = self
         self.left, self.refused = looks, refused
         self.asked = 0
+        self.coroutines: list[bool] | None = None  # what is said to the looks whether they are there
+        self.waits = True
+
+    def ask_for_coroutines(self, pid: int, send: Callable[[int], object]) -> bool:
+        return self.coroutines is not None
+
+    def has_more(self) -> bool:
+        return bool(self.coroutines and self.coroutines.pop(0))
+
+    def wait_no_more(self) -> None:
+        self.waits = False
 
     def send_signal(self, signum: int) -> None:
         """Nothing is sent."""
@@ -107,6 +118,15 @@ def test_who_does_not_answer_is_told_with_what_the_kernel_says(loop: SteppedLoop
     assert (hangs.trouble, hangs.text) == ("it has not answered", "stacks of 101\n\n  where 101 is")
     assert (refuses.trouble, refuses.text) == ("it is stopped", "  where 102 is")
     assert ANSWER_S <= loop.now - before <= ANSWER_S + 0.01
+
+
+@pytest.mark.parametrize(("answers", "takes_s"), [([True], 0.01), ([False, True], 0.02), ([], COROUTINES_S + 0.02)])
+def test_coroutines_are_waited_for_but_not_for_long(loop: SteppedLoop, answers: list[bool], takes_s: float) -> None:
+    waits, before = Process(1), loop.now
+    waits.coroutines = answers
+    [found] = take(loop, waits, slot=1)
+    assert (found.text, found.trouble, waits.waits) == ("stacks of 101", None, False)
+    assert loop.now - before < takes_s
 
 
 def test_many_workers_fit_one_reply(loop: SteppedLoop) -> None:
