@@ -24,7 +24,7 @@ MISSING: Final = (
     "native stacks need py-spy, which is neither beside the daemon's Python nor on its PATH; "
     "`pip install 'arbd[stacks]'` brings it, and without --native the Python stacks are shown"
 )
-_TIMEOUT_S: Final = 10.0
+_TIMEOUT_S: Final = 20.0  # it reads the symbols of all libraries; on a busy machine that took seconds
 _MOST_TEXT: Final = 128 * 1024  # of one process
 _MOST_IN_ALL: Final = 4 * 1024 * 1024
 _NOT_SHOWN: Final = re.compile(r"[^\n\x20-\x7e]")

@@ -263,7 +263,7 @@ def test_why_it_cannot_look_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program(None, error=subprocess.TimeoutExpired("py-spy", 10))
-    assert "within 10 s" in str(dump_with(monkeypatch, program))
+    assert "within 20 s" in str(dump_with(monkeypatch, program))
     assert program.is_killed
 
 
