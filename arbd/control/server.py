@@ -4,9 +4,9 @@
            ─> line ─> decode ─> handler ─> line ─> the next, until the other side has no more to ask
                          └── no message of ours ──> a failure that says why; after one that is too long: hang up
 
-It is off the path of tasks and must never be felt there: a handler does not block, a request has a bounded length and
-time, a reply that nobody reads is given up, there are at most ``MAX_CLIENTS``, and between two requests of one client
-the event loop gets its turn.
+It is off the path of tasks and must never be felt there: a handler does not block (one that waits is
+a coroutine), a request has a bounded length and time, a reply that nobody reads is given up, there are at most
+``MAX_CLIENTS``, and between two requests of one client the event loop gets its turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import functools
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -40,7 +40,8 @@ _NAME_IS_REMOVED_ELSEWHERE: Final[dict[str, Any]] = {"cleanup_socket": False} if
 
 _asking: ContextVar[PeerCredentials | None] = ContextVar("who asks on the control socket", default=None)
 
-Handlers = Mapping[type[Any], Callable[[Any], protocol.ControlReply]]
+Answer = protocol.ControlReply | Awaitable[protocol.ControlReply]
+Handlers = Mapping[type[Any], Callable[[Any], Answer]]
 
 
 @contextmanager
@@ -175,7 +176,7 @@ class ControlServer:
             except asyncio.LimitOverrunError:
                 await self._send(writer, protocol.too_long(protocol.MAX_REQUEST).failure)
                 return
-            await self._send(writer, self._answer(line))
+            await self._send(writer, await self._answer(line))
             await asyncio.sleep(0)  # reading and writing may go through without a pause: one client, one turn
 
     async def _send(self, writer: asyncio.StreamWriter, reply: protocol.ControlReply) -> None:
@@ -186,10 +187,11 @@ class ControlServer:
             writer.write(line)
             await writer.drain()
 
-    def _answer(self, line: bytes) -> protocol.ControlReply:
+    async def _answer(self, line: bytes) -> protocol.ControlReply:
         try:
             request = protocol.decode_request(line)
-            return self._handlers[type(request)](request)
+            answer = self._handlers[type(request)](request)
+            return await answer if isinstance(answer, Awaitable) else answer
         except ControlProtocolError as error:
             return error.failure
         except Exception as error:

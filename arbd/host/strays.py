@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final
 
-from arbd.host import dispositions, hangup
+from arbd.host import dispositions, hangup, stack_signal
 
 _QUIET_S: Final = 1.0  # between two lines of one signal
 _DO_NOTHING: Final = (hangup.do_nothing, dispositions.ignored)  # handlers of arbd's own, and as good as none
@@ -24,9 +24,11 @@ _NAMES: Final = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO
 
 
 def candidates() -> list[int]:
-    """The signals concerned, as far as this system has them."""
+    """The signals concerned, as far as this system has them; without the one at which this process tells where it is,
+    if it does."""
     named = [int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)]
-    return [*named, *(signum for signum in map(int, signal.valid_signals()) if signum >= signal.SIGRTMIN)]
+    real_time = (signum for signum in map(int, signal.valid_signals()) if signum >= signal.SIGRTMIN)
+    return [*named, *(signum for signum in real_time if not stack_signal.answers(signum))]
 
 
 def ignore(log: Any) -> list[int]:

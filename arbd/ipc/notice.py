@@ -5,6 +5,7 @@
     Leaving        it begins no task any more: whatever still lies in its ring it answers as skipped; once it is told to
                    leave (``layout.LEAVE``) and its ring is empty, it ends in order. Said by every worker that leaves,
                    also by one that was told to: then the ``reason`` is ``told``.
+    Stopped        where a task was when its deadline struck; its answer follows
 
 ``reason`` is a word for figures; ``detail`` a sentence for people, with ``action`` where one is to blame. Both come
 from a process that runs an author's code: texts, bounded by who encodes them, and never trusted further.
@@ -45,7 +46,15 @@ class Leaving(msgspec.Struct, frozen=True, tag=True):
     action: str = ""
 
 
-Notice = Unfit | ReplaceSoon | Leaving
+class Stopped(msgspec.Struct, frozen=True, tag=True):
+    """Says where the task with this number was when its deadline struck inside it: a stack, the innermost call
+    first."""
+
+    seq: int
+    stack: str
+
+
+Notice = Unfit | ReplaceSoon | Leaving | Stopped
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final[msgspec.msgpack.Decoder[Notice]] = msgspec.msgpack.Decoder(Notice)
@@ -53,6 +62,8 @@ _decoder: Final[msgspec.msgpack.Decoder[Notice]] = msgspec.msgpack.Decoder(Notic
 
 def encode(notice: Notice) -> bytes:
     """The body of a notice's record; what is too long is cut, and lone surrogates are escaped."""
+    if isinstance(notice, Stopped):
+        return _encode(Stopped(notice.seq, _cut(notice.stack, _MOST_OF_DETAIL)))
     changes = {"detail": _cut(notice.detail, _MOST_OF_DETAIL)}
     if isinstance(notice, Leaving):
         changes["action"] = _cut(notice.action, _MOST_OF_ACTION)

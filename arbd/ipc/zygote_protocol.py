@@ -1,18 +1,18 @@
 """The messages between supervisor and zygote, and the parameters of a worker.
 
     supervisor                                      zygote
-      Boot (+ 1 descriptor)  ────────────────────>  imports the target
+      Boot (+ 2 descriptors)  ───────────────────>  imports the target
            <──────────── Described (+ parcel) or Failed
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
       ChangeLogLevel  ───────────────────────────>  it and the workers it starts from then on write at that level
-      Spawn (+ 7 descriptors)  ──────────────────>  forks
+      Spawn (+ 8 descriptors)  ──────────────────>  forks
            <──────────── Spawned (+ pidfd)
            <──────────── Exited                     a worker ended, and what it had started; or none began
       (end of stream)  ──────────────────────────>  kills every worker, leaves
 
-The descriptor of ``Boot`` is the one on which lost log lines are counted (``arbd.logs``); it may be missing. The
-descriptors of ``Spawn``, in order: cell, task doorbell, board, results doorbell, side socket,
-limits doorbell, answers doorbell.
+The descriptors of ``Boot``: the file for its stacks (``arbd.host.stack_signal``), if ``stacks`` says so, and the one on
+which lost log lines are counted (``arbd.logs``), which may be missing. Those of ``Spawn``, in order: cell, task
+doorbell, board, results doorbell, side socket, limits doorbell, answers doorbell, the file for its stacks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     ``script``: run it as ``__main__`` and stop at ``provider.start()``. ``open_files``: the soft descriptor limit for
     what runs the author's actions, as the operator has set it; 0: unchanged. ``worker_cpus``: how many CPUs a worker
     will have, and so its libraries threads. ``generation``: what its processes are tagged with (``arbd.host.tags``);
-    0: the zygote chooses. ``watched``: what it starts a watcher for.
+    0: the zygote chooses. ``watched``: what it starts a watcher for. ``stacks``: a file for its stacks comes with it.
     """
 
     target: str
@@ -50,6 +50,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     worker_cpus: int = 1
     generation: int = 0
     watched: Watched = "zygote"
+    stacks: bool = False
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):

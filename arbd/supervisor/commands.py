@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from arbd.control import protocol, server
-from arbd.control.protocol import Done, EventsReply, Failure, LimitsReply, OperationReply, StatusReply
+from arbd.control.protocol import Done, EventsReply, Failure, LimitsReply, OperationReply, StacksReply, StatusReply
 from arbd.control.reports import NotableEvent, Operation
 from arbd.logs import notable
+from arbd.supervisor import native_stacks
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.log_level import LogLevelChange
@@ -23,6 +24,7 @@ from arbd.supervisor.reload_operation import ReloadOperation
 from arbd.supervisor.replacing import Replacing
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.scaling import Scaling
+from arbd.supervisor.stacks import Stacks
 from arbd.supervisor.steering import Refused, Steering
 
 
@@ -38,6 +40,7 @@ class Commands:
         steering: Steering,
         scaling: Scaling,
         log_level: LogLevelChange,
+        stacks: Stacks,
     ) -> None:
         self._flow = flow
         self._generations = generations
@@ -48,6 +51,7 @@ class Commands:
         self._reload_operation = ReloadOperation(generations, flow.pool, operations)
         self._replacing = Replacing(flow.pool, operations)
         self._log_level = log_level
+        self._stacks = stacks
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -83,8 +87,20 @@ class Commands:
             return Failure(code="failed", message=f"no operation {request.id} is known; only the last ones are kept")
         return OperationReply(operation=operation)
 
-    def _get_stacks(self, request: protocol.GetStacks) -> protocol.ControlReply:
-        return _not_built(request)
+    def _get_stacks(self, request: protocol.GetStacks) -> server.Answer:
+        if request.worker is not None and not self._stacks.subjects(request.worker):
+            return Failure(code="failed", message=f"there is no worker {request.worker}; `arbd status` lists them")
+        if not request.native:
+            return self._take_stacks(request.worker)
+        program = native_stacks.find()
+        if program is None:
+            return Failure(code="failed", message=native_stacks.MISSING)
+        kind = "stacks" if request.worker is None else f"stacks of worker {request.worker}"
+        look = partial(native_stacks.take, program, self._stacks.subjects(request.worker))
+        return OperationReply(operation=self._operations.begin(kind, "asking py-spy", look))
+
+    async def _take_stacks(self, worker: int | None) -> protocol.ControlReply:
+        return StacksReply(stacks=await self._stacks.take(worker))
 
     def _resume(self, request: protocol.Resume) -> protocol.ControlReply:
         action, steering = request.action, self._steering

@@ -69,6 +69,7 @@ from arbd.supervised import report
 from arbd.supervisor.joins import Joins
 from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool, how_it_ended
+from arbd.supervisor.task_stacks import TaskStacks
 from arbd.supervisor.worker import Worker
 
 # An id travels in the ring even where the payload goes by reference: it must fit the smallest ring in any language.
@@ -104,6 +105,7 @@ class Flow:
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
         self.paused = PausedActions()
+        self.task_stacks = TaskStacks()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
@@ -450,6 +452,9 @@ class Flow:
             said = notice.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise RingCorruptError(str(exc)) from exc
+        if isinstance(said, notice.Stopped):
+            self._heed_stopped(worker, said)
+            return True
         self.pool.heed(worker, said)
         if isinstance(said, notice.Leaving):
             if said.action in self._timeouts:  # else the worker names what is none
@@ -457,6 +462,14 @@ class Flow:
             if worker.state is not State.CONDEMNED and self.dispatcher.has_worker(worker.id):
                 self.give_cancelled(self.dispatcher.take_back(worker.id, frame.READY_SEQ, 0))
         return True
+
+    def _heed_stopped(self, worker: Worker, said: notice.Stopped) -> None:
+        if not worker.said_ready:
+            raise RingCorruptError("a worker says where a task was, and has not said that it is ready")
+        has_tasks = self.dispatcher.has_worker(worker.id)
+        assignment = self.dispatcher.outstanding(worker.id).get(said.seq) if has_tasks else None
+        if assignment is not None:  # else it has its verdict already
+            self.task_stacks.stopped(worker, assignment, said.stack)
 
     def _blame(self, action: str, worker: Worker) -> None:
         """A worker ended, or ends, for a task of this action."""

@@ -63,6 +63,7 @@ def kill(
     page is not asked; it is enough that it has not answered. ``False`` if it cannot be judged yet: it has answered, and
     there was no descriptor to take the answer. Then ask again after ``RETRY_S``.
     """
+    stack = flow.task_stacks.take(worker, assignment)  # before it is judged: it may end meanwhile
     try:
         if _halt(flow, worker, partial(worker.cell.condemn, layout.STOP)) is None:
             return True
@@ -90,6 +91,7 @@ def kill(
     flow.pool.note(worker, why or _why(assignment))
     flow.pool.kill(worker)
     flow.lose(worker, assignment, verdict)
+    flow.task_stacks.tell(worker, assignment, stack)
     return True
 
 
@@ -168,6 +170,7 @@ def abort(flow: Flow) -> None:
     left = [worker for worker in busy if _has_tasks(flow, worker)]
     for worker in left:
         if worker.state is not State.CONDEMNED:
+            _attempt(partial(_tell_where, flow, worker))
             flow.dispatcher.close_worker(worker.id)
             _attempt(partial(flow.pool.kill, worker))
     until = time.monotonic() + _KILLED_S
@@ -178,6 +181,13 @@ def abort(flow: Flow) -> None:
     for assignment in flow.dispatcher.drop_everything():
         _attempt(partial(_abort, flow, assignment))
     flow.announce()
+
+
+def _tell_where(flow: Flow, worker: Worker) -> None:
+    """Write to the log where the task is that this worker runs, and that is about to be aborted."""
+    assignment = flow.dispatcher.outstanding(worker.id).get(worker.cell.running().seq)
+    if assignment is not None:
+        flow.task_stacks.tell(worker, assignment, flow.task_stacks.take(worker, assignment))
 
 
 def _abort(flow: Flow, assignment: Assignment) -> None:

@@ -58,7 +58,9 @@ from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.scaling import Scaling
+from arbd.supervisor.self_report import SelfReport
 from arbd.supervisor.service import Service
+from arbd.supervisor.stacks import Stacks
 from arbd.supervisor.steering import Steering
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
@@ -120,6 +122,7 @@ class Daemon:
         self._scaling: Scaling | None = None
         self._tokens: list[str] = []  # those of before as well: a line may still hold one
         self._in_force: InForce
+        self._self_report: SelfReport | None = None
         self.pool: Pool
 
     @property
@@ -153,6 +156,12 @@ class Daemon:
         """Have so many more workers, or fewer; at least one. ``name``: of the signal that asks for it."""
         if self._scaling is not None and not self._stop_requested.is_set():
             self._scaling.by(step, name)
+
+    def request_self_report(self) -> None:
+        """Write status and stacks to the log."""
+        if self._self_report is None:  # it is still loading: there are no workers
+            self._self_report = SelfReport(Stacks())
+        self._self_report.begin()
 
     # -- the course of events ----------------------------------------------------------------------------
 
@@ -240,6 +249,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self.request_reload)
         loop.add_signal_handler(signal.SIGTTIN, self.request_scale, 1, "SIGTTIN")
         loop.add_signal_handler(signal.SIGTTOU, self.request_scale, -1, "SIGTTOU")
+        loop.add_signal_handler(signal.SIGUSR1, self.request_self_report)
         strays.ignore(self._log)
 
     async def _unless_stopped(self, loading: Coroutine[Any, Any, Loaded]) -> Loaded | None:
@@ -289,7 +299,9 @@ class Daemon:
         scaling = self._scaling = Scaling(settings, flow.pool, pinning, operations)
         started.callback(scaling.close)
         log_level = LogLevelChange(self._in_force, flow, self._generations)
-        commands = Commands(flow, self._generations, reporter, operations, steering, scaling, log_level)
+        stacks = Stacks(flow.pool.workers.values, reporter.running)
+        self._self_report = SelfReport(stacks, reporter.status)
+        commands = Commands(flow, self._generations, reporter, operations, steering, scaling, log_level, stacks)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:

@@ -344,7 +344,7 @@ class Pool:
             raise RingCorruptError("a worker says something of its end that is not ready, or has said that it leaves")
         elif isinstance(notice, ReplaceSoon):
             self.wish(worker, notice.reason, notice.detail)
-        else:
+        elif isinstance(notice, Leaving):
             self._heed_leaving(worker, notice)
 
     def _heed_leaving(self, worker: Worker, notice: Leaving) -> None:

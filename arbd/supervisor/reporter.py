@@ -110,6 +110,10 @@ class Reporter:
             generation=worker.zygote.generation,
         )
 
+    def running(self, worker: Worker) -> RunningTask | None:
+        """The task that a worker runs."""
+        return self._tasks(worker, time.monotonic_ns())[0]
+
     def _tasks(self, worker: Worker, now_ns: int) -> tuple[RunningTask | None, int]:
         """The task that a worker runs, and how many more it has."""
         if not self._flow.dispatcher.has_worker(worker.id):

@@ -79,7 +79,7 @@ class StallWatch:
     def _tell(self, stall: Stall, hint: str) -> None:
         seconds = round(stall.seconds, 1)
         notable.note(self._log, "critical", "stalled", part=stall.part, what=stall.what, seconds=seconds, hint=hint)
-        self._log.critical("stalled_at", part=stall.part, stacks=own_stacks.read())
+        self._log.critical("stalled_at", part=stall.part, stacks=own_stacks.threads())
         self._notifier.status(f"stalled: {stall.part}: {stall.what}")
 
     def _watch_loop(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +18,7 @@ from arbd.core.history import Why
 from arbd.core.lifecycle import State, WorkerEvent, step
 from arbd.core.recycling import Bounds
 from arbd.host import channel, doorbell, memory, parcels, procs
+from arbd.host.stack_dump import StackDump
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import SupervisorCell
 from arbd.ipc.ring import Pushed
@@ -68,6 +70,8 @@ class Worker:
             undo.callback(os.close, self.bell)
             self.answers_bell = doorbell.create()
             undo.callback(os.close, self.answers_bell)
+            self.stacks = StackDump()
+            undo.callback(self.stacks.close)
             self._side, self._side_theirs = channel.pair()
             self._side.setblocking(False)
             self._bodies = parcels.Receiver(self._side)
@@ -76,7 +80,7 @@ class Worker:
     def handles(self, board_fd: int, results_bell: int, limits_bell: int) -> tuple[int, ...]:
         """The descriptors of ``Spawn``, in order."""
         side = self._side_theirs.fileno()
-        return (self._cell_fd, self.bell, board_fd, results_bell, side, limits_bell, self.answers_bell)
+        return (self._cell_fd, self.bell, board_fd, results_bell, side, limits_bell, self.answers_bell, self.stacks.fd)
 
     def handed_over(self) -> None:
         """Close the descriptors of which the process has its own copies now."""
@@ -132,6 +136,10 @@ class Worker:
         if self.pidfd >= 0:
             procs.signal_cancel(self.pidfd)
 
+    def send_signal(self, signum: int) -> None:
+        """Send it a signal. Raises ``ProcessLookupError`` if it has ended."""
+        signal.pidfd_send_signal(self.pidfd, signum)
+
     def kill(self) -> None:
         """Send SIGKILL; the zygote reports its end."""
         if self.pidfd >= 0:
@@ -155,5 +163,6 @@ class Worker:
         for fd in (self._cell_fd, self.bell, self.answers_bell, self.pidfd):
             if fd >= 0:
                 os.close(fd)
+        self.stacks.close()
         self._side.close()
         self._side_theirs.close()

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -17,6 +18,7 @@ import msgspec
 
 from arbd.errors import ConfigError, TargetError, ZygoteError
 from arbd.host import channel, child, children, memory
+from arbd.host.stack_dump import StackDump
 from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
 from arbd.logs.notable import note
@@ -25,6 +27,7 @@ from arbd.model.description import Description
 _PROGRAM = "arbd.worker.zygote"
 _MAX_DESCRIPTION = 256 * 1024 * 1024
 _END_TIMEOUT_S = 0.1  # between the end of the stream and the end of the process: microseconds
+_links: weakref.WeakSet[ZygoteLink] = weakref.WeakSet()
 _KILLED_TIMEOUT_S = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
 
 
@@ -45,9 +48,10 @@ class ZygoteLink:
     """A running zygote. ``description`` is empty until ``load`` has returned; ``numbers`` maps actions to theirs;
     ``lost``: its process has ended by itself; ``silent``: it is stopped, or hangs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, stacks: StackDump) -> None:
         self._process = process
         self._control = control
+        self.stacks = stacks
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[Description] = self._loop.create_future()
         self._events: ZygoteEvents | None = None
@@ -60,6 +64,7 @@ class ZygoteLink:
         self.generation = 0  # its number among those that were adopted, from 1
         self._log = get_logger("arbd.zygote_link")
         self._loop.add_reader(control, self._on_readable)
+        _links.add(self)
 
     @classmethod
     async def load(cls, boot: protocol.Boot, environ: Mapping[str, str]) -> ZygoteLink:
@@ -68,15 +73,21 @@ class ZygoteLink:
         Raises ``TargetError`` if TARGET leads to no provider or to one that can never work, ``ZygoteError`` (with the
         author's traceback) if its code fails or its process dies, ``OSError`` if there is none to be had.
         """
-        message = protocol.encode(boot)
+        message = protocol.encode(msgspec.structs.replace(boot, stacks=True))
         if len(message) > channel.MAX_MESSAGE:
             raise ConfigError(
                 [f"target and arguments have {len(message)} bytes; {channel.MAX_MESSAGE} can be passed on"]
             )
-        process, control = child.start(_PROGRAM, environ, message)
+        stacks = StackDump()
         try:
-            link = cls(process, control)
+            process, control = child.start(_PROGRAM, environ, message, (stacks.fd,))
+        except BaseException:
+            stacks.close()
+            raise
+        try:
+            link = cls(process, control, stacks)
         except BaseException:  # the kernel watches no more descriptors for us
+            stacks.close()
             control.close()
             process.kill()
             process.wait()
@@ -89,6 +100,17 @@ class ZygoteLink:
             raise
         link.numbers = {action.name: number for number, action in enumerate(link.description.actions)}
         return link
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
+    def send_signal(self, signum: int) -> None:
+        """Send it a signal. Raises ``ProcessLookupError`` if it has ended."""
+        if self._process.poll() is not None:  # else its number is its own
+            raise ProcessLookupError
+        os.kill(self._process.pid, signum)
 
     @property
     def answers(self) -> bool:
@@ -128,6 +150,8 @@ class ZygoteLink:
             self._loop.remove_reader(self._control)
             self._control.close()
         self._events = None
+        self.stacks.close()
+        _links.discard(self)
 
     async def wait_gone(self, timeout: float = 5.0) -> None:
         """After ``close``: return once the process has ended; kill it if it takes longer than ``timeout`` seconds."""
@@ -198,6 +222,11 @@ class ZygoteLink:
             self._first.set_exception(answer)
         else:
             self._first.set_result(answer)
+
+
+def links_of(loop: asyncio.AbstractEventLoop) -> list[ZygoteLink]:
+    """The zygotes of the daemon on this loop, also one that is still loading its target."""
+    return sorted((link for link in _links if link._loop is loop), key=lambda link: link.pid)
 
 
 def _description(fds: list[int]) -> Description:

@@ -19,7 +19,7 @@ from arbd import logs
 from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
-from arbd.host import cpus, memory, process_state, procs, stdio, tags
+from arbd.host import cpus, memory, process_state, procs, stack_signal, stdio, tags
 from arbd.worker import child_starts, children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
@@ -42,6 +42,7 @@ def _work(arguments: list[str]) -> None:
     process_state.establish()
     worker.ignore_termination()  # a signal to the whole group is the supervisor's to answer, while this imports as well
     parcel, *fds = map(int, arguments)
+    stack_signal.answer_into(worker.Handles(*fds).stacks)  # at once: an import that hangs can be seen
     spec = msgspec.msgpack.decode(memory.read_parcel(parcel, limit=_MAX_SPEC), type=worker.ExecSpec)
     procs.die_with_parent(spec.parent)
     try:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
+from arbd.host import own_stacks
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import interruptible, uninterruptible
 from arbd.logs.tasks import bind_nobody, bind_task
@@ -154,6 +155,12 @@ class AsyncRunner:
         """Whom to tell that the deadline has struck."""
         return self._timer.strike
 
+    @uninterruptible
+    def struck_at(self, cancel: BaseException | None) -> None:
+        """Note where the deadline has struck: where this was raised."""
+        if cancel is not None:
+            self._timer.struck_at = own_stacks.lines_of_traceback(cancel.__traceback__)
+
     @property
     def here(self) -> ForkMark:
         """The mark of this process."""
@@ -169,8 +176,9 @@ async def _until(awaitable: Awaitable[Any], deadline: float, left: Leftovers, ru
     try:
         async with bound:
             return await awaitable
-    except TimeoutError:
+    except TimeoutError as exc:
         if bound.expired():
+            runner.struck_at(exc.__cause__)  # the cancel, which went through everything that waited
             raise TaskTimeout from None
         raise
     finally:

@@ -29,10 +29,11 @@ from gc import isenabled as gc_isenabled
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from arbd.host import fork_mark
+from arbd.host import fork_mark, stack_signal
 from arbd.host.fork_mark import ForkMark
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.host.stack_signal import COROUTINES_SIGNAL
 from arbd.interrupts import may_interrupt
 
 if TYPE_CHECKING:
@@ -158,9 +159,10 @@ def _begin_child() -> None:
     """The first thing that a child runs which Python has forked."""
     if here is fork_mark.NOBODY or here[0]:
         return
-    for signum in (*TERMINATION, *_OWN_TIMERS, CANCEL_SIGNAL, TIMER_SIGNAL):
+    for signum in (*TERMINATION, *_OWN_TIMERS, CANCEL_SIGNAL, TIMER_SIGNAL, COROUTINES_SIGNAL):
         if is_own(signal.getsignal(signum)):
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+    stack_signal.forget()
     _unblock()
     _end_at_return_to_arbd()
     loop = _running_loop() if _running_loop is not None else None

@@ -36,7 +36,9 @@ from arbd.host.fence import make_fences
 from arbd.interrupts import uninterruptible
 from arbd.ipc import frame, layout, notice
 from arbd.ipc.cell import WorkerCell
-from arbd.ipc.notice import Leaving, Notice
+from arbd.ipc.notice import Leaving, Notice, Stopped
+from arbd.logs import stack_lines
+from arbd.logs.seldom import Seldom
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
@@ -62,6 +64,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 # (``arbd.worker.looks``).
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
+_WHERE_EVERY_S: Final = 10.0
 _NAP_MS: Final = 1  # under load workers sleep often, and shorter: with a full look each time a task took 1.7 µs more
 _OUTPUT_LOOKS_APART_NS: Final = 5_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
@@ -107,6 +110,7 @@ class Loop:
         "_skip_news",
         "_tasks",
         "_timer",
+        "_told_where",
         "_words",
         "_worker_id",
     )
@@ -165,6 +169,7 @@ class Loop:
         self._fence_begin, self._fence_publish = make_fences()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
+        self._told_where = Seldom(_WHERE_EVERY_S, 4)
         self._done = 0
         self._busy_ns = 0
 
@@ -295,8 +300,16 @@ class Loop:
             pass
         finally:
             logs.leave_task()
+        self._tell_where(seq, task.action)
         answer = self._context.timed_out(task.action, timeout)
         return time.monotonic_ns() - since_ns, "error", answer
+
+    def _tell_where(self, seq: int, action: str) -> None:
+        """Tell the supervisor where the deadline has struck; of the same action not again and again."""
+        lines, self._timer.struck_at = self._timer.struck_at, ()
+        if lines and self._told_where.is_due(action, now := time.monotonic()):
+            self._told_where.write(action, now)
+            self.say(Stopped(seq, stack_lines.shortened(list(lines))))
 
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1

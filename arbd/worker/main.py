@@ -26,12 +26,13 @@ from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT, os_reason
 from arbd.host import cpus, dispositions, doorbell, memory, oom, process_state, procs
 from arbd.host.fork_mark import ForkMark
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.host.stack_signal import COROUTINES_SIGNAL, STACKS_SIGNAL
 from arbd.ipc import frame, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
 from arbd.logs.tasks import keep_streams
-from arbd.worker import child_starts, children, inherited
+from arbd.worker import child_starts, children, coroutine_stacks, inherited
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
 from arbd.worker.guard import descriptors, guard
@@ -56,6 +57,7 @@ class Handles(NamedTuple):
     side: int
     limits_bell: int
     answers_bell: int
+    stacks: int
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -133,7 +135,8 @@ def run(
     timer = SoftTimer(cell.is_cancelled, on_strike=reasons.strike)
     runner = AsyncRunner(timer, here=here, spoil=reasons.spoil)
     children.loop_is(lambda: runner.running_loop)
-    for signum in (CANCEL_SIGNAL, timer.signum):
+    coroutine_stacks.answer_into(handles.stacks, lambda: runner.running_loop)
+    for signum in (CANCEL_SIGNAL, timer.signum, STACKS_SIGNAL, COROUTINES_SIGNAL):
         children.own_handler(signum)
     lifespan = provider.actions.lifespan
     resources = OpenResources(lifespan, common_values(provider), runner.run_apart)

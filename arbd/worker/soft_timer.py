@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, Literal
 
 from arbd.errors import TaskCancelled, TaskTimeout
-from arbd.host import posix_timer
+from arbd.host import own_stacks, posix_timer
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.interrupts import is_importing, may_interrupt
 
@@ -43,6 +43,9 @@ _RETRY_IMPORT_S: Final = 0.005
 class SoftTimer:
     """The timer of one worker. Deadlines are moments of ``time.monotonic()``. ``on_strike`` is told when it interrupts
     an action."""
+
+    struck_at: Sequence[str] = ()
+    """The stack in which the deadline struck last; whoever tells of it takes it away."""
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class SoftTimer:
         elif self._may_raise(frame):
             self.disarm()
             self.strike("interrupted")
+            self.struck_at = own_stacks.lines_of(frame)
             raise TaskTimeout
 
     def _on_cancel(self, _signum: int, frame: FrameType | None) -> None:

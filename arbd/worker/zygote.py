@@ -37,7 +37,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stdio, tags
+from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stack_signal, stdio, tags
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -74,8 +74,11 @@ class _Child(NamedTuple):
 class Zygote:
     """The zygote of one generation of the author's code."""
 
-    def __init__(self, control: socket.socket, boot: protocol.Boot, descendants: Descendants) -> None:
+    def __init__(
+        self, control: socket.socket, boot: protocol.Boot, descendants: Descendants, stacks_fd: int = -1
+    ) -> None:
         self._control = control
+        self._stacks_fd = stacks_fd
         self._boot = boot
         self._descendants = descendants
         self._configure: protocol.Configure | None = None
@@ -181,6 +184,7 @@ class Zygote:
         """Restore the zygote's process state, which the author's code may have changed while it was imported."""
         worker.flush_standard()
         process_state.establish()
+        stack_signal.renew()
         worker.ignore_termination()
         self._provider.redact()
         for monitor in self._monitors:
@@ -228,6 +232,8 @@ class Zygote:
         by."""
         self._descendants.release(number)
         self._control.close()
+        if self._stacks_fd >= 0:
+            os.close(self._stacks_fd)
         self._output.release()
         for pidfd in self._children:
             os.close(pidfd)
@@ -309,6 +315,7 @@ class Zygote:
         self, spawn: protocol.Spawn, handles: worker.Handles, output: OutputFds | None, zygote: int
     ) -> NoReturn:
         """Run a worker in the forked child: release what is the zygote's, and never return into its loop."""
+        stack_signal.answer_into(handles.stacks)  # first: what this process has of the zygote's is closed next
         logs.set_role("worker", spawn.slot)
         try:
             self._release(self._descendants.number_of(spawn.worker_id))
@@ -386,22 +393,22 @@ def _main(control_fd: int, parent: int) -> None:
 
 
 def _run(control: socket.socket, parent: int) -> None:
-    message, losses = channel.receive(control)
+    message, fds = channel.receive(control)
     if not message:
         raise SupervisorGone
     boot = protocol.decode_to_zygote(message)
     if not isinstance(boot, protocol.Boot):
         raise RuntimeError("the first message must say what to load")
+    stacks_fd = fds.pop(0) if boot.stacks and fds else -1
+    stack_signal.answer_into(stacks_fd)
     log = boot.log
     stdio.buffer_lines()
     logs.capture_streams()
-    logs.configure(
-        level=log.level, format=log.format, silent=log.silent, role="zygote", losses=losses[0] if losses else None
-    )
+    logs.configure(level=log.level, format=log.format, silent=log.silent, role="zygote", losses=fds[0] if fds else None)
     descendants = Descendants(boot.generation)
     descendants.begin(parent, boot.watched)
     try:
-        Zygote(control, boot, descendants).run()
+        Zygote(control, boot, descendants, stacks_fd).run()
     finally:
         descendants.end()
 

@@ -37,7 +37,8 @@ class WorkerEnds:
         self.side, theirs = channel.pair()
         self._bells = [doorbell.create() for _ in range(4)]
         bell, results_bell, limits_bell, answers_bell = self._bells
-        self.handles = (cell_fd, bell, board_fd, results_bell, theirs.fileno(), limits_bell, answers_bell)
+        stacks_fd = memory.create("arbd-stacks", 1 << 16)
+        self.handles = (cell_fd, bell, board_fd, results_bell, theirs.fileno(), limits_bell, answers_bell, stacks_fd)
         self._theirs = theirs
 
     def push(self, record: bytes) -> None:

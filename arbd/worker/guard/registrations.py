@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
+from arbd.host import stack_signal
 from arbd.interrupts import is_importing
 from arbd.worker import target
 from arbd.worker.guard.kinds import Spoiled, StateKind
@@ -182,6 +183,13 @@ def _keep_dumps() -> None:
 
 
 def _take_back_dumps() -> bool:
+    try:
+        return _take_back_changed_dumps()
+    finally:
+        stack_signal.renew()  # arbd's own registration, which an action may have changed or taken away
+
+
+def _take_back_changed_dumps() -> bool:
     if _dumps == _dumps_before:
         return False
     for signum in list(_dumps):

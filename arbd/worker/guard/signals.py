@@ -24,8 +24,10 @@ from types import FrameType
 from typing import Any, Final
 
 from arbd import logs
+from arbd.host import stack_signal
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
+from arbd.host.stack_signal import COROUTINES_SIGNAL
 from arbd.interrupts import is_importing, may_interrupt
 from arbd.worker import children
 from arbd.worker.guard.kinds import Spoiled, StateKind
@@ -38,7 +40,7 @@ _REAL, _VIRTUAL, _PROF = (int(timer) for timer in (signal.ITIMER_REAL, signal.IT
 _TIMERS: Final = (_REAL, _VIRTUAL, _PROF)
 _OFF: Final = (0.0, 0.0)
 _HARMLESS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
-_OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL)
+_OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL, COROUTINES_SIGNAL)
 _CANNOT: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
 _ALL: Final = tuple(sorted(int(signum) for signum in signal.valid_signals() - _CANNOT))
 
@@ -66,8 +68,8 @@ def fails_into(fails: Callable[[BaseException], object] | None) -> None:
 
 
 def kinds() -> list[StateKind]:
-    """Both of them, in the order in which they are put back."""
-    return [Timers(), Handlers()]
+    """All of them, in the order in which they are put back."""
+    return [Timers(), Handlers(), StackSignal()]
 
 
 def install() -> None:
@@ -205,6 +207,7 @@ class Handlers(StateKind):
         self._python = list(map(_get_handler, _ALL))
         self._kernel = _kernel_actions()
         _set_wakeup(-1)
+        stack_signal.renew()
 
     def _set_own(self, signum: int) -> None:
         """The handler that arbd needs, where the author's has no business, or there is none."""
@@ -235,6 +238,7 @@ class Handlers(StateKind):
                 told.append(_name(signum))
         _theirs.clear()
         _theirs.update(_kept)
+        stack_signal.renew()
         if _kernel_actions() != self._kernel:
             raise Spoiled("a signal handler was set in C, and cannot be put back")
         return ", ".join(told)
@@ -251,6 +255,25 @@ class Handlers(StateKind):
             _set_handler(signum, children.ignore)  # what is still to be handled is nobody's
             _run_handlers()
         _set_handler(signum, handler)
+
+
+class StackSignal(StateKind):
+    """The handler in C that writes this process's stacks. The file that it writes to is seen to in
+    ``guard.registrations``."""
+
+    name = "the signal for stacks"
+
+    def __init__(self) -> None:
+        super().__init__(self.name, _no_value, _no_value, look="full")
+
+    def remember(self) -> None:
+        stack_signal.renew()
+
+    def put_back(self) -> str | None:
+        if not stack_signal.is_lost():
+            return None
+        stack_signal.renew()
+        return ""
 
 
 def _name(signum: int) -> str:

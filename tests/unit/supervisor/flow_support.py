@@ -276,6 +276,24 @@ class FakePool:
         return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
 
+class NotedStacks:
+    """Where tasks were, as somebody says; ``told``: of which tasks that went to the log, with what struck."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.told: list[tuple[str, str, str]] = []
+
+    def take(self, worker: FakeWorker, assignment: Assignment) -> str:
+        self.asked.append(assignment.task.id)
+        return "somewhere"
+
+    def tell(self, worker: FakeWorker, assignment: Assignment, stack: str) -> None:
+        self.told.append((assignment.task.id, "killed", stack))
+
+    def stopped(self, worker: FakeWorker, assignment: Assignment, stack: str) -> None:
+        self.told.append((assignment.task.id, "stopped", stack))
+
+
 class Rig:
     """The flow, and all around it. ``loop``: in place of one that is worked off by hand."""
 
@@ -299,6 +317,8 @@ class Rig:
         )
         pool: Any = self.pool
         self.flow = Flow(settings, encoder, pool, self)
+        self.stacks = NotedStacks()
+        monkeypatch.setattr(self.flow, "task_stacks", self.stacks)
         self.pool.on_retiring = lambda worker: self.flow.dispatcher.close_worker(worker.id)
         self.set_actions("act")
         for worker in self.workers:

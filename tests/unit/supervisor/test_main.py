@@ -446,6 +446,7 @@ def test_signals_call_what_others_call(owner: Rig, monkeypatch: pytest.MonkeyPat
         signal.SIGHUP: owner.daemon.request_reload,
         signal.SIGTTIN: owner.daemon.request_scale,
         signal.SIGTTOU: owner.daemon.request_scale,
+        signal.SIGUSR1: owner.daemon.request_self_report,
     }
     assert "reload" in owner.notes
 
@@ -453,16 +454,16 @@ def test_signals_call_what_others_call(owner: Rig, monkeypatch: pytest.MonkeyPat
 def test_descriptors_are_asked_for_before_anything_takes_them(owner: Rig) -> None:
     owner.when = [(1.0, owner.daemon.request_stop)]
     owner.run()
-    assert owner.notes.index("require 72") < owner.notes.index("adopt")
+    assert owner.notes.index("require 76") < owner.notes.index("adopt")
     assert owner.notes[:2] == ["load", "logs"]
 
 
 def test_too_few_of_them_are_told(owner: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_few(*_: Any) -> None:
-        raise ConfigError(["2 workers need 72 open files"])
+        raise ConfigError(["2 workers need 76 open files"])
 
     monkeypatch.setattr(open_files, "require", too_few)
-    with pytest.raises(ConfigError, match="72 open files"):
+    with pytest.raises(ConfigError, match="76 open files"):
         owner.run()
     assert owner.zygote.is_closed
 

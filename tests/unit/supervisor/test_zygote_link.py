@@ -23,7 +23,7 @@ from arbd.model.description import ActionInfo, Description
 from arbd.supervisor.zygote_link import ZygoteLink
 
 LOG = protocol.LogSettings("info", "json", False)
-BOOT = protocol.Boot("target", [], False, LOG)
+BOOT = protocol.Boot("target", [], False, LOG, stacks=True)
 CONFIGURE = protocol.Configure("p", "hub:1", "UTC", 5.0, "plain", 1 << 20, LOG)
 DESCRIPTION = Description({"name": "p"}, [ActionInfo(name, "", None, {}, None, "", False) for name in ("one", "other")])
 
@@ -80,8 +80,11 @@ class Rig:
         monkeypatch.setattr(time, "monotonic_ns", lambda: round(self.loop.now * 1e9))
         self.environ: dict[str, str] | None = None
 
-    def _start(self, program: str, environ: dict[str, str], message: bytes) -> tuple[FakeProcess, socket.socket]:
+    def _start(
+        self, program: str, environ: dict[str, str], message: bytes, descriptors: tuple[int, ...]
+    ) -> tuple[FakeProcess, socket.socket]:
         assert program == "arbd.worker.zygote"
+        assert len(descriptors) == 1
         self.environ = environ
         channel.send(self.ours, message)
         return self.process, self.ours

@@ -1,0 +1,93 @@
+"""``arbd stacks``: what people and programs see, and that it follows py-spy to its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cli_support import invoke
+
+from arbd.cli import stacks
+from arbd.control import client as control
+from arbd.control.protocol import GetOperation, GetStacks, OperationReply, StacksReply
+from arbd.control.reports import Operation, ProcessStacks, RunningTask
+from arbd.errors import ControlError
+
+FOUND = [
+    ProcessStacks("supervisor", 41, None, "Thread MainThread:\n  here"),
+    ProcessStacks("worker", 42, 3, "  waits in nanosleep", RunningTask("t9", "total", 0.25, 2.0), "it is stopped"),
+]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the daemon is asked for; ``replies`` come one after the other."""
+    requests: list[Any] = []
+
+    def ask(path: Path, request: Any, expected: type[Any]) -> Any:
+        requests.append((str(path), request))
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        assert isinstance(reply, expected)
+        return reply
+
+    monkeypatch.setattr(control, "find", lambda name, settings: Path(f"/run/{name}.sock"))
+    monkeypatch.setattr(control, "ask", ask)
+    monkeypatch.setattr(stacks, "_PAUSE_S", 0.0)
+    replies.clear()
+    return requests
+
+
+replies: list[Any] = []
+
+
+def operation(state: Any, text: str = "", data: Any = None) -> OperationReply:
+    return OperationReply(operation=Operation(5, "stacks", state, text, 1, 2, data))
+
+
+def test_people_see_who_where_and_why_not(asked: list[Any]) -> None:
+    replies.append(StacksReply(stacks=FOUND))
+    result = invoke("stacks", "prices")
+    assert asked == [("/run/prices.sock", GetStacks())]
+    assert result.exit_code == 0
+    assert result.output.split("\n") == [
+        "== supervisor (pid 41)",
+        "Thread MainThread:",
+        "  here",
+        "",
+        "== worker 3 (pid 42, runs total (t9) for 0.2 s)",
+        "-- it is stopped",
+        "  waits in nanosleep",
+        "",
+    ]
+
+
+def test_programs_get_all_of_it(asked: list[Any]) -> None:
+    replies.append(StacksReply(stacks=FOUND))
+    found = json.loads(invoke("stacks", "--worker", "3", "--json").output)
+    assert asked[0][1] == GetStacks(worker=3)
+    assert msgspec.convert(found["stacks"], list[ProcessStacks]) == FOUND
+
+
+def test_native_ones_are_followed_to_their_end(asked: list[Any]) -> None:
+    data = msgspec.to_builtins(FOUND)
+    replies.extend([operation("running"), operation("running", "looking at worker 3"), operation("done", "", data)])
+    result = invoke("stacks", "--native")
+    assert [request for _, request in asked] == [GetStacks(native=True), GetOperation(id=5), GetOperation(id=5)]
+    assert "== worker 3 (pid 42" in result.output
+
+
+@pytest.mark.parametrize("last", [operation("failed", "the daemon ends"), ControlError("the daemon ends")])
+def test_one_that_fails_says_why(asked: list[Any], last: Any) -> None:
+    replies.extend([operation("running"), last])
+    result = invoke("stacks", "--native")
+    assert result.exit_code == 1
+    assert "the daemon ends" in result.output
+
+
+def test_a_worker_is_a_number() -> None:
+    assert invoke("stacks", "--worker", "-1").exit_code == 2
