@@ -370,6 +370,17 @@ class Dispatcher:
         return worker_id in self._workers
 
     @property
+    def has_idle_worker(self) -> bool:
+        """Whether a worker that takes tasks has none."""
+        return bool(self._idle)
+
+    @property
+    def first_in_line(self) -> int | None:
+        """The number of the task that is assigned next, of those that wait."""
+        assignment = self._backlog.head()
+        return None if assignment is None else assignment.seq
+
+    @property
     def backlog(self) -> int:
         """Tasks that wait for a worker."""
         return len(self._backlog)

@@ -64,6 +64,11 @@ class MemoryOutbox:
         self._release()
         self._under_way.pop(outcome.task.id, None)
 
+    @property
+    def first(self) -> Outcome | None:
+        """What ``take`` would hand over."""
+        return self._waiting[0] if self._waiting else None
+
     def _release(self) -> None:
         if self._with_sender == 0:
             raise InvariantError("outbox: an outcome came back that no sender had taken")
@@ -87,6 +92,11 @@ class Verdicts:
     def __len__(self) -> int:
         """How many the hub has not yet accepted."""
         return len(self._outbox) + len(self.kept)
+
+    @property
+    def total(self) -> int:
+        """How many verdicts there were since the start."""
+        return sum(self.counts.values())
 
     def add(self, outcome: Outcome) -> None:
         """A task's verdict. Raises what the outbox raises; the verdict is kept then."""

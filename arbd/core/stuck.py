@@ -14,20 +14,21 @@ _EPISODE_S: Final = 1.0  # with a longer pause between two tries there was no wo
 
 
 class Stuck:
-    """The task that could not be handed over at the last try. Times are seconds of a monotonic clock."""
+    """The task that could not be handed over at the last try, which was made at ``tried_at``. Times are seconds of a
+    monotonic clock."""
 
     def __init__(self) -> None:
         self._assignment: Assignment | None = None
         self._since = 0.0
-        self._tried_at = 0.0
+        self.tried_at = 0.0
 
     def tried(self, assignment: Assignment, now: float) -> None:
         """This one could not be handed over."""
-        if assignment is not self._assignment or now - self._tried_at > _EPISODE_S:
+        if assignment is not self._assignment or now - self.tried_at > _EPISODE_S:
             self._assignment = assignment
             self._since = now
-        self._tried_at = now
+        self.tried_at = now
 
     def is_given_up(self, assignment: Assignment) -> bool:
         """Whether this one was tried for so long that it should be told so."""
-        return assignment is self._assignment and self._tried_at - self._since > GIVE_UP_S
+        return assignment is self._assignment and self.tried_at - self._since > GIVE_UP_S

@@ -24,6 +24,12 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_s = watchdog_s
 
+    @staticmethod
+    def remove_from(environ: MutableMapping[str, str]) -> None:
+        """Remove from an environment what would let its process tell systemd something."""
+        for name in (_VARIABLE, *_WATCHDOG):
+            environ.pop(name, None)
+
     @classmethod
     def taken_from(cls, environ: MutableMapping[str, str]) -> Notifier:
         """That of this environment, of which it is removed: no other process is to tell systemd anything."""

@@ -66,6 +66,10 @@ class SupervisorCell:
         words = self._words
         return Running(int(words[layout.RUNNING_SEQ]), int(words[layout.RUNNING_SINCE_NS]))
 
+    def places(self) -> tuple[int, int]:
+        """Bytes of tasks that the worker has ever taken from its ring, and of answers that it has ever published."""
+        return int(self._words[layout.TASK_HEAD]), int(self._words[layout.RESULT_TAIL])
+
     def totals(self) -> tuple[int, int, int]:
         """Tasks done, nanoseconds busy, and nanoseconds of CPU since the worker started."""
         words = self._words

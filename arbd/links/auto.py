@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from arbd.links.base import HubLink, HubPort
+from arbd.links.base import HubLink, HubPort, LinkHealth
 from arbd.links.ending import end, run_all
 from arbd.links.options import LinkOptions
 from arbd.links.stream.link import GrpcStreamLink
@@ -46,6 +46,13 @@ class AutoLink:
     @property
     def _active(self) -> HubLink:
         return self._stream if self._unary is None else self._unary
+
+    def health(self, now: float) -> LinkHealth:
+        stream = self._stream.health(now)
+        if self._unary is None:
+            return stream
+        unary = self._unary.health(now)
+        return LinkHealth(stream.overdue or unary.overdue, unary.may_send)
 
     async def start(self, port: HubPort) -> None:
         self._port = port

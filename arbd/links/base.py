@@ -15,12 +15,15 @@ Everything happens on the event loop that ``start`` ran on. What is not a corout
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from arbd.core.outbox import Outbox
 from arbd.model.description import ActionInfo
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
+
+OVERDUE_S: Final = 5.0
+"""What should have happened so long ago does not happen any more; longer than a channel takes to close."""
 
 
 class LinkProcesses(Protocol):
@@ -71,6 +74,15 @@ class HubPort(Protocol):
         """The opposite of ``join``."""
 
 
+class LinkHealth(NamedTuple):
+    """What one look at a link finds: what of it is ``overdue``, in words, so that it does not go on by itself; and
+    whether it ``may_send``: a result that waits could go out at once, and nothing but the link's own work is missing.
+    A hub that does not answer is neither: the link tries again."""
+
+    overdue: str = ""
+    may_send: bool = False
+
+
 class HubLink(Protocol):
     """The daemon's connection to a hub.
 
@@ -87,6 +99,9 @@ class HubLink(Protocol):
     @property
     def stats(self) -> LinkStats:
         """What it has counted, and the state it is in."""
+
+    def health(self, now: float) -> LinkHealth:
+        """What a look at it finds, made each second or so; ``now`` in seconds of the monotonic clock."""
 
     async def start(self, port: HubPort) -> None:
         """Begin to take tasks and send results. Returns at once; a hub that is down is no error.

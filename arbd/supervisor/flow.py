@@ -37,6 +37,7 @@ from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.history import Culprits, Why, is_worth_a_line
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
+from arbd.core.progress import Sight
 from arbd.core.stuck import Stuck
 from arbd.core.under_way import UnderWay
 from arbd.host import doorbell, parcels
@@ -588,6 +589,21 @@ class Flow:
         self.dispatcher.add_worker(worker.id)
         self.pump()
         self.link.slots_changed()
+
+    def sight(self, now: float) -> Sight:
+        """What waits at this moment, and what could go on, for who judges whether it does."""
+        health, stats, first = self.link.health(now), self.link.stats, self.outbox.first
+        return Sight(
+            first_in_line=self.dispatcher.first_in_line,
+            has_idle_worker=self.dispatcher.has_idle_worker,
+            tried_at=self._stuck.tried_at,
+            unread=self.pool.unheard(),
+            first_result=None if first is None else id(first),
+            hub_is_up=stats.state == "up",
+            link_may_send=health.may_send,
+            sent=(stats.submits, stats.accepted, stats.retried, stats.dropped, stats.reconnects),
+            overdue=health.overdue,
+        )
 
     def join(self, processes: LinkProcesses) -> int:
         """Have these looked at whenever the supervisor is awake; the doorbell that they ring otherwise."""

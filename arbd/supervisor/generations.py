@@ -19,6 +19,7 @@ import asyncio
 import time
 from typing import Final, Protocol
 
+from arbd.core.progress import Unmoved
 from arbd.core.restarts import Restarts
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.logs import get_logger
@@ -26,6 +27,7 @@ from arbd.settings.table import Settings
 from arbd.supervised import supervised
 from arbd.supervisor import loading
 from arbd.supervisor.flow import Flow
+from arbd.supervisor.lives import SILENCE_S
 from arbd.supervisor.loading import Loaded
 from arbd.supervisor.request import RunRequest
 from arbd.supervisor.worker import Worker
@@ -42,6 +44,9 @@ class GenerationEvents(Protocol):
 
     def on_serving(self) -> None:
         """Every slot has a worker that serves; told each time that this is so again."""
+
+    def on_reloading(self) -> None:
+        """A reload was asked for."""
 
     def give_up(self, exit_code: int, event: str, hint: str) -> None:
         """Nothing can be run any more: stop. ``event`` and ``hint`` are for the log."""
@@ -66,14 +71,26 @@ class Generations:
         self._load_started_at = 0.0  # seconds of the monotonic clock
         self._is_asked = False  # for another load than the one under way
         self._is_pausing = False
+        self.reload_failed = False  # the last one
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
+        self._stopped = Unmoved()
         self._pool.start(self)
 
     @property
     def is_loading(self) -> bool:
         """Whether the code is being loaded again, or is about to be."""
         return self._loader is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being loaded, and the newest code, or the one before if that failed, is in force."""
+        return self._loader is None and self._in_force is self._pool.zygote
+
+    @property
+    def load_timeout_s(self) -> float:
+        """How long a reload may take to import the code, in seconds."""
+        return max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)
 
     def adopt(self, loaded: Loaded) -> None:
         """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
@@ -90,6 +107,7 @@ class Generations:
         """
         if self._closing:
             return
+        self._owner.on_reloading()
         if self._loader is None:
             self._loader = supervised(self._load(), "reload")
             return
@@ -120,7 +138,7 @@ class Generations:
         """Load and adopt; what went wrong, if anything."""
         loaded: Loaded | None = None
         try:
-            async with asyncio.timeout(max(_LOAD_TIMEOUT_S, _LOAD_MANY_TIMES * self._first_load_s)):
+            async with asyncio.timeout(self.load_timeout_s):
                 loaded = await loading.load(self._request)
             self.adopt(loaded)
         except BaseException as error:
@@ -132,7 +150,9 @@ class Generations:
             goes_on = self._pool.zygote.answers
             hint = "the code that was running goes on" if goes_on else "it is tried again"
             self._log.error("reload_failed", reason=reason, hint=hint)
+            self.reload_failed = True
             return error
+        self.reload_failed = False
         self._log.info("reloaded", actions=len(loaded.zygote.description.actions))
         return None
 
@@ -197,6 +217,13 @@ class Generations:
         self._log.error("zygote_silent", hint="the process that starts workers is stopped, or hangs; it is replaced")
         if zygote is self._pool.zygote:
             self._replace(zygote)
+
+    def look_at_zygote(self, now: float) -> None:
+        """Find out whether the zygote that workers come from has been stopped for a while, though nothing is asked of
+        it: the next worker to be replaced would wait for that. Each second or so; ``now`` in seconds."""
+        zygote = self._pool.zygote
+        if self._stopped.look(now, zygote.answers and zygote.is_stopped, id(zygote)) >= SILENCE_S:
+            self.on_zygote_silent(zygote)
 
     def _replace(self, zygote: ZygoteLink) -> None:
         if self._closing:
@@ -266,5 +293,6 @@ class Generations:
 
     def _go_back(self, before: ZygoteLink, reason: str) -> None:
         self._log.error("reload_failed", reason=reason, hint="the code that was running goes on")
+        self.reload_failed = True
         self._pool.move_back(before)
         self._close_left_zygotes()

@@ -5,6 +5,7 @@ A worker may finish, and begin an innocent task, in the very moment in which it 
     mark its cell ─> fence ─> what does it run? ─> collect its answers ─> compare
 
     kill       STOP: it begins nothing else    still runs that task: SIGKILL, and the task's verdict; else the mark goes
+    kill_idle  STOP: the same                  runs none of its tasks: SIGKILL, and they go back in line when it is gone
     take_back  skip what lies before here      all but the task it runs go back to the front of the line
     abort      STOP, for all                   SIGKILL, its last answers, and ABORTED for what is left
 
@@ -85,6 +86,28 @@ def kill(
     flow.pool.note(worker, why or _why(assignment))
     flow.pool.kill(worker)
     flow.lose(worker, assignment, verdict)
+    return True
+
+
+def kill_idle(flow: Flow, worker: Worker) -> bool:
+    """Kill a worker that hangs with tasks in its ring if it runs none of them at this moment; otherwise do nothing. It
+    has begun none, so they go back in line when it is gone."""
+    try:
+        running = _halt(flow, worker, partial(worker.cell.condemn, layout.STOP))
+    except BaseException:
+        _go_on(worker)
+        raise
+    if running is None:
+        return True
+    has = flow.dispatcher.outstanding(worker.id)
+    if worker.unread or worker.said_leaving or not has or running.seq in has:
+        _go_on(worker)
+        return False
+    hint = "it takes none of the tasks that wait in its ring; it is killed, and others get them"
+    get_logger("arbd.watch").warning("worker_wedged", worker=worker.slot, pid=worker.pid, tasks=len(has), hint=hint)
+    flow.pool.note(worker, Why("wedged", "it took none of the tasks that waited in its ring"))
+    flow.dispatcher.close_worker(worker.id)
+    flow.pool.kill(worker)
     return True
 
 

@@ -32,6 +32,7 @@ from arbd.core.recycling import RecycleLimits
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import open_files, runtime_dir, strays
 from arbd.host.cpu_claim import CpuClaims
+from arbd.host.notify import Notifier
 from arbd.host.platform import require_supported
 from arbd.ipc.zygote_protocol import Watched
 from arbd.links.base import HubLink
@@ -52,6 +53,7 @@ from arbd.supervisor.pool import Pool
 from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.service import Service
 from arbd.supervisor.wakeup import Wakeup
 from arbd.supervisor.watch import Watch
 
@@ -105,6 +107,8 @@ class Daemon:
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
         self._drain: Drain | None = None
+        # Taken here: whatever is started later must not have it.
+        self._service = Service(Notifier.taken_from(os.environ) if owns_process else Notifier(""))
         self.pool: Pool
         self.settings: Settings
 
@@ -126,6 +130,10 @@ class Daemon:
         else:
             self._reload_is_due = True  # once it serves: what is being loaded may be the code of before
 
+    def on_reloading(self) -> None:
+        """A reload was asked for, by a signal or whoever else."""
+        self._service.reloading()
+
     # -- the course of events ----------------------------------------------------------------------------
 
     async def run(self) -> int:
@@ -138,6 +146,7 @@ class Daemon:
             watched: Watched = "" if os.getpid() == 1 else "daemon"
             limit = open_files.raise_limit()
             self._request = msgspec.structs.replace(self._request, open_files=limit, watched=watched)
+        self._service.start()
         try:
             await self._run()
         except (ConfigError, ZygoteError):
@@ -149,12 +158,15 @@ class Daemon:
             self._end(EXIT_UNEXPECTED, "machine_failed", reason=str(error), hint=hint, exc_info=trace)
         except Exception as error:
             self._end(EXIT_UNEXPECTED, "unexpected_failure", exc_info=error)
+        finally:
+            self._service.close()
         return self._exit_code
 
     async def _run(self) -> None:
         async with AsyncExitStack() as started:
             loaded = await self._unless_stopped(loading.load(self._request))
             if loaded is None:
+                self._service.stopping()
                 return
             if self._owns_process:
                 self._request = msgspec.structs.replace(self._request, watched="")  # the first one's stays
@@ -163,6 +175,7 @@ class Daemon:
             started.callback(loaded.zygote.close)
             drain = await self._start(loaded, started)
             await self._stop_requested.wait()
+            self._service.stopping()
             if self._exit_code != EXIT_OK:  # since before there was a drain that could be told
                 drain.hurry(HURRIED_DRAIN_S)
             sent_all = await drain.run(self.settings.drain_timeout)
@@ -250,6 +263,7 @@ class Daemon:
             self._source_watch = supervised.supervised(self._watch_sources(), "source watch")
         await link.start(flow)  # last: once there may be tasks, it is the drain that ends all this
         started.push_async_callback(link.close)
+        self._service.serve(settings, flow, self._generations)
         if self._owns_process:
             gc.collect()
             gc.freeze()  # what is there now stays: a full collection would walk it for 17 ms, and hold every task up

@@ -30,6 +30,10 @@ class NewsBoard:
         self._seen = news
         return [slot for slot, value in enumerate(news) if value != seen[slot]]
 
+    def unseen(self) -> list[int]:
+        """The slots with news that ``slots_with_news`` has not told of. Changes nothing."""
+        return [slot for slot, (news, seen) in enumerate(zip(self._news, self._seen, strict=True)) if news != seen]
+
     def close(self) -> None:
         """Give the memory back."""
         self._news.release()

@@ -124,6 +124,25 @@ class Pool:
         """The workers that may have published something since this was asked last."""
         return [worker for slot in self._board.slots_with_news() for worker in self._of_slot[slot]]
 
+    def unheard(self) -> frozenset[tuple[int, int]]:
+        """The workers that have published something which nobody has looked at, each with the place up to which its
+        results were read."""
+        published = [worker for slot in self._board.unseen() for worker in self._of_slot[slot]]
+        return frozenset(
+            (worker.id, worker.cell.results.place)
+            for worker in published
+            if not worker.damaged and not worker.cell.results.is_empty()
+        )
+
+    @property
+    def size(self) -> int:
+        """How many slots there are."""
+        return len(self._cpus)
+
+    def serving(self) -> set[int]:
+        """The slots that have a worker that serves."""
+        return self._serving_slots()
+
     # -- one generation after the other --------------------------------------------------------------------
 
     def move_to(self, zygote: ZygoteLink) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from arbd.host.notify import Notifier
 from arbd.ipc.zygote_protocol import Watched
 from arbd.settings import thread_variables
 from arbd.settings.credentials import DIRECTORY_VARIABLE
@@ -33,5 +34,5 @@ def zygote_environment(environ: Mapping[str, str], secrets: Iterable[str], threa
     for libraries to use; 0: whatever they like."""
     clean = scrub(environ, secrets)
     clean.pop(DIRECTORY_VARIABLE, None)  # where the token lies; an author's own secrets have variables of their own
-    clean.pop("NOTIFY_SOCKET", None)  # systemd is told about the daemon by the supervisor alone
+    Notifier.remove_from(clean)  # systemd is told about the daemon by the supervisor alone
     return {**clean, **thread_variables.missing(environ, threads)} if threads else clean

@@ -1,6 +1,9 @@
-"""Looks at what runs, at the right moments: is a task past its deadline, does another wait behind a slow one?
+"""Looks at what runs, at the right moments: is a task past its deadline, does another wait behind a slow one, or at a
+worker that hangs?
 
-Deadlines: when to look is decided in ``arbd.core.deadlines``; one timer, and an overdue task's worker is killed.
+Deadlines: when to look is decided in ``arbd.core.deadlines``; one timer, and an overdue task's worker is killed. The
+same looks, at most ``LOOK_S`` apart while anybody has a task, find workers that hang before they begin one
+(``arbd.core.wedged``).
 
 Slow tasks: how long an action takes is learned, so a task that was taken for short may run for seconds, and others wait
 in its worker's ring meanwhile. Whoever runs one task for longer than ``dispatch.RING_NS`` has the others taken back,
@@ -19,6 +22,7 @@ from typing import Final
 from arbd.core import dispatch
 from arbd.core.deadlines import Busy, Deadlines
 from arbd.core.lifecycle import State
+from arbd.core.wedged import LOOK_S, Unbegun, Wedged
 from arbd.supervisor import halt
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
@@ -33,6 +37,7 @@ class Watch:
     def __init__(self, flow: Flow, grace_s: float) -> None:
         self._flow = flow
         self._deadlines = Deadlines(grace_s)
+        self._wedged = Wedged()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at_ns = 0
@@ -66,7 +71,7 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
         self._look_at_ns = at_ns
-        delay = max(0, at_ns - time.monotonic_ns()) / 1e9
+        delay = min(LOOK_S, max(0, at_ns - time.monotonic_ns()) / 1e9)
         self._timer = self._loop.call_later(delay, self._look)
 
     def _look(self) -> None:
@@ -87,6 +92,7 @@ class Watch:
         ]
         self._read_shortest()
         look = self._deadlines.look(now_ns, busy)
+        self._kill_wedged(now_ns, busy)
         judged = [halt.kill(self._flow, workers[worker_id], assignment) for worker_id, assignment in look.overdue]
         judged += [
             halt.kill(self._flow, workers[worker_id], assignment, unheard=True)
@@ -96,6 +102,17 @@ class Watch:
             self._arm(min(look.next_at_ns or self._look_at_ns, now_ns + _RETRY_NS))
         elif look.next_at_ns is not None:
             self._arm(look.next_at_ns)
+
+    def _kill_wedged(self, now_ns: int, busy: list[Busy]) -> None:
+        workers = self._flow.pool.workers
+        waiting = [
+            Unbegun(worker_id, next(iter(outstanding)), workers[worker_id].cell.places())
+            for worker_id, running, outstanding in busy
+            if running.seq not in outstanding
+        ]
+        for worker_id in self._wedged.look(now_ns / 1e9, waiting):
+            if self._flow.dispatcher.has_worker(worker_id) and workers[worker_id].state is not State.CONDEMNED:
+                halt.kill_idle(self._flow, workers[worker_id])
 
     # -- slow tasks ----------------------------------------------------------------------------------------
 

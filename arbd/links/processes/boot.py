@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from arbd.host import channel, child, memory
+from arbd.host.notify import Notifier
 from arbd.settings.secrets import scrub
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
@@ -67,5 +68,5 @@ def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
 
 def _environment(settings: Settings) -> dict[str, str]:
     environment = scrub(os.environ, [settings.hub_auth_token])
-    environment.pop("NOTIFY_SOCKET", None)  # systemd is told about the daemon by the supervisor alone
+    Notifier.remove_from(environment)  # systemd is told about the daemon by the supervisor alone
     return environment

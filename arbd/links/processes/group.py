@@ -25,10 +25,11 @@ from typing import Any, Final
 
 import structlog
 
+from arbd.core.progress import Unmoved
 from arbd.host import doorbell, parcels
 from arbd.host.fence import make_fence
 from arbd.ipc.ring import Pushed
-from arbd.links.base import HubPort
+from arbd.links.base import OVERDUE_S, HubPort, LinkHealth
 from arbd.links.ending import until_empty
 from arbd.links.options import LinkOptions
 from arbd.links.processes import boot
@@ -73,6 +74,7 @@ class LinkGroup:
         self._is_stopping = False
         self._is_flushing = False
         self._is_closing = False
+        self._unread = Unmoved()
         self._progress = asyncio.Event()  # for those who wait for an end
 
     # -- the HubLink interface -------------------------------------------------------------------------------
@@ -81,6 +83,19 @@ class LinkGroup:
     def stats(self) -> LinkStats:
         """The sum of all links, those that have ended included."""
         return self._roster.stats()
+
+    def health(self, now: float) -> LinkHealth:
+        """One that hangs is replaced by the roster, with what it has; here only what it leaves to be looked at."""
+        if self._is_closing:
+            return LinkHealth()
+        links = [link for link in self._links.values() if not link.is_damaged]
+        # One that sleeps has rung before; one that was stopped in between is awake. With a pause something else waits.
+        unheard = [] if self._again is not None else [link for link in links if link.has_unread_for_us]
+        unread = frozenset((link.number, link.cell.up.place) for link in unheard)
+        is_read = self._unread.look(now, bool(unread), unread) <= OVERDUE_S
+        callers = set(self._callers.callers(now))
+        may_send = any(link.number in callers and not link.unacked for link in links)
+        return LinkHealth("" if is_read else "what link processes have brought is not read", may_send)
 
     async def start(self, port: HubPort) -> None:
         self._port = port

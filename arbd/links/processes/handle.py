@@ -143,6 +143,11 @@ class LinkHandle:
         before, self._token_calls = self._token_calls, self.cell.token_calls()
         return self._token_calls[0] != before[0], self._token_calls[1] != before[1]
 
+    @property
+    def has_unread_for_us(self) -> bool:
+        """Whether it has gone to sleep, and something of it has not been read."""
+        return not (self.cell.is_awake() or self.cell.up.is_empty())
+
     # -- what goes down ----------------------------------------------------------------------------------------
 
     @property

@@ -29,7 +29,7 @@ import grpc.aio
 
 from arbd.core.backoff import Backoff
 from arbd.links.alarm import Alarm
-from arbd.links.base import HubPort
+from arbd.links.base import OVERDUE_S, HubPort, LinkHealth
 from arbd.links.condition import HubCondition
 from arbd.links.ending import close_channel, end, until_empty
 from arbd.links.options import LinkOptions
@@ -93,6 +93,15 @@ class GrpcStreamLink:
         self._loop_task: asyncio.Task[None] | None = None
 
     # -- the HubLink interface -----------------------------------------------------------------------------
+
+    def health(self, now: float) -> LinkHealth:
+        task, session = self._loop_task, self._session
+        overdue = ""
+        if task is not None and task.done():
+            overdue = "what serves the stream has ended"
+        elif session.phase is not ProviderPhase.CLOSED and now > session.next_timeout() + OVERDUE_S:
+            overdue = "the stream's time has passed, and nothing has followed from it"
+        return LinkHealth(overdue, may_send=session.is_answered)
 
     async def start(self, port: HubPort) -> None:
         self._port = port

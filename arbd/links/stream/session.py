@@ -149,6 +149,11 @@ class ProviderSession:
         return self._stopping and (self.phase is ProviderPhase.CLOSED or told)
 
     @property
+    def is_answered(self) -> bool:
+        """Whether the stream is open, and the hub has acknowledged all that was sent: no frame is on its way."""
+        return self.phase is ProviderPhase.OPEN and self._acked_seq == self._sent_seq
+
+    @property
     def holding(self) -> int:
         """Tasks that are not settled."""
         return len(self._held)

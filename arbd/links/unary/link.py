@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from arbd.links.base import HubPort
+from arbd.links.base import HubPort, LinkHealth
 from arbd.links.condition import HubCondition
 from arbd.links.ending import end
 from arbd.links.options import LinkOptions
@@ -42,6 +42,9 @@ class GrpcUnaryLink:
         self._condition = HubCondition(options, "unary", logger, stats)
         self.stats = self._condition.stats
         self._gate = gate or TokenGate(options.refused_interval_s)
+
+    def health(self, now: float) -> LinkHealth:
+        return LinkHealth(self._polls.overdue(now) or self._submits.overdue(now), self._submits.may_send(now))
 
     async def start(self, port: HubPort) -> None:
         self._calls = CallState(self._options, self._condition, self._gate)

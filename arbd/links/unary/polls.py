@@ -29,8 +29,9 @@ from typing import Final
 import grpc.aio
 
 from arbd.core.doze import BUSY_RESULTS, TICK_S
+from arbd.core.progress import Unmoved
 from arbd.links.alarm import Alarm
-from arbd.links.base import HubPort
+from arbd.links.base import OVERDUE_S, HubPort
 from arbd.links.unary.calls import ORDINARY, CallState
 from arbd.links.unary.messages import decode_task, encode_request
 from arbd.links.unary.policy import Method
@@ -64,6 +65,8 @@ class Polls:
         self._tick_is_due = False
         self._alarm = Alarm(self.release)
         self._has_ended = asyncio.Event()  # a poll
+        self._answers = Unmoved()
+        self._starts = Unmoved()
         self._stopping = False
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -84,6 +87,24 @@ class Polls:
         self.hand_over()
         self._alarm.cancel()
         self._has_ended.set()
+
+    def overdue(self, now: float) -> str:
+        """What does not go on by itself, in words: the end of a coroutine, of a call, of a pause."""
+        if self._closing:
+            return ""
+        under_way, answered = self._pace.under_way, self._stats.polls - self._pace.under_way
+        if any(task.done() for task in self.crew):
+            return "a coroutine that polls the hub has ended"
+        if self._answers.look(now, under_way > 0, answered) > self._calls.poll_timeout_s + OVERDUE_S:
+            return "polls are past their deadlines"
+        starts = self._starts.look(now, self._may_start(now), self._stats.polls)
+        return "polls could start, and do not" if starts > 0 else ""
+
+    def _may_start(self, now: float) -> bool:
+        """Whether nothing keeps a poll from being made, and none is under way."""
+        if self._stopping or not self._parked or self._pace.under_way or self._port.free_slots() <= 0:
+            return False
+        return max(self._pace.start_at(now), self._gate.start_at(now)) <= now
 
     # -- the tick --------------------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ from typing import Final, NamedTuple
 
 from arbd.core.backoff import Backoff
 from arbd.core.doze import BUSY_RESULTS
+from arbd.core.progress import Unmoved
 from arbd.links.alarm import Alarm
-from arbd.links.base import HubPort
+from arbd.links.base import OVERDUE_S, HubPort
 from arbd.links.ending import until_empty
 from arbd.links.unary.calls import ORDINARY, CallState, status
 from arbd.links.unary.messages import Form, encode_result
@@ -63,6 +64,7 @@ class Submits:
         self._alarm = Alarm(self.release)
         self._is_empty = asyncio.Event()  # the outbox
         self._closing = False
+        self._answers = Unmoved()
         self._loop = asyncio.get_running_loop()
         self.crew = [supervised(self._submitter(), "results to the hub") for _ in range(calls.options.max_submits)]
 
@@ -85,6 +87,23 @@ class Submits:
                 return
             except Exception as error:
                 report(error, "results put back")
+
+    def overdue(self, now: float) -> str:
+        """What does not go on by itself, in words: the end of a coroutine, or of a call."""
+        if self._closing:
+            return ""
+        if any(task.done() for task in self.crew):
+            return "a coroutine that sends results has ended"
+        under_way, answered = self._pace.under_way, self._stats.submits - self._pace.under_way
+        unanswered_s = self._answers.look(now, under_way > 0, answered)
+        is_late = unanswered_s > self._calls.options.submit_timeout_s + OVERDUE_S
+        return "results are past the deadlines of their calls" if is_late else ""
+
+    def may_send(self, now: float) -> bool:
+        """Whether a result that waits could go out at once."""
+        if self._closing or not self._parked:
+            return False
+        return max(self._pace.start_at(now), self._gate.start_at(now)) <= now
 
     # -- calls -----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from arbd.host import doorbell
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import Running
 from arbd.ipc.notice import Leaving, Notice
+from arbd.links.base import LinkHealth
 from arbd.model.description import ActionInfo
 from arbd.model.encoding import Encoder
 from arbd.model.task import Outcome, Task
@@ -122,9 +123,13 @@ class FakeCell:
         self.results = SimpleNamespace(pop_many=self._pop_many)
         self.fails: BaseException | None = None
         self.done = 0
+        self.taken = 0
 
     def totals(self) -> tuple[int, int, int]:
         return self.done, 0, 0
+
+    def places(self) -> tuple[int, int]:
+        return self.taken, self.done
 
     def _pop_many(self, limit: int) -> list[bytes]:
         if self.fails is not None:
@@ -305,6 +310,9 @@ class Rig:
     # -- the link
 
     stats: Any = None
+
+    def health(self, now: float) -> LinkHealth:
+        return LinkHealth()
 
     async def start(self, port: Any) -> None:
         pass

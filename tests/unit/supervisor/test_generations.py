@@ -67,6 +67,7 @@ class Generation(PoolRig):
         self.loads = 0
         self.load_s = 1.0
         self.was_serving = 0
+        self.reloads_told = 0
         self.given_up: list[tuple[int, str]] = []
 
     def run(self, test: Callable[[], Awaitable[None]]) -> None:
@@ -144,6 +145,9 @@ class Generation(PoolRig):
             assert self.stepped.now < began_at + 100, "it never comes"
 
     # -- the owner
+
+    def on_reloading(self) -> None:
+        self.reloads_told += 1
 
     def on_serving(self) -> None:
         self.was_serving += 1

@@ -19,6 +19,7 @@ from stepped_loop import SteppedLoop
 
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.host import open_files
+from arbd.links.base import LinkHealth
 from arbd.model.link_stats import LinkStats
 from arbd.settings.table import Resolved, from_flags, resolve
 from arbd.supervisor import loading, sources
@@ -43,6 +44,9 @@ class Link:
         self.notes = notes
         self.stats = LinkStats()
         self.error: Exception | None = None
+
+    def health(self, now: float) -> LinkHealth:
+        return LinkHealth()
 
     async def start(self, port: Any) -> None:
         self.notes.append("link starts")
