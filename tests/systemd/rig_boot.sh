@@ -2,10 +2,11 @@
 # The boot of a systemd that is PID 1 of the namespaces this runs in (mounts, processes, IPC, host name, cgroups), on a
 # root of its own: an overlay over the machine's, kept in memory, so that nothing of the machine is written. Its own are
 # /run, /tmp, /dev and /etc/systemd/system: none of the machine's services starts, and no device is reached.
-#   rig_boot.sh DIRECTORY SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION PACKAGES...
+#   rig_boot.sh DIRECTORY SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION BYTECODE PACKAGES...
+# BYTECODE: the directory that keeps it, "" where it lies beside the sources.
 set -eu
-base=$1 source=$2 python=$3 version=$4
-shift 4
+base=$1 source=$2 python=$3 version=$4 bytecode=$5
+shift 5
 
 mount -t tmpfs -o mode=0755 rig "$base"
 mkdir "$base/upper" "$base/work" "$base/root"
@@ -64,6 +65,13 @@ from arbd.__main__ import main
 sys.exit(main())
 SCRIPT
 chmod 0755 opt/arbd/bin/arbd
+
+mkdir -p etc/systemd/system.conf.d
+if [ -n "$bytecode" ]; then
+    mkdir opt/bytecode
+    mount --bind "$bytecode" opt/bytecode
+    printf '[Manager]\nDefaultEnvironment=PYTHONPYCACHEPREFIX=/opt/bytecode\n' >etc/systemd/system.conf.d/rig.conf
+fi
 
 : >etc/fstab
 echo rig >etc/hostname

@@ -2,9 +2,9 @@
 
 It ends with its standard input: when whoever holds the other end of that pipe ends, in whatever way, the systemd and
 all its processes are killed, and its cgroups removed. Should this process be killed itself, the kernel kills the
-systemd, and the next keeper removes the cgroups. First line of standard output: the pid of that systemd.
+systemd, and the next keeper removes the cgroups. Whoever started it removes DIRECTORY, or it does. First line of standard output: the pid of that systemd.
 
-    python rig_keeper.py DIRECTORY SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION PACKAGES...
+    python rig_keeper.py DIRECTORY SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION BYTECODE PACKAGES...
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,10 +28,12 @@ _UNSHARE: Final = (
 )
 _CLONE_NEWNS: Final = 0x20000
 _MS_REC_PRIVATE: Final = 0x4000 | 0x40000
+_MNT_DETACH: Final = 2
 
 
 def main() -> int:
     base = Path(sys.argv[1])
+    parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which then end this
     cgroups = _mounted_cgroups(base)
     _remove_left(cgroups)
@@ -48,6 +51,8 @@ def main() -> int:
         boot.kill()
         boot.wait()
         _remove(own)
+        if os.getppid() != parent:
+            _unmount_and_remove(base)
     return 0
 
 
@@ -99,6 +104,13 @@ def _remove(cgroup: Path, timeout_s: float = 5.0) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _unmount_and_remove(base: Path) -> None:
+    """Remove the directory that nobody else will."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.umount2(os.fsencode(base / "cgroups"), _MNT_DETACH)
+    shutil.rmtree(base, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from documents import ROOT
 
 ARBD: Final = "/opt/arbd/bin/arbd"
 ZOO: Final = "/opt/source/tests/process/providers/zoo.py"
+_BYTECODE: Final = "/opt/bytecode"
 _KEEPER: Final = Path(__file__).with_name("rig_keeper.py")
 _SYSTEMD: Final = Path("/lib/systemd/systemd")
 _TOOLS: Final = ("unshare", "nsenter", "setpriv", "pivot_root", "mount")
@@ -54,7 +55,10 @@ class Rig:
         self._log = self._directory / "boot.log"
         version = "{}.{}".format(*sys.version_info)
         packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
-        command = [sys.executable, _KEEPER, self._directory, ROOT, sys.base_prefix, version, *packages]
+        if sys.pycache_prefix:
+            Path(sys.pycache_prefix).mkdir(parents=True, exist_ok=True)
+        python = [sys.base_prefix, version, sys.pycache_prefix or "", *packages]
+        command = [sys.executable, _KEEPER, self._directory, ROOT, *python]
         with self._log.open("wb") as log:
             self._keeper = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={"PATH": _PATH}, cwd="/"
@@ -118,8 +122,17 @@ class Rig:
                 found += [int(pid) for pid in file.read_text().split()]
         return [psutil.Process(pid) for pid in found if is_alive(pid)]
 
+    def freeze(self, unit: str) -> None:
+        """Stop all processes of a unit, so that only SIGKILL reaches them."""
+        cgroup = self.systemctl("show", "-P", "ControlGroup", unit).strip()
+        (self.root / "sys/fs/cgroup" / cgroup.lstrip("/") / "cgroup.freeze").write_text("1")
+
     def install(self) -> None:
         """Install arbd's units, by the commands of ``docs/deploy.md``."""
+        if sys.pycache_prefix:  # the sandbox keeps daemons from writing there
+            python = ["env", f"PYTHONPYCACHEPREFIX={_BYTECODE}", "/opt/arbd/bin/python"]
+            self.run(*python, "-m", "compileall", "-q", "/opt/source/arbd")
+            self.run(*python, "-c", "import arbd.supervisor.main, arbd.worker.zygote, arbd.cli, numpy")
         self.run(ARBD, "install-units")
         self.run("systemd-sysusers", "arbd.conf")
         self.run("systemd-tmpfiles", "--create", "arbd.conf")
@@ -160,12 +173,13 @@ class Instance:
         unit: tuple[str, ...] = (),
         token: str = "",
         target: str = ZOO,
+        workers: str = "2",
     ) -> None:
         self.rig = rig
         self.name = next(_names)
         self.unit = f"arbd@{self.name}.service"
         self._drop_in = f"/etc/systemd/system/{self.unit}.d/test.conf"
-        lines = [f'target = "{target}"', f'name = "{self.name}"', f'hub.url = "{hub}"', "workers = 2"]
+        lines = [f'target = "{target}"', f'name = "{self.name}"', f'hub.url = "{hub}"', f"workers = {workers}"]
         lines += ['log.format = "json"', 'log.level = "debug"', *settings]
         rig.write(f"/etc/arbd/{self.name}.toml", "\n".join(lines) + "\n")
         if token:
@@ -173,7 +187,6 @@ class Instance:
         if unit:
             rig.write(self._drop_in, "\n".join(["[Service]", *unit]) + "\n")
             rig.systemctl("daemon-reload")
-        self._old: list[psutil.Process] = []
 
     def __enter__(self) -> Instance:
         return self
@@ -190,8 +203,18 @@ class Instance:
 
     @property
     def state_directory(self) -> Path:
-        """Where its actions may write, as seen from outside; inside it is the same without the root."""
+        """Where its actions may write, as seen from outside."""
         return self.rig.root / "var/lib/arbd" / self.name
+
+    def inside(self, path: Path) -> str:
+        """A path as the daemon has it."""
+        return f"/{path.relative_to(self.rig.root)}"
+
+    @property
+    def control_socket(self) -> str:
+        """Its control socket, as an operator in there names it."""
+        (path,) = (self.rig.root / "run/arbd" / self.name).glob("*.sock")
+        return self.inside(path)
 
     def start(self) -> float:
         """``systemctl start``, which returns when it is active; how long that took, in seconds."""
