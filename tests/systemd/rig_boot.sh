@@ -2,11 +2,12 @@
 # The boot of a systemd that is PID 1 of the namespaces this runs in (mounts, processes, IPC, host name, cgroups), on a
 # root of its own: an overlay over the machine's, kept in memory, so that nothing of the machine is written. Its own are
 # /run, /tmp, /dev and /etc/systemd/system: none of the machine's services starts, and no device is reached.
-#   rig_boot.sh DIRECTORY SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION BYTECODE PACKAGES...
-# BYTECODE: the directory that keeps it, "" where it lies beside the sources.
+#   rig_boot.sh DIRECTORY DENIED SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION BYTECODE PACKAGES...
+# DENIED: capabilities that nobody in there has, as setpriv wants them. BYTECODE: the directory that keeps it, "" where it
+# lies beside the sources.
 set -eu
-base=$1 source=$2 python=$3 version=$4 bytecode=$5
-shift 5
+base=$1 denied=$2 source=$3 python=$4 version=$5 bytecode=$6
+shift 6
 
 mount -t tmpfs -o mode=0755 rig "$base"
 mkdir "$base/upper" "$base/work" "$base/root"
@@ -93,7 +94,8 @@ done
 pivot_root . mnt
 umount -l /mnt
 mount --make-rshared /
-# Not even root in there loads kernel modules, sets the clock, or changes the network: those are the machine's.
+# Kernel modules, clock and network are the machine's: nobody in here may change them. rig_support.py takes the same from
+# whatever it starts in here, for that does not come from this process.
 exec env -i container=rig PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-    setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog,-net_admin \
+    setpriv "--bounding-set=$denied" \
     /lib/systemd/systemd --system --unit=rig.target --show-status=no

@@ -1,5 +1,5 @@
-"""The fixture of a real systemd, one for all tests of a process: where pytest-xdist runs files side by side, each process
-has its own. A test module takes it by ``pytest_plugins = ["rig_fixture"]``, and has all its tests use it."""
+"""The fixture of a real systemd, one for all tests of a process; where pytest-xdist runs files side by side, each of
+its processes has its own. A module takes it by ``pytest_plugins = ["rig_fixture"]``, and has all its tests use it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rig_support import Rig, why_not
 
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
-    """A systemd with arbd's units, for all tests of this process; where none can be booted they are skipped, loudly, and
-    fail if ``TESTS_REQUIRE_SYSTEMD`` is set."""
+    """A systemd with arbd's units. Where none can be booted the tests are skipped, loudly; they fail if
+    ``TESTS_REQUIRE_SYSTEMD`` is set."""
     if reason := why_not():
         if os.environ.get("TESTS_REQUIRE_SYSTEMD"):
             pytest.fail(f"no systemd can be booted, and TESTS_REQUIRE_SYSTEMD is set: {reason}")

@@ -1,10 +1,11 @@
 """The process that boots a systemd in namespaces of its own, and sees that nothing of it is left.
 
 It ends with its standard input: when whoever holds the other end of that pipe ends, in whatever way, the systemd and
-all its processes are killed, and its cgroups removed. Should this process be killed itself, the kernel kills the
-systemd, and the next keeper removes the cgroups. Whoever started it removes DIRECTORY, or it does. First line of standard output: the pid of that systemd.
+all its processes are killed, and its cgroups removed; DIRECTORY, too, unless whoever started this still runs. Should
+this process be killed itself, the kernel kills the systemd, and the next keeper removes the cgroups. First line of
+standard output: the pid of that systemd.
 
-    python rig_keeper.py DIRECTORY SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION BYTECODE PACKAGES...
+    python rig_keeper.py DIRECTORY DENIED SOURCE_TREE PYTHON_PREFIX PYTHON_VERSION BYTECODE PACKAGES...
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ _PREFIX: Final = "arbd-rig-"
 _BOOT: Final = Path(__file__).with_name("rig_boot.sh")
 _UNSHARE: Final = (
     *("setpriv", "--pdeathsig", "KILL"),
-    *("unshare", "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child", "--propagation", "private"),
+    *(
+        "unshare",
+        "--mount",
+        "--pid",
+        "--ipc",
+        "--uts",
+        "--cgroup",
+        "--fork",
+        "--kill-child",
+        "--propagation",
+        "private",
+    ),
 )
 _CLONE_NEWNS: Final = 0x20000
 _MS_REC_PRIVATE: Final = 0x4000 | 0x40000

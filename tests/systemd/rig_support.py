@@ -26,8 +26,20 @@ from daemon_support import eventually, is_alive
 from documents import ROOT
 
 ARBD: Final = "/opt/arbd/bin/arbd"
+#: Capabilities that nobody in there has, as ``setpriv`` wants them: what they change is the machine's.
+DENIED: Final = "-sys_module,-sys_time,-sys_rawio,-syslog,-net_admin"
 ZOO: Final = "/opt/source/tests/process/providers/zoo.py"
+#: A daemon whose event loop hangs with the first task, and hears no signal from then on.
+DEAF: Final = """
+import time
+from arbd.supervisor.flow import Flow
+take = Flow.take
+Flow.take = lambda self, tasks: time.sleep(600) if tasks else take(self, tasks)
+from arbd.__main__ import main
+main()
+"""
 _BYTECODE: Final = "/opt/bytecode"
+_ENTERED: Final = ("--mount", "--pid", "--ipc", "--uts", "--cgroup")
 _KEEPER: Final = Path(__file__).with_name("rig_keeper.py")
 _SYSTEMD: Final = Path("/lib/systemd/systemd")
 _TOOLS: Final = ("unshare", "nsenter", "setpriv", "pivot_root", "mount")
@@ -43,7 +55,9 @@ def why_not() -> str:
         return f"no {_SYSTEMD} (Debian: apt install systemd)"
     if missing := [tool for tool in _TOOLS if not shutil.which(tool, path=_PATH)]:
         return f"{', '.join(missing)} not found (Debian: apt install util-linux)"
-    tried = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, timeout=30)
+    tried = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, timeout=30
+    )
     return tried.stderr.strip()
 
 
@@ -58,7 +72,7 @@ class Rig:
         if sys.pycache_prefix:
             Path(sys.pycache_prefix).mkdir(parents=True, exist_ok=True)
         python = [sys.base_prefix, version, sys.pycache_prefix or "", *packages]
-        command = [sys.executable, _KEEPER, self._directory, ROOT, *python]
+        command = [sys.executable, _KEEPER, self._directory, DENIED, ROOT, *python]
         with self._log.open("wb") as log:
             self._keeper = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={"PATH": _PATH}, cwd="/"
@@ -79,9 +93,10 @@ class Rig:
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() == "running"
 
     def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command in there, as root."""
+        """Run a command in there, as root without what is ``DENIED``."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-m", "-p", "-i", "-u", "-C", "--", *command],
+            # What enters the namespaces brings root's capabilities with it: those of PID 1 do not bind it.
+            ["nsenter", "-t", str(self.pid), *_ENTERED, "--", "setpriv", f"--bounding-set={DENIED}", *command],
             input=stdin,
             capture_output=True,
             text=True,
@@ -121,11 +136,6 @@ class Rig:
             with suppress(OSError):  # the unit is ending
                 found += [int(pid) for pid in file.read_text().split()]
         return [psutil.Process(pid) for pid in found if is_alive(pid)]
-
-    def freeze(self, unit: str) -> None:
-        """Stop all processes of a unit, so that only SIGKILL reaches them."""
-        cgroup = self.systemctl("show", "-P", "ControlGroup", unit).strip()
-        (self.root / "sys/fs/cgroup" / cgroup.lstrip("/") / "cgroup.freeze").write_text("1")
 
     def install(self) -> None:
         """Install arbd's units, by the commands of ``docs/deploy.md``."""
@@ -200,6 +210,12 @@ class Instance:
         self.rig.systemctl("reset-failed", self.unit, check=False)
         shutil.rmtree(self.rig.root / self._drop_in.lstrip("/").rpartition("/")[0], ignore_errors=True)
         self.rig.systemctl("daemon-reload")
+
+    @staticmethod
+    def deaf(rig: Rig) -> tuple[str, ...]:
+        """Lines for a drop-in, by which the daemon is ``DEAF``."""
+        rig.write("/srv/deaf.py", DEAF)
+        return ("ExecStart=", "ExecStart=/opt/arbd/bin/python /srv/deaf.py run --config /etc/arbd/%i.toml")
 
     @property
     def state_directory(self) -> Path:

@@ -39,21 +39,25 @@ def test_a_killed_supervisor_is_started_again(rig: Rig) -> None:
         assert {result.status for result in hub.results().values()} == {"success"}
 
 
-def test_a_stopped_supervisor_is_started_again(rig: Rig) -> None:
-    unit = (f"WatchdogSec={WATCHDOG_S:g}s", "TimeoutAbortSec=5s")
+@pytest.mark.parametrize("how", ["stopped", "stalled"])
+def test_a_supervisor_that_makes_no_progress_is_started_again(rig: Rig, how: str) -> None:
+    """By a signal that stops it as a whole; by an event loop that does not turn."""
+    unit = (f"WatchdogSec={WATCHDOG_S:g}s", "TimeoutAbortSec=5s", *(Instance.deaf(rig) if how == "stalled" else ()))
     with Hub() as hub, Instance(rig, hub.address, unit=unit) as arbd:
         arbd.start()
         before, main = arbd.processes(), arbd.show("MainPID")
         began_at = time.monotonic()
-        arbd.supervisor.send_signal(signal.SIGSTOP)
+        if how == "stopped":
+            arbd.supervisor.send_signal(signal.SIGSTOP)
+        else:
+            hub.submit("echo", {})
         eventually(lambda: arbd.show("ActiveState") != "active" or arbd.show("NRestarts") == "1")
         took_s = time.monotonic() - began_at
-        print(f"WatchdogSec {WATCHDOG_S:g} s: restart begun after {took_s:.2f} s")
+        print(f"{how}, WatchdogSec {WATCHDOG_S:g} s: restart begun after {took_s:.2f} s")
         assert took_s < WATCHDOG_S + 1 + 1  # a busy machine
         started_again(arbd, before, main, began_at)
         assert any("Watchdog timeout" in line for line in rig.journal(arbd.unit))
-        hub.submit("echo", {})
-        assert len(hub.results()) == 1
+        assert len(arbd.events("stalled")) == (1 if how == "stalled" else 0)
 
 
 def test_a_service_that_works_is_not_restarted_by_the_watchdog(rig: Rig) -> None:
@@ -111,7 +115,11 @@ def test_what_starting_again_cannot_help_is_not_started_again(
     with Instance(rig, "127.0.0.1:1", *settings, target=target) as arbd:
         rig.systemctl("start", arbd.unit, check=False)
         assert said in "\n".join(rig.journal(arbd.unit))
-        assert [arbd.show(name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")] == ["failed", str(code), "0"]
+        assert [arbd.show(name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")] == [
+            "failed",
+            str(code),
+            "0",
+        ]
 
 
 def test_without_settings_it_is_not_started_again(rig: Rig) -> None:

@@ -37,6 +37,7 @@ def test_active_means_that_it_serves(rig: Rig) -> None:
         print(f"start to READY: {took_s:.2f} s")
         assert (arbd.show("ActiveState"), arbd.show("SubState")) == ("active", "running")
         assert 'Status: "serving: ' in rig.systemctl("status", "--no-pager", arbd.unit)
+        assert arbd.show("WatchdogUSec") == "30s"
         assert len(arbd.workers) == 2
         hub.submit("echo", {}, count=10)
         assert {result.status for result in hub.results().values()} == {"success"}
@@ -150,11 +151,14 @@ def test_a_drain_may_take_longer_than_the_unit_says(rig: Rig) -> None:
 
 
 def test_a_stop_that_nobody_hears_ends_in_time(rig: Rig) -> None:
-    with Hub() as hub, Instance(rig, hub.address, unit=("TimeoutStopSec=1s", "WatchdogSec=0")) as arbd:
+    unit = (*Instance.deaf(rig), "TimeoutStopSec=1s", "WatchdogSec=0")
+    with Hub() as hub, Instance(rig, hub.address, unit=unit) as arbd:
         arbd.start()
+        [task] = hub.submit("echo", {})
+        eventually(lambda: hub.kinds(task) == ONCE[:2])
         before = arbd.processes()
-        rig.freeze(arbd.unit)
         took_s = arbd.stop()
+        print(f"stop of a daemon that hears nothing, TimeoutStopSec 1 s: {took_s:.2f} s")
         assert 0.9 < took_s < 4
         assert arbd.show("Result") == "timeout"
         assert [process for process in before if process.is_running()] == []

@@ -53,7 +53,7 @@ def look():
         "address": socket.getaddrinfo("localhost", 80)[0][4][0],
         "home": os.environ["HOME"],
         "environment": dict(os.environ),
-        "users": sorted({os.stat(f"/proc/{pid}").st_uid == os.getuid() for pid in os.listdir("/proc") if pid.isdigit()}),
+        "users": sorted(os.stat(f"/proc/{pid}").st_uid == os.getuid() for pid in os.listdir("/proc") if pid.isdigit()),
         "privileges": [line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapEff", "CapBnd"))],
         "new_privileges": "NoNewPrivs:\\t1" in open("/proc/self/status").read(),
         "refused": {
@@ -62,9 +62,6 @@ def look():
             "write kernel": refused(Path("/proc/sys/kernel/hostname").write_text, ""),
             "read home": refused(os.listdir, "/root"),
             "read tokens": refused(os.listdir, "/etc/credstore"),
-            "read the token of this one": refused(
-                Path("/run/credentials", os.environ["UNIT"], "token").read_text
-            ) and "not hidden",
             "packet socket": refused(socket.socket, 17, socket.SOCK_RAW, 0),
             "device": refused(os.mknod, "/tmp/device", 0o20666, os.makedev(1, 8)),
         },
@@ -81,7 +78,7 @@ def hang():
 
 def test_everything_works_in_the_sandbox_and_what_is_outside_is_kept_from_it(rig: Rig) -> None:
     rig.write("/srv/sandboxed.py", PROVIDER)
-    with Hub() as hub, Instance(rig, hub.address, target="/srv/sandboxed.py", unit=("Environment=UNIT=%n",)) as arbd:
+    with Hub() as hub, Instance(rig, hub.address, target="/srv/sandboxed.py") as arbd:
         arbd.start()
         tasks, [hung] = hub.submit("look", count=6), hub.submit("hang")
         results = hub.results()
@@ -91,7 +88,7 @@ def test_everything_works_in_the_sandbox_and_what_is_outside_is_kept_from_it(rig
             assert {name for name, is_refused in each["refused"].items() if not is_refused} == set()
             assert each["privileges"] == ["0" * 16] * 2
             assert each["new_privileges"]
-            assert each["users"] == [True], "only its own user's processes"
+            assert set(each["users"]) == {True}, "only its own user's processes"
             assert each["home"] == f"/var/lib/arbd/{arbd.name}"
         usable = os.sched_getaffinity(0)
         assert all(len(each["cpus"]) == 1 for each in seen)
@@ -121,13 +118,16 @@ def test_the_credential_reaches_the_hub_and_nobody_else(rig: Rig) -> None:
 
 
 def test_the_kernel_takes_a_worker_first(rig: Rig) -> None:
-    """No memory runs out here: it is what the kernel and systemd go by."""
+    """No memory runs out here: it is what the kernel and systemd go by. Where nobody may lower a score (a container
+    without CAP_SYS_RESOURCE) the daemon keeps 0."""
+    may_lower = rig.run("sh", "-c", "echo -100 >/proc/self/oom_score_adj", check=False).returncode == 0
+    daemon = -100 if may_lower else 0
     with Hub() as hub, Instance(rig, hub.address) as arbd:
         arbd.start()
         scores = {process.name(): _oom_score_adj(process.pid) for process in arbd.processes()}
         workers = {score for name, score in scores.items() if name.startswith("arbd:worker")}
-        assert (scores["arbd"], workers) == (-100, {200})
-        assert arbd.show("OOMPolicy") == "continue"
+        assert (scores["arbd"], scores["arbd:zygote"], workers) == (daemon, daemon, {daemon + 300})
+        assert [arbd.show(name) for name in ("OOMPolicy", "OOMScoreAdjust")] == ["continue", "-100"]
 
 
 def test_it_runs_as_its_user_with_its_directories(rig: Rig) -> None:
@@ -174,12 +174,13 @@ def test_the_installed_unit_verifies(rig: Rig) -> None:
 
 
 def test_every_limit_of_the_unit_is_one_that_systemd_knows(rig: Rig) -> None:
-    """Properties as the manager has them: a name that it does not know would be a line in its log, and no protection."""
+    """As the manager has them: a name that it does not know would be a line in its log, and no protection."""
     with Instance(rig, "127.0.0.1:1") as arbd:
         shown = rig.show(arbd.unit)
-    expected = {"KillMode": "mixed", "NotifyAccess": "main", "Restart": "on-failure", "WatchdogUSec": "30s"}
+    expected = {"KillMode": "mixed", "NotifyAccess": "main", "Restart": "on-failure"}
     expected |= {"RestartPreventExitStatus": "2 70 78", "TimeoutStopUSec": "1min", "OOMScoreAdjust": "-100"}
-    expected |= {"NoNewPrivileges": "yes", "PrivateUsers": "yes", "ProtectProc": "invisible", "MemoryDenyWriteExecute": "no"}
+    expected |= {"NoNewPrivileges": "yes", "PrivateUsers": "yes", "ProtectProc": "invisible"}
+    expected |= {"MemoryDenyWriteExecute": "no"}
     assert {name: shown[name] for name in expected} == expected
 
 
