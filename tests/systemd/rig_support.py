@@ -72,7 +72,7 @@ class Rig:
         if sys.pycache_prefix:
             Path(sys.pycache_prefix).mkdir(parents=True, exist_ok=True)
         python = [sys.base_prefix, version, sys.pycache_prefix or "", *packages]
-        command = [sys.executable, _KEEPER, self._directory, DENIED, ROOT, *python]
+        command = [sys.executable, str(_KEEPER), str(self._directory), DENIED, str(ROOT), *python]
         with self._log.open("wb") as log:
             self._keeper = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={"PATH": _PATH}, cwd="/"

@@ -80,8 +80,7 @@ def test_whoever_is_killed_nothing_is_left(victim: str) -> None:
     starter.stdin.close()
     starter.wait(30)
     starter.stdout.close()
-    for process in (systemd, keeper, *inside):
-        eventually(lambda process=process: not process.is_running())
+    eventually(lambda: not [process for process in (systemd, keeper, *inside) if process.is_running()])
     if victim == "tests":
         assert not Path(directory).exists()
     shutil.rmtree(directory, ignore_errors=True)  # nothing is mounted there any more
