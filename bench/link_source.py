@@ -14,7 +14,7 @@ import os
 import sys
 import time
 
-from arbd.links.base import HubPort
+from arbd.links.base import HubPort, LinkHealth
 from arbd.links.options import LinkOptions
 from arbd.links.processes.port import RingPort
 from arbd.links.processes.process import main
@@ -36,6 +36,9 @@ class Source:
         self._rate = float(os.environ["BENCH_LINK_RATE"])
         self._numbers = itertools.count()
         self._stopping = False
+
+    def health(self, now: float) -> LinkHealth:
+        return LinkHealth()
 
     async def start(self, port: HubPort) -> None:
         self._port = port

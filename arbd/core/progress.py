@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 MOST_STEP_S: Final = 2.0
 """Between two looks no more time than that counts: looks come each second, and later only where nothing ran at all."""
 
+RESULTS: Final = "results"
 _LINK: Final = "link"
 
 
@@ -81,8 +82,8 @@ class Stalls:
         self._parts: dict[str, Unmoved] = {}
 
     def look(self, now: float, sight: Sight) -> Stall | None:
-        """The part that has not moved for longest; ``None``: all have, or had nothing to do. What is overdue has had its
-        time: it is one at the first look."""
+        """The part that has not moved for longest; ``None``: all have, or had nothing to do. What is overdue is one at
+        the first look."""
         longest = None
         for part, what, waits, mark in _parts(sight):
             seconds = self._parts.setdefault(part, Unmoved()).look(now, waits, mark)
@@ -101,7 +102,7 @@ def _parts(sight: Sight) -> Iterable[tuple[str, str, bool, Hashable]]:
         sight.first_in_line is not None and sight.has_idle_worker,
         (sight.first_in_line, sight.tried_at),
     )
-    yield "results", "workers have answered, and their rings are not read", bool(sight.unread), sight.unread
+    yield RESULTS, "workers have answered, and their rings are not read", bool(sight.unread), sight.unread
     yield (
         "sending",
         "a result waits, the hub is up, and it is not sent",

@@ -71,6 +71,11 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[0] in ("", "Z", "X")
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by a signal or by a debugger; not one that is gone or cannot be seen."""
+    return _stat(pid)[0] in ("T", "t")
+
+
 def _stat(pid: int) -> tuple[str, int]:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:

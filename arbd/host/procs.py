@@ -69,15 +69,6 @@ def signal_cancel(pidfd: int) -> None:
         pass  # it has ended already
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal or by a debugger. ``False`` also where that cannot be seen."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(") ")[2][:1] in ("T", "t")
-    except OSError:
-        return False
-
-
 def kill(pidfd: int) -> bool:
     """SIGKILL by process handle: it can never hit another process. ``False`` if it has ended already."""
     try:

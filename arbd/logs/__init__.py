@@ -62,14 +62,21 @@ from arbd.logs.tasks import task_fields as task_fields
 from arbd.logs.tracebacks import exc_info_of
 
 _MAX_WAIT_S: Final = {"worker": 0.05}  # what an action logs is in its own time
+_OWN_ATTRIBUTES: Final = frozenset(("_logger", "_processors", "_context", "__class__"))  # structlog's, and the level
 _FINISH_S: Final = 0.1  # for what is pending at the end of a process
 
 
 class Logger(structlog.typing.FilteringBoundLogger if TYPE_CHECKING else object):  # type: ignore[misc] # two bases
     """A logger with the methods of structlog (``info("event", field=value)``) and ``setLevel`` of ``logging``.
 
-    Never made directly: ``get_logger`` does.
+    Never made directly: ``get_logger`` does. One serves all actions, so its attributes, its methods among them, cannot
+    be set.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _OWN_ATTRIBUTES:
+            raise AttributeError(f"{name!r} of arbd's logger cannot be set: all actions use it; wrap it instead")
+        super().__setattr__(name, value)
 
     def setLevel(self, level: str | int) -> None:
         """Give this logger a level of its own, whatever is configured before or after."""

@@ -49,7 +49,7 @@ def not_encodable(response: Any, form: Form, encodes: Callable[[Any], bool], cau
     """The first innermost value that does not encode. ``encodes``: whether a value does."""
     path, value = "", response
     for _ in range(_MAX_DEPTH):
-        for step, child in _children(value, form):
+        for step, child in children_of(value, form):
             if not encodes(child):
                 path, value = path + step, child
                 break
@@ -125,10 +125,11 @@ def _holds(value: Any) -> bool:
 
 def _values(value: Any, form: Form) -> Iterator[tuple[str, Any]]:
     """The children of a value but for the keys of a dict: a key is text, also that of a NaN."""
-    return (child for child in _children(value, form) if type(child[1]) is not _Key)
+    return (child for child in children_of(value, form) if type(child[1]) is not _Key)
 
 
-def _children(value: Any, form: Form) -> Iterator[tuple[str, Any]]:
+def children_of(value: Any, form: Form) -> Iterator[tuple[str, Any]]:
+    """The values that a value holds, each with its step of the path, and the keys of a dict."""
     if type(value) is _Key:
         return iter(())
     if isinstance(value, Mapping):
@@ -141,7 +142,7 @@ def _children(value: Any, form: Form) -> Iterator[tuple[str, Any]]:
         other = form(value)
     except Exception:
         return iter(())
-    return _children(other, form) if _holds(other) else iter(())
+    return children_of(other, form) if _holds(other) else iter(())
 
 
 def _entries(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
@@ -186,6 +187,8 @@ def _kind(value: Any) -> str:
     if type(value) is _Key:
         [value] = value.entry
     name = _name(value)
+    if name == "msgspec.Raw":
+        return f"{name} that holds no JSON"
     if isinstance(value, str):
         return f"{name} with a lone surrogate, which is no UTF-8"
     if name == "numpy.ndarray":

@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from arbd.errors import ResultError
-from arbd.model.culprit import Culprit, NonFinite, not_encodable
+from arbd.model import raw_json
+from arbd.model.culprit import Culprit, NonFinite, children_of, not_encodable
 from arbd.model.json_forms import forms
 from arbd.model.response import ProviderResponse
 from arbd.zones import zone
@@ -71,8 +72,19 @@ class Encoder:
         self._max_result = float("inf") if max_result is None else max_result
         self._form = forms(provider, logger)
         self._encode = msgspec.json.Encoder(enc_hook=self._form).encode
+        self._encode_unseen = self._encode
+        raw_json.when_taken(self)
         self._refuses_nan = nan == "error"
         self._non_finite = NonFinite(forms(provider, logger, dump_mode="python"))
+
+    def raw_taken(self) -> None:
+        """Look from now on for text that is sent as JSON unseen."""
+        self._encode = self._encode_seen
+
+    def _encode_seen(self, value: Any) -> bytes:
+        text = self._encode_unseen(value)
+        raw_json.refuse_bad(value, lambda each: children_of(each, self._form))
+        return text
 
     @classmethod
     def of(cls, settings: ResponseSettings) -> Encoder:

@@ -35,6 +35,7 @@ _OF_CLASS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
 )
 
 _OF_NAME: Final = {
+    "msgspec.Raw": "give it the text of one JSON value, or return that value itself",
     "pandas.DataFrame": 'return df.to_dict("records") instead',
     "pandas.Series": "return its .tolist() or .to_dict()",
     "pandas.Index": "return its .tolist()",

@@ -446,6 +446,11 @@ class Flow:
 
     def _collect_again(self) -> None:
         self._late_collect = None
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Have workers' answers looked at, as if one had rung: one that was stopped between its answer and the ring
+        does not."""
         doorbell.ring(self.pool.bell)  # whoever listens goes on until nothing is left
 
     # -- give: verdicts ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ that). A reload has ended when nothing is being loaded, and the code that was lo
 the one before goes on. While start, reload or drain take their time, systemd is asked for more of it, as far as the
 settings go; not for the hub: for how long that is waited for is ``TimeoutStartSec``'s.
 
-It looks, and changes nothing. Without somebody to tell (``Notifier``) it does nothing at all. ``stall_watch`` decides
+Without somebody to tell (``Notifier``) it does nothing at all. ``stall_watch`` decides
 what feeds the watchdog.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Final
 
 from arbd.core.lifecycle import State
-from arbd.core.progress import Sight
+from arbd.core.progress import RESULTS, Sight
 from arbd.host.notify import Notifier
 from arbd.settings.table import Settings
 from arbd.supervisor.drain import FLUSH_MIN_S
@@ -123,18 +123,23 @@ class Service:
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
-        steady_s = _STATUS_EVERY_S if self._stall_watch is None else self._stall_watch.tick_s
-        self._tick_in(steady_s)  # first: whatever is raised below
+        try:
+            self._look_around()
+        finally:  # whatever was raised: until the daemon has ended, its loop is alive
+            steady_s = _STATUS_EVERY_S if self._stall_watch is None else self._stall_watch.tick_s
+            self._tick_in(min(steady_s, _CHANGING_TICK_S) if self._phase in _CHANGING else steady_s)
+
+    def _look_around(self) -> None:
         now = self._clock()
         self._go_on()
-        if self._phase in _CHANGING:
-            self._tick_in(min(steady_s, _CHANGING_TICK_S))
         self._extend(now)
         self._tell(now)
         if self._generations is not None and self._phase == "serving":
             self._generations.look_at_zygote(now)
         if self._stall_watch is not None:
-            self._stall_watch.tick(now, self._look if self._is_judged else None)
+            stall = self._stall_watch.tick(now, self._look if self._is_judged else None)
+            if stall is not None and stall.part == RESULTS and self._flow is not None:
+                self._flow.look_soon()
 
     @property
     def _is_judged(self) -> bool:

@@ -23,8 +23,9 @@ from arbd.host import own_stacks
 from arbd.host.notify import Notifier
 from arbd.logs import get_logger, notable
 
-_LONGEST_TICK_S: Final = 1.0
+_TICK_S: Final = (0.05, 1.0)  # the shortest and the longest
 _HINT: Final = "systemd is not told any more that the daemon works, and restarts it"
+_LOOP_HINT: Final = "unless it turns again soon, systemd restarts the daemon"
 _STDERR: Final = 2
 
 
@@ -33,7 +34,7 @@ class StallWatch:
     stalled, and systemd is about to end the daemon."""
 
     def __init__(self, notifier: Notifier, watchdog_s: float) -> None:
-        self.tick_s = min(_LONGEST_TICK_S, watchdog_s / 4)
+        self.tick_s = max(_TICK_S[0], min(_TICK_S[1], watchdog_s / 4))
         self._notifier = notifier
         self._watchdog_s = watchdog_s
         self._stalls = Stalls()
@@ -58,11 +59,12 @@ class StallWatch:
         self._closed.set()
         faulthandler.disable()
 
-    def tick(self, now: float, look: Callable[[], Sight] | None) -> None:
-        """The event loop runs. ``look``: at what there is to judge, if there is anything yet."""
+    def tick(self, now: float, look: Callable[[], Sight] | None) -> Stall | None:
+        """The event loop runs. ``look``: at what there is to judge, if there is anything yet. The part that does not
+        move at this moment, if any."""
         self._ticks += 1
         if self.is_judged:
-            return
+            return None
         stall = None if look is None else self._stalls.look(now, look())
         if stall is None:
             # Half of it, as systemd asks for; a tick may come a little early or late.
@@ -71,11 +73,12 @@ class StallWatch:
                 self._notifier.ping()
         elif stall.seconds >= self._watchdog_s / 2:
             self.is_judged = True
-            self._tell(stall)
+            self._tell(stall, _HINT)
+        return stall
 
-    def _tell(self, stall: Stall) -> None:
+    def _tell(self, stall: Stall, hint: str) -> None:
         seconds = round(stall.seconds, 1)
-        notable.note(self._log, "critical", "stalled", part=stall.part, what=stall.what, seconds=seconds, hint=_HINT)
+        notable.note(self._log, "critical", "stalled", part=stall.part, what=stall.what, seconds=seconds, hint=hint)
         self._log.critical("stalled_at", part=stall.part, stacks=own_stacks.read())
         self._notifier.status(f"stalled: {stall.part}: {stall.what}")
 
@@ -86,4 +89,4 @@ class StallWatch:
             unmoved = unmoved + 1 if self._ticks == seen else 0
             seen = self._ticks
             if unmoved == 2:
-                self._tell(Stall("event loop", "it does not turn", self._watchdog_s / 2))
+                self._tell(Stall("event loop", "it does not turn", self._watchdog_s / 2), _LOOP_HINT)

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from arbd.errors import ConfigError, TargetError, ZygoteError
-from arbd.host import channel, child, memory, procs
+from arbd.host import channel, child, children, memory
 from arbd.ipc import zygote_protocol as protocol
 from arbd.logs import get_logger
 from arbd.model.description import Description
@@ -97,7 +97,7 @@ class ZygoteLink:
     @property
     def is_stopped(self) -> bool:
         """Whether its process is stopped at this moment, by a signal or by a debugger."""
-        return procs.is_stopped(self._process.pid)
+        return children.is_stopped(self._process.pid)
 
     def configure(self, configure: protocol.Configure, events: ZygoteEvents) -> None:
         """Give the settings in force; from now on it can spawn. Raises ``OSError``; one that is gone answers by

@@ -27,8 +27,9 @@ from arbd.interrupts import interruptible, uninterruptible
 from arbd.logs.tasks import bind_nobody, bind_task
 from arbd.worker import children
 from arbd.worker.guard import signals
-from arbd.worker.leftovers import BELONGS_TO, Leftovers, WorkerLoop, first_iteration, shown
+from arbd.worker.leftovers import Leftovers, WorkerLoop, first_iteration, shown
 from arbd.worker.soft_timer import SoftTimer
+from arbd.worker.thread_calls import BELONGS_TO
 
 _MOST_TOLD: Final = 100
 _STOP_S: Final = 1.0  # for a coroutine whose loop an action has stopped
@@ -91,6 +92,7 @@ class AsyncRunner:
         context.run(BELONGS_TO.set, belongs_to)
         context.run(bind_nobody if belongs_to is None else bind_task)
         self._raised = None
+        loop.running = belongs_to
         self._task = task = loop.create_task(_until(awaitable, deadline, left, self), context=context)
         try:
             signals.fails_into(self._fail)
@@ -176,6 +178,8 @@ async def _until(awaitable: Awaitable[Any], deadline: float, left: Leftovers, ru
             children.end_child(sys.exception())
         if bound.expired():  # also if it swallowed that
             runner.strike("interrupted")
+        if left.is_of_action:
+            left.find_tasks()
         if left:
             await left.cancel(deadline)
             runner.tell(left)

@@ -44,6 +44,7 @@ from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.schema import Invalid, Schema
 from arbd.worker.children import end_child, end_if_child
+from arbd.worker.guard.imports import broken_import
 
 RunAsync = Callable[[Awaitable[Any], float], Any]
 """Runs an awaitable to its end on the worker's event loop; the second argument is the deadline."""
@@ -101,12 +102,13 @@ class Context:
     Reads the provider's attributes now, so the settings in force must be in them already. ``utc_now`` gives aware
     datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
     ``max_result`` is in bytes of JSON, ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the
-    mark of this process: a child that the author's code forks ends where it would come back.
+    mark of this process: a child that the author's code forks ends where it would come back. ``spoil`` is told what
+    will fail in every later task of this process.
     """
 
     __slots__ = (
         *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
-        *("logger", "run_async", "steps"),
+        *("logger", "run_async", "spoil", "steps"),
     )
 
     def __init__(
@@ -120,6 +122,7 @@ class Context:
         max_result: int | None = None,
         here: ForkMark = EVERYBODY,
         nan: NonFiniteForm = "error",
+        spoil: Callable[[str], object] = lambda _: None,
     ) -> None:
         name, timezone = provider.name, provider.timezone
         opened = ResourceValues() if resources is None else resources
@@ -127,6 +130,7 @@ class Context:
         self.logger = provider.logger
         self._default_timeout = provider.execution_timeout
         self.here = here
+        self.spoil = spoil
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
         self._binding_context = binding_context
@@ -235,6 +239,8 @@ def _is_timeout(exc: BaseException) -> bool:
 
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     """The answer for an exception. Whatever is odd about it, there is one."""
+    if broken := broken_import(exc):
+        context.spoil(f"an import fails from now on in this process: {broken}")
     _log_failure(context, task, exc)
     message, name = type_name(exc), type_name(exc)
     told: Any = None
@@ -249,7 +255,8 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
         told = problem.data if type(problem) is ResultError else None
     # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
     try:
-        return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name, **(told or {})}))
+        data = {"error_type": name, **(told or {})}
+        return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], data))
     except Exception:  # the path to what cannot be sent cannot be sent itself
         return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name}))
 

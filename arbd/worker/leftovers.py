@@ -8,55 +8,73 @@ noted with it. What a resource or the module has on the loop was made elsewhere,
                             pool's own may have been set while an action used it
     add_reader, add_writer  removed, by the same rule
     server                  closed, and what it has accepted
-    connection              closed, if its protocol is a class of the author's
+    connection, pipe        closed, if its protocol is a class of the author's
     async generator         closed
     busy executor           replaced: threads that sleep on would keep the next action's from starting. Resources have
                             one of their own
     handlers, factory       put back
 
 A thread that an action has started belongs to it (``Thread.start`` marks it), though its context is empty. What is made
-late, by something of an action that has ended, is refused.
+late, by something of an action that has ended, is refused, unless somebody waits for it: ``arbd.worker.thread_calls``.
+
+Tasks are noted by the loop's factory; those that were made past it are looked for among all that the loop has. A
+context that an action gives to what it makes, and that knows no action, knows this one until it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 import sys
-import sysconfig
 import threading
 import time
+import types
 import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.thread import _worker  # what a pool's threads run
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, Token
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final
 
 import uvloop
 
 from arbd import logs
+from arbd.worker.thread_calls import (
+    BELONGS_TO,
+    Owner,
+    context_of,
+    coroutine_in,
+    is_authors,
+    is_authors_code,
+    leads_to_waiter,
+    owner,
+)
 
 _MOST_S: Final = 0.1  # for what was cancelled to end
 _ROUNDS: Final = 3  # what is cancelled may start something else
-_PATHS: Final = tuple(
-    {path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(key))} | {"<frozen "}
-)
-_MARK: Final = "_arbd_belongs_to"
 _MOST_NAMES: Final = 10
 _MANY: Final = 256  # timers, before those that have rung are forgotten
+_SOON_S: Final = 0.0005  # uvloop counts in milliseconds, and rounds
 _call_soon: Final = uvloop.Loop.call_soon
+_MAIN_THREAD: Final = threading.main_thread().ident
+_NOWHERE: Final[Any] = object()
+# Python keeps its tasks here; from 3.14 on elsewhere, and only those here that are not written in C.
+_KNOWN_TASKS: Final[Any] = (
+    getattr(asyncio.tasks, "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks", None)
+    if sys.version_info < (3, 14)
+    else None
+)
+_apart: Final[weakref.WeakSet[asyncio.Task[Any]]] = weakref.WeakSet()
+"""Tasks that were made by the factory, in the code of no action."""
 
 
-class Leftovers:
+class Leftovers(Owner):
     """What was made on the loop in the code of one action, and has not ended."""
 
     __slots__ = (
         "connections",
+        "contexts",
         "generators",
         "is_of_action",
         "is_over",
@@ -76,6 +94,7 @@ class Leftovers:
         self.generators: set[weakref.ref[AsyncGenerator[Any, Any]]] = set()
         self.soon: set[weakref.ref[Fenced]] = set()
         self.connections: set[Any] = set()
+        self.contexts: list[tuple[Context, Token[Owner | None]]] = []
         self.servers: set[weakref.ref[Any]] = set()
         self.timers: list[asyncio.TimerHandle] = []
         self.watched: set[Watched] = set()
@@ -90,6 +109,7 @@ class Leftovers:
             or self.soon
             or self.servers
             or self.connections
+            or self.contexts
             or self.watched
         )
 
@@ -117,9 +137,34 @@ class Leftovers:
         self._remove_watched()
         self._close_servers()
         self.names += [f"call_soon of {_name(each.callback)}" for each in _alive(self.soon) if not each.ran]
+        self._leave_contexts()
         self.is_over = True
 
+    def find_tasks(self) -> None:
+        """Note tasks that were made past the loop's factory: by their class, or by a factory of the action's."""
+        if _KNOWN_TASKS is not None and len(_KNOWN_TASKS.data) <= 1:  # there is only the one that asks
+            return
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            context = context_of(task)
+            left = _NOWHERE if context is None else context.get(BELONGS_TO, _NOWHERE)
+            if left is None or (left is _NOWHERE and task in _apart):
+                continue
+            _note(self.tasks, task)
+
+    def enter(self, context: Context) -> None:
+        """Have what is made in this context belong to the action, if it says nothing else."""
+        if context.get(BELONGS_TO, _NOWHERE) is _NOWHERE:
+            with suppress(RuntimeError):  # somebody runs in it just now
+                self.contexts.append((context, context.run(BELONGS_TO.set, self)))
+
+    def _leave_contexts(self) -> None:
+        contexts, self.contexts = self.contexts, []
+        for context, before in contexts:
+            with suppress(RuntimeError):
+                context.run(BELONGS_TO.reset, before)
+
     def _left(self) -> list[asyncio.Task[Any]]:
+        self.find_tasks()
         current = asyncio.current_task()
         return [task for task in _alive(self.tasks) if not task.done() and task is not current]
 
@@ -156,9 +201,6 @@ class Leftovers:
             self.names[-1] += f" (closed with {type(exc).__name__})"
 
 
-BELONGS_TO: Final[ContextVar[Leftovers | None]] = ContextVar("arbd_action", default=None)
-"""The action in whose code this is; ``None``: in none's. In a thread: see ``owner``."""
-
 Watched = tuple[str, int]
 """``add_reader`` or ``add_writer``, and the file descriptor."""
 
@@ -179,19 +221,28 @@ class Fenced:
             self.callback(*args)
 
 
-def owner() -> Leftovers | None:
-    """The action in whose code this is, also in a thread that an action has started."""
-    left = BELONGS_TO.get()
-    if left is None:
-        thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined] # makes no stand-in
-        left = getattr(thread, _MARK, None)
-    return left
+class Posted(Fenced):
+    """A call that a thread has posted; whose it is shows when it is called."""
 
+    __slots__ = ("_is_authors",)
 
-def mark_thread(thread: threading.Thread) -> None:
-    """Note whose a thread is that is about to be started. One of an executor works for anybody."""
-    if getattr(thread, "_target", None) is not _worker and (left := owner()) is not None:
-        setattr(thread, _MARK, left)
+    def __init__(self, left: Any, callback: Callable[..., Any], *, is_authors: bool) -> None:
+        super().__init__(left, callback)
+        self._is_authors = is_authors
+
+    def __call__(self, *args: Any) -> None:
+        self.ran = True
+        left: Any = self._left
+        if left.is_over:
+            if not self._is_authors or leads_to_waiter((self.callback, *args)):
+                left = getattr(asyncio.get_running_loop(), "running", None)
+            elif coroutine_in(self.callback) is None:
+                return
+        before = BELONGS_TO.set(left)
+        try:
+            self.callback(*args)
+        finally:
+            BELONGS_TO.reset(before)
 
 
 def shown(names: Iterable[str]) -> str:
@@ -219,6 +270,7 @@ class WorkerLoop(uvloop.Loop):
 
     def __init__(self) -> None:
         super().__init__()
+        self.running: Leftovers | None = None  # whose coroutine it runs
         self._handled: set[int] = set()
         self._watched: dict[Watched, tuple[Leftovers, Any]] = {}
         self._executor: ThreadPoolExecutor = _CountingExecutor()
@@ -271,15 +323,21 @@ class WorkerLoop(uvloop.Loop):
     def call_later(  # type: ignore[override] # see above
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> Any:
+        left: Any = BELONGS_TO.get()
+        frame = sys._getframe(1)
+        if left is None or not (is_authors(callback) or _is_authors_frame(frame)):
+            return super().call_later(delay, callback, *args, context=context)
+        if context is not None and _is_authors_frame(frame):
+            left.enter(context)
+        if delay <= _SOON_S:  # uvloop calls it in its next turn, and the handle is no timer's
+            return super().call_later(delay, _fenced(left, callback), *args, context=context)
         timer = super().call_later(delay, callback, *args, context=context)
-        left = BELONGS_TO.get()
-        if left is not None and (_is_authors(callback) or _is_authors_frame(sys._getframe(1))):
-            if left.is_over:
-                timer.cancel()
-            elif len(left.timers) >= _MANY and len(left.timers) % _MANY == 0:
-                now = self.time()
-                left.timers = [each for each in left.timers if not each.cancelled() and each.when() > now]
-            left.timers.append(timer)
+        if left.is_over:
+            timer.cancel()
+        elif len(left.timers) >= _MANY and len(left.timers) % _MANY == 0:
+            now = self.time()
+            left.timers = [each for each in left.timers if not each.cancelled() and each.when() > now]
+        left.timers.append(timer)
         return timer
 
     def call_soon(  # type: ignore[override] # see above
@@ -287,23 +345,17 @@ class WorkerLoop(uvloop.Loop):
     ) -> Any:
         if type(callback) is _STEP:  # the straight path
             return _call_soon(self, callback, *args, context=context)
-        left = BELONGS_TO.get() if context is None else context.get(BELONGS_TO, None)
-        if left is not None and _is_to_be_fenced(callback, context, sys._getframe(1)):
-            callback = _fenced(left, callback)
+        if context is not None or BELONGS_TO.get() is not None:
+            callback = _fence(callback, args, context, sys._getframe(1))
         return _call_soon(self, callback, *args, context=context)
 
     def call_soon_threadsafe(  # type: ignore[override] # see above
         self, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> Any:
-        left = owner() if context is None else context.get(BELONGS_TO, None)
-        if left is not None:
-            if context is None and BELONGS_TO.get() is None:  # in a thread of the action's
-                context = contextvars.copy_context()
-                context.run(BELONGS_TO.set, left)
-                if _is_authors(callback) or _is_authors_frame(sys._getframe(1)):
-                    callback = _fenced(left, callback)
-            elif _is_to_be_fenced(callback, context, sys._getframe(1)):
-                callback = _fenced(left, callback)
+        if threading.get_ident() != _MAIN_THREAD:
+            callback = _posted(callback, context, sys._getframe(1))
+        else:
+            callback = _fence(callback, args, context, sys._getframe(1))
         return super().call_soon_threadsafe(callback, *args, context=context)
 
     def add_reader(self, fileobj: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override] # see above
@@ -326,7 +378,7 @@ class WorkerLoop(uvloop.Loop):
         """Whether to have a file watched; it is noted whose that is."""
         left = BELONGS_TO.get()
         key = (add, _fileno(fileobj))
-        if left is None or not (_is_authors(callback) or _is_authors_frame(frame)):
+        if left is None or not (is_authors(callback) or _is_authors_frame(frame)):
             self._watched.pop(key, None)
             return True
         if left.is_over:
@@ -361,6 +413,12 @@ class WorkerLoop(uvloop.Loop):
 
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
         return _connected(await super().create_datagram_endpoint(*args, **kwargs))
+
+    async def connect_accepted_socket(self, *args: Any, **kwargs: Any) -> Any:
+        return _connected(await super().connect_accepted_socket(*args, **kwargs))
+
+    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> Any:
+        return _connected(await super().connect_write_pipe(*args, **kwargs))
 
     async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> Any:
         return _connected(await super().connect_read_pipe(*args, **kwargs))
@@ -397,11 +455,15 @@ class _CountingExecutor(ThreadPoolExecutor):
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> asyncio.Task[Any]:
+    left: Any = BELONGS_TO.get()
+    if left is not None and (context := how.get("context")) is not None:
+        left.enter(context)
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **how)
-    left = BELONGS_TO.get()
-    if left is not None:
+    if left is None:
+        _apart.add(task)
+    else:
         _note(left.tasks, task)
-        if left.is_over and _is_authors(coroutine):
+        if left.is_over and is_authors(coroutine):
             task.cancel()
     return task
 
@@ -413,6 +475,39 @@ def _note(where: set[Any], thing: Any) -> None:
 
 def _alive(where: set[Any]) -> list[Any]:
     return [thing for ref in list(where) if (thing := ref()) is not None]
+
+
+def _fence(callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, frame: FrameType) -> Any:
+    """What the loop is to call, once whoever it belongs to is known."""
+    left: Any = BELONGS_TO.get() if context is None else context.get(BELONGS_TO, _NOWHERE)
+    if left is _NOWHERE:  # a future calls what waits for it in such a context, too: that is not of whoever sets it
+        left = None
+        if context is not None and _is_authors_frame(frame) and not (len(args) == 1 and _is_done(args[0])):
+            left = BELONGS_TO.get()
+            if left is not None:
+                left.enter(context)
+                return _fenced(left, callback)
+    return callback if left is None or not _is_to_be_fenced(callback, context, frame) else _fenced(left, callback)
+
+
+def _is_done(thing: Any) -> bool:
+    return asyncio.isfuture(thing) and thing.done()
+
+
+def _posted(callback: Callable[..., Any], context: Context | None, frame: FrameType) -> Callable[..., Any]:
+    """What the loop is to call for a thread."""
+    left: Any = owner() if context is None else context.get(BELONGS_TO, None)
+    if left is None:
+        return callback
+    posted = Posted(left, callback, is_authors=_is_of_author(callback, context, frame))
+    if not left.is_over:
+        _note(left.soon, posted)
+    return posted
+
+
+def _is_of_author(callback: Any, context: Context | None, frame: FrameType) -> bool:
+    coroutine = coroutine_in(callback)
+    return is_authors(callback if coroutine is None else coroutine) or (context is None and _is_authors_frame(frame))
 
 
 def _fenced(left: Leftovers, callback: Callable[..., Any]) -> Fenced:
@@ -433,14 +528,18 @@ def _served(server: Any) -> Any:
 def _connected(pair: Any) -> Any:
     """Note a connection whose protocol is of the author's classes: others' may be a pool's."""
     left = BELONGS_TO.get()
-    if left is not None and any(_is_authors(each) for each in vars(type(pair[1])).values()):
+    if left is not None and _is_authors_class(type(pair[1])):
         left.connections.add(pair[0])
     return pair
 
 
+def _is_authors_class(cls: type) -> bool:
+    return any(is_authors(each) for base in cls.__mro__ for each in vars(base).values())
+
+
 def _noting(factory: Any) -> Any:
     """A factory whose protocols' connections are noted, for a server that an action starts."""
-    left = BELONGS_TO.get()
+    left: Any = BELONGS_TO.get()
     if left is None:
         return factory
 
@@ -452,11 +551,22 @@ def _noting(factory: Any) -> Any:
             left.connections.add(transport)
             connected(transport)
 
-        with suppress(AttributeError):  # it has slots
+        try:
             protocol.connection_made = connection_made
+        except AttributeError:  # it has slots
+            _give_class(protocol, connection_made)
         return protocol
 
     return make
+
+
+def _give_class(protocol: Any, connection_made: Callable[[Any], None]) -> None:
+    """Give an object with slots a class of its own, as the attribute cannot be set."""
+    cls = type(protocol)
+    own: dict[str, Any] = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    with suppress(TypeError):  # its class is written in C, or is not to be derived from
+        own["connection_made"] = staticmethod(connection_made)
+        protocol.__class__ = types.new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(own))
 
 
 def _is_to_be_fenced(callback: Any, context: Any, frame: FrameType) -> bool:
@@ -464,11 +574,11 @@ def _is_to_be_fenced(callback: Any, context: Any, frame: FrameType) -> bool:
     whoever sets its result: that frame says nothing then."""
     if type(callback) is BuiltinFunctionType and callback.__name__ == "task_wakeup":
         return False
-    return _is_authors(callback) or (context is None and _is_authors_frame(frame))
+    return is_authors(callback) or (context is None and _is_authors_frame(frame))
 
 
 def _is_authors_frame(frame: FrameType) -> bool:
-    return not frame.f_code.co_filename.startswith(_PATHS)
+    return is_authors_code(frame.f_code)
 
 
 def _fileno(fileobj: Any) -> int:
@@ -502,14 +612,6 @@ _STEP: Final = _step_type()
 
 def _callback(timer: Any) -> Any:
     return getattr(timer, "_callback", timer)
-
-
-def _is_authors(callback: Any) -> bool:
-    """Whether a function is neither Python's nor an installed library's."""
-    while isinstance(callback, functools.partial):
-        callback = callback.func
-    code = getattr(getattr(callback, "__func__", callback), "__code__", None) or getattr(callback, "cr_code", None)
-    return code is not None and not code.co_filename.startswith(_PATHS)
 
 
 def _name(thing: Any) -> str:

@@ -7,7 +7,7 @@
     ``guard.python_state`` shows it  a full look at once
     the worker has slept for 1 ms    a full look, unless nothing ran since the last one
 
-A quick look takes 4 µs, a full one 27 µs, and ten times that from the cold caches of a worker that has just worked for
+A quick look takes 4 µs, a full one 40 µs, and ten times that from the cold caches of a worker that has just worked for
 some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there, and a worker that was idle
 is as it should be. Pure: times are arguments.
 """

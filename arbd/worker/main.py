@@ -146,6 +146,7 @@ def run(
         max_result=configure.max_result,
         here=here,
         nan=configure.nan,
+        spoil=reasons.spoil,
     )
     side = socket.socket(fileno=handles.side)
     log_fd = logs.log_descriptor()

@@ -17,6 +17,8 @@ REPLACES = {
     "everything_closed",
     "everything_closed_one_by_one",
     "everything_closed_in_c",
+    "module_file_closed_in_c",
+    "module_file_led_elsewhere_in_c",
     "thread_that_runs_on",
     "busy_pool",
     "process_group",

@@ -3,6 +3,7 @@ hangs, it is not: then the last ping is so old that the restart begins within ``
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -10,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 from daemon_support import Arbd, Hub, at_best, eventually
-from hub_support import free_port
+from hub_support import Context, ScriptedHub, free_port
 from notify_support import WATCHDOG_S, NotifySocket
 
 from arbd.hub.process import HubProcess
+from arbd.wire.pb import hub_pb2 as pb
 
 LATE_S = 0.5  # a busy machine, and a poll under way
 WHILE_S = 2.5 * WATCHDOG_S
@@ -147,6 +150,47 @@ def test_a_hub_that_is_down_stalls_nothing(tmp_path: Path, protocol: str) -> Non
             pings_go_on(systemd, daemon)
     finally:
         process.stop()
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "INVALID_ARGUMENT", "UNAUTHENTICATED"])
+def test_results_that_a_hub_refuses_stall_nothing(tmp_path: Path, code: str) -> None:
+    async def refuse(hub: ScriptedHub, result: pb.TaskResult, context: Context) -> bytes:
+        await context.abort(grpc.StatusCode[code], "not today")
+        raise AssertionError
+
+    async def task_after_task(hub: ScriptedHub, request: pb.ProviderRequest, context: Context) -> bytes:
+        await asyncio.sleep(0.05)
+        return pb.Task(id=f"t{hub.polls}", action="innocent").SerializeToString()
+
+    def watch(address: str) -> None:
+        env = {"ARBD_HUB_PROTOCOL": "unary", "ARBD_HUB_START_WITHOUT": "true"}
+        with watched(tmp_path, hub=address, **env) as (daemon, systemd):
+            pings_go_on(systemd, daemon)
+
+    async def test() -> None:
+        async with ScriptedHub(task_after_task, refuse) as hub:
+            await asyncio.to_thread(watch, hub.address)
+            assert hub.results
+
+    asyncio.run(test())
+
+
+def test_link_processes_that_work_or_hang_stall_nothing(tmp_path: Path) -> None:
+    """One that was stopped has results that nobody sends; it is replaced by those who know it."""
+    env = {"ARBD_HUB_PROTOCOL": "unary", "ARBD_HUB_LINKS": "1"}
+    with Hub() as hub, watched(tmp_path, hub=hub.address, **env) as (daemon, systemd):
+        hub.submit("echo", {}, count=3000)
+        pings_go_on(systemd, daemon)
+        hub.results()
+        [link] = [pid for name, pids in daemon.family().items() if name.startswith("arbd:link") for pid in pids]
+        hub.submit("sleep", {"seconds": 0.3}, count=4)
+        systemd.wait_status("2 of 2 workers busy")
+        os.kill(link, signal.SIGSTOP)
+        try:
+            pings_go_on(systemd, daemon)
+        finally:
+            os.kill(link, signal.SIGCONT)
+        hub.results()
 
 
 def test_a_wedged_worker_is_replaced_and_the_daemon_stays(tmp_path: Path) -> None:

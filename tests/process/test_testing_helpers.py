@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from daemon_support import PROVIDERS, ZOO, is_alive
+from daemon_support import PROVIDERS, ZOO, eventually, is_alive
 from import_support import written
 
 from arbd import testing
@@ -97,7 +97,14 @@ def db():
 
 
 def test_a_worker_that_is_not_ready_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "START_TIMEOUT_S", 1.0)
+    wait = testing._Host.wait_serving
+
+    def wait_until_it_has_failed(host: testing._Host) -> RunningProvider:
+        eventually(lambda: host._why_not() != "")
+        return wait(host)
+
+    monkeypatch.setattr(testing._Host, "wait_serving", wait_until_it_has_failed)
+    monkeypatch.setattr(testing, "START_TIMEOUT_S", 0)
     why = "worker 0 is out of service: resource db: ConnectionRefusedError: no database here"
     with pytest.raises(ArbdError, match=why), running(written(tmp_path, WITHOUT_DATABASE), log_level="critical"):
         raise AssertionError("it cannot have started")

@@ -6,6 +6,9 @@
     0, 1, 2 do not block, or append                           put back
     what was open before the first task is closed             an action has closed what others share: replaced;
                                                               not if a thread did that was there before as well
+    it is closed, or another file, by code in C               the same, at the next full look; sockets are left out,
+                                                              whose libraries connect anew, and where threads were
+                                                              there before, whose own it may have been
     the reserve (arbd.host.reserve) is closed                 arbd does that itself, and can do without it
 
 In a forked child nothing is refused: it may close what it likes.
@@ -17,8 +20,10 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import threading
 import weakref
+from itertools import islice
 from typing import Any, Final
 
 from arbd.host import descriptors, reserve
@@ -27,12 +32,15 @@ from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace
 
 _STANDARD: Final = (0, 1, 2)
+_MOST_LASTING: Final = 64  # looked at: half a microsecond each
 _close, _dup2, _closerange = os.close, os.dup2, os.closerange
 _set_blocking = os.set_blocking
 
 _own: set[int] = set()
 _files: dict[int, tuple[int, int]] = {}
 """What was open before the first task, and is not arbd's own. Without the reserve."""
+_lasting: list[int] = []
+"""Those of them that nothing but an action's code closes: files, devices, pipes."""
 _gone: set[int] = set()
 """Those of them that an action has closed."""
 _others: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -147,24 +155,35 @@ class Inherited(StateKind):
     name = "what the module had open"
 
     def __init__(self) -> None:
-        super().__init__(self.name, _nothing, _nothing)
+        super().__init__(self.name, _nothing, _nothing, look="full")
 
     def remember(self) -> None:
         _gone.clear()
         _files.clear()
+        _lasting.clear()
         _others.clear()
         _others.update(thread for thread in threading.enumerate() if thread is not threading.main_thread())
         for fd in descriptors.numbers():
             file = _file(fd)
             if file is not None and fd not in _own and fd != reserve.number():
                 _files[fd] = file
+        if not _others:
+            _lasting.extend(fd for fd in islice(_files, _MOST_LASTING) if fd not in _STANDARD and _lasts(fd))
 
     def put_back(self) -> str | None:
-        gone = sorted(fd for fd in _gone if _file(fd) != _files.get(fd))
+        gone = sorted(fd for fd in {*_gone, *_lasting} if _file(fd) != _files.get(fd))
         _gone.clear()
         if gone:
             raise Spoiled(f"descriptors that were open before the first task are closed: {', '.join(map(str, gone))}")
         return None
+
+
+def _lasts(fd: int) -> bool:
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return False
+    return stat.S_IFMT(mode) not in (stat.S_IFSOCK, 0)  # 0: what an event loop waits with
 
 
 def _copy(fd: int) -> int | None:

@@ -15,7 +15,6 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
@@ -46,12 +45,18 @@ _OF_PYTHON: Final = ("seed", "setstate", "__setstate__")
 
 
 def kinds() -> list[StateKind]:
-    """One for each generator, loaded or not."""
-    seeded = [
-        Undone(_kind(place), partial(_seed_anew, place), (), quiet=True)
-        for place in dict.fromkeys(_SEEDED_ANEW_BY.values())
-    ]
-    return [*seeded, _Marked(_NUMPY, _mark_of_numpy, _mark_numpy), _Marked(_TORCH, _mark_of_torch)]
+    """One for each generator, loaded or not; and one more for those that can be marked."""
+    marks = {_NUMPY: _Marked(_NUMPY, _mark_of_numpy, _mark_numpy), _TORCH: _Marked(_TORCH, _mark_of_torch)}
+
+    def seeded(place: str) -> StateKind:
+        def undo() -> None:
+            _seed_anew(place)
+            if place in marks:
+                marks[place].remember()
+
+        return Undone(_kind(place), undo, (), quiet=True)
+
+    return [*map(seeded, dict.fromkeys(_SEEDED_ANEW_BY.values())), *marks.values()]
 
 
 def install() -> None:

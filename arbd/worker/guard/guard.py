@@ -16,6 +16,7 @@ from arbd.host.fork_mark import ForkMark
 from arbd.worker.guard import (
     descriptors,
     generators,
+    imports,
     interpreter,
     loggers,
     modules,
@@ -134,6 +135,7 @@ def all_kinds() -> list[StateKind]:
         *settings.kinds(),
         *interpreter.kinds(),
         *registrations.kinds(),
+        imports.ModuleTable(),
         *descriptors.kinds(),
         threads.Threads(),
         thread_exceptions.ThreadExceptions(),

@@ -22,7 +22,7 @@ from typing import Any, Final
 from arbd.worker.guard import loggers
 from arbd.worker.guard.kinds import StateKind, Undone
 from arbd.worker.guard.notices import NOTICES
-from arbd.worker.guard.wrappers import replace
+from arbd.worker.guard.wrappers import replace, watch
 
 _setlocale = locale.setlocale
 _STREAMS: Final = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
@@ -115,6 +115,8 @@ def install() -> None:
         NOTICES.restored(_FILTERS)
 
     leave = replace(warnings.catch_warnings, "__exit__", left)
+    for name in ("trace", "profile"):  # from Python 3.12 on
+        watch(threading, f"set{name}_all_threads", f"the {name} function")
 
 
 def _value(name: str, module: Any, get: str, put: str, *, adopts: bool = False) -> StateKind:

@@ -5,6 +5,7 @@
     sys.addaudithook         stays for ever: the worker is replaced
     faulthandler             taken back; what the module had enabled and registered is put back
     codecs.register          taken back
+    codecs.register_error    what handled these errors before handles them again
 
 What a module registers while it is imported is the module's, whoever imports it.
 """
@@ -29,6 +30,7 @@ _FORK: Final = "functions at a fork"
 _AUDIT: Final = "audit hooks"
 _DUMPS: Final = "what dumps tracebacks"
 _CODECS: Final = "the search for codecs"
+_ERRORS: Final = "the handlers of codecs' errors"
 _FATAL: Final = 0
 
 _at_fork: dict[str, list[Callable[[], object]]] = {"before": [], "after_in_child": [], "after_in_parent": []}
@@ -38,6 +40,8 @@ _dumps: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 """The calls of ``faulthandler.register`` that are in force, by signal; that of ``enable`` at 0."""
 _dumps_before: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 _searches: list[Callable[[str], Any]] = []
+_errors: dict[str, Callable[[UnicodeError], Any]] = {}
+"""By name: what handled them before an action has changed that."""
 _real: dict[str, Any] = {}
 
 
@@ -48,6 +52,7 @@ def kinds() -> list[StateKind]:
         _Registered(_AUDIT, _replaced_for_audit_hooks),
         _Registered(_DUMPS, _take_back_dumps, _keep_dumps),
         _Registered(_CODECS, _take_back_searches),
+        _Registered(_ERRORS, _take_back_errors),
     ]
 
 
@@ -62,6 +67,7 @@ def install() -> None:
     if faulthandler.is_enabled():
         _dumps.setdefault(_FATAL, ((), {}))
     _real["codecs"] = replace(codecs, "register", _register_search)
+    _real["errors"] = replace(codecs, "register_error", _register_error)
 
 
 class _Registered(StateKind):
@@ -198,4 +204,36 @@ def _take_back_searches() -> bool:
     found = bool(_searches)
     while _searches:
         codecs.unregister(_searches.pop())
+    return found
+
+
+def _register_error(name: str, handler: Callable[[UnicodeError], Any]) -> None:
+    before = _handler_of(name) if _is_an_actions() else None
+    _real["errors"](name, handler)
+    if before is not None:
+        _errors.setdefault(name, before)
+        NOTICES.changes(_ERRORS)
+
+
+def _handler_of(name: str) -> Callable[[UnicodeError], Any]:
+    try:
+        return codecs.lookup_error(name)
+    except LookupError as exc:
+        return _Unknown(*exc.args)
+
+
+class _Unknown:
+    """The handler of a name that nobody had registered, and that nobody can take away any more."""
+
+    def __init__(self, *words: object) -> None:
+        self._words = words
+
+    def __call__(self, _: UnicodeError) -> Any:
+        raise LookupError(*self._words)
+
+
+def _take_back_errors() -> bool:
+    found = bool(_errors)
+    while _errors:
+        _real["errors"](*_errors.popitem())
     return found

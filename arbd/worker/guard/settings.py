@@ -119,9 +119,7 @@ class Builtins(StateKind):
 
     def put_back(self) -> str | None:
         found = vars(builtins)
-        if len(found) == len(self._values) and all(
-            map(is_, found.values(), self._values)
-        ):  # in the order of their begin
+        if list(found.values()) == self._values:  # 1 µs; as dictionaries 1.7
             return None
         before = dict(zip(self._names, self._values, strict=True))
         changed = [

@@ -26,7 +26,7 @@ from typing import Any, Final
 from arbd import logs
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
-from arbd.interrupts import may_interrupt
+from arbd.interrupts import is_importing, may_interrupt
 from arbd.worker import children
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
@@ -51,6 +51,9 @@ _theirs: dict[int, Handler] = {}
 
 _kept: dict[int, Handler] = {}
 """Those of them that the author's module has set, and no action."""
+
+_torn: list[str] = []
+"""The signals whose handlers have raised inside an import: it may never succeed again in this process."""
 
 _async_fails: Callable[[BaseException], object] | None = None
 
@@ -106,8 +109,17 @@ def _shim(signum: int, frame: FrameType | None) -> None:
     handler = _theirs.get(signum)
     if handler is None:
         return
-    if not NOTICES.is_armed or may_interrupt(frame):  # a forked child's signals are its own
+    if not NOTICES.is_armed:  # a forked child's signals are its own
         handler(signum, frame)
+        return
+    if may_interrupt(frame):
+        try:
+            handler(signum, frame)
+        except BaseException:
+            if is_importing(frame):
+                _torn.append(_name(signum))
+                NOTICES.changes(Handlers.name)
+            raise
         return
     is_kept = _kept.get(signum) is handler
     if not is_kept and _async_fails is None:
@@ -206,6 +218,10 @@ class Handlers(StateKind):
             _set_handler(signum, children.ignore)
 
     def put_back(self) -> str | None:
+        if _torn:
+            names = ", ".join(_torn)
+            _torn.clear()
+            raise Spoiled(f"the handler of {names} has raised inside an import, of which half is loaded now")
         woken = _set_wakeup(-1)  # also where no handler is another: a byte would go to whatever file gets the number
         kernel = _kernel_actions()
         if woken == -1 and self._is_as_before() and kernel == self._kernel:

@@ -48,9 +48,10 @@ def _guarded(thread_id: Any, exception: Any = None) -> int:
 
 
 def _object_of(exception: Any) -> Any:
+    """The exception that is meant, however it was given; ``None``: the pending one is to be taken back."""
     if isinstance(exception, ctypes.py_object):
-        return exception.value
-    return None if exception in (None, 0) or isinstance(exception, ctypes.c_void_p) else exception
+        return exception.value if exception else None
+    return None if getattr(exception, "value", exception) in (None, 0) else exception
 
 
 def _may_strike(ident: int) -> bool:

@@ -10,6 +10,7 @@ and what their coroutines start later is theirs.
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from arbd.logs.tasks import is_nobodys
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace, watch
-from arbd.worker.leftovers import mark_thread
+from arbd.worker.thread_calls import as_part_of, mark_thread, starter
 
 _GRACE_S: Final = 0.005
 _PAUSE_S: Final = 0.0002
@@ -44,8 +45,45 @@ def install() -> None:
             NOTICES.changes(Threads.name)
 
     start = replace(threading.Thread, "start", started)
-    watch(thread_pool.ThreadPoolExecutor, "submit", Threads.name)
+    _mark_jobs()
+    _mark_raw_threads()
     watch(process_pool.ProcessPoolExecutor, "submit", Threads.name)
+
+
+def _mark_jobs() -> None:
+    """Have what an action gives to an executor belong to it there, too; the executor's threads work for anybody."""
+    real: Any = None
+
+    def submit(self: thread_pool.ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if not NOTICES.is_armed:
+            return real(self, fn, *args, **kwargs)
+        try:
+            left = starter()
+            return (
+                real(self, fn, *args, **kwargs) if left is None else real(self, as_part_of, left, fn, *args, **kwargs)
+            )
+        finally:
+            NOTICES.changes(Threads.name)
+
+    real = replace(thread_pool.ThreadPoolExecutor, "submit", submit)
+
+
+def _mark_raw_threads() -> None:
+    """Have threads belong to the action that starts them also where they are no objects of ``threading``."""
+    for name in ("start_new_thread", "start_new"):
+        _mark_raw_threads_of(name)
+
+
+def _mark_raw_threads_of(name: str) -> None:
+    real: Any = None
+
+    def start(function: Any, args: Any, *kwargs: Any) -> Any:
+        left = starter() if NOTICES.is_armed else None
+        if left is None or not callable(function) or not isinstance(args, tuple):
+            return real(function, args, *kwargs)
+        return real(as_part_of, (left, function, *args), *kwargs)
+
+    real = replace(_thread, name, start)
 
 
 class Threads(StateKind):

@@ -467,6 +467,20 @@ def everything_closed_in_c() -> None:
     time.sleep(A_FULL_LOOK)
 
 
+@change
+def module_file_closed_in_c() -> None:
+    libc.close(module_file.fileno())
+    time.sleep(A_FULL_LOOK)
+
+
+@change
+def module_file_led_elsewhere_in_c() -> None:
+    fd = os.open(__file__, os.O_RDONLY)
+    libc.dup2(fd, module_file.fileno())
+    os.close(fd)
+    time.sleep(A_FULL_LOOK)
+
+
 def _name_of(fd: int) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{fd}")

@@ -234,6 +234,14 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
         lambda: OF_SSL._create_default_https_context.__name__,
     ),
     "codecs": (lambda: codecs.register(_finds_theirs), lambda: _has_codec("arbd_theirs")),
+    "errors of codecs": (
+        lambda: codecs.register_error("strict", lambda exc: ("?", exc.end)),  # type: ignore[attr-defined]
+        lambda: _encoded("strict"),
+    ),
+    "new errors of codecs": (
+        lambda: codecs.register_error("arbd", lambda exc: ("?", exc.end)),  # type: ignore[attr-defined]
+        lambda: _encoded("arbd"),
+    ),
     "csv": (lambda: __import__("csv").field_size_limit(9), lambda: __import__("csv").field_size_limit()),
     "at fork": (lambda: os.register_at_fork(before=lambda: marks.append(1), after_in_parent=lambda: 1 / 0), forks),
     "bit generator": (lambda: RANDOM.set_bit_generator(RANDOM.PCG64(7)), of_generator),
@@ -242,6 +250,13 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
 
 def _finds_theirs(name: str) -> codecs.CodecInfo | None:
     return codecs.lookup("ascii") if name.startswith("arbd_theirs") else None
+
+
+def _encoded(errors: str) -> str:
+    try:
+        return "é".encode("ascii", errors).decode()
+    except (UnicodeError, LookupError) as exc:
+        return f"{exc}"
 
 
 _asked = 0

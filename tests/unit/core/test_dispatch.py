@@ -549,3 +549,15 @@ def test_what_waits_is_not_overtaken() -> None:
     dispatcher.add_worker(1)
     assert dispatcher.place(task(), 1.0) is None
     assert dispatcher.next_assignment() == (1, waiting)
+
+
+def test_who_looks_sees_the_first_in_line_and_whether_a_worker_has_nothing() -> None:
+    dispatcher = Dispatcher(prefetch=0)
+    assert (dispatcher.first_in_line, dispatcher.has_idle_worker) == (None, False)
+    dispatcher.add_worker(1)
+    assert dispatcher.has_idle_worker
+    dispatcher.offer(task(), 1.0)
+    urgent = dispatcher.offer(task(priority=5), 1.0)
+    assert dispatcher.first_in_line == urgent.seq
+    assert dispatcher.next_assignment() == (1, urgent)
+    assert (dispatcher.first_in_line, dispatcher.has_idle_worker) == (urgent.seq - 1, False)

@@ -92,3 +92,12 @@ def test_length_counts_what_is_with_senders() -> None:
     assert taken is not None
     outbox.ack(taken)
     assert len(outbox) == 1
+
+
+def test_the_first_is_what_would_be_taken() -> None:
+    outbox = MemoryOutbox()
+    assert outbox.first is None
+    outbox.append(outcome(1))
+    outbox.append(outcome(2))
+    assert outbox.first == outbox.take() == outcome(1)
+    assert outbox.first == outcome(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -99,6 +100,15 @@ def test_a_zombie_is_told_from_one_that_lives(child: subprocess.Popen[bytes]) ->
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert children.is_zombie(child.pid) is True
+
+
+def test_a_stopped_one_is_told_from_one_that_sleeps(child: subprocess.Popen[bytes]) -> None:
+    assert children.is_stopped(child.pid) is False
+    os.kill(child.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    assert children.is_stopped(child.pid) is True
+    os.kill(child.pid, signal.SIGCONT)
+    assert children.is_stopped(2**22 + 1) is False
 
 
 def test_what_is_gone_has_no_parent_and_no_name() -> None:

@@ -94,6 +94,38 @@ def test_nothing_closes_it(out: CapturedStream, lines: Lines) -> None:
     assert lines.texts == ["wrapped", "still"]
 
 
+@pytest.mark.parametrize("options", [{"encoding": "ascii"}, {"errors": "strict"}, {"newline": "\r\n"}])
+def test_no_task_changes_how_it_encodes(out: CapturedStream, lines: Lines, options: dict[str, str]) -> None:
+    out.reconfigure(**options)  # type: ignore[arg-type] # each of them is one of these
+    print("é\ud800", file=out)
+    assert lines.texts == ["é\\ud800"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"encoding": "none"}, LookupError), ({"errors": "none"}, LookupError), ({"newline": "x"}, ValueError)],
+)
+def test_what_no_stream_takes_is_refused(out: CapturedStream, options: dict[str, str], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        out.reconfigure(**options)  # type: ignore[arg-type] # each of them is one of these
+
+
+def test_an_attribute_that_a_task_sets_goes_with_it(out: Any, lines: Lines) -> None:
+    taken: list[str] = []
+    out.of_the_module = 1
+    tasks.enter_task("1", "a")
+    out.write = out.buffer.write = taken.append
+    out.of_the_module = 2
+    del out.of_the_module
+    print("to the task's", file=out)
+    tasks.leave_task()
+    assert taken == ["to the task's", "\n"]
+    print("as ever", file=out)
+    out.buffer.write(b"bytes\n")
+    assert lines.texts == ["as ever", "bytes"]
+    assert out.of_the_module == 1
+
+
 def test_the_end_of_a_task_ends_its_lines(out: CapturedStream, capture: Capture, lines: Lines) -> None:
     tasks.enter_task("1", "a")
     out.write("no end")

@@ -268,6 +268,9 @@ class FakePool:
     def stop_replacing(self) -> None:
         self.is_replacing = False
 
+    def unheard(self) -> frozenset[tuple[int, int]]:
+        return frozenset((worker.id, 0) for worker in self.workers.values() if worker.cell.records)
+
     def serves(self) -> bool:
         return any(worker.state in (State.SERVING, State.RETIRING) for worker in self.workers.values())
 
@@ -286,6 +289,7 @@ class Rig:
         monkeypatch.setattr(doorbell, "ring", self.woken.append)
         self.told: list[str] = []
         self.sends_one_by_one = False
+        self.found = LinkHealth()
         self.workers = [FakeWorker(number) for number in range(1, workers + 1)]
         self.pool = FakePool(self.workers)
         encoder = Encoder(provider="p", timezone="UTC", utc_now=lambda: None, envelope="plain")  # type: ignore[arg-type,return-value] # without an envelope nobody asks for the time
@@ -312,7 +316,7 @@ class Rig:
     stats: Any = None
 
     def health(self, now: float) -> LinkHealth:
-        return LinkHealth()
+        return self.found
 
     async def start(self, port: Any) -> None:
         pass

@@ -34,6 +34,7 @@ class FakeZygote:
         self.asked: list[protocol.Spawn] = []
         self.lost = False
         self.silent = False
+        self.is_stopped = False
         self.has_answered = True
         self.heard_at_ns = 0
         self.generation = 0

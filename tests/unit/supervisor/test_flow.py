@@ -17,6 +17,8 @@ from arbd.host import doorbell, parcels
 from arbd.ipc import frame
 from arbd.ipc.cell import Running
 from arbd.ipc.ring import RingCorruptError
+from arbd.links.base import LinkHealth
+from arbd.model.link_stats import LinkStats
 from arbd.model.response import timed_out
 from arbd.model.task import Task
 
@@ -485,3 +487,39 @@ def test_a_worker_whose_results_fail_is_settled_all_the_same(rig: Rig, monkeypat
 def test_a_limit_that_holds_the_provider_back_has_a_say_in_slots(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.flow, "_hold", SimpleNamespace(room=lambda: 1, close=lambda: None))
     assert rig.flow.free_slots() == 1
+
+
+# -- what waits, for who judges whether it goes on ---------------------------------------------------------------------
+
+
+def test_who_judges_sees_what_waits_and_what_could_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Rig(monkeypatch, workers=1)
+    one.stats = LinkStats(state="up", submits=3, accepted=2)
+    one.found = LinkHealth("its task has ended", may_send=True)
+    idle = one.flow.sight(one.loop.now)
+    assert (idle.first_in_line, idle.has_idle_worker, idle.unread, idle.first_result) == (None, True, frozenset(), None)
+    assert (idle.hub_is_up, idle.link_may_send, idle.overdue) == (True, True, "its task has ended")
+    one.flow.take(tasks("a", "b"))
+    [worker] = one.workers
+    busy = one.flow.sight(one.loop.now)
+    assert busy.first_in_line is not None
+    assert not busy.has_idle_worker
+    worker.answer("a")
+    assert one.flow.sight(one.loop.now).unread == {(worker.id, 0)}
+    one.flow.collect()
+    answered = one.flow.sight(one.loop.now)
+    assert answered.first_in_line is None
+    assert answered.first_result is not None
+    assert answered.sent == idle.sent
+
+
+def test_a_task_that_is_tried_over_and_over_is_seen_to_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Rig(monkeypatch, workers=1)
+    one.stats = LinkStats()
+    one.workers[0].has_room = False
+    one.flow.take(tasks("a"))
+    before = one.flow.sight(one.loop.now)
+    one.loop.step(0.5)
+    after = one.flow.sight(one.loop.now)
+    assert before.first_in_line == after.first_in_line is not None
+    assert after.tried_at > before.tried_at

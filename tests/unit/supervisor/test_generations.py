@@ -615,3 +615,57 @@ def test_after_that_nothing_is_loaded_any_more(rig: Generation) -> None:
         assert not rig.generations.is_loading
 
     rig.run(test)
+
+
+# -- what systemd is told of, and a zygote that is stopped while nothing is asked of it ------------------------------
+
+
+def test_each_request_for_a_reload_is_told_and_it_is_settled_when_the_new_code_is_in_force(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        assert rig.generations.is_settled
+        newest = FakeZygote("newest")
+        rig.next_loads = [newest]
+        rig.generations.reload()
+        rig.generations.reload()
+        assert rig.reloads_told == 2
+        assert not rig.generations.is_settled
+        await rig.until(lambda: rig.loads == 1 and not rig.generations.is_loading)
+        assert not rig.generations.is_settled, "none of its workers is ready"
+        rig.boot(*[worker for worker in rig.workers() if worker.state is State.STARTING])
+        assert rig.generations.is_settled
+        assert not rig.generations.reload_failed
+
+    rig.run(test)
+
+
+def test_a_reload_that_fails_is_settled_and_said_until_one_works(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [ZygoteError("broken"), FakeZygote("mended")]
+        rig.generations.reload()
+        await rig.until(lambda: not rig.generations.is_loading)
+        assert rig.generations.is_settled
+        assert rig.generations.reload_failed
+        rig.generations.reload()
+        await rig.until(lambda: not rig.generations.is_loading)
+        assert not rig.generations.reload_failed
+
+    rig.run(test)
+
+
+def test_a_zygote_that_is_stopped_for_a_while_is_replaced_though_nothing_is_asked_of_it(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [FakeZygote("newest")]
+        for now in range(20):  # for a moment: a debugger looks
+            rig.zygote.is_stopped = now % 4 == 3
+            rig.generations.look_at_zygote(float(now))
+        assert not rig.zygote.silent
+        rig.zygote.is_stopped = True
+        for now in range(20, 27):
+            rig.generations.look_at_zygote(float(now))
+        assert rig.zygote.silent
+        await rig.until(lambda: rig.loads == 1 and not rig.generations.is_loading)
+
+    rig.run(test)

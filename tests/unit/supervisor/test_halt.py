@@ -4,6 +4,7 @@ that is there counts; and what is raised at one task or worker keeps none of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -503,3 +504,73 @@ def test_a_link_that_raises_in_the_end_costs_no_verdict(ending: Aborted, monkeyp
     with pytest.raises(Boom):
         ending.abort()
     assert set(ending.results()) == {"a", "b", "c"}
+
+
+# -- kill_idle -------------------------------------------------------------------------------------------------------
+
+
+class Hanging(Judged):
+    """One worker that has the tasks a, b and c and has begun none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        self.worker.cell.runs = Running(0, 0)
+
+    def kill_idle(self) -> bool:
+        worker: Any = self.worker
+        return halt.kill_idle(self.flow, worker)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Hanging:
+    return Hanging(monkeypatch)
+
+
+def test_a_worker_that_has_begun_nothing_is_killed_and_its_tasks_run_elsewhere(hanging: Hanging) -> None:
+    assert hanging.kill_idle()
+    assert hanging.pool.killed == [hanging.worker.id]
+    assert hanging.worker.cell.marks == [layout.STOP]
+    assert hanging.results() == {}
+    worker: Any = hanging.worker
+    hanging.flow.settle(worker, -9)
+    assert [each.task.id for each in hanging.other.has] == ["a", "b", "c"]
+
+
+def test_one_that_begins_in_the_very_moment_is_not(hanging: Hanging) -> None:
+    hanging.in_that_moment(lambda: hanging.worker.begin("a"))
+    assert not hanging.kill_idle()
+    assert hanging.pool.killed == []
+    assert hanging.worker.cell.marks == [layout.STOP, 0]
+
+
+def test_nor_one_whose_answer_waits_for_room(hanging: Hanging) -> None:
+    """It has run that task, which must not run again."""
+    hanging.worker.begin("a", 0)
+    assert not hanging.kill_idle()
+    assert hanging.pool.killed == []
+
+
+def test_nor_one_that_answers_all_it_has_in_that_moment(hanging: Hanging) -> None:
+    hanging.in_that_moment(*[partial(hanging.worker.answer, each) for each in "abc"])
+    assert not hanging.kill_idle()
+    assert hanging.pool.killed == []
+    assert set(hanging.results()) == {"a", "b", "c"}
+
+
+def test_nor_one_whose_answer_cannot_be_taken_yet(hanging: Hanging) -> None:
+    hanging.answers_without_a_body()
+    assert not hanging.kill_idle()
+    assert hanging.worker.cell.marks == [layout.STOP, 0]
+
+
+def test_one_that_hangs_with_a_ring_nobody_can_read_is_killed_for_that(hanging: Hanging) -> None:
+    hanging.worker.cell.fails = RingCorruptError("impossible")
+    assert hanging.kill_idle()
+    assert hanging.pool.given_up == ["result_ring_unreadable"]
+
+
+def test_what_is_raised_at_its_answers_takes_the_mark_away(hanging: Hanging) -> None:
+    hanging.worker.cell.fails = Boom()
+    with pytest.raises(Boom):
+        hanging.kill_idle()
+    assert hanging.worker.cell.marks == [layout.STOP, 0]

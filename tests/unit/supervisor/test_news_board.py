@@ -14,6 +14,10 @@ def test_each_change_is_told_once_and_of_its_slot_alone() -> None:
             board.words[layout.news_at(slot)] += 1
         assert board.slots_with_news() == [1, 3]
         assert board.slots_with_news() == []
+        board.words[layout.news_at(2)] += 1
+        assert board.unseen() == [2]
+        assert board.slots_with_news() == [2], "to look at what is unseen changes nothing"
+        assert board.unseen() == []
         board.words[layout.SUPERVISOR_SLEEPING] = 1  # not one of a slot
         assert board.slots_with_news() == []
     finally:

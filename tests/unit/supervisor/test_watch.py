@@ -299,3 +299,46 @@ def test_a_look_for_slow_tasks_that_fails_is_made_again(
         crowded.loop.step(SLOW_LOOK_S)
     crowded.loop.step(SLOW_LOOK_S)
     assert crowded.ids_of(crowded.other) == ["b"]
+
+
+# -- workers that hang -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Two workers, and an action that may take an hour."""
+    watched = Watched(monkeypatch, workers=2)
+    watched.set_actions("act", timeout=3600.0)
+    return watched
+
+
+def test_a_worker_that_takes_no_task_is_killed_long_before_a_deadline(patient: Watched) -> None:
+    patient.flow.take(tasks("a"))
+    [hangs] = [each for each in patient.workers if each.has]
+    patient.loop.step(3.0)
+    assert patient.pool.killed == []
+    patient.loop.step(4.0)
+    assert patient.pool.killed == [hangs.id]
+    assert patient.results() == {}
+
+
+def test_a_worker_that_runs_a_long_task_or_takes_them_slowly_is_not(patient: Watched) -> None:
+    patient.flow.take(tasks("a", "b"))
+    patient.begin("a")
+    [slow] = [each for each in patient.workers if [one.task.id for one in each.has] == ["b"]]
+    for _ in range(100):
+        slow.cell.taken += 8  # records it skips, say
+        patient.loop.step(3.0)
+    assert patient.pool.killed == []
+
+
+def test_a_look_for_them_that_fails_does_not_put_off_a_deadline(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.flow.take(tasks("a"))
+    watched.begin("a")
+    failing_once(watched, monkeypatch, "_kill_wedged", watched.watch)
+    with pytest.raises(Boom):
+        watched.loop.step(TIMEOUT_S + GRACE_S + A_MOMENT_S)
+    watched.loop.step(0.1)
+    assert watched.pool.killed == [watched.worker.id]

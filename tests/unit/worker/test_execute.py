@@ -520,7 +520,7 @@ class OddGroupError(ExceptionGroup[Exception]):
 class OddClassError(Exception):
     """A failure that does not tell its class."""
 
-    @property
+    @property  # type: ignore[misc]  # read-only here, that is the point
     def __class__(self) -> Any:
         raise RuntimeError
 

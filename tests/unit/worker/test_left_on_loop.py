@@ -16,7 +16,8 @@ from arbd.logs import tasks
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.guard import threads
 from arbd.worker.guard.notices import NOTICES
-from arbd.worker.leftovers import Leftovers, mark_thread, shown
+from arbd.worker.leftovers import Leftovers, shown
+from arbd.worker.thread_calls import mark_thread
 
 
 @pytest.fixture

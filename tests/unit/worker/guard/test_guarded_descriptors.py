@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
@@ -23,7 +24,7 @@ def armed() -> Iterator[None]:
     yield
     NOTICES.disarm()
     NOTICES.changed.clear()
-    for noted in (descriptors._files, descriptors._gone, descriptors._own):
+    for noted in (descriptors._files, descriptors._gone, descriptors._own, descriptors._lasting):
         noted.clear()
 
 
@@ -47,7 +48,7 @@ def test_a_file_of_the_module_s_that_is_closed_spoils_the_worker() -> None:
         inherited.remember()
     descriptors._guarded_close(fd)
     assert NOTICES.changed == {"what the module had open"}
-    with pytest.raises(Spoiled, match=f"closed: {fd}$"):
+    with pytest.raises(Spoiled, match=rf"closed: {fd}\b"):
         inherited.put_back()
 
 
@@ -112,3 +113,27 @@ def test_a_standard_descriptor_blocks_again(monkeypatch: pytest.MonkeyPatch, not
         os.dup2(kept, 1)
         for fd in (kept, *ends, *kind._copies.values()):
             os.close(fd)
+
+
+def closed_unseen(fd: int) -> Inherited:
+    inherited = Inherited()
+    inherited.remember()
+    descriptors._close(fd)
+    return inherited
+
+
+@with_reserve()
+def test_a_file_that_is_closed_behind_python_s_back_spoils_the_worker() -> None:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    inherited = closed_unseen(fd)
+    assert NOTICES.changed == set()
+    with pytest.raises(Spoiled, match=f"closed: {fd}$"):
+        inherited.put_back()
+
+
+@with_reserve()
+def test_a_socket_may_be_closed_by_the_library_that_has_it() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        inherited = closed_unseen(ours.detach())
+    assert inherited.put_back() is None

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,31 @@ from arbd.worker.guard.wrappers import watch
 A_NAME = "arbd_test.of_an_action"
 REPLACED = (
     *((os, name) for name in ("putenv", "unsetenv")),
-    *((logging.Logger, name) for name in ("setLevel", "addHandler", "removeHandler", "__setattr__")),
+    *((each, "__setattr__") for each in (logging.Logger, logging.Handler, logging.Manager)),
     *((logging.Filterer, name) for name in ("addFilter", "removeFilter")),
-    *((logging, name) for name in ("disable", "basicConfig", "shutdown", "setLogRecordFactory", "setLoggerClass")),
+    *((logging, name) for name in ("disable", "basicConfig", "shutdown", "addLevelName")),
+    *((logging, name) for name in ("setLogRecordFactory", "setLoggerClass")),
+    *((threading, name) for name in ("settrace_all_threads", "setprofile_all_threads") if hasattr(threading, name)),
     *((warnings, name) for name in ("filterwarnings", "simplefilter", "resetwarnings")),
     (warnings.catch_warnings, "__exit__"),
     (threading, "stack_size"),
 )
 
 
+@contextmanager
+def plain_lists_afterwards() -> Iterator[None]:
+    """Gives loggers their own lists again, which others may hold."""
+    lists = [(each, name, vars(each)[name]) for each in loggers._all().values() for name in ("handlers", "filters")]
+    yield
+    for each, name, plain in lists:
+        plain[:] = vars(each)[name]
+        vars(each)[name] = plain
+
+
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guard]:
     """The guard of these kinds, armed in this process for the length of a test."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), plain_lists_afterwards():
         for owner, name in REPLACED:
             monkeypatch.setattr(owner, name, getattr(owner, name))
         for module in (interpreter, loggers, process):
@@ -111,6 +124,10 @@ LOGGERS: dict[str, Callable[[], object]] = {
     "propagate": lambda: setattr(the_logger(), "propagate", False),
     "root": lambda: logging.getLogger().setLevel(logging.CRITICAL),
     "all": lambda: logging.disable(),
+    "all by attribute": lambda: setattr(logging.getLogger().manager, "disable", logging.CRITICAL),
+    "handlers": lambda: the_logger().handlers.append(logging.NullHandler()),
+    "filters": lambda: the_logger().filters.extend([logging.Filter("none")]),
+    "other handlers": lambda: setattr(the_logger(), "handlers", [logging.NullHandler()]),
 }
 
 
