@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import sys
 import threading
 import time
+from typing import Any, Final
 
 from arbd import logs
 from arbd.interrupts import call
 from arbd.worker import inherited
+
+_PROCESS_GRACE_S: Final = 0.2
 
 
 def shut_down(loop: asyncio.AbstractEventLoop | None, until: float) -> None:
@@ -56,10 +60,37 @@ def join_threads(until: float) -> None:
         logs.get_logger("arbd.worker").warning("threads_left", threads=names, hint="see worker.stop_timeout")
 
 
-def run_exit_functions() -> None:
+def run_exit_functions(until: float) -> None:
     """Run what was registered with ``atexit``, at import and since; what fails there is printed."""
     inherited.disown()
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None:
+        call(atexit._run_exitfuncs)
+        return
+    atexit.unregister(util._exit_function)  # it waits for processes; others may tell these to end
     call(atexit._run_exitfuncs)
+    end_processes(until)
+    call(util._exit_function)
+
+
+def end_processes(until: float) -> None:
+    """End the processes of ``multiprocessing`` that would be waited for without a bound: the tasks that have started
+    them have ended. They have a moment to end by themselves, then one after SIGTERM."""
+    module: Any = sys.modules.get("multiprocessing.process")
+    if module is None:
+        return
+    for end in ("", "terminate", "kill"):
+        left = [each for each in module.active_children() if not each.daemon]
+        if not left:
+            return
+        if end == "terminate":
+            names = [each.name for each in left]
+            logs.get_logger("arbd.worker").warning("processes_left", processes=names, hint="join what an action starts")
+        for each in left if end else ():
+            getattr(each, end)()
+        moment = time.monotonic() + min(_PROCESS_GRACE_S, _left(until) / 4)
+        for each in left:
+            each.join(_left(moment))
 
 
 def _threads() -> list[threading.Thread]:

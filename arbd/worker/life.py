@@ -166,7 +166,7 @@ class WorkerLife:
         loop = self._runner.made_loop
         yield Step("event loop", lambda _: endings.shut_down(loop, over_at - reserved / 2), bounded=True)
         yield Step("threads", lambda _: endings.join_threads(over_at - reserved / 4), bounded=True)
-        yield Step("atexit", lambda _: endings.run_exit_functions(), bounded=True)
+        yield Step("atexit", lambda _: endings.run_exit_functions(over_at - reserved / 4), bounded=True)
         yield Step("files", lambda _: self._write_out(), bounded=True)
         yield Step("resource tracker", lambda _: inherited.end_tracker(over_at), bounded=True)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,5 +135,40 @@ def test_exit_functions_run_when_what_is_the_zygote_s_is_disowned(monkeypatch: p
     said: list[str] = []
     monkeypatch.setattr(inherited, "disown", lambda: said.append("disown"))
     monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: said.append("run"))
-    endings.run_exit_functions()
+    endings.run_exit_functions(later())
     assert said == ["disown", "run"]
+
+
+class Child:
+    """A process of ``multiprocessing`` that ends when it is told to so often."""
+
+    def __init__(self, *, told: int, daemon: bool = False) -> None:
+        self.name = f"Child-{told}"
+        self.daemon = daemon
+        self.signals: list[str] = []
+        self._told = told
+
+    @property
+    def is_alive(self) -> bool:
+        return len(self.signals) < self._told
+
+    def join(self, seconds: float) -> None:
+        assert 0 <= seconds <= endings._PROCESS_GRACE_S
+
+    def terminate(self) -> None:
+        self.signals.append("SIGTERM")
+
+    def kill(self) -> None:
+        self.signals.append("SIGKILL")
+
+
+@pytest.mark.parametrize(("told", "signals"), [(0, []), (1, ["SIGTERM"]), (2, ["SIGTERM", "SIGKILL"])])
+def test_processes_are_told_to_end_and_never_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, told: int, signals: list[str]
+) -> None:
+    child, daemonic = Child(told=told), Child(told=1, daemon=True)
+    module = SimpleNamespace(active_children=lambda: [each for each in (child, daemonic) if each.is_alive])
+    monkeypatch.setitem(sys.modules, "multiprocessing.process", module)
+    endings.end_processes(later())
+    assert child.signals == signals
+    assert daemonic.signals == [], "multiprocessing terminates those"

@@ -298,7 +298,7 @@ def test_what_hangs_ends_with_the_process_and_is_named(
 ) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    late: Any = lambda: FakeWatchdog.made[-1].on_late(FakeWatchdog.made[-1].step)  # noqa: E731 # one expression
+    late: Any = lambda _: FakeWatchdog.made[-1].on_late(FakeWatchdog.made[-1].step)  # noqa: E731 # one expression
     monkeypatch.setattr(endings, "run_exit_functions", late)
     living.make().stop()
     assert ended == [EXIT_FAILURE]

@@ -16,19 +16,19 @@ def modules() -> dict[str, Any]:
 
 
 @pytest.fixture
-def kind(modules: dict[str, Any]) -> Modules:
+def kind(modules: dict[str, Any]) -> ModuleTable:
     kind = ModuleTable(lambda: modules)
     kind.remember()
     return kind
 
 
-def test_nothing_has_changed(kind: Modules, modules: dict[str, Any]) -> None:
+def test_nothing_has_changed(kind: ModuleTable, modules: dict[str, Any]) -> None:
     assert kind.put_back() is None
     modules["new"] = ModuleType("new")
     assert kind.put_back() is None
 
 
-def test_what_is_gone_or_blocked_is_put_back(kind: Modules, modules: dict[str, Any]) -> None:
+def test_what_is_gone_or_blocked_is_put_back(kind: ModuleTable, modules: dict[str, Any]) -> None:
     before = dict(modules)
     del modules["library"], modules["library.part"]
     modules["other"] = None
@@ -38,7 +38,7 @@ def test_what_is_gone_or_blocked_is_put_back(kind: Modules, modules: dict[str, A
     assert kind.put_back() is None
 
 
-def test_what_came_later_is_kept_as_well(kind: Modules, modules: dict[str, Any]) -> None:
+def test_what_came_later_is_kept_as_well(kind: ModuleTable, modules: dict[str, Any]) -> None:
     modules["new"] = new = ModuleType("new")
     assert kind.put_back() is None
     modules["new"] = None
@@ -46,7 +46,7 @@ def test_what_came_later_is_kept_as_well(kind: Modules, modules: dict[str, Any])
     assert modules["new"] is new
 
 
-def test_another_in_its_place_is_the_author_s(kind: Modules, modules: dict[str, Any]) -> None:
+def test_another_in_its_place_is_the_author_s(kind: ModuleTable, modules: dict[str, Any]) -> None:
     modules["other"] = again = ModuleType("other")
     assert kind.put_back() is None
     assert modules["other"] is again
