@@ -14,7 +14,6 @@ import ctypes
 import os
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -46,7 +45,6 @@ _MNT_DETACH: Final = 2
 def main() -> int:
     base = Path(sys.argv[1])
     parent = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which then end this
     cgroups = _mounted_cgroups(base)
     _remove_left(cgroups)
     own = cgroups / f"{_PREFIX}{os.getpid()}"

@@ -75,7 +75,13 @@ class Rig:
         command = [sys.executable, str(_KEEPER), str(self._directory), DENIED, str(ROOT), *python]
         with self._log.open("wb") as log:
             self._keeper = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={"PATH": _PATH}, cwd="/"
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={"PATH": _PATH},
+                cwd="/",
+                start_new_session=True,
             )
         try:
             assert self._keeper.stdout is not None
@@ -92,12 +98,12 @@ class Rig:
         assert self._keeper.poll() is None, "its keeper has ended"
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() == "running"
 
-    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in there, as root without what is ``DENIED``."""
         done = subprocess.run(
             # What enters the namespaces brings root's capabilities with it: those of PID 1 do not bind it.
             ["nsenter", "-t", str(self.pid), *_ENTERED, "--", "setpriv", f"--bounding-set={DENIED}", *command],
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=100,
