@@ -23,6 +23,9 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import thread as executor_threads
+from gc import disable as gc_disable  # before a guard wraps them
+from gc import enable as gc_enable
+from gc import isenabled as gc_isenabled
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -45,7 +48,9 @@ here: ForkMark = fork_mark.NOBODY
 
 _is_hooked = False
 _own_handlers: list[object] = []
-_masks: dict[int, set[signal.Signals] | set[int]] = {}  # of signals, by the thread that forks
+#: The mask of signals, and whether garbage is collected, by the thread that forks; more than one where a signal's
+#: handler has forked just before the mask was set.
+_before: dict[int, list[tuple[set[signal.Signals] | set[int], bool]]] = {}
 _running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = None
 
 
@@ -124,12 +129,15 @@ def _status(raised: BaseException | None) -> int:
 
 
 def _before_fork() -> None:
-    """The last thing before Python forks. Signals that ask to end are held up until the child has its own handlers:
-    one that came before would be lost, as ``Process.start(); Process.terminate()`` shows. And what is printed is
-    printed once: the child would flush its copy of it, too."""
+    """The last thing before Python forks. Signals are held up until the child has its own handlers: one that asks it to
+    end, and came before, would be lost, as ``Process.start(); Process.terminate()`` shows. And what is printed is
+    printed once: the child would flush its copy of it, too. No garbage is collected meanwhile: a ``__del__`` that forks
+    would wait for a lock that this fork has, and so would a signal's handler."""
     if here is fork_mark.NOBODY or not here[0]:
         return
-    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    _before.setdefault(threading.get_ident(), []).append((mask, gc_isenabled()))
+    gc_disable()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -138,8 +146,11 @@ def _before_fork() -> None:
 
 
 def _unblock() -> None:
-    mask = _masks.pop(threading.get_ident(), None)
-    if mask is not None:
+    before = _before.get(threading.get_ident())
+    if before:
+        mask, collects = before.pop()
+        if collects:
+            gc_enable()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
