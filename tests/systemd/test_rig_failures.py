@@ -69,6 +69,7 @@ def test_a_service_that_works_is_not_restarted_by_the_watchdog(rig: Rig) -> None
         hub.results()
         arbd.wait_event("reloaded")
         time.sleep(1.5)
+        arbd.wait("ActiveState", "active")
         assert [arbd.show(name) for name in ("ActiveState", "NRestarts")] == ["active", "0"]
 
 
@@ -93,6 +94,7 @@ def test_a_process_killed_from_outside_is_replaced(rig: Rig, victim: str) -> Non
         assert statuses == (["error", "success"] if victim == "arbd:worker" else ["error", "error"])
         hub.submit("echo", {}, count=10)
         assert len(hub.results()) == 12
+        arbd.wait("ActiveState", "active")  # the code is loaded again where its zygote was lost
         assert [arbd.show(name) for name in ("ActiveState", "MainPID", "NRestarts")] == ["active", main, "0"]
 
 

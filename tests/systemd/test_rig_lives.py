@@ -84,8 +84,7 @@ def test_reloads_under_load_lose_nothing(rig: Rig) -> None:
         assert [hub.kinds(task) for task in ids] == [ONCE] * len(ids)
         arbd.wait("ActiveState", "active")
         assert (arbd.show("MainPID"), arbd.show("NRestarts")) == (main, "0")
-        eventually(lambda: len(arbd.workers) == 2)
-        assert not before & {worker.pid for worker in arbd.workers}
+        eventually(lambda: len(now := {worker.pid for worker in arbd.workers}) == 2 and not now & before)
 
 
 def test_a_reload_of_broken_code_leaves_the_service_as_it_was(rig: Rig) -> None:
