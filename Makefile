@@ -4,6 +4,7 @@
 #   make test-fast   the unit tests: half a minute        make test-thorough   the same with four times the examples
 #   make test-latest   the tests with the newest release of every dependency, fetched each time: run it on a schedule
 #   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
+#   make test-systemd   the tests of the units under a real systemd, in namespaces of its own; needs root; 2 minutes
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
 #   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 8 minutes
@@ -33,7 +34,7 @@ BENCH_EXTRAS := bench,examples,test
 # not. ARGS="-n 0" runs one test after the other, in one process.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder -n
 
-.PHONY: demo picture test test-fast test-thorough test-latest test-oldest lint format bench bench-smoke soak faults hostile libraries peers limits-campaign protos clean help
+.PHONY: demo picture test test-fast test-thorough test-latest test-oldest test-systemd lint format bench bench-smoke soak faults hostile libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +69,11 @@ test-oldest:
 	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt setuptools
 	.venvs/oldest/bin/python -m pip install $(QUIETLY) --constraint .venvs/oldest.txt --no-build-isolation -e '.[$(TEST_EXTRAS)]'
 	.venvs/oldest/bin/python -m pytest $(SIDE_BY_SIDE) 3 $(ARGS)
+
+# Where it is asked for, what it needs has to be there.
+test-systemd: export TESTS_REQUIRE_SYSTEMD := 1
+test-systemd: $(call STAMP,$(TEST_EXTRAS))
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 2 tests/systemd $(ARGS)
 
 lint: $(call STAMP,$(LINT_EXTRAS))
 	$(BIN)/ruff check .

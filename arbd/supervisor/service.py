@@ -152,9 +152,9 @@ class Service:
 
     def _enter(self, phase: Phase, most_s: float) -> None:
         """A phase begins, which may take that long. That the daemon stops is told at once: there may be no other
-        second."""
+        second. That it serves, too: the line is read by whoever has just started it."""
         now = self._clock()
-        if phase in ("draining", "stopped"):
+        if phase in ("serving", "draining", "stopped"):
             self._status_at = -math.inf
         self._phase = phase
         self._extend_at, self._extend_until = now, now + most_s
@@ -176,8 +176,8 @@ class Service:
             self._be_ready()
 
     def _be_ready(self) -> None:
+        self._enter("serving", 0.0)  # first, for after the next line the start is over
         self._notifier.ready()
-        self._enter("serving", 0.0)
 
     # -- more time, and the line for people --------------------------------------------------------------------
 

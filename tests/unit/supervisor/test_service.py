@@ -67,6 +67,18 @@ def test_it_is_ready_when_each_slot_has_served_and_the_hub_has_answered(told: To
     assert told.states() == ["READY=1"]
 
 
+def test_who_looks_as_soon_as_the_start_is_over_reads_that_it_serves(told: Told) -> None:
+    """Not how many workers were ready half a second before: `systemctl start` returns with READY."""
+    told.service.start()
+    told.daemon.stats.state = "up"
+    told.serve()
+    told.daemon.states = SERVES
+    told.loop.step(0.1)
+    until_ready = told.heard.texts[: told.heard.texts.index("READY=1")]
+    line = [text for text in until_ready if text.startswith("STATUS=")][-1]
+    assert line.startswith("STATUS=serving: ")
+
+
 def test_a_hub_that_has_answered_and_gone_has_answered(told: Told) -> None:
     told.service.start()
     told.serve()
