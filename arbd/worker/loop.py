@@ -346,6 +346,7 @@ class Loop:
         if not self._results.push(record):
             # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
             self._words[layout.RUNNING_SINCE_NS] = 0
+            self._publish_totals()
             while not self._results.push(record):
                 time.sleep(_RING_FULL_PAUSE_S)
         board = self._board

@@ -49,7 +49,7 @@ def test_a_worker_shares_what_the_zygote_has_loaded(tmp_path: Path) -> None:
         hub.submit("echo")
         hub.results()
         before = own_bytes(worker)
-        assert before < 6 * MIB
+        assert before < 8 * MIB  # 7 of them; the guard has touched what it looks at
         hub.submit("collect")
         hub.results()
         assert own_bytes(worker) - before < MIB
