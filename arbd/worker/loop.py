@@ -62,8 +62,7 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 # (``arbd.worker.looks``).
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_NAP_MS: Final = 1  # under load workers sleep often, and shorter: with a full look each time a task took 1.7 µs more
-_OUTPUT_LOOKS_APART_NS: Final = 5_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
+_OUTPUT_LOOKS_APART_NS: Final = 10_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
 
 class Loop:
@@ -201,22 +200,18 @@ class Loop:
         self._notice_news += 1
 
     def _sleep(self) -> None:
-        """Sleep until rung; before it does so for long, look whether all is as it should be. The flag, the fence and
-        the second look at the ring make it impossible to miss a task."""
+        """Sleep until rung. The flag, the fence and the second look at the ring make it impossible to miss a task."""
         self._limits.give_back()
         self._publish_totals()
         now_ns = time.monotonic_ns()
         action = self._last_action or self._looked_action
         if self._last_action:
-            self._look_after(action, now_ns, self._looks.due(action, 0, now_ns))
+            self._look_after(action, now_ns, self._looks.due_before_sleep(action, now_ns))
         self._look_at_output_after(action, now_ns)
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence_begin()
         self._fence_publish()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
-            is_looked_after = self._looks.is_full and not self._last_action
-            if not is_looked_after and not doorbell.is_rung(self._bell, _NAP_MS):
-                self._look_after(action, time.monotonic_ns(), "full")
             doorbell.wait(self._bell)
         self._words[layout.WORKER_SLEEPING] = 0
 
