@@ -28,8 +28,8 @@ def resident_bytes(pid: int) -> int:
 def test_memory_does_not_grow_with_tasks(tmp_path: Path) -> None:
     """100 bytes for each task would be 5 MB. Looked at when nothing is under way.
 
-    What is resident, not what is a process's own: a page of the zygote's that a worker writes to becomes its own, sooner
-    or later, and nothing has grown by that.
+    What is resident, not what is a process's own: a page of the zygote's that a worker writes to becomes its own,
+    sooner or later, and nothing has grown by that.
     """
     with Hub(keep_finished=1_000) as hub, Arbd.run(hub.address, tmp_path, target=BALLAST) as daemon:
         daemon.wait_serving()
