@@ -2,10 +2,10 @@
 
     an action that is not proven     a full look after each run
     it changed nothing ``PROOF``     it is proven: a quick look after each run of a millisecond; after shorter ones, or
-    times in a row                   every 64th task, not twice in 10 ms; one in 100 ms is a full one
+    times in a row                   every 64th task, not twice in 50 ms; one in 100 ms is a full one
     it changed something             it is not proven any more
     ``guard.python_state`` shows it  a full look at once
-    the worker goes to sleep         a full look, if the last one is 50 ms old and something ran since
+    the worker goes to sleep         as after a short run
 
 A quick look takes 4 µs, a full one 40 µs, and ten times that from the cold caches of a worker that has just worked for
 some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there. So what a proven action
@@ -20,9 +20,8 @@ from arbd.worker.guard.guard import Depth
 
 PROOF: Final = 50
 LONG_NS: Final = 1_000_000
-QUICK_APART_NS: Final = 10_000_000
+QUICK_APART_NS: Final = 50_000_000
 FULL_APART_NS: Final = 100_000_000
-FULL_APART_IDLE_NS: Final = 50_000_000
 
 
 class Looks:
@@ -36,14 +35,7 @@ class Looks:
 
     def due(self, action: str, run_ns: int, now_ns: int) -> Depth | None:
         """How deep to look after a run of this action that took ``run_ns``; ``None``: not now."""
-        return self._due(action, run_ns, now_ns, FULL_APART_NS)
-
-    def due_before_sleep(self, action: str, now_ns: int) -> Depth | None:
-        """How deep to look before a sleep, where this action ran since the last look."""
-        return self._due(action, 0, now_ns, FULL_APART_IDLE_NS)
-
-    def _due(self, action: str, run_ns: int, now_ns: int, full_apart_ns: int) -> Depth | None:
-        if action not in self.proven or now_ns - self._fully_looked_at_ns >= full_apart_ns:
+        if action not in self.proven or now_ns - self._fully_looked_at_ns >= FULL_APART_NS:
             return "full"
         return "quick" if run_ns >= LONG_NS or now_ns - self._looked_at_ns >= QUICK_APART_NS else None
 

@@ -62,7 +62,8 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 # (``arbd.worker.looks``).
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
-_OUTPUT_LOOKS_APART_NS: Final = 10_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
+_STATE_EVERY: Final = 8
+_OUTPUT_LOOKS_APART_NS: Final = 50_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
 
 class Loop:
@@ -206,7 +207,7 @@ class Loop:
         now_ns = time.monotonic_ns()
         action = self._last_action or self._looked_action
         if self._last_action:
-            self._look_after(action, now_ns, self._looks.due_before_sleep(action, now_ns))
+            self._look_after(action, now_ns, self._looks.due(action, 0, now_ns))
         self._look_at_output_after(action, now_ns)
         self._words[layout.WORKER_SLEEPING] = 1
         self._fence_begin()
@@ -296,7 +297,7 @@ class Loop:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
-        if not self._is_as_before():
+        if (run_ns > _LOOK_WORTH_NS or self._done % _STATE_EVERY == 0) and not self._is_as_before():
             self._look_after(action, time.monotonic_ns(), "full")
         elif action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.worker.looks import FULL_APART_IDLE_NS, FULL_APART_NS, LONG_NS, PROOF, QUICK_APART_NS, Looks
+from arbd.worker.looks import FULL_APART_NS, LONG_NS, PROOF, QUICK_APART_NS, Looks
 
 MS = 1_000_000
 SHORT_NS = LONG_NS - 1
@@ -19,7 +19,7 @@ def proven(action: str, now_ns: int) -> Looks:
     return looks
 
 
-def test_a_proven_action_of_short_runs_is_looked_at_quickly_and_not_twice_in_ten_milliseconds() -> None:
+def test_a_proven_action_of_short_runs_is_looked_at_quickly_and_not_twice_in_50_milliseconds() -> None:
     now_ns = 100 * MS
     looks = proven("act", now_ns)
     assert looks.proven == {"act"}
@@ -35,15 +35,6 @@ def test_after_each_long_run_there_is_a_quick_look() -> None:
     assert looks.due("act", LONG_NS, 1) == "quick"
     looks.looked("act", "quick", 1, found=False)
     assert looks.due("act", LONG_NS, 2) == "quick"
-
-
-def test_before_a_sleep_it_is_looked_at_fully_sooner() -> None:
-    looks = proven("act", 0)
-    assert looks.due_before_sleep("act", FULL_APART_IDLE_NS - 1) == "quick"
-    assert looks.due("act", SHORT_NS, FULL_APART_IDLE_NS) == "quick"
-    assert looks.due_before_sleep("act", FULL_APART_IDLE_NS) == "full"
-    looks.looked("act", "full", FULL_APART_IDLE_NS, found=False)
-    assert looks.due_before_sleep("act", FULL_APART_IDLE_NS + 1) is None
 
 
 def test_others_are_not_proven_by_it() -> None:
