@@ -34,9 +34,10 @@ from typing import Final, TypedDict
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
-from arbd.core.history import Culprits, Why, is_worth_a_line
+from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
+from arbd.core.streaks import LENGTH, Streaks
 from arbd.core.stuck import Stuck
 from arbd.core.under_way import UnderWay
 from arbd.host import doorbell, parcels
@@ -97,6 +98,7 @@ class Flow:
         self.outbox = MemoryOutbox(self.under_way)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
+        self.streaks = Streaks()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
@@ -408,8 +410,18 @@ class Flow:
             if assignment is not None:  # else it has its verdict already, and the late answer goes
                 if self.culprits.rows:
                     self.culprits.finished(assignment.task.action, worker.id)
+                failed = result.status == "error"
+                if failed or self.streaks.watched:
+                    self._watch_failures(worker, assignment.task.action, failed)
                 self.pass_on(assignment.task, result.status, body)
         return True
+
+    def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
+        """Have a worker replaced that fails over and over where another does well."""
+        if self.streaks.note(action, worker.id, failed=failed) and worker.state is State.SERVING:
+            detail = f"{action} failed {LENGTH} times in a row in it, and in another worker never"
+            self.pool.wish(worker, "failures", shown(detail))
+            self._log.warning("worker_is_broken", worker=worker.slot, pid=worker.pid, action=action, failures=LENGTH)
 
     def _heed(self, worker: Worker, body: bytes) -> bool:
         """Take a notice. A worker that leaves begins no more: all that it has not answered goes back in line at once,
@@ -537,6 +549,7 @@ class Flow:
         try:
             self.collect_from(worker)
         finally:  # whatever was raised at one of its results
+            self.streaks.forget(worker.id)
             if self.dispatcher.has_worker(worker.id):
                 self._settle_rest(worker, status)
         self.pump()
