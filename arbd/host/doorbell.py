@@ -8,7 +8,6 @@ who has an event loop or poll   has one that does not, and ``clear``s it: told o
 from __future__ import annotations
 
 import os
-import select
 from typing import Final
 
 _ONE: Final = (1).to_bytes(8, "little")
@@ -30,13 +29,6 @@ def wait(fd: int) -> None:
     A bell that does not block is cleared, whether or not it was rung.
     """
     clear(fd)
-
-
-def is_rung(fd: int, within_ms: int) -> bool:
-    """Whether it is rung, or will be in so many milliseconds; the ring is not taken."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(within_ms))
 
 
 def clear(fd: int) -> bool:

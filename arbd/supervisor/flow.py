@@ -35,11 +35,12 @@ from typing import Final, TypedDict
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
-from arbd.core.history import Culprits, Why, is_worth_a_line
+from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
 from arbd.core.paused import PausedActions
 from arbd.core.progress import Sight
+from arbd.core.streaks import LENGTH, Streaks
 from arbd.core.stuck import Stuck
 from arbd.core.under_way import UnderWay
 from arbd.host import doorbell, parcels
@@ -106,6 +107,7 @@ class Flow:
         self.culprits = Culprits()
         self.paused = PausedActions()
         self.task_stacks = TaskStacks()
+        self.streaks = Streaks()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
@@ -442,8 +444,18 @@ class Flow:
             if assignment is not None:  # else it has its verdict already, and the late answer goes
                 if self.culprits.rows:
                     self.culprits.finished(assignment.task.action, worker.id)
+                failed = result.status == "error"
+                if failed or self.streaks.watched:
+                    self._watch_failures(worker, assignment.task.action, failed)
                 self.pass_on(assignment.task, result.status, body)
         return True
+
+    def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
+        """Have a worker replaced that fails over and over where another does well."""
+        if self.streaks.note(action, worker.id, failed=failed) and worker.state is State.SERVING:
+            detail = f"{action} failed {LENGTH} times in a row in it, and in another worker never"
+            self.pool.wish(worker, "failures", shown(detail))
+            self._log.warning("worker_is_broken", worker=worker.slot, pid=worker.pid, action=action, failures=LENGTH)
 
     def _heed(self, worker: Worker, body: bytes) -> bool:
         """Take a notice. A worker that leaves begins no more: all that it has not answered goes back in line at once,
@@ -590,6 +602,7 @@ class Flow:
         try:
             self.collect_from(worker)
         finally:  # whatever was raised at one of its results
+            self.streaks.forget(worker.id)
             if self.dispatcher.has_worker(worker.id):
                 self._settle_rest(worker, status)
         self.pump()

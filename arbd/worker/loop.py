@@ -65,8 +65,8 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
 _WHERE_EVERY_S: Final = 10.0
-_NAP_MS: Final = 1  # under load workers sleep often, and shorter: with a full look each time a task took 1.7 µs more
-_OUTPUT_LOOKS_APART_NS: Final = 5_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
+_STATE_EVERY: Final = 8
+_OUTPUT_LOOKS_APART_NS: Final = 50_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
 
 class Loop:
@@ -211,8 +211,7 @@ class Loop:
         self._notice_news += 1
 
     def _sleep(self) -> None:
-        """Sleep until rung; before it does so for long, look whether all is as it should be. The flag, the fence and
-        the second look at the ring make it impossible to miss a task."""
+        """Sleep until rung. The flag, the fence and the second look at the ring make it impossible to miss a task."""
         self._limits.give_back()
         self._publish_totals()
         now_ns = time.monotonic_ns()
@@ -225,9 +224,6 @@ class Loop:
         self._fence_begin()
         self._fence_publish()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
-            is_looked_after = self._looks.is_full and not self._last_action
-            if not is_looked_after and not doorbell.is_rung(self._bell, _NAP_MS):
-                self._look_after(action, time.monotonic_ns(), "full")
             doorbell.wait(self._bell)
         self._words[layout.WORKER_SLEEPING] = 0
 
@@ -320,7 +316,7 @@ class Loop:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
-        if not self._is_as_before():
+        if (run_ns > _LOOK_WORTH_NS or self._done % _STATE_EVERY == 0) and not self._is_as_before():
             self._look_after(action, time.monotonic_ns(), "full")
         elif action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()
@@ -373,6 +369,7 @@ class Loop:
         if not self._results.push(record):
             # A supervisor that did not look for a while must not take the wait for room for a task that runs on.
             self._words[layout.RUNNING_SINCE_NS] = 0
+            self._publish_totals()
             while not self._results.push(record):
                 time.sleep(_RING_FULL_PAUSE_S)
         board = self._board

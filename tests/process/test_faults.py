@@ -175,7 +175,9 @@ def _judge(running: Running, call: Call, how: How, lines: Lines) -> None:
     assert tasks.sent_twice() == {}
     assert tasks.run_twice() == []
     assert tasks.not_delivered() == []
-    if not call.point.startswith("hub."):  # what fails there may never have reached it
+    # What fails at the hub may never have reached it; and when a stream breaks, a task may be on its way, which the hub
+    # hands out again.
+    if not call.point.startswith("hub.") and not (outcome == ENDED and call.name == "take"):
         assert tasks.taken_for_nothing() == []
 
 

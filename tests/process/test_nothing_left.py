@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -136,7 +136,8 @@ def test_everything_that_descends_from_the_daemon_is_killed_at_once(tmp_path: Pa
         [watcher] = watchers_of(left.zygote)
         assert watcher not in left.pids
         for pid in {left.arbd.process.pid, *left.pids} - set(left.children):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the one before took it along
+                os.kill(pid, signal.SIGKILL)
         left.arbd.exit_code()
         eventually(lambda: not left.alive() and not is_alive(watcher), 2)
 

@@ -250,3 +250,25 @@ def test_a_long_task_of_a_worker_that_is_replaced_is_finished(tmp_path: Path) ->
         gate.open()
         assert data(daemon.response(handle))["pid"] == pid
         eventually(lambda: not is_alive(pid))
+
+
+# -- broken ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_fails_what_others_do_well_is_replaced() -> None:
+    """An action that fails fast in one worker would draw most of its tasks there."""
+    with daemon_of(RECYCLED, workers=2) as daemon:
+        broken = data(daemon.run("break_worker"))["pid"]
+        while not replaced(daemon):
+            assert responses(daemon, [daemon.submit("needs_whole") for _ in range(50)])
+        assert set(reasons(daemon)) == {"failures"}
+        eventually(lambda: not is_alive(broken))
+        found = responses(daemon, [daemon.submit("needs_whole") for _ in range(50)])
+        assert {each.status for each in found} == {"success"}
+
+
+def test_an_action_that_fails_everywhere_costs_no_worker() -> None:
+    with daemon_of(RECYCLED, workers=2) as daemon:
+        found = responses(daemon, [daemon.submit("never_works") for _ in range(300)])
+        assert {each.status for each in found} == {"error"}
+        assert replaced(daemon) == []

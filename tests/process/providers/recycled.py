@@ -68,3 +68,27 @@ def nap(seconds: float) -> dict[str, int]:
     """A task that takes its time, without work."""
     time.sleep(seconds)
     return {"pid": os.getpid()}
+
+
+_broken = False
+
+
+@provider.actions.register("break_worker")
+def break_worker() -> dict[str, int]:
+    """From here on ``needs_whole`` fails in this process."""
+    global _broken
+    _broken = True
+    return {"pid": os.getpid()}
+
+
+@provider.actions.register("needs_whole")
+def needs_whole() -> None:
+    """Fails in a process that is broken."""
+    if _broken:
+        raise RuntimeError("this process is broken")
+
+
+@provider.actions.register("never_works")
+def never_works() -> None:
+    """Fails."""
+    raise RuntimeError("it always does")

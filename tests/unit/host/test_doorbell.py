@@ -67,14 +67,3 @@ def test_clear_takes_all_rings(bell: int) -> None:
     doorbell.ring(bell)
     assert doorbell.clear(bell) is True
     assert rings(bell) is False
-
-
-def test_a_look_does_not_take_the_ring() -> None:
-    bell = doorbell.create()
-    assert not doorbell.is_rung(bell, 0)
-    assert not doorbell.is_rung(bell, 1)
-    doorbell.ring(bell)
-    assert doorbell.is_rung(bell, 0)
-    doorbell.wait(bell)
-    assert not doorbell.is_rung(bell, 0)
-    os.close(bell)

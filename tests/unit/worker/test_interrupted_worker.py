@@ -8,6 +8,7 @@ import mmap
 import os
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -199,5 +200,7 @@ def test_an_async_action_that_is_interrupted_leaves_nothing_to_the_next(
             loops.close()
 
         monkeypatch.setattr("arbd.worker.aio.WorkerLoop", opened)
+        # Tasks that other tests have left would be looked through, and the look be interrupted at each of them.
+        monkeypatch.setattr("arbd.worker.leftovers._KNOWN_TASKS", weakref.WeakSet[object]())
         interruptions.everywhere(lambda: Async(interruptions), run, check, cancel=cancel)
     asyncio.set_event_loop(None)

@@ -123,7 +123,8 @@ def closed_unseen(fd: int) -> Inherited:
 
 
 @with_reserve()
-def test_a_file_that_is_closed_behind_python_s_back_spoils_the_worker() -> None:
+def test_a_file_that_is_closed_behind_python_s_back_spoils_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.main_thread()])  # as in a worker without threads
     fd = os.open(os.devnull, os.O_RDONLY)
     inherited = closed_unseen(fd)
     assert NOTICES.changed == set()
