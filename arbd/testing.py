@@ -28,7 +28,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from arbd import logs
+from arbd.attempts import attempt_all
 from arbd.errors import EXIT_OK, ArbdError, ConfigError, ZygoteError
 from arbd.hub.memory import Handle, MemoryHub
 from arbd.model.task import Status, Task
@@ -136,12 +137,12 @@ class WorkerHere:
     def stop(self) -> None:
         """Run stop hooks. Raises what those raise, when all have run."""
         hooks = reversed(self._lifespan.hooks["stop"])
-        _raise(_failures_of(partial(self._resources.run, hook, inf) for hook in hooks), "stop hooks failed")
+        _raise(attempt_all(partial(self._resources.run, hook, inf) for hook in hooks), "stop hooks failed")
 
     def close(self) -> None:
         """Close every resource. Raises what that raises, when all are closed."""
         names = self._resources.closing_order()
-        failures = _failures_of(partial(self._resources.close, name, inf) for name in names)
+        failures = attempt_all(partial(self._resources.close, name, inf) for name in names)
         if self._loop is not None:
             self._loop.close()
         _raise(failures, "resources were not closed")
@@ -153,17 +154,6 @@ class WorkerHere:
         if self._loop is None:
             self._loop = asyncio.Runner()
         return self._loop.run(wait())
-
-
-def _failures_of(steps: Iterable[Callable[[], object]]) -> list[Exception]:
-    """Make every step; what they raise."""
-    failures: list[Exception] = []
-    for step in steps:
-        try:
-            step()
-        except Exception as exc:
-            failures.append(exc)
-    return failures
 
 
 def _raise(failures: list[Exception], what: str) -> None:

@@ -28,9 +28,10 @@ from arbd.interrupts import interruptible, uninterruptible
 from arbd.logs.tasks import bind_nobody, bind_task
 from arbd.worker import children
 from arbd.worker.guard import signals
-from arbd.worker.leftovers import Leftovers, WorkerLoop, first_iteration, shown
+from arbd.worker.leftovers import Leftovers, first_iteration, shown
 from arbd.worker.soft_timer import SoftTimer
 from arbd.worker.thread_calls import BELONGS_TO
+from arbd.worker.worker_loop import WorkerLoop
 
 _MOST_TOLD: Final = 100
 _STOP_S: Final = 1.0  # for a coroutine whose loop an action has stopped

@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from arbd.attempts import attempt_all
 from arbd.host import descriptors
 
 _TEXT: Final = io.TextIOWrapper
@@ -77,8 +78,8 @@ def write_out() -> list[Exception]:
     new = gc.get_objects()  # without what was frozen in the zygote, and so without touching its pages
     written = _instances(new, (_TEXT, *_BUFFERED))
     failures = _flush([each for each in (*old, *written) if isinstance(each, _TEXT)])
-    failures += _attempt_all(each.close for each in _instances(new, _closed_at_end()))
-    failures += _attempt_all(each.close for each in _instances(new, _temporary_files()))
+    failures += attempt_all(each.close for each in _instances(new, _closed_at_end()))
+    failures += attempt_all(each.close for each in _instances(new, _temporary_files()))
     return failures + _flush([each for each in (*old, *written) if not isinstance(each, _TEXT)])
 
 
@@ -87,7 +88,7 @@ def tidy_up(until: float) -> None:
     seconds of the monotonic clock."""
     if not _is_remembered:
         remember()
-    _attempt_all(_temporary)
+    attempt_all(_temporary)
     end_tracker(until)
 
 
@@ -134,7 +135,7 @@ def _is_written(fd: int) -> bool:
 def _flush(files: Iterable[Any]) -> list[Exception]:
     # Text first: what is in its buffer goes into that of the file below.
     ordered = sorted(files, key=lambda file: not isinstance(file, _TEXT))
-    return _attempt_all(file.flush for file in ordered if _is_writable(file) and not _is_standard(file))
+    return attempt_all(file.flush for file in ordered if _is_writable(file) and not _is_standard(file))
 
 
 def _is_writable(file: Any) -> bool:
@@ -150,16 +151,6 @@ def _is_standard(file: Any) -> bool:
         return bool(file.fileno() <= 2)
     except (ValueError, OSError, AttributeError):  # it has none, as one in memory
         return False
-
-
-def _attempt_all(functions: Iterable[Callable[[], object]]) -> list[Exception]:
-    failures: list[Exception] = []
-    for function in functions:
-        try:
-            function()
-        except Exception as exc:
-            failures.append(exc)
-    return failures
 
 
 def _closed_at_end() -> tuple[type, ...]:

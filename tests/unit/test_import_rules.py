@@ -22,7 +22,7 @@ import arbd
 ROOT = Path(arbd.__path__[0])
 
 #: What everybody may import.
-FREE = ("arbd.errors", "arbd.zones", "arbd.logs", "arbd.interrupts", "arbd.supervised")
+FREE = ("arbd.attempts", "arbd.errors", "arbd.zones", "arbd.logs", "arbd.interrupts", "arbd.supervised")
 
 #: What a package may import of arbd, besides itself and what is free: the table of docs/architecture.md.
 MAY_IMPORT = {

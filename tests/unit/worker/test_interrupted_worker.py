@@ -29,10 +29,10 @@ from arbd.rate_limit.grants.account import Account
 from arbd.rate_limit.grants.supervisor_seat import SupervisorSeat
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
-from arbd.worker.leftovers import WorkerLoop
 from arbd.worker.limits.seats import Bells, WorkerLimits
 from arbd.worker.loop import Loop
 from arbd.worker.numbers import Numbers
+from arbd.worker.worker_loop import WorkerLoop
 
 __all__ = ["interruptions"]
 # Its own way would be the alarm that the soft timer has here.

@@ -14,7 +14,7 @@ from interruptions import StillTimer
 
 from arbd.errors import TaskTimeout
 from arbd.worker.aio import AsyncRunner
-from arbd.worker.leftovers import WorkerLoop
+from arbd.worker.worker_loop import WorkerLoop
 
 uvloop.new_event_loop().close()  # libuv keeps a pipe for signals, opened with a process's first loop
 
