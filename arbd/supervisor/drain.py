@@ -1,12 +1,13 @@
 """The end of a daemon's service: take no more, let running tasks finish, kill what is left, send every result.
 
-stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─┬─> flush ──────────┬─> polls
+stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─┬─> flush ──────────┬─> ...
                                                                                              └─> end of workers ─┘
-Workers are told to leave before results are flushed, and end meanwhile: each has ``worker.stop_timeout`` for its stop
-hooks, resources and ``atexit``, and is killed after that. "At once" or ``hurry`` leave them no more time.
+... ─> polls that a live hub still holds
 
-A poll that a live hub still holds at the end is waited for, as long as one can take (``hub.long_poll`` and a margin):
-its answer may carry a task, which is answered as ABORTED then. A hub that is gone holds none: the link finds that out.
+Workers are told to leave before results are flushed, and end meanwhile: each has ``worker.stop_timeout`` for its stop
+hooks, resources and ``atexit``, and is killed after that. "At once" or ``hurry`` leave them no more time. Polls are
+waited for as long as one can take (``hub.long_poll`` and a margin): an answer may carry a task, which is answered as
+ABORTED then. A hub that is gone holds none: the link finds that out.
 
 ``hurry`` makes it shorter, also while it is under way: something has failed. What fails in a step of the drain itself
 is told to the event loop's exception handler, and the steps that follow are made all the same.
