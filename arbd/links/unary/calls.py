@@ -94,9 +94,7 @@ class CallState:
             self._tell_silence(waited_s)
 
     def _tell_silence(self, waited_s: float) -> None:
-        self.condition.trouble(
-            "down", "DEADLINE_EXCEEDED", f"nothing heard, and no answer to a probe in {waited_s:g} s"
-        )
+        self.condition.trouble("down", "DEADLINE_EXCEEDED", f"silent, and no answer to a probe within {waited_s:g} s")
 
     def failed(self, method: Method, pace: Pace, error: BaseException, started_at: float) -> Disposition:
         """Count a failed call, and say what follows from it."""
