@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.hostile_campaign", description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=100_000, help="of the mixed run (default: 100,000)")
     parser.add_argument("--seed", type=int, default=1, help="the same tasks for the same seed (default: 1)")
-    parser.add_argument("--workers", type=int, default=_WORKERS, help="default: all CPUs but one, which the others need")
+    parser.add_argument("--workers", type=int, default=_WORKERS, help="default: all CPUs but one")
     parser.add_argument("--only", default=",".join(HOSTILE), help="only these hostile actions, with commas")
     parser.add_argument("--keep", type=Path, help="keep the daemons' logs in this directory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
