@@ -3,7 +3,8 @@ gone: answered within 100 ms on the socket, and within 250 ms by the ``arbd`` co
 
 One sample is the slowest of all requests, or commands, in one round, so nothing slow hides behind what is fast; beside
 it stand the medians of the slowest kinds. What takes longer than a moment is answered by an operation that has begun;
-its end is not waited for. There are two workers for each CPU; every other one holds the interpreter while it hangs.
+its end is not waited for. There is a worker for each CPU, as by default; every other one holds the interpreter while
+it hangs, and each of them burns its CPU, so a command has half of one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from arbd.errors import ControlError
 from arbd.host import control_socket
 from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, rounds
 
-_WORKERS = 2 * len(os.sched_getaffinity(0))
+_WORKERS = len(os.sched_getaffinity(0))
 _ROUNDS = rounds(20, 2)
 _READY_S = 60.0
 _TIMEOUT_S = 10.0  # of one request: longer than any goal, so that what is slow is seen

@@ -4,16 +4,18 @@ service, and one that merely holds its polls loses none of them."""
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import grpc
 import pytest
 import uvloop
 from black_hole_support import HoldingScript, accepting, dropping
-from daemon_support import at_best
+from daemon_support import at_best, is_alive
 from hub_support import Log, ScriptedHub, SilentProxy, Supervisor, eventually
 from links_support import make_group, running, settings_for
 
@@ -91,6 +93,22 @@ def test_so_is_one_at_a_hub_that_has_fallen_silent(make: Maker) -> None:
                 await eventually(lambda: link.stats.state == "up")
                 proxy.freeze()
                 assert await stop_s(link) < STOP_S
+
+    at_best(lambda: uvloop.run(scenario()))
+
+
+def test_link_processes_that_are_still_loading_keep_no_stop_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are held until they have looked around, and then they find that they are to stop."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+
+    async def scenario() -> None:
+        link = make_group(settings_for("127.0.0.1:1"), 2, program="late_link")
+        async with running(link, Supervisor()):
+            pids = [each.pid for each in link.links]
+            assert await stop_s(link) < 0.5
+            began_at = time.monotonic()
+        assert time.monotonic() - began_at < 1.0
+        assert not any(map(is_alive, pids))
 
     at_best(lambda: uvloop.run(scenario()))
 
