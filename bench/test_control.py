@@ -37,6 +37,7 @@ _ROUNDS = rounds(20, 2)
 _READY_S = 60.0
 _TIMEOUT_S = 10.0  # of one request: longer than any goal, so that what is slow is seen
 _SETTLE_S = 3.0  # a reload imports, and forks, on the same CPUs: at most so long until the next round
+_PYTHON: Final = "python -c pass"
 _INTERACTIVE: Final = frozenset({"top"})  # commands that end when somebody says so
 
 
@@ -142,10 +143,13 @@ def settle(path: Path, reply: ControlReply | None = None) -> None:
 
 def worst(benchmark: BenchmarkFixture, what: str, goal_ms: float, rounds_: list[dict[str, float]]) -> None:
     """Conclude with the slowest of each round; beside it the slowest ever, and the median of each kind."""
+    alone = [each.pop(_PYTHON) for each in rounds_ if _PYTHON in each]
     figure = Figure(what, "ms", "at most", goal_ms, [max(each.values()) for each in rounds_])
     of_each = {name: statistics.median(each[name] for each in rounds_) for name in rounds_[0]}
     slowest = sorted(of_each, key=lambda name: -of_each[name])[:3]
     figure.beside = {"slowest ever": max(figure.samples), **{name: of_each[name] for name in slowest}}
+    if alone:
+        figure.beside[_PYTHON] = statistics.median(alone)
     for name in of_each:
         benchmark.extra_info[f"{what}: {name}"] = of_each[name]
     conclude(benchmark, figure)
@@ -180,15 +184,8 @@ def test_every_command(benchmark: BenchmarkFixture) -> None:
         def one() -> dict[str, float]:
             took_ms: dict[str, float] = {}
             for name, arguments in commands(next(numbers), path, ids).items():
-                began_at = time.perf_counter()
-                done = subprocess.run(
-                    [sys.executable, "-m", "arbd", name, *arguments],
-                    cwd=path.parent,
-                    env=_environment(),
-                    capture_output=True,
-                )
-                took_ms[name] = (time.perf_counter() - began_at) * 1e3
-                assert done.returncode in (0, 1), done.stderr
+                took_ms[name] = run_ms(["-m", "arbd", name, *arguments], path.parent)
+            took_ms[_PYTHON] = run_ms(["-c", "pass"], path.parent)
             time.sleep(0.2 if SMOKE else _SETTLE_S / 2)
             return took_ms
 
@@ -196,5 +193,11 @@ def test_every_command(benchmark: BenchmarkFixture) -> None:
     worst(benchmark, "`arbd` commands, all workers stuck, hub gone: the slowest", 250.0, taken)
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+def run_ms(arguments: Sequence[str], directory: Path) -> float:
+    """Milliseconds that Python takes with these arguments, from its start to its end. A refusal is an answer."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    began_at = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], cwd=directory, env=environment, capture_output=True)
+    took_ms = (time.perf_counter() - began_at) * 1e3
+    assert done.returncode in (0, 1), done.stderr
+    return took_ms

@@ -9,6 +9,7 @@ the end, at most 1 s more than ``drain_timeout``; each task has its verdict.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -98,7 +99,7 @@ def test_at_a_hub_that_is_gone(benchmark: BenchmarkFixture, how: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as hole:  # the kernel takes connections; nobody answers
             host, port = hole.getsockname()
             with daemon(stage, how, f"{host}:{port}") as (process, _):
-                time.sleep(0.2)  # its first call is on its way
+                assert select.select([hole], [], [], _READY_S)[0], "its first call is on its way"
                 return stop_s(process)
 
     with Stage() as stage:
