@@ -1,6 +1,6 @@
 """``arbd top``: a running daemon live, on a full screen, with keys that steer it.
 
-session ── keys ─────> control: what keys and answers do ──> view: lines <── samples, rates
+session ── keys ─────> control: what keys and answers do ──> view: lines <── sightings, rates
    ├── screen, signals: the terminal, put back in every case
    └── asking: looks and commands beside it, so that a daemon that hangs holds up no key
 """
@@ -19,7 +19,7 @@ from arbd.cli import _show
 from arbd.cli._daemon import daemon_options
 
 if TYPE_CHECKING:
-    from arbd.cli.top.samples import Sample
+    from arbd.cli.top.sightings import Sighting
 
 
 @click.command(
@@ -77,7 +77,7 @@ def _require_terminal() -> None:
         )
 
 
-def _document(look: Sample) -> dict[str, object]:
+def _document(look: Sighting) -> dict[str, object]:
     from arbd.cli.top.rates import rates
 
     found = rates(None, look.status)
@@ -90,7 +90,7 @@ def _document(look: Sample) -> dict[str, object]:
     return {"status": look.status, "rates": shown, "limits": look.limits, "events": look.events}
 
 
-def _print(look: Sample) -> None:
+def _print(look: Sighting) -> None:
     from arbd.cli.top.control import Control
     from arbd.cli.top.view import everything
 

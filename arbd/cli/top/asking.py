@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from arbd.cli.top.rates import is_of_same_daemon
-from arbd.cli.top.samples import Sample
+from arbd.cli.top.sightings import Sighting
 from arbd.control import client, protocol
 from arbd.control.protocol import ControlReply, ControlRequest, EventsReply, LimitsReply, OperationReply, StatusReply
 from arbd.control.reports import StatusReport
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     """What came of a look or a command: ``value``, or why there is none."""
 
     is_look: bool
-    value: Sample | ControlReply | None
+    value: Sighting | ControlReply | None
     refusal: str = ""
 
 
@@ -44,7 +44,7 @@ class Looker:
         self._before: StatusReport | None = None
         self._last_event = 0
 
-    def look(self, operations: Iterable[int] = (), timeout_s: float = LOOK_TIMEOUT_S) -> Sample:
+    def look(self, operations: Iterable[int] = (), timeout_s: float = LOOK_TIMEOUT_S) -> Sighting:
         """One look. Raises ``ControlError``."""
         ask = partial(client.ask, self._path, timeout_s=timeout_s)
         cpus = cpu_times.read()
@@ -57,7 +57,7 @@ class Looker:
         events = ask(protocol.GetEvents(after=self._last_event), EventsReply).events
         self._last_event = max([self._last_event, *(event.number for event in events)])
         followed = [ask(protocol.GetOperation(id=each), OperationReply).operation for each in operations]
-        return Sample(at, status, limits, events, followed, cpus)
+        return Sighting(at, status, limits, events, followed, cpus)
 
 
 class Asking:

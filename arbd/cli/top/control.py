@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from arbd.cli.top.samples import Sample, Samples, in_order
+from arbd.cli.top.sightings import Sighting, Sightings, in_order
 from arbd.control import protocol
 from arbd.control.protocol import ControlReply, ControlRequest, Done, OperationReply, StacksReply
 from arbd.control.reports import Operation, ProcessStacks, RunningTask, WorkerReport
@@ -78,7 +78,7 @@ class Control:
     ``operations``: those that were begun here and go on."""
 
     def __init__(self) -> None:
-        self.samples = Samples()
+        self.sightings = Sightings()
         self.selected: Selectable | None = None
         self.question: Question | None = None
         self.page: Page | None = None
@@ -89,9 +89,9 @@ class Control:
 
     # -- what the daemon says ------------------------------------------------------------------------------
 
-    def looked(self, look: Sample) -> None:
+    def looked(self, look: Sighting) -> None:
         """Take the answers of a look."""
-        if not self.samples.add(look):
+        if not self.sightings.add(look):
             self.operations.clear()  # those of another daemon
         self.trouble = ""
         for operation in look.operations:
@@ -132,9 +132,9 @@ class Control:
 
     def rows(self) -> list[Selectable]:
         """What can be selected, from top to bottom."""
-        if not self.samples:
+        if not self.sightings:
             return []
-        status = self.samples.last.status
+        status = self.sightings.last.status
         workers = [Selectable("worker", "", each.slot, each.pid) for each in status.workers]
         taken = {each.slot for each in status.workers}
         empty = [Selectable("worker", "", each.slot) for each in status.out_of_service if each.slot not in taken]
@@ -188,7 +188,7 @@ class Control:
             self.is_over = True
         elif key in ("?", "h"):
             self.page = Page("help", HELP.splitlines())
-        elif not self.samples:
+        elif not self.sightings:
             return None
         elif key == "p":
             return self._pause(now)
@@ -221,7 +221,7 @@ class Control:
         action = self._action()
         if not action:
             self._say("select an action (Tab), or a worker that runs one", now)
-        elif any(each.action == action for each in self.samples.last.status.paused):
+        elif any(each.action == action for each in self.sightings.last.status.paused):
             return protocol.Resume(action=action)
         else:
             self._ask(
@@ -238,7 +238,7 @@ class Control:
         return task.action if task else ""
 
     def _drain(self) -> ControlRequest | None:
-        status = self.samples.last.status
+        status = self.sightings.last.status
         if status.state not in ("draining", "drained"):
             self._ask("drain the daemon? It takes no more tasks until it is resumed", protocol.DrainDaemon())
         elif not status.paused:
@@ -271,7 +271,7 @@ class Control:
         row = self.selected
         if row is None or row.kind != "worker":
             return None
-        workers = self.samples.last.status.workers
+        workers = self.sightings.last.status.workers
         return next((each for each in workers if (each.slot, each.pid) == (row.slot, row.pid)), None)
 
     def _task(self) -> RunningTask | None:

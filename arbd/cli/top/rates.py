@@ -48,7 +48,7 @@ class DaemonRates(msgspec.Struct, frozen=True):
     actions: dict[str, ActionRates]
 
 
-class _Key(NamedTuple):
+class _Process(NamedTuple):
     slot: int
     pid: int
 
@@ -58,7 +58,7 @@ def rates(before: StatusReport | None, now: StatusReport) -> DaemonRates:
     if before is not None and not is_of_same_daemon(before, now):
         before = None
     span_s = now.uptime_s - (before.uptime_s if before else 0.0)
-    workers = {_Key(each.slot, each.pid): each for each in before.workers} if before else {}
+    workers = {_Process(each.slot, each.pid): each for each in before.workers} if before else {}
     actions = {each.name: each for each in before.actions} if before else {}
     verdicts: Mapping[str, int] = before.verdicts if before else {}
     return DaemonRates(
@@ -67,7 +67,7 @@ def rates(before: StatusReport | None, now: StatusReport) -> DaemonRates:
         taken=_rate(now.link.tasks - (before.link.tasks if before else 0), span_s),
         accepted=_rate(now.link.accepted - (before.link.accepted if before else 0), span_s),
         verdicts={status: _rate(count - verdicts.get(status, 0), span_s) for status, count in now.verdicts.items()},
-        workers=[_of_worker(workers.get(_Key(each.slot, each.pid)), each) for each in now.workers],
+        workers=[_of_worker(workers.get(_Process(each.slot, each.pid)), each) for each in now.workers],
         actions={each.name: _of_action(actions.get(each.name), each, span_s) for each in now.actions},
     )
 

@@ -24,8 +24,8 @@ from rich.text import Text
 from arbd.cli.top.asking import Answer, Asking
 from arbd.cli.top.control import Control
 from arbd.cli.top.keys import Keys
-from arbd.cli.top.samples import Sample
 from arbd.cli.top.screen import Screen
+from arbd.cli.top.sightings import Sighting
 from arbd.cli.top.signals import ENDING, Signals, end_by
 from arbd.cli.top.view import frame
 from arbd.control.protocol import ControlRequest
@@ -35,7 +35,7 @@ _SOON_S: Final = 0.15  # after a command: what it changed can be seen then
 _ESCAPE_S: Final = 0.05  # after the byte of the key Esc, with which a sequence may begin as well
 
 
-def run(path: Path, first: Sample) -> None:
+def run(path: Path, first: Sighting) -> None:
     """Show the daemon at ``path`` until the user quits. Ends this process by the signal that ended the session, if
     there was one other than Ctrl-C."""
     ended_by = 0
@@ -59,7 +59,7 @@ def _is_gone(error: OSError) -> bool:
 
 
 class _Session:
-    def __init__(self, screen: Screen, signals: Signals, asking: Asking, first: Sample) -> None:
+    def __init__(self, screen: Screen, signals: Signals, asking: Asking, first: Sighting) -> None:
         self._screen = screen
         self._signals = signals
         self._asking = asking
@@ -141,13 +141,13 @@ class _Session:
     def _take_answer(self, answer: Answer) -> None:
         now = time.monotonic()
         if answer.is_look:
-            if isinstance(answer.value, Sample):
+            if isinstance(answer.value, Sighting):
                 self._control.looked(answer.value)
             else:
                 self._control.not_looked(answer.refusal)
             return
         self._next_look_at = min(self._next_look_at, now + _SOON_S)
-        if answer.value is None or isinstance(answer.value, Sample):
+        if answer.value is None or isinstance(answer.value, Sighting):
             self._control.refused(answer.refusal, now)
         else:
             self._control.answered(answer.value, now)

@@ -20,7 +20,7 @@ from rich.text import Text
 from arbd.cli._daemon import count, duration, short_duration
 from arbd.cli.top.control import Control, Page, Selectable
 from arbd.cli.top.rates import DaemonRates, WorkerRates
-from arbd.cli.top.samples import in_order
+from arbd.cli.top.sightings import in_order
 from arbd.control.reports import LimitReport, OutOfService, StatusReport, WorkerReport
 from arbd.core.history import shown
 from arbd.core.placement import in_words
@@ -57,7 +57,7 @@ def frame(control: Control, now: float, width: int, height: int) -> list[Text]:
     room = max(0, height - len(foot))
     if control.page is not None:
         lines = _page(control.page, room)
-    elif control.samples:
+    elif control.sightings:
         lines = _list(control, now, room, width)
     else:
         lines = []
@@ -67,7 +67,7 @@ def frame(control: Control, now: float, width: int, height: int) -> list[Text]:
 
 def everything(control: Control, now: float, width: int) -> list[Text]:
     """All there is to show, as wide as that at most, for whoever cannot scroll or type."""
-    status = control.samples.last.status
+    status = control.sightings.last.status
     room = 32 + len(status.workers) + len(status.out_of_service) + len(status.actions)
     lines = _list(control, now, room, width, is_alive=False)
     for line in lines:
@@ -110,7 +110,7 @@ def _page(page: Page, room: int) -> list[Text]:
 
 
 def _list(control: Control, now: float, room: int, width: int, *, is_alive: bool = True) -> list[Text]:
-    status, rates = control.samples.last.status, control.samples.rates()
+    status, rates = control.sightings.last.status, control.sightings.rates()
     selected = control.selected if is_alive else None
     head = [*_head(control, now, rates), Text()]
     workers = _workers(status, rates, selected)
@@ -137,7 +137,7 @@ def _shares(room: int, wanted: Sequence[int]) -> list[int]:
 
 
 def _head(control: Control, now: float, rates: DaemonRates) -> Iterator[Text]:
-    look = control.samples.last
+    look = control.sightings.last
     status, link = look.status, look.status.link
     span = "means since its start" if rates.since_start else f"of the last {rates.span_s:.0f} s"
     age_s = now - look.at
@@ -158,7 +158,7 @@ def _head(control: Control, now: float, rates: DaemonRates) -> Iterator[Text]:
             *_verdicts(rates),
         ]
     )
-    cpus = control.samples.cpus()
+    cpus = control.sightings.cpus()
     if cpus:
         pinned = {cpu for worker in status.workers for cpu in worker.cpus}
         shares = "  ".join(f"{cpu} {share:.0%}" for cpu, share in sorted(cpus.items()) if cpu in pinned or not pinned)
@@ -260,7 +260,7 @@ def _actions(status: StatusReport, rates: DaemonRates, selected: Selectable | No
 
 def _events(control: Control, now: float) -> list[Text]:
     lines = []
-    for at, event in control.samples.events:
+    for at, event in control.sightings.events:
         fields = " ".join(f"{name}={value}" for name, value in event.fields.items())
         when = f"{duration(max(0.0, now - at)):>12} ago  "
         text = f"{event.level:8} {event.event}  {fields}"

@@ -14,7 +14,7 @@ _SPAN: Final = 4  # looks: rates are those of three seconds, so that an action o
 _MOST_EVENTS: Final = 256
 
 
-class Sample(NamedTuple):
+class Sighting(NamedTuple):
     """The answers of one look, taken at ``at`` seconds of this machine's monotonic clock."""
 
     at: float
@@ -37,30 +37,30 @@ def in_order(actions: Sequence[ActionReport]) -> list[ActionReport]:
     return sorted(actions, key=lambda each: not (each.success or each.error or each.limit or each.running))
 
 
-class Samples:
+class Sightings:
     """The looks at one daemon, which may be started anew meanwhile."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=_SPAN)
+        self._sightings: deque[Sighting] = deque(maxlen=_SPAN)
         self.events: deque[Seen] = deque(maxlen=_MOST_EVENTS)
         self.last_event = 0
 
     def __bool__(self) -> bool:
-        return bool(self._samples)
+        return bool(self._sightings)
 
     @property
-    def last(self) -> Sample:
+    def last(self) -> Sighting:
         """The last one."""
-        return self._samples[-1]
+        return self._sightings[-1]
 
-    def add(self, look: Sample) -> bool:
+    def add(self, look: Sighting) -> bool:
         """Take one more; whether it is of the daemon of the last one."""
-        is_same = bool(self._samples) and is_of_same_daemon(self.last.status, look.status)
+        is_same = bool(self._sightings) and is_of_same_daemon(self.last.status, look.status)
         if not is_same:
-            self._samples.clear()
+            self._sightings.clear()
             self.events.clear()
             self.last_event = 0
-        self._samples.append(look)
+        self._sightings.append(look)
         for event in look.events:
             if event.number > self.last_event:
                 self.events.append(Seen(look.at - event.ago_s, event))
@@ -69,9 +69,9 @@ class Samples:
 
     def rates(self) -> DaemonRates:
         """What the daemon does in a second."""
-        first = self._samples[0] if len(self._samples) > 1 else None
+        first = self._sightings[0] if len(self._sightings) > 1 else None
         return rates(first.status if first else None, self.last.status)
 
     def cpus(self) -> dict[int, float]:
         """How busy each CPU of the machine is; nothing after one look."""
-        return shares(self._samples[0].cpus, self.last.cpus)
+        return shares(self._sightings[0].cpus, self.last.cpus)
