@@ -20,7 +20,7 @@ from arbd.cli.top.rates import is_of_same_daemon
 from arbd.cli.top.sightings import Sighting
 from arbd.control import client, protocol
 from arbd.control.protocol import ControlReply, ControlRequest, EventsReply, LimitsReply, OperationReply, StatusReply
-from arbd.control.reports import StatusReport
+from arbd.control.reports import Operation, StatusReport
 from arbd.errors import ControlError
 from arbd.host import cpu_times
 
@@ -56,8 +56,15 @@ class Looker:
         limits = ask(protocol.GetLimits(), LimitsReply).limits
         events = ask(protocol.GetEvents(after=self._last_event), EventsReply).events
         self._last_event = max([self._last_event, *(event.number for event in events)])
-        followed = [ask(protocol.GetOperation(id=each), OperationReply).operation for each in operations]
+        followed = [self._follow(ask, each) for each in operations]
         return Sighting(at, status, limits, events, followed, cpus)
+
+    def _follow(self, ask: Callable[..., Any], number: int) -> Operation:
+        try:
+            operation: Operation = ask(protocol.GetOperation(id=number), OperationReply).operation
+        except ControlError as error:  # it is not known any more; what else is asked is of interest all the same
+            return Operation(number, "operation", "failed", str(error))
+        return operation
 
 
 class Asking:

@@ -1,7 +1,7 @@
 """What is typed on a terminal: bytes in, names of keys out. Pure.
 
 A printable character is its own name. Unknown escape sequences, such as those of a key with Alt, are nothing, so that
-no part of one is taken for a command.
+no part of one is taken for a command; nor is what is pasted, where the terminal says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _FINAL: Final = {"A": "up", "B": "down", "H": "home", "F": "end", "Z": "back-tab
 _TILDE: Final = {"1": "home", "7": "home", "4": "end", "8": "end", "5": "page-up", "6": "page-down"}
 _SEQUENCE: Final = re.compile(r"\x1b(?:\[([0-?]*)[ -/]*([@-~])|O([ -~])|([^\[O\x1b]))")
 _UNFINISHED: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|O)?")
+_PASTE: Final = {"\x1b[200~": True, "\x1b[201~": False}  # it begins, it ends
 _LONGEST: Final = 64  # no sequence has more characters: what has is none
 
 
@@ -23,6 +24,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._rest = ""
+        self._is_paste = False
 
     @property
     def pending(self) -> bool:
@@ -43,7 +45,7 @@ class Keys:
         at = 0
         while at < len(text):
             if text[at] != "\x1b":
-                if text[at] in _NAMED or text[at].isprintable():
+                if not self._is_paste and (text[at] in _NAMED or text[at].isprintable()):
                     yield _NAMED.get(text[at], text[at])
                 at += 1
                 continue
@@ -55,10 +57,11 @@ class Keys:
                 yield "esc"  # what follows is no part of a sequence
                 at += 1
                 continue
-            name = _name(whole)
-            if name:
-                yield name
             at = whole.end()
+            if whole[0] in _PASTE:
+                self._is_paste = _PASTE[whole[0]]
+            elif not self._is_paste and (name := _name(whole)):
+                yield name
 
 
 def _name(sequence: re.Match[str]) -> str:

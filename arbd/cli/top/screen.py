@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-# The other screen, no cursor, and no new line after the last column: a line may be as wide as the terminal.
-_ENTER: Final = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
-_LEAVE: Final = b"\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1049l"
+# The other screen, no cursor, and no new line after the last column: a line may be as wide as the terminal. What is
+# pasted is told from what is typed.
+_ENTER: Final = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[?2004h\x1b[2J"
+_LEAVE: Final = b"\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1049l"
 _LAST_WORD_S: Final = 0.5  # for what is still to be written when it is left
 _DEFAULT_SIZE: Final = (80, 24)  # of a terminal that does not know its own
 _IFLAG, _LFLAG, _CC = 0, 3, 6

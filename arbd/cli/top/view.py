@@ -153,7 +153,7 @@ def _head(control: Control, now: float, rates: DaemonRates) -> Iterator[Text]:
     yield _line(
         [
             (f"tasks   {status.in_flight} in flight, {status.backlog} waiting, ", ""),
-            (f"{count(status.outbox, 'result')} for the hub", waiting),
+            (f"outbox {status.outbox}", waiting),
             ("; ", ""),
             *_verdicts(rates),
         ]
@@ -279,7 +279,7 @@ def _table(body: _Body, room: int, width: int) -> list[Text]:
     rows = [[shown(cell) for cell in row] for row in body.rows[first:last]]
     widths = [max(cell_len(row[column]) for row in (body.head, *rows)) for column in range(len(body.head))]
     left_out = len(body.rows) - (last - first)
-    head = [*body.head[:-1], f"{body.head[-1]}  ({left_out} more rows)".strip() if left_out else body.head[-1]]
+    head = [*body.head[:-1], f"{body.head[-1]}  +{left_out} rows".strip() if left_out else body.head[-1]]
     lines = [Text("  " + _joined(head, widths), _HEAD)]
     for number, row in enumerate(rows, first):
         is_selected = number == body.selected
