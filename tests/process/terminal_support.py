@@ -181,7 +181,9 @@ class Terminal:
         )
 
     def is_stopped(self) -> bool:
-        """Whether the command was stopped."""
+        """Whether the command was stopped, and its leader has the terminal."""
+        if os.tcgetpgrp(self._master) != self._leader.pid:
+            return False
         return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     def exit_code(self, timeout_s: float = 20.0) -> int:
