@@ -89,6 +89,7 @@ class Verdicts:
         self._outbox = outbox
         self.kept: list[Outcome] = []
         self.tally = Tally()
+        self._rows = self.tally.rows
 
     def __len__(self) -> int:
         """How many the hub has not yet accepted."""
@@ -106,8 +107,10 @@ class Verdicts:
 
     def add(self, outcome: Outcome) -> None:
         """A task's verdict. Raises what the outbox raises; the verdict is kept then."""
-        tally = self.tally
-        tally.rows.get(outcome.task.action, tally.others)[outcome.status] += 1
+        try:  # not `get`: for each task, that takes twice as long
+            self._rows[outcome.task.action][outcome.status] += 1
+        except KeyError:
+            self.tally.others[outcome.status] += 1
         try:
             self._outbox.append(outcome)
         except BaseException:

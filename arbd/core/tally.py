@@ -16,8 +16,8 @@ def _row() -> dict[Status, int]:
 
 
 class Tally:
-    """The counts of one daemon. Whoever counts looks up the row by ``rows.get(action, others)`` himself, because that
-    is done for each task."""
+    """The counts of one daemon. Whoever counts looks into ``rows`` himself, and takes ``others`` where there is no row,
+    because that is done for each task; both stay the same objects."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[Status, int]] = {}

@@ -47,14 +47,21 @@ class Screen:
         self.close()
 
     def enter(self) -> None:
-        """Take the terminal; also after it was in somebody else's hands, or was left."""
+        """Take the terminal; also after it was in somebody else's hands, or was left. Raises ``OSError`` where it is
+        gone."""
+        try:
+            self._take_keys()
+        except termios.error as error:  # which is no OSError
+            raise OSError(*error.args) from error
+        self._unsent, self._next = _ENTER, None
+        self.flush()
+
+    def _take_keys(self) -> None:
         changed = termios.tcgetattr(self._keys)
         changed[_LFLAG] &= ~(termios.ICANON | termios.ECHO)
         changed[_IFLAG] &= ~(termios.IXON)  # Ctrl-S is a key that does nothing, instead of one that stops everything
         changed[_CC][termios.VMIN], changed[_CC][termios.VTIME] = 1, 0
         termios.tcsetattr(self._keys, termios.TCSANOW, changed)
-        self._unsent, self._next = _ENTER, None
-        self.flush()
 
     def leave(self) -> None:
         """Give the terminal back as it was. Where it is gone, nothing is left to be done."""

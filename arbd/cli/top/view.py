@@ -149,6 +149,9 @@ def _head(control: Control, now: float, rates: DaemonRates) -> Iterator[Text]:
     yield _line(
         [("hub     ", ""), (f"{shown(status.hub)} ", ""), (shown(link.state), _LINK.get(link.state, "")), (figures, "")]
     )
+    if link.failures and link.state != "up":
+        calls = ", ".join(f"{shown(call)} {times} times" for call, times in link.failures.items())
+        yield Text(f"        failed calls: {calls}", "red")
     waiting = "red" if status.outbox >= status.outbox_limit else ""
     yield _line(
         [

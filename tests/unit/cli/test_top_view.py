@@ -147,9 +147,11 @@ def test_a_task_near_its_timeout_is_marked(elapsed_s: float, style: str) -> None
 
 
 def test_states_are_told_by_colour_where_there_is_one_and_by_words_in_any_case() -> None:
-    lines = frame(control_of(look(state="draining", link=LinkStats("down"))), NOW, 100, 20)
+    link = LinkStats("down", failures={"GetTask UNAVAILABLE": 3})
+    lines = frame(control_of(look(state="draining", link=link)), NOW, 100, 20)
     assert "draining" in lines[0].plain
     assert "hub:50051 down" in lines[1].plain
+    assert lines[2].plain.strip() == "failed calls: GetTask UNAVAILABLE 3 times"
     styles = {str(span.style) for line in lines[:2] for span in line.spans}
     assert {"yellow", "bold red"} <= styles
 
@@ -162,7 +164,7 @@ def test_nothing_that_others_wrote_steers_the_terminal() -> None:
         look(
             provider=HOSTILE,
             hub=HOSTILE,
-            link=LinkStats(HOSTILE),
+            link=LinkStats(HOSTILE, failures={HOSTILE: 1}),
             workers=[worker(0, state=HOSTILE, running=RunningTask(HOSTILE, HOSTILE, 1.0, 2.0))],
             actions=[ActionReport(HOSTILE, 1)],
             paused=[PausedAction(HOSTILE, 1, 0, 1.0)],
