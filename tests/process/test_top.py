@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -308,6 +309,14 @@ class TestWithoutATerminal:
         assert done.stdout.startswith("zoo  serving, up ")
         assert "last events" in done.stdout
         assert "\x1b" not in done.stdout
+
+    def test_programs_get_the_same_as_a_document(self, socket: Path) -> None:
+        done = self.run(str(socket), "--json")
+        document = json.loads(done.stdout)
+        assert document.keys() == {"status", "rates", "limits", "events"}
+        assert document["status"]["provider"] == "zoo"
+        assert document["rates"]["actions"]["hold"].keys() == {"success", "error", "limit"}
+        assert [each["slot"] for each in document["rates"]["workers"]] == [0, 1]
 
     def test_a_terminal_that_can_do_nothing_is_refused(self, socket: Path, tmp_path: Path) -> None:
         with Terminal([*TOP, str(socket)], tmp_path, env={"TERM": "dumb"}) as terminal:
