@@ -8,6 +8,7 @@ wait for ──┼── signals: another size, stop and go on, end             
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -53,9 +54,7 @@ def run(path: Path, first: Sighting) -> None:
 
 def _is_gone(error: OSError) -> bool:
     """Whether this says that the terminal is not there any more: then there is nobody left to be told."""
-    import errno
-
-    return error.errno in (errno.EIO, errno.ENXIO, errno.EBADF, errno.EPIPE)
+    return error.errno in (errno.EIO, errno.ENXIO)
 
 
 class _Session:

@@ -12,10 +12,11 @@ from typing import Any, Final, Self
 
 _NAMES: Final = (
     *("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU"),
-    *("SIGXFSZ", "SIGIO", "SIGPWR", "SIGSTKFLT", "SIGABRT", "SIGSYS", "SIGTRAP"),
+    *("SIGIO", "SIGPWR", "SIGSTKFLT", "SIGABRT", "SIGSYS", "SIGTRAP"),
 )
 ENDING: Final = frozenset(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _NOTED: Final = ENDING | {signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT}
+_ALWAYS: Final = (signal.SIGWINCH, signal.SIGCONT)  # ignored or not, they tell that the screen is to be drawn anew
 
 
 class Signals:
@@ -30,16 +31,18 @@ class Signals:
     def __enter__(self) -> Self:
         signal.set_wakeup_fd(self.bell, warn_on_full_buffer=False)
         for signum in _NOTED:
-            if signal.getsignal(signum) != signal.SIG_IGN or signum not in ENDING:  # under nohup SIGHUP stays ignored
+            # What is ignored stays so: SIGHUP under nohup; SIGTSTP where nobody would have a stopped process go on.
+            if signum in _ALWAYS or signal.getsignal(signum) != signal.SIG_IGN:
                 self._before[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None) -> None:
         for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's
         signal.set_wakeup_fd(-1)
+        bell, self.bell = self.bell, -1  # a thread that is late rings nobody, whoever has that number then
         os.close(self.waker)
-        os.close(self.bell)
+        os.close(bell)
 
     def take(self) -> list[int]:
         """Those that came since, in their order."""
