@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
 from daemon_support import Arbd, at_best, daemon_of, eventually
 
 from arbd.control import client, protocol
@@ -59,15 +59,16 @@ def test_one_without_a_hub_or_that_hangs_is_not(tmp_path: Path) -> None:
         daemon.signal(signal.SIGCONT)
 
 
-@pytest.mark.alone
-def test_it_is_answered_in_time(tmp_path: Path) -> None:
+def test_it_takes_less_cpu_time_than_it_may_take_time(tmp_path: Path) -> None:
+    """How long it takes where others want the CPU, too, says nothing of it; that is bench's to measure."""
     path = tmp_path / "c.sock"
     with daemon_of(workers=2, control_socket=str(path)):
 
         def in_time() -> None:
-            begun = time.monotonic()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             assert check(path)[0] == 0
-            assert time.monotonic() - begun <= START_S
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= START_S
 
         at_best(in_time, 5)
 
