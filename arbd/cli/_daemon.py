@@ -6,6 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -28,13 +29,27 @@ def daemon_option(function: Callable[..., None]) -> Callable[..., None]:
     return _asking(function, click.option("--daemon", "daemon", metavar="DAEMON", help=text))
 
 
+def daemon_finder(function: Callable[..., None]) -> Callable[..., None]:
+    """As ``daemon_options``, for a command that has more to do where there is no daemon: instead of the socket it
+    receives ``find``, which returns it, or raises ``ControlError``."""
+    return _finding(function, click.argument("daemon", required=False))
+
+
 def _asking(function: Callable[..., None], which: Callable[[Callable[..., None]], Any]) -> Callable[..., None]:
     @functools.wraps(function)
+    def command(*, find: Callable[[], Path], **params: Any) -> None:
+        function(path=find(), **params)
+
+    return _finding(command, which)
+
+
+def _finding(function: Callable[..., None], which: Callable[[Callable[..., None]], Any]) -> Callable[..., None]:
+    @functools.wraps(function)
     def command(*, daemon: str | None, config_file: str | None, **params: Any) -> None:
-        from arbd.control.client import find
+        from arbd.control import client
 
         settings = resolve(read_layers(config_file, os.environ)).settings
-        function(path=find(daemon, settings), **params)
+        function(find=lambda: client.find(daemon, settings), **params)
 
     help_text = f"Settings file of the daemon, if that says where its socket is.  [default: {CONFIG_FILE} here]"
     decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
@@ -62,6 +77,15 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def short_duration(seconds: float) -> str:
+    """A length of time from microseconds on, such as ``31 µs``, ``4.2 ms`` and ``250 ms``."""
+    if seconds >= 1:
+        return duration(seconds)
+    if seconds >= 0.001:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.01 else f"{seconds * 1e3:.0f} ms"
+    return f"{seconds * 1e6:.0f} µs"
 
 
 def share(part: float, whole: float) -> str:

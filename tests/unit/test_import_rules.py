@@ -67,6 +67,7 @@ PURE = (
     *(
         "arbd.control.protocol",
         "arbd.control.reports",
+        "arbd.control.health",
         "arbd.wire.pb",
         "arbd.wire.stream_frames",
         "arbd.errors",
