@@ -18,6 +18,7 @@ from arbd.worker.guard import (
     generators,
     imports,
     interpreter,
+    kernel,
     loggers,
     modules,
     process,
@@ -132,6 +133,7 @@ def all_kinds() -> list[StateKind]:
     return [
         *signals.kinds(),
         *process.kinds(),
+        *kernel.kinds(),
         *settings.kinds(),
         *interpreter.kinds(),
         *registrations.kinds(),

@@ -207,14 +207,16 @@ def _restore_hooks(before: tuple[Any, ...]) -> None:
     sys.excepthook, sys.displayhook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = before
 
 
-def _event_loop() -> tuple[object, object, bool]:
+def _event_loop() -> tuple[object, object, bool, object]:
     policy = asyncio.get_event_loop_policy()
     local = getattr(policy, "_local", None)  # no public call tells without making a loop
-    return (policy, getattr(local, "_loop", None), bool(getattr(local, "_set_called", False)))
+    set_called = bool(getattr(local, "_set_called", False))
+    return (policy, getattr(local, "_loop", None), set_called, asyncio._get_running_loop())
 
 
-def _restore_event_loop(before: tuple[Any, Any, bool]) -> None:
-    policy, loop, was_set = before
+def _restore_event_loop(before: tuple[Any, Any, bool, Any]) -> None:
+    policy, loop, was_set, running = before
+    asyncio._set_running_loop(running)  # none; who has left one there would keep every other from running
     if asyncio.get_event_loop_policy() is not policy:
         asyncio.set_event_loop_policy(policy)
     if was_set:
