@@ -55,6 +55,8 @@ def kinds() -> list[StateKind]:
             changed_by=((multiprocessing, "set_start_method"), (type(_PROCESSES), "set_start_method")),
             adopts=True,
         ),
+        _Dialects(),
+        StateKind("the name of the thread or the process", _names, _restore_names, look="full"),
         _value("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
         _value("the trace function", sys, "gettrace", "settrace"),
         _value("the profile function", sys, "getprofile", "setprofile"),
@@ -159,6 +161,40 @@ def _restore_filters(before: list[Any]) -> None:
 
 def _restore_start_method(before: Any) -> None:
     _PROCESSES._actual_context = before
+
+
+def _names() -> tuple[str, str, dict[str, Any]]:
+    """Those of the main thread and of this process; and what authenticates processes of ``multiprocessing``."""
+    process: Any = multiprocessing.current_process()
+    return (threading.main_thread().name, process._name, dict(process._config))
+
+
+def _restore_names(before: tuple[str, str, dict[str, Any]]) -> None:
+    process: Any = multiprocessing.current_process()
+    threading.main_thread().name, process._name, config = before
+    process._config.clear()
+    process._config.update(config)
+
+
+class _Dialects(StateKind):
+    """The dialects of ``csv``: one that was replaced or taken away is put back, one that was added stays."""
+
+    def __init__(self) -> None:
+        changed_by = tuple((csv, name) for name in ("register_dialect", "unregister_dialect"))
+        super().__init__("the dialects of csv", _dialects, lambda _: None, changed_by=changed_by, adopts=True)
+        self._register = csv.register_dialect
+
+    def put_back(self) -> str | None:
+        now = self._read()
+        changed = {name: each for name, each in self._baseline.items() if now.get(name) is not each}
+        for name, dialect in changed.items():
+            self._register(name, dialect)
+        self.remember()
+        return ", ".join(changed) or None
+
+
+def _dialects() -> dict[str, Any]:
+    return {name: csv.get_dialect(name) for name in csv.list_dialects()}
 
 
 def _restore_path(before: list[str]) -> None:

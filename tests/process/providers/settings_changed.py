@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import calendar
 import codecs
+import csv
 import ctypes
 import faulthandler
 import fcntl
 import gc
+import gettext
+import http.client
 import io
 import locale
 import logging
@@ -285,6 +289,30 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
         lambda: asyncio._set_running_loop(asyncio.new_event_loop()),
         lambda: str(asyncio._get_running_loop()),
     ),
+    "first day of the week": (lambda: calendar.setfirstweekday(6), calendar.firstweekday),
+    "dialect": (lambda: csv.register_dialect("excel", delimiter=";"), lambda: csv.get_dialect("excel").delimiter),
+    "no dialect": (lambda: csv.unregister_dialect("unix"), lambda: sorted(csv.list_dialects())),
+    "time of log lines": (_set(logging.Formatter, "converter", time.gmtime), lambda: str(logging.Formatter.converter)),
+    "threads in log lines": (_set(logging, "logThreads", False), lambda: logging.logThreads),
+    "debuglevel": (_set(http.client.HTTPConnection, "debuglevel", 1), lambda: http.client.HTTPConnection.debuglevel),
+    "temporary names": (_set(tempfile, "template", "theirs"), lambda: tempfile.template),
+    "domain": (lambda: gettext.textdomain("theirs"), lambda: gettext.textdomain()),
+    "thread's name": (_set(threading.main_thread(), "name", "theirs"), lambda: threading.main_thread().name),
+    "process's name": (
+        _set(multiprocessing.current_process(), "name", "theirs"),
+        lambda: multiprocessing.current_process().name,
+    ),
+    "authkey": (
+        lambda: setattr(multiprocessing.current_process(), "authkey", b"theirs"),
+        lambda: multiprocessing.current_process().authkey == b"theirs",
+    ),
+    "set_executable": (
+        lambda: multiprocessing.set_executable("/bin/false"),
+        lambda: str(__import__("multiprocessing.spawn").spawn.get_executable()),
+    ),
+    "sys.executable": (_set(sys, "executable", "/bin/false"), lambda: sys.executable),
+    "warnoptions": (lambda: sys.warnoptions.append("error"), lambda: list(sys.warnoptions)),
+    "resolver": (_set(socket, "gethostbyaddr", theirs), lambda: socket.gethostbyaddr.__name__),
     "bit generator": (lambda: RANDOM.set_bit_generator(RANDOM.PCG64(7)), of_generator),
 }
 
