@@ -194,9 +194,10 @@ def action(
     options = ActionOptions(
         name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
     )
-    _check_options(options)
+    _check_name(name)
 
     def mark(method: H) -> H:
+        _check_options(name or _name_of(method), options)
         setattr(method, ACTION, options)
         return method
 
@@ -210,8 +211,9 @@ def _rebound(action: Action, resources: Mapping[str, Resource]) -> Action:
 
 
 def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, Resource]) -> Action:
-    _check_options(options)
+    _check_name(options.name)
     name = options.name or _name_of(handler)
+    _check_options(name, options)
     where = f"action '{name}'"
     payload_schema = compile_schema(options.payload_schema, where=f"{where}: payload_schema")
     return Action(
@@ -228,12 +230,15 @@ def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, R
     )
 
 
-def _check_options(options: ActionOptions) -> None:
-    name, timeout, monitor = options.name, options.timeout, options.rate_limit_monitor
+def _check_name(name: object) -> None:
     if callable(name):
         raise RegistrationError(f"write parentheses after the decorator of {name!r}: @action() or @actions.register()")
     if name is not None and (not isinstance(name, str) or not name.strip()):
         raise RegistrationError(f"an action's name is a text that is not empty; got {name!r}")
+
+
+def _check_options(name: str, options: ActionOptions) -> None:
+    timeout, monitor = options.timeout, options.rate_limit_monitor
     if not is_timeout(timeout) and timeout is not None:
         raise RegistrationError(f"action {name!r}: timeout is a number of seconds above 0; got {timeout!r}")
     if not is_monitor(monitor) and monitor is not None:
