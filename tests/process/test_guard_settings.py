@@ -58,8 +58,9 @@ def test_an_audit_hook_replaces_the_worker(daemon: RunningProvider) -> None:
     assert data_of(daemon, "works", seconds=0.001) != pid
 
 
-def test_what_the_kernel_takes_for_good_replaces_the_worker(daemon: RunningProvider) -> None:
-    pid = data_of(daemon, "forbid")
+@pytest.mark.parametrize("action", ["forbid", "shut_down"])
+def test_what_has_no_way_back_replaces_the_worker(daemon: RunningProvider, action: str) -> None:
+    pid = data_of(daemon, action)
     assert data_of(daemon, "works", seconds=0.001) != pid
 
 

@@ -140,6 +140,7 @@ def all_kinds() -> list[StateKind]:
         imports.ModuleTable(),
         *descriptors.kinds(),
         threads.Threads(),
+        threads.Executors(),
         thread_exceptions.ThreadExceptions(),
         modules.LoadedModules(),
     ]

@@ -28,6 +28,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import thread as executor_threads
 from typing import Any
 
 import numpy
@@ -385,6 +386,13 @@ def audit() -> int:
 def forbid() -> int:
     """Privileges that a program may gain: there is no way back."""
     libc.prctl(38, 1, 0, 0, 0)
+    return os.getpid()
+
+
+@register(name="shut_down")
+def shut_down() -> int:
+    """What Python calls at its end."""
+    executor_threads._python_exit()
     return os.getpid()
 
 
