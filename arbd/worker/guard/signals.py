@@ -20,6 +20,7 @@ import _signal  # type: ignore[import-not-found] # without the enums of signal: 
 import ctypes
 import operator
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
@@ -42,7 +43,8 @@ _OFF: Final = (0.0, 0.0)
 _HARMLESS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _OURS: Final = (*children.TERMINATION, *_HARMLESS, signal.SIGCHLD, CANCEL_SIGNAL, TIMER_SIGNAL)
 #: Whose actions code in C may not change: Python ignores the last two, so that a write fails where one would end it.
-_LOOKED_AT: Final = (*_OURS, signal.SIGPIPE, signal.SIGXFSZ)
+#: Not SIGCHLD: libuv has a handler in C there while any process of the event loop runs, an action's or a resource's.
+_LOOKED_AT: Final = (*children.TERMINATION, *_HARMLESS, CANCEL_SIGNAL, TIMER_SIGNAL, signal.SIGPIPE, signal.SIGXFSZ)
 _CANNOT: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
 _ALL: Final = tuple(sorted(int(signum) for signum in signal.valid_signals() - _CANNOT))
 
@@ -191,6 +193,7 @@ class Handlers(StateKind):
         super().__init__(self.name, _no_value, _no_value, look="full", adopts=True)
         self._python: list[Any] = []  # by place in ``_ALL``
         self._kernel = b""
+        self._children = b""  # what code in C has for SIGCHLD, such as libuv
         self._own: dict[int, Any] = {}
 
     def remember(self) -> None:
@@ -199,7 +202,7 @@ class Handlers(StateKind):
             _set_handler(signum, children.ignore)
         for signum in _OURS:
             self._set_own(signum)
-            if (handler := _get_handler(signum)) is not None:
+            if (handler := _get_handler(signum)) is not None and not (signum == signal.SIGCHLD and _is_in_c(handler)):
                 _set_handler(signum, handler)  # with the flags that Python gives it, as after a putting back
         for signum in _ALL:
             handler = _get_handler(signum)
@@ -210,6 +213,7 @@ class Handlers(StateKind):
         _kept.update(_theirs)
         self._python = list(map(_get_handler, _ALL))
         self._kernel = _kernel_actions()
+        self._children = _action_for_children() if _is_in_c(_get_handler(signal.SIGCHLD)) else b""
         _set_wakeup(-1)
 
     def _set_own(self, signum: int) -> None:
@@ -230,12 +234,14 @@ class Handlers(StateKind):
             raise Spoiled(f"the handler of {names} has raised inside an import, of which half is loaded now")
         woken = _set_wakeup(-1)  # also where no handler is another: a byte would go to whatever file gets the number
         kernel = _kernel_actions()
-        if woken == -1 and self._is_as_before() and kernel == self._kernel:
+        are_lost = _loses_children()
+        if woken == -1 and self._is_as_before() and kernel == self._kernel and not are_lost:
             return None
         told = [] if woken == -1 else [f"set_wakeup_fd({woken})"]
         for signum, handler in zip(_ALL, self._python, strict=True):
             is_same = _get_handler(signum) is handler and _theirs.get(signum) is _kept.get(signum)
-            if not is_same or (signum in _LOOKED_AT and kernel != self._kernel):
+            is_lost = are_lost and signum == signal.SIGCHLD
+            if not is_same or is_lost or (signum in _LOOKED_AT and kernel != self._kernel):
                 self._set_back(signum, handler)
             if not is_same:
                 told.append(_name(signum))
@@ -257,6 +263,8 @@ class Handlers(StateKind):
             _set_handler(signum, children.ignore)  # what is still to be handled is nobody's
             _run_handlers()
         _set_handler(signum, handler)
+        if signum == signal.SIGCHLD and self._children:
+            _set_action_for_children(self._children)
 
 
 def _name(signum: int) -> str:
@@ -291,3 +299,30 @@ def _kernel_actions() -> bytes:
     for signum, place in _places:
         _syscall(_RT_SIGACTION, signum, None, place, 8)
     return _actions.raw
+
+
+_for_children: Final = ctypes.create_string_buffer(_ACTION_BYTES)
+_IGNORED: Final = 1
+_NO_ZOMBIES: Final = 2  # the flag SA_NOCLDWAIT
+
+
+def _action_for_children() -> bytes:
+    _syscall(_RT_SIGACTION, int(signal.SIGCHLD), None, _for_children, 8)
+    return _for_children.raw
+
+
+def _set_action_for_children(action: bytes) -> None:
+    _syscall(_RT_SIGACTION, int(signal.SIGCHLD), ctypes.create_string_buffer(action, _ACTION_BYTES), None, 8)
+
+
+def _loses_children() -> bool:
+    """Whether the kernel throws away how children end, so that nobody can wait for them."""
+    action = _action_for_children()
+    handler, flags = int.from_bytes(action[:8], sys.byteorder), int.from_bytes(action[8:16], sys.byteorder)
+    return handler == _IGNORED or bool(flags & _NO_ZOMBIES)
+
+
+def _is_in_c(of_python: Any) -> bool:
+    """Whether code in C handles SIGCHLD, where Python knows of no function."""
+    handler = int.from_bytes(_action_for_children()[:8], sys.byteorder)
+    return not callable(of_python) and handler > _IGNORED
