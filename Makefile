@@ -6,7 +6,7 @@
 #   make test-oldest   the tests with the oldest releases that pyproject.toml allows, on the oldest Python (3.11)
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
-#   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 8 minutes
+#   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 15 minutes
 #   make libraries   17 libraries in workers beside bare processes, in 20 minutes; torch, where somebody has installed it
 #   make picture  docs/demo.svg: what `make demo` prints, recorded from a run
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
