@@ -33,21 +33,32 @@ _LOOPS: Final = tuple(
     for module in (asyncio, asyncio.events)
     for name in ("set_event_loop", "set_event_loop_policy", "new_event_loop")
 )
+#: What one function gives and another sets: what it is, the module, and the two.
+_VALUES: Final[tuple[tuple[str, Any, str, str], ...]] = (
+    ("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
+    ("the thread switch interval", sys, "getswitchinterval", "setswitchinterval"),
+    ("the flags of loading libraries", sys, "getdlopenflags", "setdlopenflags"),
+    (
+        "the tracking of where coroutines begin",
+        sys,
+        "get_coroutine_origin_tracking_depth",
+        "set_coroutine_origin_tracking_depth",
+    ),
+    ("the longest field of csv", csv, "field_size_limit", "field_size_limit"),
+    ("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
+    ("the trace function", sys, "gettrace", "settrace"),
+    ("the profile function", sys, "getprofile", "setprofile"),
+    ("the trace function of threads", threading, "gettrace", "settrace"),
+    ("the profile function of threads", threading, "getprofile", "setprofile"),
+    ("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
+    ("the stack size of threads", threading, "stack_size", "stack_size"),
+)
 
 
 def kinds() -> list[StateKind]:
     """All of them, in the order in which they are put back."""
     return [
-        _value("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
-        _value("the thread switch interval", sys, "getswitchinterval", "setswitchinterval"),
-        _value("the flags of loading libraries", sys, "getdlopenflags", "setdlopenflags"),
-        _value(
-            "the tracking of where coroutines begin",
-            sys,
-            "get_coroutine_origin_tracking_depth",
-            "set_coroutine_origin_tracking_depth",
-        ),
-        _value("the longest field of csv", csv, "field_size_limit", "field_size_limit"),
+        *(_value(*row) for row in _VALUES),
         StateKind(
             "the start method of multiprocessing",
             lambda: _PROCESSES._actual_context,
@@ -57,13 +68,6 @@ def kinds() -> list[StateKind]:
         ),
         _Dialects(),
         StateKind("the name of the thread or the process", _names, _restore_names, look="full"),
-        _value("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
-        _value("the trace function", sys, "gettrace", "settrace"),
-        _value("the profile function", sys, "getprofile", "setprofile"),
-        _value("the trace function of threads", threading, "gettrace", "settrace"),
-        _value("the profile function of threads", threading, "getprofile", "setprofile"),
-        _value("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
-        _value("the stack size of threads", threading, "stack_size", "stack_size"),
         _value("the factory of log records", logging, "getLogRecordFactory", "setLogRecordFactory", adopts=True),
         _value("the class of loggers", logging, "getLoggerClass", "setLoggerClass", adopts=True),
         StateKind("the context of decimals in new threads", _decimals, _restore_decimals, look="full"),
