@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from arbd.model.description import ActionInfo, Description
@@ -24,7 +24,7 @@ Examples:
 Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an action are wrong, or no worker
 starts.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 @click.pass_context

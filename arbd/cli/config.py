@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.settings import thread_variables
 from arbd.settings.table import Resolved
@@ -25,7 +25,7 @@ Examples:
 
 Later wins: defaults, arbd.toml, environment, constructor, flags.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 def command(target: str | None, as_json: bool, given: CommandSettings) -> None:

@@ -21,6 +21,7 @@ from typing import Final
 
 import click
 
+from arbd.cli import _completers
 from arbd.cli._options import LOCAL_HUB, CommandSettings, settings_options
 from arbd.cli.hub import READY
 from arbd.errors import HubError
@@ -37,7 +38,7 @@ Examples:
   arbd dev my_provider.py
   arbd submit echo --payload '{"text": "hello"}' --wait     in another terminal""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
 @click.option(_HUB_OPTION, "adopted", nargs=2, type=(int, str), hidden=True, help="PID ADDRESS of a hub that runs.")

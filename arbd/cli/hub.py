@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from arbd.cli._options import LOCAL_HUB, KindType, parent_option
+from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, parent_option
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Tasks and results are kept in memory: they end with this process.""",
     type=KindType("seconds", seconds(0.01, 86_400)),
     default=30.0,
     show_default=True,
-    help="How long a provider may take to answer before its task is given to another.",
+    help=f"How long a provider may take to answer before its task is given to another. {SECONDS}",
 )
 @click.option("--token", "tokens", multiple=True, help="Accept this token. May be repeated; without any, all may call.")
 @parent_option

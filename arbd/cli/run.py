@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from arbd.cli import _completers
 from arbd.cli._options import CommandSettings, parent_option, settings_options
 
 
@@ -20,7 +21,7 @@ Examples:
 SIGTERM and Ctrl-C finish running tasks first; a second one stops at once.
 The token comes from PROVIDER_AUTH_TOKEN or from the file that hub.auth_token_file names.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--script", is_flag=True, hidden=True, help="TARGET is a script that calls provider.start().")
 @parent_option

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.model.description import ActionInfo
 
@@ -20,7 +20,7 @@ Examples:
   arbd schema my_provider.py add          the payload of one action
   arbd schema my_provider.py add --account""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("action", required=False)
 @click.option("--account", is_flag=True, help="The schema of the account instead of the payload; needs ACTION.")
 @settings_options

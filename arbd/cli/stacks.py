@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._daemon import daemon_options, duration
 
 if TYPE_CHECKING:
@@ -29,7 +29,14 @@ Examples:
 
 It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.""",
 )
-@click.option("--worker", "slot", type=click.IntRange(min=0), metavar="N", help="Only the worker in this slot.")
+@click.option(
+    "--worker",
+    "slot",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only the worker in this slot.",
+    shell_complete=_completers.workers,
+)
 @click.option("--native", is_flag=True, help="With native frames; each worker stands still for a moment.")
 @daemon_options
 def command(path: Path, as_json: bool, slot: int | None, native: bool) -> None:

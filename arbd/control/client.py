@@ -57,6 +57,12 @@ def find(daemon: str | None, settings: Settings) -> Path:
     raise ControlError(_none(daemon, running, directories, closed))
 
 
+def running(settings: Settings) -> list[str]:
+    """The daemons that listen where ``settings`` say: names by which each can be told from the others."""
+    directories = runtime_dir.for_command(settings.runtime_dir, os.environ, os.geteuid())
+    return _names(list(_running_in(directories, [])))
+
+
 def ask(path: Path, request: protocol.ControlRequest, expected: type[_R], timeout_s: float = ASK_TIMEOUT_S) -> _R:
     """Send a request, wait for its reply. Raises ``ControlError``."""
     deadline = time.monotonic() + timeout_s
@@ -99,14 +105,18 @@ def _meant(daemon: str, running: Sequence[Found]) -> list[Found]:
 
 
 def _listed(found: Sequence[Found]) -> str:
+    return ", ".join(_names(found))
+
+
+def _names(found: Sequence[Found]) -> list[str]:
     """Names by which each can be told from the others."""
     providers = [each.name.provider for each in found]
     selectors = [each.name.selector for each in found]
     if len(set(providers)) == len(found):
-        return ", ".join(providers)
+        return providers
     if len(set(selectors)) == len(found):
-        return ", ".join(selectors)
-    return ", ".join(str(each.path) for each in found)  # of the same name, in different directories
+        return selectors
+    return [str(each.path) for each in found]  # of the same name, in different directories
 
 
 def _none(daemon: str | None, running: Sequence[Found], directories: Sequence[Path], closed: Sequence[Path]) -> str:
