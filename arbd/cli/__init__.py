@@ -73,7 +73,7 @@ class _Commands(click.Group):
                 from arbd.cli import _suggest
 
                 raise click.UsageError(_suggest.unknown_command(args[0], COMMANDS), ctx)
-            if args[0] in _DAEMONS:
+            if args[0] in _DAEMONS and not _asks_for_help(args):
                 from arbd import logs
 
                 logs.own_stderr(counts_for_all=args[0] != "hub")
@@ -105,6 +105,12 @@ class _Commands(click.Group):
                 formatter.write_dl(
                     [(name.ljust(width), each.get_short_help_str(room)) for name, each in commands if each is not None]
                 )
+
+
+def _asks_for_help(args: list[str]) -> bool:
+    """Whether a command only explains itself; what stands behind ``--`` is the author's."""
+    own = args[: args.index("--")] if "--" in args else args
+    return not {"-h", "--help"}.isdisjoint(own)
 
 
 def _options_of(command: click.Command, ctx: click.Context) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -41,12 +39,17 @@ Tasks and results are kept in memory: they end with this process.""",
 @click.pass_context
 def command(ctx: click.Context, listen: str, lease: float, tokens: tuple[str, ...]) -> None:
     """Serve the Hub protocol, for development, tests and load; `arbd submit` gives it tasks."""
+    import asyncio
+
     from arbd.hub.server import HubOptions
 
     ctx.exit(asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=tokens))))
 
 
 async def _serve(options: HubOptions) -> int:
+    import asyncio
+    import signal
+
     from arbd.hub.server import serve
 
     should_exit = asyncio.Event()

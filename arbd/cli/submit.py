@@ -6,7 +6,6 @@ payloads (text, @file or JSON lines) ─> hub ─> results as they finish ─> s
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -90,6 +89,8 @@ def command(
 
     A hub with tokens is given the one in PROVIDER_AUTH_TOKEN.
     """
+    import asyncio
+
     from arbd.hub.board import NewTask
 
     payloads = _json_lines() if payload == "-" else [json_text("--payload", payload)]
@@ -116,6 +117,8 @@ def _json_lines() -> list[bytes]:
 
 
 async def _send(submission: Submission) -> int:
+    import asyncio
+
     from arbd.hub.client import HubClient
 
     started_at = time.monotonic()

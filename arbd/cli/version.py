@@ -8,7 +8,6 @@ from typing import Final
 import click
 
 from arbd.cli import _show
-from arbd.tuning.machine import version_of
 
 _PACKAGES: Final = ("grpcio", "msgspec", "protobuf", "psutil", "structlog", "uvloop", "click", "rich", "watchfiles")
 
@@ -17,6 +16,8 @@ _PACKAGES: Final = ("grpcio", "msgspec", "protobuf", "psutil", "structlog", "uvl
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """Print the versions of arbd, Python and the packages it stands on."""
+    from arbd.tuning.machine import version_of
+
     versions = {"arbd": version_of("arbd"), "python": platform.python_version(), "platform": platform.platform()}
     versions |= {package: version_of(package) for package in _PACKAGES}
     if as_json:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -109,14 +110,18 @@ def _listed(found: Sequence[Found]) -> str:
 
 
 def _names(found: Sequence[Found]) -> list[str]:
-    """Names by which each can be told from the others."""
-    providers = [each.name.provider for each in found]
-    selectors = [each.name.selector for each in found]
-    if len(set(providers)) == len(found):
-        return providers
-    if len(set(selectors)) == len(found):
-        return selectors
-    return [str(each.path) for each in found]  # of the same name, in different directories
+    """The shortest name for each by which it can be told from the others."""
+    providers = Counter(each.name.provider for each in found)
+    selectors = Counter(each.name.selector for each in found)
+    names = []
+    for each in found:
+        if providers[each.name.provider] == 1:
+            names.append(each.name.provider)
+        elif selectors[each.name.selector] == 1:
+            names.append(each.name.selector)
+        else:
+            names.append(str(each.path))  # of the same name, in different directories
+    return names
 
 
 def _none(daemon: str | None, running: Sequence[Found], directories: Sequence[Path], closed: Sequence[Path]) -> str:
