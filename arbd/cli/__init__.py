@@ -85,13 +85,7 @@ class _Commands(click.Group):
         except ArbdError as error:
             raise _Failure(error, ctx.params["debug"]) from error
         except click.NoSuchOption as error:
-            if error.ctx is None or error.ctx.info_name is None:
-                raise
-            from arbd.cli import _suggest
-
-            known, of_all = _options_of(error.ctx.command, error.ctx), _options_of(self, ctx)
-            message = _suggest.unknown_option(error.option_name, error.ctx.info_name, known, of_all)
-            raise click.UsageError(message, error.ctx) from error
+            raise _no_such_option(error, _options_of(self, ctx)) from error
         except KeyboardInterrupt:
             click.echo(err=True)  # behind the ^C
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
@@ -111,6 +105,21 @@ def _asks_for_help(args: list[str]) -> bool:
     """Whether a command only explains itself; what stands behind ``--`` is the author's."""
     own = args[: args.index("--")] if "--" in args else args
     return not {"-h", "--help"}.isdisjoint(own)
+
+
+def _no_such_option(error: click.NoSuchOption, before: list[str]) -> click.UsageError:
+    """An option that its command does not have, told with what it may have meant; ``before``: those before commands."""
+    from arbd.cli import _suggest
+
+    ctx = error.ctx
+    assert ctx is not None  # click says who has parsed
+    arguments = {
+        each.name or "": " ".join(each.get_usage_pieces(ctx))
+        for each in ctx.command.get_params(ctx)
+        if isinstance(each, click.Argument)
+    }
+    words = _suggest.CommandWords(ctx.info_name or "", _options_of(ctx.command, ctx), arguments, before)
+    return click.UsageError(_suggest.unknown_option(error.option_name, words), ctx)
 
 
 def _options_of(command: click.Command, ctx: click.Context) -> list[str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from arbd.settings.table import CONFIG_FILE, TABLE, Setting
 
@@ -49,12 +49,24 @@ def unknown_command(word: str, commands: Collection[str]) -> str:
     return f"{said}; did you mean {_either(found)}?" if found else f"{said}; `arbd --help` lists them."
 
 
-def unknown_option(option: str, command: str, known: Collection[str], of_all: Collection[str] = ()) -> str:
-    """What to say about an option that ``command`` does not have. ``known``: those that it has; ``of_all``: those that
-    stand before any command."""
-    said = f"There is no option {option}"
-    if option in of_all:
-        return f"{said} behind {command}: it stands before the command, as in arbd {option} {command}."
+class CommandWords(NamedTuple):
+    """What may stand on the command line of one command: its options, and its arguments by name, each as the usage
+    shows it. ``before``: the options that stand before any command."""
+
+    name: str
+    options: Collection[str]
+    arguments: Mapping[str, str]
+    before: Collection[str] = ()
+
+
+def unknown_option(option: str, command: CommandWords) -> str:
+    """What to say about an option that a command does not have."""
+    said, known = f"There is no option {option}", command.options
+    if option in command.before:
+        return f"{said} behind {command.name}: it stands before the command, as in arbd {option} {command.name}."
+    argument = command.arguments.get(option.lstrip("-").replace("-", "_"))
+    if argument is not None:
+        return f"{said}: it is an argument, as in arbd {command.name} {argument}."
     setting = _setting_without(option, known)
     if setting is not None and setting.secret:
         return (
@@ -66,7 +78,7 @@ def unknown_option(option: str, command: str, known: Collection[str], of_all: Co
     found = _close(option, known)
     if found:
         return f"{said}; did you mean {_either(found)}?"
-    return f"{said}; `arbd {command} --help` lists them."
+    return f"{said}; `arbd {command.name} --help` lists them."
 
 
 def option_before_command(option: str, known: Collection[str]) -> str:
@@ -80,7 +92,8 @@ def option_before_command(option: str, known: Collection[str]) -> str:
 def _close(word: str, known: Iterable[str]) -> list[str]:
     """The known words that this one begins or, if there are none, those that are most like it."""
     known = list(known)
-    begun = [each for each in known if len(word.lstrip("-")) > 1 and each.startswith(word)]
+    start = f"-{word}" if re.fullmatch(r"-\w", word) else word  # -w for --workers
+    begun = [each for each in known if start.strip("-") and each.startswith(start)]
     if begun:
         return begun[:3]
     found = difflib.get_close_matches(word, known, n=3, cutoff=_ALIKE)

@@ -36,7 +36,13 @@ _HUB_OPTION: Final = "--hub-process"
     epilog="""\b
 Examples:
   arbd dev my_provider.py
-  arbd submit echo --payload '{"text": "hello"}' --wait     in another terminal""",
+  arbd submit echo --payload '{"text": "hello"}' --wait     in another terminal
+  arbd dev my_provider.py --listen 127.0.0.1:50052 -- --region eu   what stands behind -- is the provider's sys.argv
+
+Ctrl-C finishes running tasks first; a second one stops at once.
+
+Exit codes: 0 good, 1 the hub did not start or results were left, 2 wrong command line, 70 the provider's code failed,
+78 wrong settings or TARGET.""",
 )
 @click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
@@ -52,7 +58,7 @@ def command(
     adopted: tuple[int, str] | None,
     given: CommandSettings,
 ) -> None:
-    """Run TARGET against a hub of its own, and restart its workers when its source changes.
+    """Run TARGET (see `arbd run --help`) against a hub of its own, and restart its workers when its source changes.
 
     What arbd.toml or --env-file say is put in force as they change; the daemon is restarted for what needs it.
     """

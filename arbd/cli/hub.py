@@ -24,7 +24,9 @@ Examples:
   arbd hub --listen 127.0.0.1:0 --lease 5     any free port; tasks not answered in 5 s go to somebody else
   arbd hub --token s3cret                     only callers with this token
 
-Tasks and results are kept in memory: they end with this process.""",
+Tasks and results are kept in memory: they end with this process. SIGTERM and Ctrl-C stop it.
+
+Exit codes: 0 good, 1 it cannot listen there, 2 wrong command line, 71 something unexpected: start it again.""",
 )
 @click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where to listen.")
 @click.option(

@@ -27,7 +27,10 @@ Examples:
   arbd stacks --native           with the frames of C code, by py-spy (pip install 'arbd[stacks]')
   arbd stacks --json | jq -r '.stacks[] | select(.trouble) | "\\(.pid) \\(.trouble)"'
 
-It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.""",
+It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.
+
+The exit code is 0 if the daemon answers, also if one of its processes does not, 1 if there is none, no such worker, or
+no py-spy for --native.""",
 )
 @click.option(
     "--worker",

@@ -32,7 +32,7 @@ Examples:
   arbd status prices             the one of provider prices; prices@2 if there is a second one
   arbd status --json | jq .link.state
 
-The exit code is 0 if the daemon answers, 1 if there is none.""",
+The exit code is 0 if the daemon answers, whatever it says, 1 if there is none or it does not answer within 5 s.""",
 )
 @daemon_options
 def command(path: Path, as_json: bool) -> None:

@@ -12,7 +12,17 @@ from arbd.cli import _show
 _PACKAGES: Final = ("grpcio", "msgspec", "protobuf", "psutil", "structlog", "uvloop", "click", "rich", "watchfiles")
 
 
-@click.command("version", short_help="Versions of arbd and what it stands on.")
+@click.command(
+    "version",
+    short_help="Versions of arbd and what it stands on.",
+    epilog="""\b
+Examples:
+  arbd version                   all of it, for a bug report
+  arbd version --json | jq -r .arbd
+  arbd --version                 that of arbd alone
+
+The exit code is 0.""",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """Print the versions of arbd, Python and the packages it stands on."""
