@@ -68,15 +68,14 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not ctx.resilient_parsing:  # of a line that is being completed nothing is done, and no word is wrong yet
-            if args[0] not in COMMANDS:
-                from arbd.cli import _suggest
+        if args[0] not in COMMANDS:
+            from arbd.cli import _suggest
 
-                raise click.UsageError(_suggest.unknown_command(args[0], COMMANDS), ctx)
-            if args[0] in _DAEMONS and not _asks_for_help(args):
-                from arbd import logs
+            raise click.UsageError(_suggest.unknown_command(args[0], COMMANDS), ctx)
+        if args[0] in _DAEMONS and not ctx.resilient_parsing and not _asks_for_help(args):
+            from arbd import logs
 
-                logs.own_stderr(counts_for_all=args[0] != "hub")
+            logs.own_stderr(counts_for_all=args[0] != "hub")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

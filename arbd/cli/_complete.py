@@ -63,9 +63,9 @@ def _line(kind: str, front: str, value: str, last: str) -> str:
 
 def _unquoted(word: str) -> str:
     """A word as the shell would give it to the command; what is begun may lack its second quote."""
-    for ending in ("", '"', "'"):
-        try:
-            return "".join(shlex.split(word + ending, comments=False)) if word else ""
-        except ValueError:
-            continue
-    return word
+    lexer = shlex.shlex(word, posix=True, punctuation_chars=False)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = "", True, ""
+    try:
+        return lexer.get_token() or ""
+    except ValueError:  # a quote is open, or nothing follows the last backslash
+        return lexer.token

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 # COMP_WORDBREAKS cuts words at = : @, which stand within words of arbd (--hub=HOST:PORT, prices@2): they are put
-# together again, and readline is given only what belongs behind the last cut.
+# together again, and readline is given only what belongs behind the last cut, where an @ belongs to what follows it.
 _BASH: Final = r"""# Completion of arbd for bash 4.4 and later. For this shell only:   eval "$(arbd completion bash)"
 # For good, where the package bash-completion is installed:
 #   mkdir -p ~/.local/share/bash-completion/completions
@@ -34,7 +34,7 @@ _arbd_completion() {
     local current=${words[${#words[@]}-1]} cut=
     for i in = : @; do
         if [[ $COMP_WORDBREAKS == *"$i"* && $current == *"$i"* ]]; then
-            word=${current%"${current##*"$i"}"}
+            word=${current%"${current##*"$i"}"} word=${word%@}
             ((${#word} <= ${#cut})) || cut=$word
         fi
     done
@@ -47,11 +47,19 @@ _arbd_completion() {
                 COMPREPLY+=("${front}${value}")
                 ;;
             file | dir)
-                compopt -o filenames
+                [[ $front == @ ]] || compopt -o filenames  # it would quote the @ as well
                 while IFS= read -r found; do
-                    if [[ -d ${found/#\~\//$HOME/} || $kind == file && $found == *"$ending" ]]; then
-                        COMPREPLY+=("${front}${found}")
+                    if [[ -d ${found/#\~\//$HOME/} ]]; then
+                        if [[ $front == @ ]]; then
+                            printf -v found '%q/' "$found"
+                            compopt -o nospace
+                        fi
+                    elif [[ $kind == file && $found == *"$ending" ]]; then
+                        [[ $front != @ ]] || printf -v found '%q' "$found"
+                    else
+                        continue
                     fi
+                    COMPREPLY+=("${front}${found}")
                 done < <(compgen -f -- "$value")
                 ;;
         esac

@@ -61,7 +61,7 @@ class CommandWords(NamedTuple):
 
 def unknown_option(option: str, command: CommandWords) -> str:
     """What to say about an option that a command does not have."""
-    said, known = f"There is no option {option}", command.options
+    said, known = f"There is no option {_shown(option)}", command.options
     if option in command.before:
         return f"{said} behind {command.name}: it stands before the command, as in arbd {option} {command.name}."
     argument = command.arguments.get(option.lstrip("-").replace("-", "_"))
@@ -83,10 +83,14 @@ def unknown_option(option: str, command: CommandWords) -> str:
 
 def option_before_command(option: str, known: Collection[str]) -> str:
     """What to say about an option before the command that is none of ``known``."""
-    found = _close(option, known)
+    said, found = f"There is no option {_shown(option)} before a command", _close(option, known)
     if found:
-        return f"There is no option {option} before a command; did you mean {_either(found)}?"
-    return f"There is no option {option} before a command: those of a command stand behind it, as in arbd run {option}."
+        return f"{said}; did you mean {_either(found)}?"
+    return f"{said}: those of a command stand behind it, as in arbd run {_shown(option)}."
+
+
+def _shown(option: str) -> str:
+    return option if option.isprintable() else ascii(option)
 
 
 def _close(word: str, known: Iterable[str]) -> list[str]:

@@ -41,8 +41,9 @@ Examples:
   arbd install-units --user              for this user's own services
   arbd install-units --arbd /opt/arbd/bin/arbd
 
-Run it again after an upgrade of arbd: it says what has changed. The exit code is 1 if a file was refused; then none
-is written.""",
+Run it again after an upgrade of arbd: it says what has changed.
+
+The exit code is 0 when all is written, 1 if a file was refused; then none is written.""",
 )
 @click.option("--root", type=click.Path(file_okay=False, exists=True), help="Write into the tree below this directory.")
 @click.option(

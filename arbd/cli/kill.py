@@ -29,7 +29,8 @@ def command(path: Path, as_json: bool, task_id: str) -> None:
     """End the task TASK_ID of a running daemon. It is answered with an error with the code CANCELLED.
 
     One that waits is answered at once. One that runs is stopped where it runs, by an exception in its action; if it
-    still runs after `kill_grace` (0.25 s unless set otherwise), its worker is killed and replaced. `arbd cancel` asks a hub for the same.
+    still runs after `kill_grace` (0.25 s unless set otherwise), its worker is killed and replaced. `arbd cancel` asks a
+    hub for the same.
     """
     from arbd.control.protocol import Kill
 
