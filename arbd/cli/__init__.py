@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from importlib import import_module
 from typing import IO, Any, Final
 
@@ -36,6 +35,8 @@ class _Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         if self._debug:
+            import traceback
+
             traceback.print_exception(self._error, file=file or sys.stderr)
         click.echo(f"arbd: {self.message}", file=file, err=True)
 
