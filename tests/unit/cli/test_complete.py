@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from arbd.cli import COMMANDS, _complete, cli
 from arbd.cli._complete import answer, is_plain
@@ -17,6 +18,7 @@ from arbd.control import client
 from arbd.control.protocol import StatusReply
 from arbd.control.reports import PausedAction, RunningTask, StatusReport, WorkerReport
 from arbd.errors import ControlError
+from arbd.host import runtime_dir
 from arbd.model.link_stats import LinkStats
 
 
@@ -37,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sockets.mkdir()
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(sockets))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(client.runtime_dir, "for_command", lambda *_: [sockets])
+    monkeypatch.setattr(runtime_dir, "for_command", lambda *_: [sockets])
     return sockets
 
 
@@ -276,7 +278,7 @@ class TestHalfALine:
         def fail(*_: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(_complete.ShellComplete, "get_completions", fail)
+        monkeypatch.setattr(ShellComplete, "get_completions", fail)
         assert answer(cli, ["run", ""]) == 1
         assert capsys.readouterr() == ("", "")
 
