@@ -441,7 +441,7 @@ class TestErrors:
 
         monkeypatch.setattr(sys.modules["arbd.supervisor.main"], "run", run)
         result = arbd("run", "x")
-        assert (result.exit_code, result.output) == (130, "\n")
+        assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\n")
 
 
 def test_version_tells_what_a_bug_report_needs() -> None:
