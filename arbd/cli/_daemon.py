@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from arbd.cli import _completers
 from arbd.settings.files import read_layers
 from arbd.settings.table import CONFIG_FILE, resolve
 
@@ -19,14 +20,15 @@ INTERVAL_S: Final = 1.0  # between two looks of `--watch`
 
 def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``[DAEMON]``, ``--config`` and ``--json``; it receives the socket as ``path``, and ``as_json``."""
-    return _asking(function, click.argument("daemon", required=False))
+    return _asking(function, click.argument("daemon", required=False, shell_complete=_completers.daemons))
 
 
 def daemon_option(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command that has an argument of its own ``--daemon``, ``--config`` and ``--json``; it receives the socket
     as ``path``, and ``as_json``."""
     text = "Name of the daemon's provider, or the path of its control socket.  [default: the one that runs here]"
-    return _asking(function, click.option("--daemon", "daemon", metavar="DAEMON", help=text))
+    option = click.option("--daemon", metavar="DAEMON", help=text, shell_complete=_completers.daemons)
+    return _asking(function, option)
 
 
 def daemon_finder(function: Callable[..., None]) -> Callable[..., None]:
@@ -52,7 +54,9 @@ def _finding(function: Callable[..., None], which: Callable[[Callable[..., None]
         function(find=lambda: client.find(daemon, settings), **params)
 
     help_text = f"Settings file of the daemon, if that says where its socket is.  [default: {CONFIG_FILE} here]"
-    decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
+    decorated = click.option(
+        "--config", "config_file", metavar="FILE", help=help_text, shell_complete=_completers.files(".toml")
+    )(command)
     decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
     asking: Callable[..., None] = which(decorated)
     return asking
