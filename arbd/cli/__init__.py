@@ -20,7 +20,7 @@ from arbd.host import hangup, process_state
 
 # In the order of --help: first what one starts with.
 COMMANDS: Final = (
-    *("demo", "dev", "run", "check", "schema", "config", "status", "limits", "stacks"),
+    *("demo", "dev", "run", "check", "doctor", "schema", "config", "status", "limits", "stacks"),
     *("drain", "pause", "resume", "kill"),
     *("events", "reload", "scale", "replace", "log-level"),
     *("hub", "submit", "cancel", "bench", "install-units", "version"),
