@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from arbd.doctor.checks.access import Account
+from arbd.doctor.checks.access import ServiceUser
 from arbd.doctor.readers import paths, units
 from arbd.doctor.unit_text import Unit
 from arbd.errors import ConfigError
@@ -56,7 +56,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     sought: str
     is_of_unit: bool
     is_user_unit: bool
-    account: Account
+    account: ServiceUser
     environ: Mapping[str, str]
     environ_source: str
     sources: Mapping[str, str]
@@ -149,7 +149,7 @@ def _config_of(unit: Unit | None) -> str:
     return separate or next((word.partition("=")[2] for word in words if word.startswith("--config=")), "")
 
 
-def _account_of(unit: Unit) -> Account:
+def _account_of(unit: Unit) -> ServiceUser:
     account = paths.account_of(unit.last("User", "root"))
     for group in [*unit.all("Group")[-1:], *unit.words("SupplementaryGroups")]:
         account = paths.with_group(account, group)

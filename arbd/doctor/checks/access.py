@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 
-class Account(msgspec.Struct, frozen=True):
+class ServiceUser(msgspec.Struct, frozen=True):
     """The user that the daemon runs as. ``is_known``: it exists on this machine."""
 
     name: str
@@ -33,7 +33,7 @@ class PathFacts(msgspec.Struct, frozen=True):
         return stat.S_IMODE(self.mode)
 
 
-def closed_to(account: Account, way: Sequence[PathFacts]) -> str:
+def closed_to(account: ServiceUser, way: Sequence[PathFacts]) -> str:
     """Which part of the way from the root to a file keeps this user from reading it; empty if none does."""
     if account.uid == 0:
         return ""
@@ -45,7 +45,7 @@ def closed_to(account: Account, way: Sequence[PathFacts]) -> str:
     return ""
 
 
-def may(account: Account, path: PathFacts, wanted: int) -> bool:
+def may(account: ServiceUser, path: PathFacts, wanted: int) -> bool:
     """Whether the mode gives this user all of these bits (4 read, 2 write, 1 enter or run)."""
     if account.uid == 0:
         return True

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from arbd.doctor.checks.access import Account, PathFacts, may
+from arbd.doctor.checks.access import PathFacts, ServiceUser, may
 from arbd.doctor.findings import Finding, fail, ok
 from arbd.settings.kinds import show_size
 
@@ -35,7 +35,7 @@ class DirectoryFacts(msgspec.Struct, frozen=True, kw_only=True):
     free_files: int | None = None
 
 
-def check_directories(facts: Sequence[DirectoryFacts], account: Account) -> Iterator[Finding]:
+def check_directories(facts: Sequence[DirectoryFacts], account: ServiceUser) -> Iterator[Finding]:
     """Whether each can be used."""
     for directory in facts:
         findings = [*_usable(directory, account), *_room(directory)]
@@ -45,7 +45,7 @@ def check_directories(facts: Sequence[DirectoryFacts], account: Account) -> Iter
             yield ok("directories", f"{directory.setting}: {directory.path}, {how}")
 
 
-def _usable(facts: DirectoryFacts, account: Account) -> Iterator[Finding]:
+def _usable(facts: DirectoryFacts, account: ServiceUser) -> Iterator[Finding]:
     here, path = facts.here, facts.path
     if facts.made_by_unit:
         return

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from arbd.doctor.certificates import Validity, date
-from arbd.doctor.checks.access import Account, PathFacts, closed_to
+from arbd.doctor.checks.access import PathFacts, ServiceUser, closed_to
 from arbd.doctor.findings import Finding, fail, ok, warn
 
 _SOON_DAYS: Final = 21
@@ -36,7 +36,7 @@ class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
     ``readable_settings``: the settings file that holds the token, if others may read it. ``now`` in seconds since
     1970."""
 
-    account: Account
+    account: ServiceUser
     has_token: bool
     token_origin: str
     files: Sequence[SecretFile] = ()
@@ -102,7 +102,7 @@ def _token(facts: SecretFacts) -> Iterator[Finding]:
         )
 
 
-def _who_reads(file: SecretFile, account: Account) -> Iterator[Finding]:
+def _who_reads(file: SecretFile, account: ServiceUser) -> Iterator[Finding]:
     last = file.way[-1] if file.way else None
     if last is None or last.error:
         return

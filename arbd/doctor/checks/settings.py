@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from arbd.doctor.checks.access import Account, PathFacts, closed_to
+from arbd.doctor.checks.access import PathFacts, ServiceUser, closed_to
 from arbd.doctor.findings import Finding, fail, ok, warn
 
 
@@ -24,7 +24,7 @@ class SettingFacts(msgspec.Struct, frozen=True, kw_only=True):
     path, where the unit's working directory is another than this."""
 
     source: str
-    account: Account
+    account: ServiceUser
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
     name: str = ""

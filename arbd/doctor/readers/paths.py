@@ -7,7 +7,7 @@ import os
 import pwd
 from pathlib import Path
 
-from arbd.doctor.checks.access import Account, PathFacts
+from arbd.doctor.checks.access import PathFacts, ServiceUser
 
 
 def way_to(path: str | Path) -> tuple[PathFacts, ...]:
@@ -25,29 +25,29 @@ def look(path: Path) -> PathFacts:
     return PathFacts(str(path), found.st_uid, found.st_gid, found.st_mode)
 
 
-def account_of(name: str) -> Account:
+def account_of(name: str) -> ServiceUser:
     """A user by name or number; one that does not exist is not known."""
     try:
         entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except KeyError:
-        return Account(name, int(name) if name.isdecimal() else -1, is_known=False)
-    return Account(entry.pw_name, entry.pw_uid, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+        return ServiceUser(name, int(name) if name.isdecimal() else -1, is_known=False)
+    return ServiceUser(entry.pw_name, entry.pw_uid, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
-def own_account() -> Account:
+def own_account() -> ServiceUser:
     """The user that runs this."""
     uid = os.geteuid()
     groups = frozenset({os.getegid(), *os.getgroups()})
     try:
-        return Account(pwd.getpwuid(uid).pw_name, uid, groups)
+        return ServiceUser(pwd.getpwuid(uid).pw_name, uid, groups)
     except KeyError:  # containers run as numbers
-        return Account(str(uid), uid, groups)
+        return ServiceUser(str(uid), uid, groups)
 
 
-def with_group(account: Account, group: str) -> Account:
+def with_group(account: ServiceUser, group: str) -> ServiceUser:
     """The same user with one more group, by name or number; one that does not exist changes nothing."""
     try:
         gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
     except KeyError:
         return account
-    return Account(account.name, account.uid, account.gids | {gid}, account.is_known)
+    return ServiceUser(account.name, account.uid, account.gids | {gid}, account.is_known)
