@@ -7,7 +7,7 @@
 #   make test-systemd   the tests of the units under a real systemd, in namespaces of its own; needs root; 2 minutes
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
-#   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 8 minutes
+#   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 15 minutes
 #   make libraries   17 libraries in workers beside bare processes, in 20 minutes; torch, where somebody has installed it
 #   make picture  docs/demo.svg: what `make demo` prints, recorded from a run
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import statistics
 import sys
@@ -42,6 +43,7 @@ from bench.hostile.marks import read
 from bench.hostile.tasks import BATCH, Tasks, verdict_of
 
 EVERY: Final = 20
+_WORKERS: Final = max(1, len(os.sched_getaffinity(0)) - 1)
 _WAITING: Final = 60  # tasks without a verdict: enough that no worker is idle
 _LOOK_S: Final = 0.01
 _SILENCE_S: Final = 60.0
@@ -255,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.hostile_campaign", description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=100_000, help="of the mixed run (default: 100,000)")
     parser.add_argument("--seed", type=int, default=1, help="the same tasks for the same seed (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, help="default: 2")
+    parser.add_argument("--workers", type=int, default=_WORKERS, help="default: all CPUs but one")
     parser.add_argument("--only", default=",".join(HOSTILE), help="only these hostile actions, with commas")
     parser.add_argument("--keep", type=Path, help="keep the daemons' logs in this directory")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

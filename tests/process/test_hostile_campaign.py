@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_what_one_action_does_never_reaches_another() -> None:
-    command = [sys.executable, "-m", "bench.hostile_campaign", "--tasks", "2000", "--seed", "7", "--json"]
+    arguments = ["--tasks", "2000", "--workers", "2", "--seed", "7", "--json"]
+    command = [sys.executable, "-m", "bench.hostile_campaign", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)

@@ -52,6 +52,12 @@ def test_a_hub_that_is_not_there_makes_nothing_overdue() -> None:
     run(test)
 
 
+def calls_of(link: Any) -> Any:
+    """The calls of a link that has begun."""
+    assert link._calls is not None
+    return link._calls
+
+
 async def never(*_: Any, **__: Any) -> bytes:
     await asyncio.Event().wait()
     raise AssertionError
@@ -60,8 +66,9 @@ async def never(*_: Any, **__: Any) -> bytes:
 def test_polls_without_an_end_are_overdue_once_they_are_past_their_deadlines() -> None:
     async def test() -> None:
         async with ScriptedHub(tasks_once()) as hub, running_link(hub.address, Supervisor(), **QUICK) as link:
-            link._calls.connection.get_task = never  # type: ignore[assignment] # in place of gRPC's
-            await eventually(lambda: link._calls.polls.under_way > 0)
+            calls = calls_of(link)
+            calls.connection.get_task = never  # in place of gRPC's
+            await eventually(lambda: calls.polls.under_way > 0)
             await asyncio.sleep(0.2)  # the one before has ended
             found = looks(link, POLL_S + OVERDUE_S + 3)
             assert {each.overdue for each in found[: int(POLL_S + OVERDUE_S)]} == {""}
@@ -74,10 +81,11 @@ def test_results_without_an_answer_are_overdue_once_their_calls_are_past_their_d
     async def test() -> None:
         supervisor = Supervisor()
         async with ScriptedHub(tasks_once()) as hub, running_link(hub.address, supervisor, **QUICK) as link:
-            link._calls.connection.submit = never  # type: ignore[assignment] # in place of gRPC's
+            calls = calls_of(link)
+            calls.connection.submit = never  # in place of gRPC's
             supervisor.running += 1
             supervisor.finish(Outcome(Task("a", "act", b""), "success", OK))
-            await eventually(lambda: link._calls.submits.under_way > 0)
+            await eventually(lambda: calls.submits.under_way > 0)
             found = [link._submits.overdue(100.0 + number) for number in range(10)]
             assert found[:7] == [""] * 7
             assert found[-1] == "results are past the deadlines of their calls"
@@ -90,7 +98,8 @@ def test_polls_that_could_start_and_do_not_are_overdue(monkeypatch: pytest.Monke
         async with ScriptedHub(tasks_once()) as hub, running_link(hub.address, Supervisor(), **QUICK) as link:
             await eventually(lambda: link.stats.polls > 0)
             monkeypatch.setattr(link._polls, "release", lambda: None)
-            await eventually(lambda: link._calls.polls.under_way == 0)
+            calls = calls_of(link)
+            await eventually(lambda: calls.polls.under_way == 0)
             await asyncio.sleep(1.2)  # its pause after an empty answer is over
             assert [each.overdue for each in looks(link, 2)] == ["", *["polls could start, and do not"] * 2]
 

@@ -150,8 +150,10 @@ class Asking:
         async def run() -> Any:
             workers: Any = [Process(1), Process(2)]
             nobody: Any = None
+            flow: Any = SimpleNamespace(pool=None)
             taken = Stacks(lambda: workers)
-            answer: Any = Commands(nobody, nobody, nobody, self.operations, taken).handlers()[GetStacks](request)
+            commands = Commands(flow, nobody, nobody, self.operations, nobody, nobody, nobody, taken)
+            answer: Any = commands.handlers()[GetStacks](request)
             answer = await answer if asyncio.iscoroutine(answer) else answer
             for _ in range(20):
                 await asyncio.sleep(0)

@@ -49,7 +49,7 @@ class Steered(Rig):
             self.steering.link_started()
             self.operations = Operations()
             nothing: Any = None
-            commands = Commands(self.flow, nothing, nothing, self.operations, self.steering, nothing, nothing)
+            commands = Commands(self.flow, nothing, nothing, self.operations, self.steering, nothing, nothing, nothing)
             self.handlers = commands.handlers()
             await scenario()
             await self.operations.close()
