@@ -80,8 +80,9 @@ def open_case(question: Question) -> Case:
     file = question.config_file or (CONFIG_FILE if Path(question.directory, CONFIG_FILE).exists() else None)
     config = str(Path(question.directory, file).absolute()) if file else ""
     is_user = _is_users(config, question.environ) and not question.unit
-    sought = question.unit or f"arbd@{Path(config).stem if config and config != CONFIG_FILE else 'NAME'}"
-    unit = units.find(sought, question.environ, is_user=is_user, instance=Path(config).stem if config else "NAME")
+    instance = _instance(question, config)
+    sought = question.unit or f"arbd@{instance}"
+    unit = units.find(sought, question.environ, is_user=is_user, instance=instance)
     named = _config_of(unit)
     if unit is not None and not config and question.unit and named:
         config = named
@@ -134,6 +135,17 @@ def _read(
         return read_token(resolved), (), ()
     except ConfigError as error:
         return resolved, (), error.problems
+
+
+def _instance(question: Question, config: str) -> str:
+    """The instance of the unit that would start with these settings: NAME of NAME.toml, or the provider's name."""
+    if config and Path(config).name != CONFIG_FILE:
+        return Path(config).stem
+    layers = read_layers(config or None, question.environ, question.env_file)
+    try:
+        return resolve([*layers, *question.last(layers)]).settings.name or "NAME"
+    except ConfigError:
+        return "NAME"
 
 
 def _is_users(config: str, environ: Mapping[str, str]) -> bool:

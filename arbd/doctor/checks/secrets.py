@@ -33,6 +33,7 @@ class SecretFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The secrets of one daemon. ``has_token``, and where that comes from. ``problems``: what cannot be read or used.
+    ``unseen``: what only the daemon's user or root may read.
     ``readable_settings``: the settings file that holds the token, if others may read it. ``now`` in seconds since
     1970."""
 
@@ -41,6 +42,7 @@ class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
     token_origin: str
     files: Sequence[SecretFile] = ()
     problems: Sequence[str] = ()
+    unseen: Sequence[str] = ()
     readable_settings: str = ""
     uses_tls: bool = False
     is_local: bool = True
@@ -57,11 +59,18 @@ def check_secrets(facts: SecretFacts) -> Iterator[Finding]:
             "the daemon does not start (exit code 78)",
             "put the file there, in the form that is asked for; docs: deploy.md, secrets",
         )
+    for problem in facts.unseen:
+        yield warn(
+            "secrets.unseen",
+            problem,
+            "the daemon runs as another user, who may read it; whether it is any good is not seen here",
+            "ask as root",
+        )
     findings = [*_token(facts)]
     for file in facts.files:
         findings += [*_who_reads(file, facts.account), *_copies(file), *_validity(file, facts.now)]
     yield from findings
-    if all(finding.level == "ok" for finding in findings) and not facts.problems:
+    if all(finding.level == "ok" for finding in findings) and not (facts.problems or facts.unseen):
         yield ok(
             "secrets", f"the token comes from {facts.token_origin}" if facts.has_token else "no token is asked for"
         )
@@ -72,7 +81,8 @@ def check_secrets(facts: SecretFacts) -> Iterator[Finding]:
 
 
 def _token(facts: SecretFacts) -> Iterator[Finding]:
-    if not facts.has_token and not any("hub.auth_token_file" in problem for problem in facts.problems):
+    told = any("hub.auth_token_file" in problem for problem in (*facts.problems, *facts.unseen))
+    if not facts.has_token and not told:
         yield warn(
             "secrets.token",
             "there is no token",

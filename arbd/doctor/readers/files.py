@@ -66,6 +66,7 @@ def secret_facts(case: Case, *, is_local: bool, uses_tls: bool) -> SecretFacts:
     except ConfigError as error:
         problems += error.problems
     problems = [problem for problem in problems if not _is_opaque(case, problem)]
+    unseen = [problem for problem in problems if _is_for_others(case, problem)]
     origin = case.resolved.origin["hub.auth_token"]
     in_settings = settings.hub_auth_token_file is None and origin == case.config_file
     has_token = bool(settings.hub_auth_token) or "token" in case.opaque
@@ -74,7 +75,8 @@ def secret_facts(case: Case, *, is_local: bool, uses_tls: bool) -> SecretFacts:
         has_token=has_token,
         token_origin="an encrypted credential" if not settings.hub_auth_token and has_token else origin,
         files=[*_secret_files(case)],
-        problems=problems,
+        problems=[problem for problem in problems if problem not in unseen],
+        unseen=unseen,
         readable_settings=case.config_file if in_settings and _others_read(case.config_file) else "",
         uses_tls=uses_tls,
         is_local=is_local,
@@ -161,6 +163,12 @@ def _others_read(path: str) -> bool:
 def _is_opaque(case: Case, problem: str) -> bool:
     """Whether it is about a credential that only systemd can decrypt."""
     return any(f"/{name} " in problem for name in case.opaque)
+
+
+def _is_for_others(case: Case, problem: str) -> bool:
+    """Whether whoever asks may not read what the daemon's user, or systemd, may."""
+    reason = os.strerror(errno.EACCES)
+    return reason in problem and case.is_of_unit and os.geteuid() not in (0, case.account.uid)
 
 
 def _is_file(target: str) -> bool:

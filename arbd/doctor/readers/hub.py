@@ -9,6 +9,7 @@ end, as the daemon will.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import time
@@ -23,6 +24,7 @@ from arbd.doctor.checks.hub import HubFacts, Step
 from arbd.doctor.readers import dial
 from arbd.doctor.readers.dial import Dialled, Place
 from arbd.errors import ArbdError, ConfigError
+from arbd.host import memory
 from arbd.links.tls_files import read_tls
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Target, Tls, parse_url
@@ -89,7 +91,7 @@ def hub_facts(case: Case, *, is_running: bool, timeout_s: float = TIMEOUT_S) -> 
     place = dial.place_of(target.address)
     if place.is_known:
         try:
-            facts = _by_hand(facts, place, settings if tls != Tls() else None, timeout_s)
+            facts = _by_hand(facts, place, tls, timeout_s)
         except dial.StepError as error:
             return msgspec.structs.replace(
                 facts, failed=error.step, kind=error.kind, error=str(error), addresses=error.addresses
@@ -97,7 +99,7 @@ def hub_facts(case: Case, *, is_running: bool, timeout_s: float = TIMEOUT_S) -> 
     return _by_grpc(facts, case, target, tls, is_running, timeout_s)
 
 
-def _by_hand(facts: HubFacts, place: Place, settings: Settings | None, timeout_s: float) -> HubFacts:
+def _by_hand(facts: HubFacts, place: Place, tls: Tls, timeout_s: float) -> HubFacts:
     """The steps before gRPC. Raises ``dial.StepError``."""
     dialled = dial.dial(place, timeout_s)
     connection = dialled.connection
@@ -106,7 +108,7 @@ def _by_hand(facts: HubFacts, place: Place, settings: Settings | None, timeout_s
     peer = None
     try:
         if facts.uses_tls:
-            connection = _encrypted(connection, place, settings, dialled, timeout_s)
+            connection = _encrypted(connection, place, tls, dialled, timeout_s)
             peer = of_der(connection.getpeercert(binary_form=True) or b"")
         _first_words(connection, place, dialled, facts.uses_tls, timeout_s)
     finally:
@@ -114,21 +116,22 @@ def _by_hand(facts: HubFacts, place: Place, settings: Settings | None, timeout_s
     return msgspec.structs.replace(facts, peer=peer, addresses=addresses, unreached=dialled.unreached)
 
 
-def _context(settings: Settings | None) -> ssl.SSLContext:
-    """What verifies the hub. Raises ``OSError`` where a file cannot be read or used."""
-    ca = settings.hub_tls_ca if settings is not None else None
-    context = ssl.create_default_context(cafile=ca)
+def _context(tls: Tls) -> ssl.SSLContext:
+    """What verifies the hub, and is shown to it. The bytes are those that were read: a pipe can be read once."""
+    context = ssl.create_default_context(cadata=tls.ca.decode("ascii", "replace") if tls.ca is not None else None)
     context.set_alpn_protocols(["h2"])
-    if settings is not None and settings.hub_tls_cert and settings.hub_tls_key:
-        context.load_cert_chain(settings.hub_tls_cert, settings.hub_tls_key, password=lambda: "")
+    if tls.cert is not None and tls.key is not None:
+        parcel = memory.create_parcel((tls.cert, b"\n", tls.key))
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{parcel}", password="")
+        finally:
+            os.close(parcel)
     return context
 
 
-def _encrypted(
-    connection: socket.socket, place: Place, settings: Settings | None, dialled: Dialled, timeout_s: float
-) -> ssl.SSLSocket:
+def _encrypted(connection: socket.socket, place: Place, tls: Tls, dialled: Dialled, timeout_s: float) -> ssl.SSLSocket:
     try:
-        encrypted = _context(settings).wrap_socket(connection, server_hostname=place.host or "localhost")
+        encrypted = _context(tls).wrap_socket(connection, server_hostname=place.host or "localhost")
     except TimeoutError as error:
         raise dial.StepError("tls", f"nothing came back within {timeout_s:g} s", "silent", dialled) from error
     except ssl.SSLCertVerificationError as error:
