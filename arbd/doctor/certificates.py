@@ -44,7 +44,7 @@ def of_der(data: bytes) -> Validity | None:
     """One certificate; ``None`` if this is none."""
     try:
         return _read(data)
-    except (IndexError, ValueError, OverflowError):
+    except (IndexError, ValueError, OverflowError, StopIteration):
         return None
 
 

@@ -134,6 +134,7 @@ def percent_of(text: str) -> float | None:
 def cpus_of(text: str) -> Iterator[int]:
     """The CPUs of a list such as ``0-3,8 12``; what cannot be read is left out."""
     for part in re.split(r"[\s,]+", text.strip()):
-        first, _, last = part.partition("-")
-        if first.isdecimal() and (not last or last.isdecimal()) and int(last or first) < _MOST_CPUS:
-            yield from range(int(first), int(last or first) + 1)
+        first, is_range, last = part.partition("-")
+        last = last if is_range else first
+        if first.isdecimal() and last.isdecimal() and int(last) < _MOST_CPUS:
+            yield from range(int(first), int(last) + 1)
