@@ -45,7 +45,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What is examined. ``resolved`` are the defaults where there are ``problems``; ``token_problems``: why the token
     cannot be read. ``is_of_unit``: the unit starts a daemon with these settings. ``sources``: of its credentials.
-    ``opaque``: credentials that cannot be looked at. ``was_loaded``: the author's code has spoken."""
+    ``opaque``: credentials that cannot be looked at. ``pipes``: settings that name a pipe, with its path; they are not
+    in ``resolved``, so that nobody opens it."""
 
     source: str
     config_file: str
@@ -62,6 +63,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, str]
     opaque: frozenset[str]
     directory: Path
+    pipes: Mapping[str, str] = {}
 
     @property
     def settings(self) -> Settings:
@@ -83,7 +85,7 @@ def open_case(question: Question) -> Case:
     instance = _instance(question, config)
     sought = question.unit or f"arbd@{instance}"
     unit = units.find(sought, question.environ, is_user=is_user, instance=instance)
-    named = _config_of(unit)
+    named = config_of(unit)
     if unit is not None and not config and question.unit and named:
         config = named
     is_of_unit = unit is not None and (named == config or bool(question.unit and not named))
@@ -100,7 +102,7 @@ def open_case(question: Question) -> Case:
             layers_environ = environ | {DIRECTORY_VARIABLE: unit.specifiers["d"]}
     directory = _directory(unit, question.directory) if is_of_unit else question.directory
     with contextlib.chdir(directory) if directory.is_dir() else contextlib.nullcontext():
-        resolved, problems, token_problems = _read(question, config, layers_environ, sources, unit)
+        resolved, problems, pipes, token_problems = _read(question, config, layers_environ, sources, unit)
     return Case(
         source=config or "defaults and environment",
         config_file=config,
@@ -117,24 +119,35 @@ def open_case(question: Question) -> Case:
         sources=sources,
         opaque=opaque,
         directory=directory,
+        pipes=pipes,
     )
 
 
 def _read(
     question: Question, config: str, environ: Mapping[str, str], sources: Mapping[str, str], unit: Unit | None
-) -> tuple[Resolved, Sequence[str], Sequence[str]]:
-    """The settings, what is wrong with them, and why the token cannot be read."""
+) -> tuple[Resolved, Sequence[str], Mapping[str, str], Sequence[str]]:
+    """The settings, what is wrong with them, which of them name a pipe, and why the token cannot be read."""
     layers = read_layers(config or None, environ, question.env_file)
     if sources and unit is not None:
         layers = _from_sources(layers, sources, unit.specifiers["d"])
     try:
         resolved = resolve([*layers, *question.last(layers)])
     except ConfigError as error:
-        return resolve([]), error.problems, ()
+        return resolve([]), error.problems, {}, ()
+    resolved, pipes = _without_pipes(resolved)
     try:
-        return read_token(resolved), (), ()
+        return read_token(resolved), (), pipes, ()
     except ConfigError as error:
-        return resolved, (), error.problems
+        return resolved, (), pipes, error.problems
+
+
+def _without_pipes(resolved: Resolved) -> tuple[Resolved, Mapping[str, str]]:
+    """The settings without files that are named pipes: to open one may wait for ever, and takes it from the daemon."""
+    attributes = {setting: setting.replace(".", "_") for setting in SETTING_OF.values()}
+    named = {setting: getattr(resolved.settings, attribute) for setting, attribute in attributes.items()}
+    pipes = {setting: path for setting, path in named.items() if path and Path(path).is_fifo()}
+    settings = msgspec.structs.replace(resolved.settings, **{attributes[setting]: None for setting in pipes})
+    return msgspec.structs.replace(resolved, settings=settings), pipes
 
 
 def _instance(question: Question, config: str) -> str:
@@ -154,7 +167,7 @@ def _is_users(config: str, environ: Mapping[str, str]) -> bool:
     return bool(config) and Path(config).parent == Path(home, "arbd")
 
 
-def _config_of(unit: Unit | None) -> str:
+def config_of(unit: Unit | None) -> str:
     """The settings file that the unit starts arbd with; empty if it names none."""
     words = unit.last("ExecStart").split() if unit is not None else []
     separate = next((after for word, after in pairwise(words) if word == "--config"), "")

@@ -39,12 +39,13 @@ class UnitLine(msgspec.Struct, frozen=True):
 
 class Unit(msgspec.Struct, frozen=True):
     """One unit. ``name`` such as ``arbd@prices.service``; ``files`` it was read from; ``specifiers``: what stands for
-    ``%i`` and others."""
+    ``%i`` and others. ``is_loaded``: systemd itself has shown it."""
 
     name: str
     files: tuple[str, ...]
     lines: tuple[UnitLine, ...]
     specifiers: Mapping[str, str] = {}
+    is_loaded: bool = False
 
     def all(self, name: str) -> list[str]:
         """Every value of a list, specifiers filled in; an empty one makes it begin anew."""

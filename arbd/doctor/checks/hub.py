@@ -175,7 +175,10 @@ def _token(facts: HubFacts) -> Iterator[Finding]:
     elif facts.token == "running":
         yield ok("hub.token", "the hub takes the token of the daemon that runs")
     elif facts.token == "unknown":
-        yield ok("hub.token", "whether the hub takes the token is seen at the start: a poll, which would tell, would take a task")
+        yield ok(
+            "hub.token",
+            "whether the hub takes the token is seen at the start: a poll, which would tell, would take a task",
+        )
 
 
 def _protocol(facts: HubFacts) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from arbd.doctor.findings import Finding, fail, ok, warn
 from arbd.settings.kinds import show_size
 
 _GIB: Final = 1 << 30
-_LEAST_ADDRESS_SPACE: Final = 2 * _GIB  # the supervisor maps 1.2 GiB, with the stacks and arenas of gRPC's threads
+_LEAST_ADDRESS_SPACE: Final = _GIB  # an idle supervisor maps 570 MiB: stacks and arenas of gRPC's threads
 _SAFE_ADDRESS_SPACE: Final = 16 * _GIB  # numerical libraries map gigabytes that they never touch
 
 

@@ -11,7 +11,7 @@ from arbd.doctor.findings import Finding, fail, ok, warn
 from arbd.settings.kinds import show_size
 
 _MIB: Final = 1 << 20
-_DAEMON: Final = 160 * _MIB  # supervisor and zygote without an author's code
+_DAEMON: Final = 80 * _MIB  # supervisor and zygote without an author's code: 53 and 33 MiB, much of it shared
 _WORKER: Final = 8 * _MIB  # of its own, before an action has run
 _SMALL_SHM: Final = 128 * _MIB  # a container's default is 64 MiB
 _STICKY_FOR_ALL: Final = 0o1777

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -33,7 +33,7 @@ class SecretFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The secrets of one daemon. ``has_token``, and where that comes from. ``problems``: what cannot be read or used.
-    ``unseen``: what only the daemon's user or root may read.
+    ``unseen``: what only the daemon's user or root may read. ``pipes``: settings that name a pipe, which is not opened.
     ``readable_settings``: the settings file that holds the token, if others may read it. ``now`` in seconds since
     1970."""
 
@@ -43,6 +43,7 @@ class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
     files: Sequence[SecretFile] = ()
     problems: Sequence[str] = ()
     unseen: Sequence[str] = ()
+    pipes: Mapping[str, str] = {}
     readable_settings: str = ""
     uses_tls: bool = False
     is_local: bool = True
@@ -66,11 +67,18 @@ def check_secrets(facts: SecretFacts) -> Iterator[Finding]:
             "the daemon runs as another user, who may read it; whether it is any good is not seen here",
             "ask as root",
         )
+    for setting, path in facts.pipes.items():
+        yield warn(
+            "secrets.pipe",
+            f"{setting}: {path} is a pipe",
+            "it can be read once, by the daemon; what is in it is not seen here, and a change is not noticed there",
+            "name a file, where that can be had",
+        )
     findings = [*_token(facts)]
     for file in facts.files:
         findings += [*_who_reads(file, facts.account), *_copies(file), *_validity(file, facts.now)]
     yield from findings
-    if all(finding.level == "ok" for finding in findings) and not (facts.problems or facts.unseen):
+    if all(finding.level == "ok" for finding in findings) and not (facts.problems or facts.unseen or facts.pipes):
         yield ok(
             "secrets", f"the token comes from {facts.token_origin}" if facts.has_token else "no token is asked for"
         )
@@ -81,7 +89,7 @@ def check_secrets(facts: SecretFacts) -> Iterator[Finding]:
 
 
 def _token(facts: SecretFacts) -> Iterator[Finding]:
-    told = any("hub.auth_token_file" in problem for problem in (*facts.problems, *facts.unseen))
+    told = any("hub.auth_token_file" in problem for problem in (*facts.problems, *facts.unseen, *facts.pipes))
     if not facts.has_token and not told:
         yield warn(
             "secrets.token",

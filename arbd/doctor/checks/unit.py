@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -25,15 +24,17 @@ _NOTIFIES: Final = ("notify", "notify-reload")
 
 class UnitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A unit and what it is to fit. ``unit``: ``None`` if none is installed; ``sought``: what was looked for.
-    ``config_file``: the settings file that is examined. ``command_error``: why what ``ExecStart=`` names cannot be run.
-    ``sources``: for each credential where its source was found, empty: nowhere. ``outdated``: it was written by
-    another version of arbd, and nobody has changed it since. ``needs_reload``: systemd has not read it again since it
-    was changed. ``user_is_missing``: ``User=`` names nobody of this machine."""
+    ``config_file``: the settings file that is examined, ``named_config``: the one that the unit names.
+    ``command_error``: why what ``ExecStart=`` names cannot be run. ``sources``: for each credential where its source
+    was found, empty: nowhere. ``outdated``: it was written by another version of arbd, and nobody has changed it since.
+    ``needs_reload``: systemd has not read it again since it was changed. ``user_is_missing``: ``User=`` names nobody of
+    this machine."""
 
     unit: Unit | None
     sought: str
     settings: Settings
     config_file: str = ""
+    named_config: str = ""
     command_error: str = ""
     sources: Mapping[str, str] = {}
     outdated: bool = False
@@ -65,7 +66,6 @@ def stop_needs_s(settings: Settings) -> tuple[float, float]:
 
 
 def _start(unit: Unit, facts: UnitFacts) -> Iterator[Finding]:
-    command = unit.last("ExecStart")
     if facts.command_error:
         yield fail(
             "unit.command",
@@ -73,8 +73,7 @@ def _start(unit: Unit, facts: UnitFacts) -> Iterator[Finding]:
             "systemd cannot start it (status 203)",
             "arbd install-units writes the path of this arbd; or correct it in a drop-in",
         )
-    words = command.split()
-    named = next((after for word, after in pairwise(words) if word == "--config"), "")
+    named = facts.named_config
     if facts.config_file and named and named != facts.config_file:
         yield warn(
             "unit.settings",

@@ -77,6 +77,7 @@ def secret_facts(case: Case, *, is_local: bool, uses_tls: bool) -> SecretFacts:
         files=[*_secret_files(case)],
         problems=[problem for problem in problems if problem not in unseen],
         unseen=unseen,
+        pipes=case.pipes,
         readable_settings=case.config_file if in_settings and _others_read(case.config_file) else "",
         uses_tls=uses_tls,
         is_local=is_local,

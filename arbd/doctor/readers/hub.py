@@ -187,11 +187,13 @@ def _first_words(connection: socket.socket, place: Place, dialled: Dialled, uses
         raise dial.StepError(step, words, "silent", dialled) from error
     except ssl.SSLError as error:
         raise dial.StepError("tls", _words(error), _kind_of(error), dialled) from error
-    except OSError as error:
+    except OSError:  # it was closed: what that means is judged below
         answer = b""
-        del error
     if len(answer) > 3 and answer[3] == _SETTINGS_FRAME and answer[:1] == b"\0":
         return
+    if uses_tls and not answer:  # after HTTP/2 was agreed upon: it is this side that is not wanted
+        words = "it ends the connection right after the handshake"
+        raise dial.StepError("tls", words, "client certificate", dialled)
     if uses_tls:
         raise dial.StepError("tls", "it does not speak HTTP/2", "no http2", dialled)
     if answer[:1] == bytes((_TLS_ALERT,)) or (not answer and _shown_certificate(place, timeout_s) is not None):

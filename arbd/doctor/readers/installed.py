@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from arbd.doctor.case import Case
+from arbd.doctor.case import Case, config_of
 from arbd.doctor.checks.access import closed_to
 from arbd.doctor.checks.sandbox import SandboxFacts
 from arbd.doctor.checks.unit import UnitFacts
@@ -23,6 +23,7 @@ def unit_facts(case: Case, shipped: Callable[[str], bool]) -> UnitFacts:
         sought=case.sought,
         settings=case.settings,
         config_file=case.config_file,
+        named_config=config_of(unit),
         command_error=_command_error(case, unit) if unit is not None else "",
         sources=case.sources if case.is_of_unit or unit is None else units.credential_sources(unit),
         outdated=unit is not None and shipped(_text(unit.files[0]) if unit.files else ""),

@@ -31,7 +31,7 @@ from arbd.ipc import layout
 _SHM: Final = "/dev/shm"
 _OVERCOMMIT: Final = Path("/proc/sys/vm/overcommit_memory")
 _DEFAULT_FILES: Final = 524_288  # the hard limit that systemd gives a unit without LimitNOFILE=
-_TASKS_OF_DAEMON: Final = 40  # supervisor with gRPC's threads, zygote, watcher
+_TASKS_OF_DAEMON: Final = 24  # an idle supervisor has 8 threads; zygote, watcher, and as many again while it reloads
 _TASKS_OF_WORKER: Final = 4  # twice during a reload, each with a thread
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from arbd.doctor.unit_text import Unit, UnitLine, parse
 
 _ASK_TIMEOUT_S: Final = 5.0
@@ -33,17 +35,20 @@ def find(named: str, environ: Mapping[str, str], *, is_user: bool, instance: str
     name = named if named.endswith(".service") else f"{named}.service"
     asked = _ask(name, is_user)
     if asked is not None:
-        return _unit(name, tuple(_HEADER.findall(asked)), parse(asked), environ, is_user)
+        shown = _unit(name, tuple(_HEADER.findall(asked)), parse(asked), environ, is_user)
+        return msgspec.structs.replace(shown, is_loaded=True)
     return _search(name, _user_directories(environ) if is_user else _SYSTEM, environ, is_user)
 
 
 def needs_reload(unit: Unit, *, is_user: bool) -> bool:
     """Whether systemd says that this unit has changed since it was read."""
-    return _systemctl(["show", "-p", "NeedDaemonReload", "--value", unit.name], is_user) == "yes"
+    return unit.is_loaded and _systemctl(["show", "-p", "NeedDaemonReload", "--value", unit.name], is_user) == "yes"
 
 
 def started_at(unit: Unit, *, is_user: bool) -> float | None:
     """When the unit was started, in seconds since 1970; ``None``: it does not run, or nobody says."""
+    if not unit.is_loaded:
+        return None
     pid = _systemctl(["show", "-p", "MainPID", "--value", unit.name], is_user) or ""
     try:
         return Path(f"/proc/{int(pid)}").stat().st_ctime if int(pid) else None

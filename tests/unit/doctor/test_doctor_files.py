@@ -48,7 +48,7 @@ def running(version: str = "1", **changed: Any) -> dict[str, str]:
     ({"name": ""}, {"settings": "ok"}),
     ({"name": "", "target_was_loaded": True}, {"settings.name": "fail"}),
     ({"files": [NamedFile("env_file", "/x", [PathFacts("/x", error="gone")])]}, {"settings.file": "fail"}),
-    ({"files": [NamedFile("env_file", "/x", [PathFacts("/x", mode=stat.S_IFREG | 0o600)])]}, {"settings.closed": "warn"}),
+    ({"files": [NamedFile("env_file", "/x", [PathFacts("/x", mode=0o100600)])]}, {"settings.closed": "warn"}),
 ])  # fmt: skip
 def test_settings(changed: dict[str, Any], found: dict[str, str]) -> None:
     assert settings(**changed) == found

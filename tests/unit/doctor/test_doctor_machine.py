@@ -107,7 +107,7 @@ def test_a_daemon_that_fits_is_well(changed: dict[str, Any]) -> None:
     ({"files": 99}, {"limits.files": "fail"}),
     ({"processes": 100, "processes_now": 41}, {"limits.processes": "fail"}),
     ({"tasks_max": 100, "tasks_now": 41, "is_root": True}, {"limits.tasks": "fail"}),
-    ({"address_space": GIB}, {"limits.address_space": "fail"}),
+    ({"address_space": 512 * MIB}, {"limits.address_space": "fail"}),
     ({"address_space": 8 * GIB}, {"limits.address_space": "warn"}),
     ({"data": 8 * GIB}, {"limits.data": "warn"}),
     ({"cpu_time_s": 3600}, {"limits.cpu_time": "fail"}),

@@ -84,6 +84,7 @@ def test_a_token_in_a_file_of_its_own_is_well() -> None:
     ({"readable_settings": "/etc/arbd/prices.toml"}, {"secrets.readable_settings": "warn"}),
     ({"has_token": False, "problems": ["hub.auth_token_file /x cannot be read: gone"]}, {"secrets.file": "fail"}),
     ({"problems": ["hub.tls_ca: /ca holds no certificate in PEM form"]}, {"secrets.file": "fail"}),
+    ({"has_token": False, "pipes": {"hub.auth_token_file": "/dev/fd/63"}}, {"secrets.pipe": "warn"}),
     ({"has_token": False, "unseen": ["hub.auth_token_file /x cannot be read: closed"]}, {"secrets.unseen": "warn"}),
 ])  # fmt: skip
 def test_what_is_wrong_with_the_token_is_told(changed: dict[str, Any], problems: dict[str, str]) -> None:

@@ -140,8 +140,8 @@ def test_without_a_line_systemd_s_default_counts() -> None:
 
 
 @pytest.mark.parametrize(("changed", "found"), [
-    ({"config_file": "/etc/arbd/prices.toml"}, {"unit": "ok"}),
-    ({"config_file": "/home/me/arbd.toml"}, {"unit.settings": "warn"}),
+    ({"config_file": "/etc/a.toml", "named_config": "/etc/a.toml"}, {"unit": "ok"}),
+    ({"config_file": "/etc/b.toml", "named_config": "/etc/a.toml"}, {"unit.settings": "warn"}),
     ({"command_error": "/opt/arbd: No such file or directory"}, {"unit.command": "fail"}),
     ({"outdated": True}, {"unit.outdated": "warn"}),
     ({"needs_reload": True}, {"unit.daemon_reload": "warn"}),
