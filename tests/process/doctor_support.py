@@ -25,6 +25,10 @@ class Examined:
         found = ((each["check"], each["level"]) for each in self.document["findings"])
         return {check: level for check, level in found if check.partition(".")[0] == topic and level != "ok"}
 
+    def failures(self, topic: str) -> set[str]:
+        """The checks of a topic that fail; on a busy machine a warning may be right."""
+        return {check for check, level in self.levels(topic).items() if level == "fail"}
+
     def finding(self, check: str) -> dict[str, str]:
         """What this check found."""
         found: list[dict[str, str]] = [each for each in self.document["findings"] if each["check"] == check]

@@ -165,6 +165,25 @@ def test_a_token_that_cannot_be_read_is_a_problem_of_its_own(tmp_path: Path) -> 
     assert it.settings.hub_url == "hub.example:443"
 
 
+def test_the_cpus_of_the_daemon_that_runs_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arbd.host.cpu_claim.seen", lambda: {0: 1, 1: 2})
+    facts = machine.cpu_facts(case(tmp_path), {0, 1})
+    assert facts.claimed == {0: 0, 1: 1}
+
+
+def test_a_unit_s_lines_are_the_daemon_s_cpus_and_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    config = write(tmp_path / "x.toml", 'name = "x"\n')
+    lines = "AllowedCPUs=1-9\nCPUAffinity=0 1 2\nCPUQuota=150%\nLimitNOFILE=128:256\nTasksMax=77\nMemoryMax=1G\n"
+    write(tmp_path / "etc/arbd@.service", f"[Service]\nExecStart=/bin/arbd run --config {config}\nUser=daemon\n{lines}")
+    it = case(tmp_path, config_file="x.toml")
+    facts = machine.cpu_facts(it, ())
+    assert (facts.allowed, facts.quota) == (frozenset({1, 2}), 1.5)
+    limits = machine.limit_facts(it, 2, 2)
+    assert (limits.files, limits.tasks_max, limits.is_root) == (256, 77, False)
+    assert machine.memory_facts(it, 2, is_there=False).limit == 1 << 30
+
+
 def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     write(tmp_path / "arbd.toml", '[hub]\nauth_token_file = "token"\n')
