@@ -24,7 +24,7 @@ from arbd.doctor.unit_text import Unit
 from arbd.errors import ConfigError
 from arbd.settings.credentials import DIRECTORY_VARIABLE, SETTING_OF
 from arbd.settings.files import read_layers, read_token
-from arbd.settings.table import CONFIG_FILE, Layer, RawValue, Resolved, Settings, resolve
+from arbd.settings.table import BY_NAME, CONFIG_FILE, Layer, RawValue, Resolved, Settings, resolve
 
 ETC: Final = Path("/etc/arbd")
 _ENCRYPTED: Final = ("LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted", "ImportCredential")
@@ -43,7 +43,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """What is examined. ``resolved`` are the defaults where there are ``problems``; ``token_problems``: why the token
+    """What is examined. Of ``resolved`` what is wrong (``problems``) is left out; ``token_problems``: why the token
     cannot be read. ``is_of_unit``: the unit starts a daemon with these settings. ``sources``: of its credentials.
     ``opaque``: credentials that cannot be looked at. ``pipes``: settings that name a pipe, with its path; they are not
     in ``resolved``, so that nobody opens it."""
@@ -64,11 +64,18 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     opaque: frozenset[str]
     directory: Path
     pipes: Mapping[str, str] = {}
+    unit_was_named: bool = False
 
     @property
     def settings(self) -> Settings:
-        """The settings, or the defaults."""
+        """The settings, as far as they are right."""
         return self.resolved.settings
+
+    @property
+    def has_hub(self) -> bool:
+        """Whether the hub and its secrets can be looked at: not where settings are wrong and say nothing of a hub."""
+        origin = self.resolved.origin
+        return not self.problems or any(origin[name] != "default" for name in origin if name.startswith("hub."))
 
     @property
     def copied(self) -> dict[str, str]:
@@ -120,6 +127,7 @@ def open_case(question: Question) -> Case:
         opaque=opaque,
         directory=directory,
         pipes=pipes,
+        unit_was_named=question.unit is not None,
     )
 
 
@@ -130,15 +138,36 @@ def _read(
     layers = read_layers(config or None, environ, question.env_file)
     if sources and unit is not None:
         layers = _from_sources(layers, sources, unit.specifiers["d"])
+    layers = [*layers, *question.last(layers)]
+    problems: Sequence[str] = ()
     try:
-        resolved = resolve([*layers, *question.last(layers)])
+        resolved = resolve(layers)
     except ConfigError as error:
-        return resolve([]), error.problems, {}, ()
+        resolved, problems = _without_what_is_wrong(layers), error.problems
     resolved, pipes = _without_pipes(resolved)
     try:
-        return read_token(resolved), (), pipes, ()
+        return read_token(resolved), problems, pipes, ()
     except ConfigError as error:
-        return resolved, (), pipes, error.problems
+        return resolved, problems, pipes, error.problems
+
+
+def _without_what_is_wrong(layers: Sequence[Layer]) -> Resolved:
+    """What is left of settings with problems: a typo must not keep the rest from being looked at."""
+
+    def is_right(name: str, value: RawValue) -> bool:
+        if name not in BY_NAME:
+            return True  # a retired one
+        try:
+            BY_NAME[name].kind.parse(value.raw)
+        except ValueError:
+            return False
+        return True
+
+    left = [Layer({name: value for name, value in each.values.items() if is_right(name, value)}) for each in layers]
+    try:
+        return resolve(left)
+    except ConfigError:  # right each by itself, and wrong together
+        return resolve([])
 
 
 def _without_pipes(resolved: Resolved) -> tuple[Resolved, Mapping[str, str]]:

@@ -61,8 +61,12 @@ def _examine(case: Case, target: NamedTarget, shipped: Callable[[str], bool]) ->
         "settings": lambda: check_settings(
             files.setting_facts(case, target=target.name, target_error=target.error, was_loaded=target.was_loaded)
         ),
-        "secrets": lambda: check_secrets(files.secret_facts(case, is_local=hub.is_local(where), uses_tls=uses_tls)),
-        "hub": lambda: check_hub(hub.hub_facts(case, is_running=has_hub)) if not case.problems else (),
+        "secrets": lambda: (
+            check_secrets(files.secret_facts(case, is_local=hub.is_local(where), uses_tls=uses_tls))
+            if case.has_hub
+            else ()
+        ),
+        "hub": lambda: check_hub(hub.hub_facts(case, is_running=has_hub)) if case.has_hub else (),
         "daemon": lambda: check_running(running),
         "cpus": lambda: check_cpus(cpu_facts),
         "limits": lambda: check_limits(machine.limit_facts(case, workers, min(workers * each, len(cpu_facts.allowed)))),

@@ -62,8 +62,16 @@ _MEANINGS: Final[dict[tuple[str, str], tuple[str, str]]] = {
         "correct hub.url, or look at the name server (getent hosts NAME); in a container: is the hub in its network?",
     ),
     ("connect", "refused"): (
-        "the machine is there, and nobody listens at that port",
-        "start the hub, or correct the port in hub.url",
+        "the machine is there, and nobody listens",
+        "start the hub, or correct hub.url",
+    ),
+    ("connect", "no socket"): (
+        "the hub does not run, or its socket is elsewhere",
+        "start the hub, or correct the path in hub.url",
+    ),
+    ("connect", "closed"): (
+        "whoever asks may not use the hub's socket",
+        "let the daemon's user use it (its group, mode 0660), or ask as that user",
     ),
     ("connect", ""): (
         "nothing came back: the hub is down, or something drops the packets on the way",

@@ -42,7 +42,7 @@ def check_settings(facts: SettingFacts) -> Iterator[Finding]:
         yield fail(
             "settings",
             problem,
-            "the daemon does not start (exit code 78); what follows was looked at with the defaults",
+            "the daemon does not start (exit code 78); what follows was looked at without it",
             "correct it; arbd config shows every setting and where it comes from",
         )
     for warning in facts.warnings:

@@ -28,7 +28,7 @@ class UnitFacts(msgspec.Struct, frozen=True, kw_only=True):
     ``command_error``: why what ``ExecStart=`` names cannot be run. ``sources``: for each credential where its source
     was found, empty: nowhere. ``outdated``: it was written by another version of arbd, and nobody has changed it since.
     ``needs_reload``: systemd has not read it again since it was changed. ``user_is_missing``: ``User=`` names nobody of
-    this machine."""
+    this machine. ``was_named``: somebody has asked for this very unit."""
 
     unit: Unit | None
     sought: str
@@ -41,21 +41,32 @@ class UnitFacts(msgspec.Struct, frozen=True, kw_only=True):
     needs_reload: bool = False
     is_user_unit: bool = False
     user_is_missing: bool = False
+    was_named: bool = False
 
 
 def check_unit(facts: UnitFacts) -> Iterator[Finding]:
     """Whether systemd treats the daemon as its settings want."""
     unit = facts.unit
     if unit is None:
-        yield ok(
-            "unit", f"{facts.sought}: not installed, so there is nothing to compare; arbd install-units writes one"
-        )
+        yield _none(facts)
         return
     checks = (_start, _stop, _watchdog, _restarts, _credentials, _state)
     findings = [finding for check in checks for finding in check(unit, facts)]
     yield from findings
     if all(finding.level == "ok" for finding in findings):
         yield ok("unit", f"{unit.name} fits the settings ({', '.join(unit.files)})")
+
+
+def _none(facts: UnitFacts) -> Finding:
+    if not facts.was_named:
+        what = f"{facts.sought}: not installed, so there is nothing to compare; arbd install-units writes one"
+        return ok("unit", what)
+    return fail(
+        "unit",
+        f"{facts.sought}: there is no such unit",
+        "there is nothing to compare the settings with",
+        "correct --unit: a name such as arbd@prices, or a file; arbd install-units writes one",
+    )
 
 
 def stop_needs_s(settings: Settings) -> tuple[float, float]:

@@ -75,7 +75,8 @@ def _unix(path: str, timeout_s: float) -> Dialled:
         connection.connect(path)
     except OSError as error:
         connection.close()
-        kind = "refused" if isinstance(error, ConnectionRefusedError) else ""
+        kinds = {errno.ECONNREFUSED: "refused", errno.ENOENT: "no socket", errno.EACCES: "closed"}
+        kind = kinds.get(error.errno or 0, "")
         raise StepError("connect", error.strerror or str(error), kind) from error
     return Dialled(connection)
 

@@ -29,6 +29,7 @@ def unit_facts(case: Case, shipped: Callable[[str], bool]) -> UnitFacts:
         outdated=unit is not None and shipped(_text(unit.files[0]) if unit.files else ""),
         needs_reload=unit is not None and units.needs_reload(unit, is_user=case.is_user_unit),
         is_user_unit=case.is_user_unit,
+        was_named=case.unit_was_named,
         user_is_missing=unit is not None and case.is_of_unit and not case.account.is_known
         and not unit.is_on("DynamicUser"),
     )  # fmt: skip

@@ -94,6 +94,8 @@ def test_what_is_shipped_fits_the_defaults() -> None:
 def test_no_unit_is_no_problem() -> None:
     (finding,) = check_unit(UnitFacts(unit=None, sought="arbd@prices", settings=DEFAULTS))
     assert finding.level == "ok"
+    (named,) = check_unit(UnitFacts(unit=None, sought="arbd@prcies", settings=DEFAULTS, was_named=True))
+    assert named.level == "fail"
     assert [*check_sandbox(SandboxFacts(unit=None, pin=True, hub_is_tcp=True))] == []
 
 

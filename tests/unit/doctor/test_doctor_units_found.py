@@ -151,10 +151,17 @@ def test_a_unit_alone_names_its_settings(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_problems_and_the_rest_is_looked_at_all_the_same(tmp_path: Path) -> None:
-    write(tmp_path / "arbd.toml", "wrokers = 3\nworkers = -1\n")
+    write(tmp_path / "arbd.toml", 'wrokers = 3\nworkers = -1\nname = "prices"\n[hub]\nurl = "unix:/nowhere/x"\n')
     it = case(tmp_path)
     assert len(it.problems) == 2
-    assert it.settings.workers == "auto"
+    assert (it.settings.workers, it.settings.name, it.settings.hub_url) == ("auto", "prices", "unix:/nowhere/x")
+    assert it.has_hub
+
+
+def test_settings_that_contradict_each_other_leave_the_defaults(tmp_path: Path) -> None:
+    write(tmp_path / "arbd.toml", 'name = "prices"\n[hub]\ntls = "off"\ntls_ca = "x"\n')
+    it = case(tmp_path)
+    assert (len(it.problems), it.settings.name, it.has_hub) == (1, "", False)
 
 
 def test_a_token_that_cannot_be_read_is_a_problem_of_its_own(tmp_path: Path) -> None:
