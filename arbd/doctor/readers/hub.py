@@ -9,7 +9,9 @@ end, as the daemon will.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import socket
 import ssl
 import time
@@ -21,7 +23,7 @@ import msgspec
 from arbd.doctor.case import Case
 from arbd.doctor.certificates import Validity, date, of_der
 from arbd.doctor.checks.hub import HubFacts, Step
-from arbd.doctor.readers import dial
+from arbd.doctor.readers import dial, roots
 from arbd.doctor.readers.dial import Dialled, Place
 from arbd.errors import ArbdError, ConfigError
 from arbd.host import memory
@@ -46,6 +48,7 @@ _REASONS: Final = (
     ("CERTIFICATE_EXPIRED", "client certificate"),
     ("HANDSHAKE_FAILURE", "client certificate"),
 )
+_BLOCKS: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _EXPIRED: Final = 10  # of OpenSSL's verification
 _NOT_YET_VALID: Final = 9
 _WRONG_NAMES: Final = (62, 64)
@@ -118,7 +121,11 @@ def _by_hand(facts: HubFacts, place: Place, tls: Tls, timeout_s: float) -> HubFa
 
 def _context(tls: Tls) -> ssl.SSLContext:
     """What verifies the hub, and is shown to it. The bytes are those that were read: a pipe can be read once."""
-    context = ssl.create_default_context(cadata=tls.ca.decode("ascii", "replace") if tls.ca is not None else None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST  # as gRPC has it
+    ca = tls.ca if tls.ca is not None else roots.trusted()
+    with contextlib.suppress(ssl.SSLError, ValueError):  # none can be read: then none is trusted
+        context.load_verify_locations(cadata="\n".join(_BLOCKS.findall(ca.decode("ascii", "replace"))))
     context.set_alpn_protocols(["h2"])
     if tls.cert is not None and tls.key is not None:
         parcel = memory.create_parcel((tls.cert, b"\n", tls.key))
