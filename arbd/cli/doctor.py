@@ -12,7 +12,7 @@ import click
 from arbd.cli import _show, _unit_files
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.core.history import shown
-from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, ConfigError
+from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, ConfigError, os_reason
 from arbd.settings.secrets import own_settings
 from arbd.settings.table import Layer, from_constructor, from_flags, secrets_in
 
@@ -61,15 +61,18 @@ def command(ctx: click.Context, target: str | None, unit: str | None, as_json: b
         constructor = own_settings(description.given, secrets_in(layers)) if description is not None else {}
         return [from_constructor(constructor), from_flags(given.flags)]
 
-    question = Question(
-        config_file=given.config_file,
-        unit=unit,
-        environ=os.environ,
-        last=last,
-        env_file=given.flags.get("env_file"),
-        directory=working_directory(),
-    )
-    case = open_case(question)
+    try:
+        question = Question(
+            config_file=given.config_file,
+            unit=unit,
+            environ=os.environ,
+            last=last,
+            env_file=given.flags.get("env_file"),
+            directory=working_directory(),
+        )
+        case = open_case(question)
+    except OSError as failure:  # the directory it is called in is gone, or closed
+        raise ArbdError(f"the settings cannot be looked for: {os_reason(failure)}; call it elsewhere") from failure
     findings = examine(case, NamedTarget(target or "", error, description is not None), _is_outdated)
     level = worst(findings)
     if as_json:

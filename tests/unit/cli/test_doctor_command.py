@@ -75,3 +75,13 @@ def test_the_help_teaches() -> None:
     text = invoke("doctor", "--help").stdout
     assert "Examples:" in text
     assert "Exit codes" in text
+
+
+def test_a_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = invoke("doctor")
+    monkeypatch.chdir(tmp_path)
+    assert (result.exit_code, "cannot be looked for" in result.stderr) == (1, True)
