@@ -65,7 +65,6 @@ _TRUSTED: Final = sys.maxsize  # bytes of a parcel: the supervisor has checked w
 _LOOK_WORTH_NS: Final = 50_000
 _LOOK_EVERY: Final = 64
 _WHERE_EVERY_S: Final = 10.0
-_STATE_EVERY: Final = 8
 _OUTPUT_LOOKS_APART_NS: Final = 50_000_000  # of proven actions: from cold caches one takes 30 to 50 µs
 
 
@@ -122,7 +121,7 @@ class Loop:
         *,
         worker_id: int,
         slot: int,
-        bell: int,
+        bell: doorbell.Listener,
         results_bell: int,
         side: socket.socket,
         actions: Sequence[str],
@@ -224,7 +223,11 @@ class Loop:
         self._fence_begin()
         self._fence_publish()
         if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
-            doorbell.wait(self._bell)
+            is_looked_after = self._looks.is_full and not self._last_action
+            within_s = None if is_looked_after else self._looks.idle_look_in_s(now_ns)
+            if not self._bell.wait(within_s):
+                self._look_after(action, time.monotonic_ns(), "full")
+                self._bell.wait()
         self._words[layout.WORKER_SLEEPING] = 0
 
     def _run_task(self, record: bytes) -> None:
@@ -316,7 +319,7 @@ class Loop:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
             self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
         self._last_action = action
-        if (run_ns > _LOOK_WORTH_NS or self._done % _STATE_EVERY == 0) and not self._is_as_before():
+        if not self._is_as_before():
             self._look_after(action, time.monotonic_ns(), "full")
         elif action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()

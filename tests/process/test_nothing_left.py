@@ -224,7 +224,7 @@ provider.rate_limit_monitor = Shared()
 
 
 def signals() -> list[int]:
-    some = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
+    some = (signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
     return [*some, signal.SIGPWR, signal.SIGPIPE, signal.SIGRTMIN, signal.SIGRTMIN + 7, signal.SIGRTMAX]
 
 

@@ -1,5 +1,4 @@
-"""What Python code changes by a plain assignment, or in a list that it is given: looked at after each long
-task and every 8th.
+"""What Python code changes by a plain assignment, or in a list that it is given: looked at after every task.
 
 No function is called that a wrapper could notice, and to read all of it takes 0.15 µs. That something is not as before
 is all that is found out here; what, and how it is put back, the kinds know (``interpreter``). What a task could not
