@@ -165,19 +165,21 @@ class Stage:
         protocol: str,
         provider: str = "provider.py",
         checkout: Path = ROOT,
+        address: str = "",
         **settings: str,
     ) -> subprocess.Popen[bytes]:
         """Start the real daemon with a provider of the benchmarks; stderr is a pipe if it logs for the benchmark.
 
         ``protocol`` has no default: left to itself the daemon takes the stream, and a figure must say which it is.
-        ``settings`` are those without a flag, such as ``kill_grace``; ``checkout`` is where the code is taken from.
+        ``settings`` are those without a flag, such as ``kill_grace``; ``checkout`` is where the code is taken from;
+        ``address`` that of another hub.
         """
         place = str(checkout / "bench" / provider)
         variables = {f"ARBD_{key.upper()}": value for key, value in {"hub_protocol": protocol, **settings}.items()}
         logs = "--log-level" in flags
         level = () if logs else ("--log-level", "error")
         return self._start(
-            *("arbd", "run", place, "--hub", self.hub.address, "--name", name, *level, *flags),
+            *("arbd", "run", place, "--hub", address or self.hub.address, "--name", name, *level, *flags),
             cwd=checkout,
             env={**os.environ, "PYTHONPATH": str(checkout), **variables},
             stderr=subprocess.PIPE if logs else None,

@@ -1,9 +1,13 @@
 """The end of a daemon's service: take no more, let running tasks finish, kill what is left, send every result.
 
-stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─┬─> flush ──────────────┬─>
-                                                                                             └─> workers end in order ┘
+stop_taking ─> every task settled, or drain_timeout, or "at once" ─> kill the rest: ABORTED ─┬─> flush ──────────┬─> ...
+                                                                                             └─> end of workers ─┘
+... ─> polls that a live hub still holds
+
 Workers are told to leave before results are flushed, and end meanwhile: each has ``worker.stop_timeout`` for its stop
-hooks, resources and ``atexit``, and is killed after that. "At once" or ``hurry`` leave them no more time.
+hooks, resources and ``atexit``, and is killed after that. "At once" or ``hurry`` leave them no more time. Polls are
+waited for as long as one can take (``hub.long_poll`` and a margin): an answer may carry a task, which is answered as
+ABORTED then. A hub that is gone holds none: the link finds that out.
 
 ``hurry`` makes it shorter, also while it is under way: something has failed. What fails in a step of the drain itself
 is told to the event loop's exception handler, and the steps that follow are made all the same.
@@ -27,18 +31,22 @@ from arbd.supervisor.lives import STOP_MARGIN_S
 FLUSH_MIN_S: Final = 5.0  # results get at least this long to reach the hub, even after a drain that took all its time
 HURRIED_FLUSH_S: Final = 3.0
 HURRIED_STOP_S: Final = 0.3
+POLLS_MARGIN_S: Final = 15.0  # a poll's own deadline is 10 s later than the hub may hold it
 _KILLED_S: Final = 0.5  # from a worker's kill to its removal, once its own time is over
 _UNSETTLED_PAUSE_S: Final = 0.01
 _SETTLED_LOOK_S: Final = 0.2  # a task may end without anybody's telling
 
 
 class Drain:
-    """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to end, in seconds."""
+    """One drain. ``at_once`` ends every wait in it. ``stop_timeout``: how long a worker may take to end, in seconds;
+    ``long_poll``: how long the hub may hold a poll."""
 
-    def __init__(self, flow: Flow, at_once: asyncio.Event, stop_timeout: float) -> None:
+    def __init__(self, flow: Flow, at_once: asyncio.Event, stop_timeout: float, long_poll: float) -> None:
         self._flow = flow
         self._at_once = at_once
         self.stop_timeout = stop_timeout
+        self.long_poll = long_poll
+        self._polls_have_ended = False
         self._hurried = asyncio.Event()
         self._hurried_until = 0.0  # seconds of the monotonic clock
         self._log = get_logger("arbd.drain")
@@ -51,7 +59,8 @@ class Drain:
 
     async def run(self, timeout: float) -> bool:
         """Drain, at most ``timeout`` seconds and the time for the results; whether the hub has every result."""
-        deadline = time.monotonic() + timeout
+        began_at = time.monotonic()
+        deadline = began_at + timeout
         flow = self._flow
         note(self._log, "info", "draining", tasks=flow.in_flight(), results=len(flow.verdicts))
         self._attempt(flow.refuse_paused)
@@ -76,6 +85,8 @@ class Drain:
         await self._wait_for(
             self._last_worker(), "workers' end", lambda: hurried_until if self._hurried.is_set() else stop_until
         )
+        if not (self._polls_have_ended or self._hurried.is_set() or self._at_once.is_set()):
+            await self._wait_for_polls(began_at + self.long_poll + POLLS_MARGIN_S)
         left = len(flow.verdicts)
         if left:
             self._log.error("results_not_sent", results=left)
@@ -84,19 +95,31 @@ class Drain:
     def _not_beyond(self, deadline: float) -> float:
         return min(deadline, self._hurried_until) if self._hurried.is_set() else deadline
 
+    async def _wait_for_polls(self, until: float) -> None:
+        """Wait for the polls that the hub still holds, and have the answers to what they bring sent."""
+        self._log.info("waiting_for_polls", at_most_s=round(max(0.0, until - time.monotonic()), 1))
+        await self._wait_for(self._end_of_polls(), "the end of polls", lambda: 0.0 if self._hurried.is_set() else until)
+        if self._flow.verdicts:
+            flush_until = time.monotonic() + FLUSH_MIN_S
+            await self._wait_for(self._flush(FLUSH_MIN_S), "flush", lambda: flush_until)
+
     async def _last_worker(self) -> None:
         while self._flow.pool.workers:
             await self._progress()
 
     async def _last_task(self) -> None:
+        await self._end_of_polls()
+        while self._flow.in_flight():
+            await self._progress()
+
+    async def _end_of_polls(self) -> None:
         try:
             await self._flow.link.stop_taking()
         except OSError as error:
             self._log.error("stop_taking_failed", reason=str(error))
         except Exception as error:  # the tasks that run are waited for all the same
             report(error, "the end of polls")
-        while self._flow.in_flight():
-            await self._progress()
+        self._polls_have_ended = True
 
     async def _progress(self) -> None:
         """Wait until something has ended, or for a while."""

@@ -24,7 +24,7 @@ from arbd.core.lifecycle import State
 from arbd.core.progress import RESULTS, Sight
 from arbd.host.notify import Notifier
 from arbd.settings.table import Settings
-from arbd.supervisor.drain import FLUSH_MIN_S
+from arbd.supervisor.drain import FLUSH_MIN_S, POLLS_MARGIN_S
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.lives import BOOT_TIMEOUT_S, STOP_MARGIN_S
@@ -101,7 +101,10 @@ class Service:
             return
         self._notifier.stopping()
         settings = self._settings
-        own_s = 0.0 if settings is None else settings.drain_timeout + settings.worker_stop_timeout + STOP_MARGIN_S
+        own_s = 0.0
+        if settings is not None:
+            own_s = settings.drain_timeout + settings.worker_stop_timeout + STOP_MARGIN_S
+            own_s = max(own_s, settings.hub_long_poll + POLLS_MARGIN_S)
         self._enter("draining", own_s + FLUSH_MIN_S + CLOSE_S)
         self._tick()
 

@@ -134,7 +134,7 @@ class LinkGroup:
         for link in self._links.values():
             link.stop()
         self._wake()
-        while self._is_stopping and not (self._is_closing or all(link.has_stopped for link in self._links.values())):
+        while self._is_stopping and not (self._is_closing or all(link.polls_no_more for link in self._links.values())):
             self._progress.clear()
             await self._progress.wait()
 

@@ -200,6 +200,12 @@ class LinkHandle:
         """Whether it polls no more, and every task that it had been given has come up."""
         return self._is_stopping and self._stops_done == self._stops
 
+    @property
+    def polls_no_more(self) -> bool:
+        """Whether no task can come from it any more: it has stopped; or it has not looked around yet, and is held until
+        it has, when it finds that it is to stop."""
+        return self.has_stopped or (self._is_stopping and not self.has_booted)
+
     def flush(self) -> None:
         """Have it send at once what it has put aside."""
         self.cell.flush()

@@ -106,6 +106,8 @@ class Roster:
                 timer.cancel()
         for link in self.links.values():
             link.end()
+            if not link.has_booted:
+                link.kill()  # it has nothing, and hears of its end only when all is loaded: that may take seconds
         await self._wait_gone()
         for link in self.links.values():
             link.kill()

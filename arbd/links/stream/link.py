@@ -151,6 +151,7 @@ class GrpcStreamLink:
     async def stop_taking(self) -> None:
         self._session.stop_taking()
         self._wake.set()
+        self._arm()  # a hub that has not said welcome yet has less time now
         while self._session.is_stopping and not self._session.is_quiet:
             self._progress.clear()
             await self._progress.wait()
@@ -345,6 +346,7 @@ class GrpcStreamLink:
         except Exception as error:
             report(error, "a frame of the hub")
             raise StreamError("this side could not go on: see unexpected_failure") from error
+        self._arm()  # frames without results, which may be all that is left, are answered sooner
         self._wake.set()
         self._progress.set()
 

@@ -32,7 +32,9 @@ from arbd.model.task import Outcome, Status, Task
 from arbd.wire import stream_frames as frames
 from arbd.wire.stream_frames import GoAway, Hello, HubFrame, StreamError, Welcome
 
-HEARTBEAT_S: Final = 10.0  # a silent stream is tried this often; a dead connection is found, an idle daemon stays idle
+HEARTBEAT_S: Final = 5.0  # a silent stream is tried this often; a dead connection is found, an idle daemon stays idle
+PROBE_S: Final = 2.0  # a frame without results is answered at once: a hub that is silent for so long after it is gone
+_OWN_S: Final = 0.5  # who looks so much later than it was to was not running, and has heard nothing for that reason
 RENEWALS: Final = 3  # renewals in the time of one lease, so that one may fail
 _MIN_TICK_S: Final = 0.05
 
@@ -70,7 +72,8 @@ class ProviderSession:
     """The state machine of a provider on the stream.
 
     ``too_large`` makes the response that stands for a result too large for the hub, from its task, its size and the
-    limit. ``answer_timeout_s``: a hub that leaves a frame unanswered for longer is taken for gone.
+    limit. ``answer_timeout_s``: a hub that leaves a frame with results unanswered for longer is taken for gone; one
+    without any it has to answer within ``PROBE_S``, or to say something else.
     """
 
     def __init__(
@@ -107,7 +110,8 @@ class ProviderSession:
         self._tick_s = HEARTBEAT_S
         self._tick_at = math.inf
         self._tick_due = False
-        self._answer_by = math.inf
+        self._asked_at = math.inf  # when the oldest frame that is not answered was sent, or the one before was answered
+        self._heard_at = -math.inf
 
     # -- the life of a stream ------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class ProviderSession:
     def close(self) -> None:
         """The stream is over. What the hub has not acknowledged waits in the outbox again."""
         self.phase = ProviderPhase.CLOSED
-        self._tick_at = self._answer_by = math.inf
+        self._tick_at = self._asked_at = math.inf
         outcomes = [*self._stranded, *(outcome for _, sent in self._unacked for outcome in sent)]
         self._unacked.clear()
         self._stranded = []
@@ -177,6 +181,7 @@ class ProviderSession:
             return NOTHING  # a repetition
         if frame.seq != self._taken_seq + 1:
             raise StreamError(f"frame {frame.seq} came after frame {self._taken_seq}")
+        self._heard_at = now
         self._greet(frame.welcome, now)
         self._taken_seq = frame.seq
         self._settle(frame.acked, now)
@@ -201,7 +206,7 @@ class ProviderSession:
         if acked <= self._acked_seq:
             return
         self._acked_seq = acked
-        self._answer_by = math.inf if acked == self._sent_seq else now + self._answer_timeout_s
+        self._asked_at = math.inf if acked == self._sent_seq else now
         unacked, held = self._unacked, self._held
         while unacked and unacked[0][0] <= acked:
             seq, outcomes = unacked.popleft()
@@ -265,8 +270,8 @@ class ProviderSession:
         self._highest_credit = max(self._highest_credit, credit)
         if self.is_stopping and self._stop_seq == 0:
             self._stop_seq = seq
-        if self._answer_by == math.inf:
-            self._answer_by = now + self._answer_timeout_s
+        if self._asked_at == math.inf:
+            self._asked_at = now
         if self._tick_due or self._tick_at == math.inf:
             self._tick_due = False
             self._tick_at = now + self._tick_s
@@ -305,12 +310,23 @@ class ProviderSession:
 
     def next_timeout(self) -> float:
         """When ``on_time`` has something to do, at the earliest; infinity while closed."""
-        return min(self._tick_at, self._answer_by)
+        return min(self._tick_at, self._answer_by())
+
+    def _answer_by(self) -> float:
+        """Until when the hub has to say something; infinity: it has answered everything. It may take its time for
+        results, which it stores, and for a welcome unless nobody waits for that any more."""
+        is_slow = self._unacked or (self.phase is ProviderPhase.GREETING and not self.is_stopping)
+        if is_slow:
+            return self._asked_at + self._answer_timeout_s
+        return max(self._asked_at, self._heard_at) + min(PROBE_S, self._answer_timeout_s)
 
     def on_time(self, now: float) -> None:
         """Let time pass: renewals or a heartbeat may be due. Raises ``StreamError`` if the hub has fallen silent."""
-        if now >= self._answer_by:
-            raise StreamError(f"the hub left a frame unanswered for {self._answer_timeout_s:g} s")
+        answer_by = self._answer_by()
+        if now >= answer_by + _OWN_S:
+            self._asked_at = now  # what the hub has said meanwhile is still to be read
+        elif now >= answer_by:
+            raise StreamError("the hub left a frame unanswered, and was silent")
         if now >= self._tick_at:
             self._tick_due = True
             self._tick_at = math.inf

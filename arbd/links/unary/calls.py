@@ -74,6 +74,28 @@ class CallState:
         if not self.gate.closed and self.stats.state != "up":
             self.condition.up()
 
+    def silent(self, waited_s: float) -> bool:
+        """The hub has left a probe unanswered for so long: it is taken for gone; whether it had counted as there."""
+        was_up = self.stats.state == "up"
+        self.stats.reconnects += 1
+        self._tell_silence(waited_s)
+        return was_up
+
+    def alive(self, was_up: bool) -> None:
+        """A probe was answered again. That says nothing of the token, so it counts as there only if it had before."""
+        if was_up and not self.gate.closed:
+            self.condition.up()
+
+    def cut(self, channel: grpc.aio.Channel, waited_s: float) -> None:
+        """End the calls on a channel on which the hub has left a probe unanswered for so long."""
+        is_newest = channel is self.connection.channel
+        if self.connection.cut(channel, time.monotonic()) and is_newest:
+            self.stats.reconnects += 1
+            self._tell_silence(waited_s)
+
+    def _tell_silence(self, waited_s: float) -> None:
+        self.condition.trouble("down", "DEADLINE_EXCEEDED", f"silent, and no answer to a probe within {waited_s:g} s")
+
     def failed(self, method: Method, pace: Pace, error: BaseException, started_at: float) -> Disposition:
         """Count a failed call, and say what follows from it."""
         now = time.monotonic()

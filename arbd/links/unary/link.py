@@ -1,7 +1,8 @@
 """The hub link over the unary Hub protocol: many ``GetTask`` calls out, results sent beside them.
 
     polls.py     tasks in      ─┐
-    submits.py   results out   ─┴─ calls.py  the connection, the pacing, and what the answers say of both
+    submits.py   results out   ─┼─ calls.py  the connection, the pacing, and what the answers say of both
+    probes.py    is it there?  ─┘
 
 The coroutines that make the calls live as long as the link: no task of the event loop is made for a call.
 
@@ -19,6 +20,7 @@ from arbd.links.options import LinkOptions
 from arbd.links.pace import TokenGate
 from arbd.links.unary.calls import CallState
 from arbd.links.unary.polls import Polls
+from arbd.links.unary.probes import Probes
 from arbd.links.unary.submits import Submits
 from arbd.model.link_stats import LinkStats
 from arbd.settings.table import Settings
@@ -52,6 +54,7 @@ class GrpcUnaryLink:
         self._calls = calls = CallState(self._options, self._condition, self._gate)
         self._polls = Polls(calls, port)
         self._submits = Submits(calls, port, self._polls.release)
+        self._probes = Probes(calls)
 
     def slots_changed(self) -> None:
         self._polls.tick_soon()
@@ -68,9 +71,11 @@ class GrpcUnaryLink:
             self._submits.release()
 
     async def stop_taking(self) -> None:
+        self._probes.stop()  # a hub that is gone answers none of them
         await self._polls.stop()
 
     def take_again(self) -> None:
+        self._probes.go_on()
         self._polls.go_on()
 
     async def flush(self, timeout: float) -> bool:
@@ -80,6 +85,7 @@ class GrpcUnaryLink:
     async def close(self) -> None:
         self._polls.close()
         self._submits.close()
+        await end(self._probes.crew)
         if self._calls is not None:
             await self._calls.connection.close()  # ends what is still under way: stop_taking and flush had their time
         await end([*self._polls.crew, *self._submits.crew])

@@ -11,10 +11,11 @@ Invariants:
 
 * polls under way and tasks not yet handed over never exceed ``port.free_slots()`` when a poll starts;
 * no poll is ever cancelled, nor wrapped in ``wait_for``: its answer may carry a task, and both leak memory in grpc.
-  Each has its own deadline instead, so every wait here ends;
+  Each has its own deadline instead, so every wait here ends. Only at a hub that leaves a probe unanswered (``probes``)
+  they end sooner, with their connection;
 * whatever raises, a poll that was counted stops being counted.
 
-How a stop stays short: nothing can end a poll that a hub holds. So each poll asks, in metadata, to be held at most
+How a stop stays short: nothing can end a poll that a live hub holds. So each poll asks, in metadata, to be held at most
 ``ask_hold_s``; the embedded hub does so. With a hub that does not know the key a stop takes as long as it holds a
 poll, at most ``long_poll_s + poll_margin_s``. Running tasks drain meanwhile.
 """

@@ -8,7 +8,7 @@ import pytest
 
 from arbd.core.outbox import MemoryOutbox
 from arbd.links.options import plain_too_large
-from arbd.links.stream.session import HEARTBEAT_S, Identity, ProviderPhase, ProviderSession, Received
+from arbd.links.stream.session import HEARTBEAT_S, PROBE_S, Identity, ProviderPhase, ProviderSession, Received
 from arbd.model.description import ActionInfo
 from arbd.model.task import Outcome, Task
 from arbd.wire import stream_frames as frames
@@ -209,8 +209,70 @@ def test_each_answer_gives_the_frames_behind_it_time_again() -> None:
         side.sent()
     side.now += 4.0
     side.hears(acked=2)
-    assert side.session.next_timeout() == side.now + 5.0
     assert len(side.outbox) == 1, "the second frame is still on its way"
+    side.session.on_time(side.now + 4.9)
+    with pytest.raises(StreamError, match="unanswered"):
+        side.session.on_time(side.now + 5.0)
+
+
+def test_a_frame_without_results_is_answered_sooner_or_the_hub_is_gone() -> None:
+    side = Side()
+    side.now += HEARTBEAT_S
+    side.session.on_time(side.now)
+    side.sent()
+    assert side.session.next_timeout() == side.now + PROBE_S
+    side.session.on_time(side.now + PROBE_S - 0.1)
+    with pytest.raises(StreamError, match="unanswered"):
+        side.session.on_time(side.now + PROBE_S)
+
+
+def test_a_hub_that_says_something_else_is_there() -> None:
+    side = Side(slots=4)
+    side.slots = 5
+    side.sent()
+    side.now += 1.5
+    side.hears(acked=1, tasks=tasks("a"))
+    assert side.session.next_timeout() == side.now + PROBE_S
+
+
+def test_results_behind_an_empty_frame_give_the_hub_time() -> None:
+    side = Side(slots=4)
+    mine = list(side.hears(tasks=tasks("a")).tasks)
+    side.slots = 5
+    side.sent()
+    side.finish(*mine)
+    side.sent()
+    side.session.on_time(side.now + 4.9)
+    with pytest.raises(StreamError, match="unanswered"):
+        side.session.on_time(side.now + 5.0)
+
+
+def test_who_was_not_running_does_not_blame_the_hub_at_once() -> None:
+    side = Side()
+    side.now += HEARTBEAT_S
+    side.session.on_time(side.now)
+    side.sent()
+    side.now += 60.0
+    side.session.on_time(side.now)
+    with pytest.raises(StreamError, match="unanswered"):
+        side.session.on_time(side.now + PROBE_S)
+
+
+def test_at_a_stop_a_welcome_is_not_waited_for_as_long_as_before() -> None:
+    side = Side(welcome=None)
+    assert side.session.next_timeout() == side.now + 5.0
+    side.session.stop_taking()
+    assert side.session.next_timeout() == side.now + PROBE_S
+
+
+def test_a_stop_that_the_hub_does_not_answer_is_over_soon() -> None:
+    side = Side()
+    side.session.stop_taking()
+    side.sent()
+    with pytest.raises(StreamError, match="unanswered"):
+        side.session.on_time(side.now + PROBE_S)
+    side.session.close()
+    assert side.session.is_quiet
 
 
 def test_a_stop_is_quiet_when_the_hub_has_heard_of_it() -> None:

@@ -13,9 +13,10 @@ from stepped_loop import SteppedLoop
 
 from arbd.core.lifecycle import State
 from arbd.supervisor import halt
-from arbd.supervisor.drain import FLUSH_MIN_S, HURRIED_FLUSH_S, HURRIED_STOP_S, Drain
+from arbd.supervisor.drain import FLUSH_MIN_S, HURRIED_FLUSH_S, HURRIED_STOP_S, POLLS_MARGIN_S, Drain
 
 STOP_S = 5.0
+LONG_POLL_S = 10.0
 TIMEOUT_S = 30.0
 A_MOMENT_S = 1.0  # for what is cancelled and may not hear of it
 LOOK_S = 0.3  # within which it sees what nobody has told it
@@ -81,7 +82,7 @@ class Draining(Rig):
         async def run() -> bool:
             self.flow.progress = asyncio.Event()
             at_once = asyncio.Event()
-            drain = Drain(self.flow, at_once, STOP_S)
+            drain = Drain(self.flow, at_once, STOP_S, LONG_POLL_S)
             other = asyncio.ensure_future(meanwhile(drain, at_once)) if meanwhile else None
             await asyncio.sleep(0)
             sent_all = await drain.run(timeout)
@@ -289,8 +290,58 @@ def test_nor_does_one_that_never_stops(rig: Draining, monkeypatch: pytest.Monkey
     runs(rig, "a")
     monkeypatch.setattr(rig, "stop_taking", never)
     assert rig.drain(4.0, meanwhile=ends_at(rig, 3.0))
-    assert rig.took == pytest.approx(4.0)
+    assert rig.took == pytest.approx(LONG_POLL_S + POLLS_MARGIN_S)
     assert rig.sent_results == {"a": '{"n":1}'}
+
+
+# -- polls that a live hub holds -------------------------------------------------------------------------------------
+
+
+def held_for(rig: Draining, seconds: float, *brings: str) -> Callable[[], Awaitable[None]]:
+    """A link whose polls are answered after so long, with these tasks."""
+
+    async def stop_taking() -> None:
+        rig.steps.append("stop_taking")
+        await asyncio.sleep(max(0.0, rig.began_at + seconds - rig.stepped.now))
+        if brings:
+            rig.flow.take(tasks(*brings))
+
+    return stop_taking
+
+
+def test_they_are_waited_for_beyond_the_timeout_and_what_they_bring_is_answered(
+    rig: Draining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs(rig, "a")
+    monkeypatch.setattr(rig, "stop_taking", held_for(rig, 12.0, "late"))
+    assert rig.drain(2.0)
+    assert rig.took == pytest.approx(12.0)
+    assert rig.steps == [
+        *("stop_taking", "stop_replacing", "refuse_all", "abort", "flush"),
+        *("stop_taking", "flush"),
+    ]
+    assert set(rig.sent_results) == {"a", "late"}
+    assert "ABORTED" in rig.sent_results["late"]
+
+
+def test_what_they_bring_in_time_is_run(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig, "stop_taking", held_for(rig, 3.0, "late"))
+    assert rig.drain(5.0, meanwhile=ends_at(rig, 4.0))
+    assert rig.took == pytest.approx(4.0)
+    assert rig.sent_results == {"late": '{"n":1}'}
+
+
+@pytest.mark.parametrize("ends", [lambda _, at_once: at_once.set(), lambda drain, _: drain.hurry(1.0)])
+def test_not_where_it_must_be_over_soon(rig: Draining, monkeypatch: pytest.MonkeyPatch, ends: Any) -> None:
+    monkeypatch.setattr(rig, "stop_taking", held_for(rig, 12.0))
+    assert rig.drain(2.0, meanwhile=at(6.0, ends))
+    assert rig.took == pytest.approx(6.0)
+
+
+def test_a_drain_that_was_hurried_before_does_not_wait_for_them(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig, "stop_taking", held_for(rig, 12.0))
+    assert rig.drain(2.0, meanwhile=at(1.0, lambda drain, _: drain.hurry(0.5)))
+    assert rig.took == pytest.approx(1.5)
 
 
 def test_one_whose_flush_fails_may_be_sending_all_the_same(rig: Draining, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ class Rig:
                 rig.notes.append("generations close")
 
         class Drain:
-            def __init__(self, flow: Any, at_once: asyncio.Event, stop_timeout: float) -> None:
+            def __init__(self, flow: Any, at_once: asyncio.Event, stop_timeout: float, long_poll: float) -> None:
                 rig.at_once = at_once
 
             def hurry(self, timeout: float) -> None:
