@@ -10,6 +10,7 @@
 #   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 15 minutes
 #   make libraries   17 libraries in workers beside bare processes, in 20 minutes; torch, where somebody has installed it
 #   make picture  docs/demo.svg: what `make demo` prints, recorded from a run
+#   make man     the manual pages, made of what --help prints: man/arbd.1, one for each command, man/arbd.toml.5
 #   make peers   arbd beside Celery, Dramatiq, Huey, Taskiq, RQ, Ray and process pools: table and plot, in 8 minutes
 
 PYTHON ?= python3
@@ -34,7 +35,7 @@ BENCH_EXTRAS := bench,examples,test
 # not. ARGS="-n 0" runs one test after the other, in one process.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder -n
 
-.PHONY: demo picture test test-fast test-thorough test-latest test-oldest test-systemd lint format bench bench-smoke soak faults hostile libraries peers limits-campaign protos clean help
+.PHONY: demo picture man test test-fast test-thorough test-latest test-oldest test-systemd lint format bench bench-smoke soak faults hostile libraries peers limits-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,9 @@ demo: $(call STAMP,$(RUN_EXTRAS))
 
 picture: $(call STAMP,$(RUN_EXTRAS))
 	$(BIN)/python docs/record.py docs/demo.svg arbd demo
+
+man: $(call STAMP,$(RUN_EXTRAS))
+	$(BIN)/python -m arbd.cli._manual man
 
 test: $(call STAMP,$(TEST_EXTRAS))
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) 3 $(ARGS)
@@ -123,7 +127,7 @@ protos:
 	.venvs/protos/bin/python -m grpc_tools.protoc -I protos --python_out=arbd/wire/pb --pyi_out=arbd/wire/pb hub.proto arbd_client.proto arbd_v1.proto
 
 clean:
-	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venvs man build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 # The pattern's stem is the list of extras, with - for the comma.
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python

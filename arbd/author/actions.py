@@ -194,7 +194,8 @@ def action(
     options = ActionOptions(
         name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
     )
-    _check_options(options)
+    _check_name(name)
+    _check_options("an action" if name is None else f"action '{name}'", options)
 
     def mark(method: H) -> H:
         setattr(method, ACTION, options)
@@ -210,9 +211,10 @@ def _rebound(action: Action, resources: Mapping[str, Resource]) -> Action:
 
 
 def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, Resource]) -> Action:
-    _check_options(options)
+    _check_name(options.name)
     name = options.name or _name_of(handler)
     where = f"action '{name}'"
+    _check_options(where, options)
     payload_schema = compile_schema(options.payload_schema, where=f"{where}: payload_schema")
     return Action(
         name=name,
@@ -228,19 +230,22 @@ def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, R
     )
 
 
-def _check_options(options: ActionOptions) -> None:
-    name, timeout, monitor = options.name, options.timeout, options.rate_limit_monitor
+def _check_name(name: object) -> None:
     if callable(name):
         raise RegistrationError(f"write parentheses after the decorator of {name!r}: @action() or @actions.register()")
     if name is not None and (not isinstance(name, str) or not name.strip()):
         raise RegistrationError(f"an action's name is a text that is not empty; got {name!r}")
+
+
+def _check_options(where: str, options: ActionOptions) -> None:
+    timeout, monitor = options.timeout, options.rate_limit_monitor
     if not is_timeout(timeout) and timeout is not None:
-        raise RegistrationError(f"action {name!r}: timeout is a number of seconds above 0; got {timeout!r}")
+        raise RegistrationError(f"{where}: timeout is a number of seconds above 0; got {timeout!r}")
     if not is_monitor(monitor) and monitor is not None:
-        raise RegistrationError(f"action {name!r}: {NOT_A_MONITOR.format(monitor)}")
+        raise RegistrationError(f"{where}: {NOT_A_MONITOR.format(monitor)}")
     if options.after_timeout not in get_args(AfterTimeout):
         allowed = " or ".join(map(repr, get_args(AfterTimeout)))
-        raise RegistrationError(f"action {name!r}: after_timeout is {allowed}; got {options.after_timeout!r}")
+        raise RegistrationError(f"{where}: after_timeout is {allowed}; got {options.after_timeout!r}")
 
 
 NOT_A_MONITOR: Final = "rate_limit_monitor needs a method check_rate_limits(); got {!r}"

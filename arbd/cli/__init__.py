@@ -1,30 +1,27 @@
 """The ``arbd`` command. One file per subcommand, loaded when it is used.
 
-This file owns what all commands share: finding them, and telling what went wrong. A subcommand raises ``ArbdError``;
-here it becomes one message on stderr and an exit code of ``arbd.errors``, with a traceback only after ``--debug``.
-Command modules import what is heavy (gRPC, rich, watchfiles, the supervisor) inside their functions, so that
-``arbd version`` or ``arbd --help`` answers at once.
+This file owns what all commands share: finding them (``_groups.py`` is their table), and telling what went wrong. A
+subcommand raises ``ArbdError``; here it becomes one message on stderr and an exit code of ``arbd.errors``, with a
+traceback only after ``--debug``. A word that is no command or no option is told with what it may have meant
+(``_suggest.py``). Command modules import what is heavy (gRPC, rich, watchfiles, the supervisor) inside their functions,
+so that ``arbd version`` or ``arbd --help`` answers at once.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
 from importlib import import_module
 from typing import IO, Any, Final
 
 import click
 
-from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
+from arbd.cli._groups import COMMANDS as COMMANDS
+from arbd.cli._groups import GROUPS
+from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
 from arbd.host import hangup, process_state
 
-# In the order of --help: first what one starts with.
-COMMANDS: Final = (
-    *("demo", "dev", "run", "check", "schema", "config", "status", "limits", "stacks"),
-    *("drain", "pause", "resume", "kill"),
-    *("events", "reload", "scale", "replace", "log-level"),
-    *("hub", "submit", "cancel", "bench", "install-units", "version"),
-)
+COMPLETE_VARIABLE: Final = "_ARBD_COMPLETE"  # set by the scripts of `arbd completion`: answer, run nothing
 
 
 class _Failure(click.ClickException):
@@ -38,6 +35,8 @@ class _Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         if self._debug:
+            import traceback
+
             traceback.print_exception(self._error, file=file or sys.stderr)
         click.echo(f"arbd: {self.message}", file=file, err=True)
 
@@ -58,10 +57,23 @@ class _Commands(click.Group):
         command: click.Command = import_module(f"arbd.cli.{cmd_name.replace('-', '_')}").command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from arbd.cli import _suggest
+
+            message = _suggest.option_before_command(error.option_name, _options_of(self, ctx))
+            raise click.UsageError(message, ctx) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in _DAEMONS:
+        if args[0] not in COMMANDS:
+            from arbd.cli import _suggest
+
+            raise click.UsageError(_suggest.unknown_command(args[0], COMMANDS), ctx)
+        if args[0] in _DAEMONS and not ctx.resilient_parsing and not _asks_for_help(args):
             from arbd import logs
 
             logs.own_stderr(counts_for_all=args[0] != "hub")
@@ -72,29 +84,96 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ArbdError as error:
             raise _Failure(error, ctx.params["debug"]) from error
+        except click.NoSuchOption as error:
+            raise _no_such_option(error, _options_of(self, ctx)) from error
+        except KeyboardInterrupt:
+            click.echo(err=True)  # behind the ^C
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
+        for heading, names in GROUPS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            room = formatter.width - width - 6
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(name.ljust(width), each.get_short_help_str(room)) for name, each in commands if each is not None]
+                )
+
+
+def _asks_for_help(args: list[str]) -> bool:
+    """Whether a command only explains itself; what stands behind ``--`` is the author's."""
+    own = args[: args.index("--")] if "--" in args else args
+    return not {"-h", "--help"}.isdisjoint(own)
+
+
+def _no_such_option(error: click.NoSuchOption, before: list[str]) -> click.UsageError:
+    """An option that its command does not have, told with what it may have meant; ``before``: those before commands."""
+    from arbd.cli import _suggest
+
+    ctx = error.ctx
+    assert ctx is not None  # click says who has parsed
+    arguments = {
+        each.name or "": " ".join(each.get_usage_pieces(ctx))
+        for each in ctx.command.get_params(ctx)
+        if isinstance(each, click.Argument)
+    }
+    words = _suggest.CommandWords(ctx.info_name or "", _options_of(ctx.command, ctx), arguments, before)
+    return click.UsageError(_suggest.unknown_option(error.option_name, words), ctx)
+
+
+def _options_of(command: click.Command, ctx: click.Context) -> list[str]:
+    """Every way to write an option of this command, but of those that are hidden."""
+    options = [each for each in command.get_params(ctx) if isinstance(each, click.Option) and not each.hidden]
+    return [name for each in options for name in (*each.opts, *each.secondary_opts)]
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted and not ctx.resilient_parsing:
+        from arbd.tuning.machine import version_of
+
+        click.echo(f"arbd {version_of('arbd')}")
+        ctx.exit()
 
 
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-Start here:
+Examples:
   arbd demo                      see it work on real data
   arbd dev my_provider.py        try your own, with a hub of its own
   arbd run my_package.provider   run it against the hub of your settings
+  arbd status                    how the daemon is that runs here
+  arbd status --help             what a command does, with examples
 
-Exit codes: 0 good, 1 failed while running, 2 wrong command line, 70 the provider's code failed,
-71 something unexpected: start it again, 78 wrong settings.""",
+Exit codes: 0 good, 1 failed while running, 2 wrong command line, 3 slower than before (bench), 70 the provider's code
+failed, 71 something unexpected: start it again, 78 wrong settings, 130 interrupted by Ctrl-C.""",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
+@click.option(
+    *("--version", "-V"),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
 def cli(debug: bool) -> None:
-    """Run a provider: take tasks from a hub, run their actions in pinned worker processes, send every result back."""
+    """Run a provider: take tasks from a hub, run their actions in pinned worker processes, send every result back.
+
+    Completion of commands, options and names of daemons by the Tab key: `arbd completion --help`.
+    """
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
+    """Run the command that the arguments name, or tell a shell how they may go on."""
     hangup.survive(sys.argv[1:])  # again, for whoever comes here directly
     process_state.establish()
+    if os.environ.get(COMPLETE_VARIABLE):
+        from arbd.cli import _complete
+
+        sys.exit(_complete.answer(cli, sys.argv[1:], is_debugged=os.environ[COMPLETE_VARIABLE] == "debug"))
     cli(prog_name="arbd")
 
 

@@ -6,10 +6,12 @@ import functools
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from arbd.cli import _completers
 from arbd.settings.files import read_layers
 from arbd.settings.table import CONFIG_FILE, resolve
 
@@ -18,26 +20,43 @@ INTERVAL_S: Final = 1.0  # between two looks of `--watch`
 
 def daemon_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``[DAEMON]``, ``--config`` and ``--json``; it receives the socket as ``path``, and ``as_json``."""
-    return _asking(function, click.argument("daemon", required=False))
+    return _asking(function, click.argument("daemon", required=False, shell_complete=_completers.daemons))
 
 
 def daemon_option(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command that has an argument of its own ``--daemon``, ``--config`` and ``--json``; it receives the socket
     as ``path``, and ``as_json``."""
     text = "Name of the daemon's provider, or the path of its control socket.  [default: the one that runs here]"
-    return _asking(function, click.option("--daemon", "daemon", metavar="DAEMON", help=text))
+    option = click.option("--daemon", metavar="DAEMON", help=text, shell_complete=_completers.daemons)
+    return _asking(function, option)
+
+
+def daemon_finder(function: Callable[..., None]) -> Callable[..., None]:
+    """As ``daemon_options``, for a command that has more to do where there is no daemon: instead of the socket it
+    receives ``find``, which returns it, or raises ``ControlError``."""
+    return _finding(function, click.argument("daemon", required=False))
 
 
 def _asking(function: Callable[..., None], which: Callable[[Callable[..., None]], Any]) -> Callable[..., None]:
     @functools.wraps(function)
+    def command(*, find: Callable[[], Path], **params: Any) -> None:
+        function(path=find(), **params)
+
+    return _finding(command, which)
+
+
+def _finding(function: Callable[..., None], which: Callable[[Callable[..., None]], Any]) -> Callable[..., None]:
+    @functools.wraps(function)
     def command(*, daemon: str | None, config_file: str | None, **params: Any) -> None:
-        from arbd.control.client import find
+        from arbd.control import client
 
         settings = resolve(read_layers(config_file, os.environ)).settings
-        function(path=find(daemon, settings), **params)
+        function(find=lambda: client.find(daemon, settings), **params)
 
     help_text = f"Settings file of the daemon, if that says where its socket is.  [default: {CONFIG_FILE} here]"
-    decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
+    decorated = click.option(
+        "--config", "config_file", metavar="FILE", help=help_text, shell_complete=_completers.files(".toml")
+    )(command)
     decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
     asking: Callable[..., None] = which(decorated)
     return asking
@@ -62,6 +81,15 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def short_duration(seconds: float) -> str:
+    """A length of time from microseconds on, such as ``31 µs``, ``4.2 ms`` and ``250 ms``."""
+    if seconds >= 1:
+        return duration(seconds)
+    if seconds >= 0.001:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.01 else f"{seconds * 1e3:.0f} ms"
+    return f"{seconds * 1e6:.0f} µs"
 
 
 def share(part: float, whole: float) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
+from arbd.cli import _completers
 from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_sources, read_token
 from arbd.settings.kinds import Kind
@@ -18,12 +20,16 @@ from arbd.settings.secrets import own_settings
 from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
 
 if TYPE_CHECKING:
+    from arbd.cli._completers import Completer, Item
+
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic for type checkers only, until click 8.3
 
 FLAGGED: Final = tuple(setting for setting in TABLE if setting.flag)
 LOCAL_HUB: Final = "127.0.0.1:50051"  # where `arbd hub` listens and `arbd submit` calls, unless told otherwise
+SECONDS: Final = "In seconds, or with a unit: 250ms, 1.5s, 2m, 1h."
+TOML: Final = _completers.files(".toml")
 _METAVARS: Final = {"env_file": "FILE", "hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
 
 
@@ -32,8 +38,8 @@ hub_option: Final = click.option(
 )
 
 
-def _die_with(_ctx: click.Context, _param: click.Parameter, parent: int | None) -> None:
-    if parent is not None:
+def _die_with(ctx: click.Context, _param: click.Parameter, parent: int | None) -> None:
+    if parent is not None and not ctx.resilient_parsing:
         from arbd.host.procs import die_with_parent
 
         die_with_parent(parent)
@@ -94,6 +100,9 @@ class KindType(_ParamType):
         except ValueError:
             self.fail(f"{value!r}; allowed: {self._kind.expects}", param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Item]:
+        return [CompletionItem(word) for word in self._kind.words if word.startswith(incomplete)]
+
 
 def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--config`` and a flag for every setting that has one; it receives them as ``given``.
@@ -109,15 +118,16 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
         )
 
     help_text = f"Settings file.  [default: {CONFIG_FILE} here, if there is one]"
-    decorated = click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
+    decorated = click.option("--config", "config_file", metavar="FILE", help=help_text, shell_complete=TOML)(command)
     for setting in reversed(FLAGGED):
-        default = "" if setting.default == "" else f"  [default: {_written(setting.default)}]"
+        default = "" if setting.default in ("", None) else f"  [default: {_written(setting.default)}]"
         decorated = click.option(
             setting.flag,
             setting.attribute,
             default=None,
             metavar=_METAVARS.get(setting.name, None if isinstance(setting.default, bool) else _metavar(setting.kind)),
-            help=f"{setting.doc}{default}",
+            help=f"{setting.doc}{_units(setting.kind)}{default}",
+            shell_complete=_completer(setting.kind),
         )(decorated)
     return decorated
 
@@ -140,10 +150,17 @@ def checked_json(option: str, data: bytes) -> bytes:
     return data
 
 
+def _completer(kind: Kind) -> Completer:
+    return _completers.files() if kind.is_path else _completers.words(kind.words)
+
+
+def _units(kind: Kind) -> str:
+    return f" {SECONDS}" if kind.unit == "s" else ""
+
+
 def _metavar(kind: Kind) -> str:
     """``auto|json|console`` for a choice."""
-    words = kind.expects.removeprefix("one of ")
-    return words.replace(", ", "|") if words != kind.expects else "TEXT"
+    return "|".join(kind.words) if kind.words else "TEXT"
 
 
 def _written(default: Any) -> str:

@@ -12,12 +12,9 @@ Invariants:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal
 
@@ -69,6 +66,8 @@ USER: Final = UnitFile("user/arbd@.service", "etc/systemd/user/arbd@.service")
 
 def shipped(name: str) -> str:
     """The text of a file as it comes with arbd."""
+    from importlib.resources import files
+
     return (files("arbd") / "systemd" / name).read_text(encoding="utf-8")
 
 
@@ -155,6 +154,8 @@ def _make_directories(directory: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
+    import tempfile
+
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -167,4 +168,6 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _digest(body: str) -> str:
+    import hashlib
+
     return hashlib.sha256(body.encode()).hexdigest()[:16]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._daemon import count, duration
-from arbd.cli._options import CommandSettings, KindType, checked_json, json_text
+from arbd.cli._options import SECONDS, TOML, CommandSettings, KindType, checked_json, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
 from arbd.settings.kinds import Kind, choice, seconds, switch, whole
 from arbd.settings.table import BY_NAME, Resolved
@@ -39,7 +39,7 @@ def _list_of(kind: Kind) -> KindType:
     def parse(raw: object) -> list[Any]:
         return [kind.parse(part.strip()) for part in str(raw).split(",")]
 
-    return KindType("LIST", Kind(f"one or more, separated by commas, of: {kind.expects}", parse))
+    return KindType("LIST", Kind(f"one or more, separated by commas, of: {kind.expects}", parse, words=kind.words))
 
 
 class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,10 +78,16 @@ run meanwhile. --plot needs pip install 'arbd[plot]'.
 
 Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regression), 130 interrupted.""",
 )
-@click.argument("target")
+@click.argument("target", shell_complete=_completers.target)
 @click.argument("action")
-@click.option("--payload", default="{}", show_default=True, help="JSON, @FILE with JSON, or - for JSON on stdin.")
-@click.option("--account", default="", help="JSON or @FILE with JSON.")
+@click.option(
+    "--payload",
+    default="{}",
+    show_default=True,
+    help="JSON, @FILE with JSON, or - for JSON on stdin.",
+    shell_complete=_completers.json_file,
+)
+@click.option("--account", default="", help="JSON or @FILE with JSON.", shell_complete=_completers.json_file)
 @click.option(
     "--workers",
     type=_list_of(whole(1, 1024)),
@@ -102,18 +108,30 @@ Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regre
     type=KindType("seconds", seconds(0.05, 600)),
     default=2.0,
     show_default=True,
-    help="How long to measure in each run.",
+    help=f"How long to measure in each run. {SECONDS}",
 )
 @click.option(
     "--repeat", "repeats", type=click.IntRange(1, 25), default=7, show_default=True, help="How often, in turn."
 )
 @click.option("--quick", is_flag=True, help="A smoke run of seconds: two points, once; its figures mean little.")
-@click.option("--out", metavar="FILE", help="Write everything as JSON: settings, machine, all samples.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="Write everything as JSON: settings, machine, all samples.",
+    shell_complete=_completers.files(".json"),
+)
 @click.option("--plot", metavar="BASE", help="Write BASE.png and BASE.svg.")
-@click.option("--compare", metavar="FILE", help="Say what changed since this file was written by --out.")
+@click.option(
+    "--compare",
+    metavar="FILE",
+    help="Say what changed since this file was written by --out.",
+    shell_complete=_completers.files(".json"),
+)
 @click.option("--fail-on-regression", is_flag=True, help="With --compare: exit code 3 if something got slower.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--config", "config_file", metavar="FILE", help="Settings file.  [default: arbd.toml here]")
+@click.option(
+    "--config", "config_file", metavar="FILE", help="Settings file.  [default: arbd.toml here]", shell_complete=TOML
+)
 @click.pass_context
 def command(
     ctx: click.Context, /, target: str, action: str, payload: str, account: str, config_file: str | None, **given: Any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -39,6 +38,8 @@ def command(ctx: click.Context, /, task_ids: tuple[str, ...], as_json: bool, hub
     it goes on, with its worker. Its result is then an error with the code CANCELLED. A hub with tokens is given the one
     in PROVIDER_AUTH_TOKEN.
     """
+    import asyncio
+
     ctx.exit(asyncio.run(_cancel(hub, task_ids, as_json)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from arbd.model.description import ActionInfo, Description
@@ -21,15 +21,15 @@ Examples:
   arbd check my_provider.py
   arbd check my_package.provider && systemctl reload my-provider
 
-Exit codes: 0 good, 70 its code failed to import, 78 settings, target or an action are wrong, or no worker
-starts.""",
+Exit codes: 0 good, 2 wrong command line, 70 its code failed to import, 78 settings, TARGET or an action are wrong, or
+no worker starts.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 @click.pass_context
 def command(ctx: click.Context, target: str | None, as_json: bool, given: CommandSettings) -> None:
-    """Load TARGET as `run` would, start one worker, which runs nothing, and print actions, schemas, timeouts and
+    """Load TARGET as `arbd run` would, start one worker, which runs nothing, and print actions, schemas, timeouts and
     problems."""
     found = given.required_target(target)
     from arbd.supervisor.trial import try_out

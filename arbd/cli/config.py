@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.settings import thread_variables
 from arbd.settings.table import Resolved
@@ -23,16 +23,18 @@ Examples:
   arbd config my_provider.py      with what the provider's constructor says
   arbd config --json
 
-Later wins: defaults, arbd.toml, environment, constructor, flags.""",
+Later wins: defaults, what a service manager gives, arbd.toml, the environment, the environment file, the constructor,
+options.
+
+Exit codes: 0 good, 2 wrong command line, 70 the provider's code failed, 78 wrong settings or TARGET.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options
 def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
     """Print each setting with its value and where that came from, and what libraries are told of threads.
 
-    Secrets are not shown. Every wrong setting is reported, and the exit code is 78. What only earlier versions had is a
-    warning.
+    Secrets are not shown. Every wrong setting is reported. What only earlier versions had is a warning.
     """
     found = given.target(target)
     description = None

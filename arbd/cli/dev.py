@@ -21,6 +21,7 @@ from typing import Final
 
 import click
 
+from arbd.cli import _completers
 from arbd.cli._options import LOCAL_HUB, CommandSettings, settings_options
 from arbd.cli.hub import READY
 from arbd.errors import HubError
@@ -35,9 +36,15 @@ _HUB_OPTION: Final = "--hub-process"
     epilog="""\b
 Examples:
   arbd dev my_provider.py
-  arbd submit echo --payload '{"text": "hello"}' --wait     in another terminal""",
+  arbd submit echo --payload '{"text": "hello"}' --wait     in another terminal
+  arbd dev my_provider.py --listen 127.0.0.1:50052 -- --region eu   what stands behind -- is the provider's sys.argv
+
+Ctrl-C finishes running tasks first; a second one stops at once.
+
+Exit codes: 0 good, 1 the hub did not start or results were left, 2 wrong command line, 70 the provider's code failed,
+78 wrong settings or TARGET.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
 @click.option(_HUB_OPTION, "adopted", nargs=2, type=(int, str), hidden=True, help="PID ADDRESS of a hub that runs.")
@@ -51,7 +58,7 @@ def command(
     adopted: tuple[int, str] | None,
     given: CommandSettings,
 ) -> None:
-    """Run TARGET against a hub of its own, and restart its workers when its source changes.
+    """Run TARGET (see `arbd run --help`) against a hub of its own, and restart its workers when its source changes.
 
     What arbd.toml or --env-file say is put in force as they change; the daemon is restarted for what needs it.
     """

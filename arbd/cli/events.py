@@ -25,7 +25,9 @@ Examples:
   arbd events prices --follow    of provider prices, and those that come, until Ctrl-C
   arbd events --json | jq '.[] | select(.level == "error") | .event'
 
-With --json and --follow, every event is one line of JSON. The daemon keeps the last 256.""",
+With --json and --follow, every event is one line of JSON. The daemon keeps the last 256.
+
+The exit code is 0 if the daemon answers, 1 if there is none, or if it ends while it is followed.""",
 )
 @click.option("--follow", is_flag=True, help="Show those that come, too, until Ctrl-C.")
 @daemon_options

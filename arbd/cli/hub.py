@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from arbd.cli._options import LOCAL_HUB, KindType, parent_option
+from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, parent_option
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
@@ -26,7 +24,9 @@ Examples:
   arbd hub --listen 127.0.0.1:0 --lease 5     any free port; tasks not answered in 5 s go to somebody else
   arbd hub --token s3cret                     only callers with this token
 
-Tasks and results are kept in memory: they end with this process.""",
+Tasks and results are kept in memory: they end with this process. SIGTERM and Ctrl-C stop it.
+
+Exit codes: 0 good, 1 it cannot listen there, 2 wrong command line, 71 something unexpected: start it again.""",
 )
 @click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where to listen.")
 @click.option(
@@ -34,19 +34,24 @@ Tasks and results are kept in memory: they end with this process.""",
     type=KindType("seconds", seconds(0.01, 86_400)),
     default=30.0,
     show_default=True,
-    help="How long a provider may take to answer before its task is given to another.",
+    help=f"How long a provider may take to answer before its task is given to another. {SECONDS}",
 )
 @click.option("--token", "tokens", multiple=True, help="Accept this token. May be repeated; without any, all may call.")
 @parent_option
 @click.pass_context
 def command(ctx: click.Context, listen: str, lease: float, tokens: tuple[str, ...]) -> None:
     """Serve the Hub protocol, for development, tests and load; `arbd submit` gives it tasks."""
+    import asyncio
+
     from arbd.hub.server import HubOptions
 
     ctx.exit(asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=tokens))))
 
 
 async def _serve(options: HubOptions) -> int:
+    import asyncio
+    import signal
+
     from arbd.hub.server import serve
 
     should_exit = asyncio.Event()

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from arbd.cli import _show, _unit_files
+from arbd.cli import _completers, _show, _unit_files
 from arbd.cli._unit_files import NOTIFY_RELOAD, NOTIFY_RELOAD_SINCE, SYSTEM, UNIT, USER, Planned
 from arbd.errors import EXIT_FAILURE, ConfigError
 
@@ -41,14 +41,21 @@ Examples:
   arbd install-units --user              for this user's own services
   arbd install-units --arbd /opt/arbd/bin/arbd
 
-Run it again after an upgrade of arbd: it says what has changed. The exit code is 1 if a file was refused; then none
-is written.""",
+Run it again after an upgrade of arbd: it says what has changed.
+
+The exit code is 0 when all is written, 1 if a file was refused; then none is written.""",
 )
 @click.option("--root", type=click.Path(file_okay=False, exists=True), help="Write into the tree below this directory.")
 @click.option(
     "--user", "for_user", is_flag=True, help="Units of the user's own service manager: no root, less sandbox."
 )
-@click.option("--arbd", "given", metavar="PATH", help="The command that the unit starts.  [default: this one]")
+@click.option(
+    "--arbd",
+    "given",
+    metavar="PATH",
+    help="The command that the unit starts.  [default: this one]",
+    shell_complete=_completers.files(),
+)
 @click.option("--force", is_flag=True, help="Replace files that were changed by hand, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(root: str | None, for_user: bool, given: str | None, force: bool, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from arbd.cli import _completers
 from arbd.cli._daemon import daemon_option
 from arbd.cli._follow import carry_out
 
@@ -22,13 +23,14 @@ Examples:
 The exit code is 0 if the task is being ended, 1 if it is not known or has its result already, or if there is no
 daemon.""",
 )
-@click.argument("task_id")
+@click.argument("task_id", shell_complete=_completers.running_tasks)
 @daemon_option
 def command(path: Path, as_json: bool, task_id: str) -> None:
     """End the task TASK_ID of a running daemon. It is answered with an error with the code CANCELLED.
 
     One that waits is answered at once. One that runs is stopped where it runs, by an exception in its action; if it
-    still runs after `kill_grace`, its worker is killed and replaced. `arbd cancel` asks a hub for the same.
+    still runs after `kill_grace` (0.25 s unless set otherwise), its worker is killed and replaced. `arbd cancel` asks a
+    hub for the same.
     """
     from arbd.control.protocol import Kill
 

@@ -34,7 +34,9 @@ Examples:
   arbd limits prices --watch     of provider prices, again every second
   arbd limits --json | jq '.limits[] | select(.usage > 0.9) | .name'
 
-With --json and --watch, every look is one line of JSON.""",
+With --json and --watch, every look is one line of JSON.
+
+The exit code is 0 if the daemon answers, also if it has no limits, 1 if there is none.""",
 )
 @click.option("--watch", "again", is_flag=True, help="Look again every second, until Ctrl-C.")
 @daemon_options

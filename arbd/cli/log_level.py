@@ -24,12 +24,15 @@ Examples:
   arbd log-level debug           the daemon that runs here
   arbd log-level info prices     the one of provider prices, back to what is usual
 
-The next start has the setting log.level again.""",
+The next start has the setting log.level again.
+
+The exit code is 0 when the level is set, 1 if there is no daemon, 2 for a word that is no level.""",
 )
-@click.argument("level", type=click.Choice(_LEVELS))
+@click.argument("level", metavar="LEVEL", type=click.Choice(_LEVELS))
 @daemon_options
 def command(path: Path, as_json: bool, level: LogLevel) -> None:
-    """Write lines of LEVEL and above from now on, in every process of the daemon.
+    """Write lines of LEVEL (debug, info, warning, error or critical) and above from now on, in every process of the
+    daemon.
 
     A worker comes to it when its task has ended. DAEMON is the name of a provider or the path of a control socket; it
     may be left out if only one is running.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from arbd.cli import _completers
 from arbd.cli._daemon import daemon_options
 from arbd.cli._follow import follow
 
@@ -16,6 +17,8 @@ class _WorkerFirst(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:
+            return rest  # of a line that is being completed no word is wrong yet
         params: dict[str, Any] = ctx.params
         worker, daemon = params["worker"], params["daemon"]
         if worker is not None and not worker.isdecimal():
@@ -39,7 +42,7 @@ Examples:
 
 The exit code is 0 when all that were meant are replaced, 1 if not: the answer says why.""",
 )
-@click.argument("worker", required=False)
+@click.argument("worker", required=False, shell_complete=_completers.workers_or_daemons)
 @click.option("--no-wait", is_flag=True, help="Return as soon as the daemon has begun.")
 @daemon_options
 def command(path: Path, as_json: bool, worker: int | None, no_wait: bool) -> None:

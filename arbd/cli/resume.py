@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from arbd.cli import _completers
 from arbd.cli._daemon import daemon_option
 from arbd.cli._follow import carry_out
 
@@ -22,7 +23,7 @@ Examples:
 The exit code is 0 also if nothing was drained or paused, 1 if there is no such action or no daemon, or if the daemon
 is stopping.""",
 )
-@click.argument("action", required=False)
+@click.argument("action", required=False, shell_complete=_completers.paused_actions)
 @daemon_option
 def command(path: Path, as_json: bool, action: str | None) -> None:
     """Have a running daemon run tasks of ACTION again; without one, take tasks again after `arbd drain`, and run every

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.model.description import ActionInfo
 
@@ -18,14 +18,17 @@ from arbd.model.description import ActionInfo
 Examples:
   arbd schema my_provider.py              every action, as one JSON object
   arbd schema my_provider.py add          the payload of one action
-  arbd schema my_provider.py add --account""",
+  arbd schema my_provider.py add --account
+  arbd schema my_provider.py | jq keys    the names of the actions
+
+Exit codes: 0 good, 2 no such action, 70 the provider's code failed, 78 wrong settings or TARGET.""",
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("action", required=False)
 @click.option("--account", is_flag=True, help="The schema of the account instead of the payload; needs ACTION.")
 @settings_options
 def command(target: str | None, action: str | None, account: bool, given: CommandSettings) -> None:
-    """Print JSON Schema (2020-12) of every action of TARGET, or of one ACTION."""
+    """Print JSON Schema (2020-12) of every action of TARGET (see `arbd run --help`), or of one ACTION."""
     found = given.required_target(target)
     from arbd.supervisor.describe import describe
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _completers, _show
 from arbd.cli._daemon import daemon_options, duration
 
 if TYPE_CHECKING:
@@ -27,9 +27,19 @@ Examples:
   arbd stacks --native           with the frames of C code, by py-spy (pip install 'arbd[stacks]')
   arbd stacks --json | jq -r '.stacks[] | select(.trouble) | "\\(.pid) \\(.trouble)"'
 
-It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.""",
+It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.
+
+The exit code is 0 if the daemon answers, also if one of its processes does not, 1 if there is none, no such worker, or
+no py-spy for --native.""",
 )
-@click.option("--worker", "slot", type=click.IntRange(min=0), metavar="N", help="Only the worker in this slot.")
+@click.option(
+    "--worker",
+    "slot",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only the worker in this slot.",
+    shell_complete=_completers.workers,
+)
 @click.option("--native", is_flag=True, help="With native frames; each worker stands still for a moment.")
 @daemon_options
 def command(path: Path, as_json: bool, slot: int | None, native: bool) -> None:

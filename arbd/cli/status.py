@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from arbd.cli import _show
-from arbd.cli._daemon import count, daemon_options, duration, share
-from arbd.control.reports import Replacement, StatusReport, WorkerReport
+from arbd.cli._daemon import count, daemon_finder, duration, share, short_duration, watch
+from arbd.control.reports import ActionReport, Replacement, StatusReport, WorkerReport
 from arbd.core.history import shown
 from arbd.core.placement import in_words
+from arbd.errors import EXIT_FAILURE, ControlError
 from arbd.model.link_stats import LinkProcessStats
 from arbd.settings.kinds import show_size
 
@@ -21,6 +23,9 @@ _WORKER_COLUMNS: Final = (
     *("worker", "pid", "cpu", "state", "tasks", "busy", "on cpu", "waiting"),
     *("memory", "fds", "age", "gen", "running"),
 )
+_ACTION_COLUMNS: Final = ("action", "success", "error", "limit", "running", "run", "timeout")
+_CHECK_TIMEOUT_S: Final = 2.0  # of an answer: whoever checks has a time limit of its own, often of 3 s
+_MOST_OF_LINE: Final = 1000
 
 
 @click.command(
@@ -31,22 +36,72 @@ Examples:
   arbd status                    the daemon that runs here
   arbd status prices             the one of provider prices; prices@2 if there is a second one
   arbd status --json | jq .link.state
+  arbd status --watch            again every second; arbd top shows more, and takes keys
+  arbd status --check prices     for load balancers and HEALTHCHECK: the exit code tells
 
-The exit code is 0 if the daemon answers, 1 if there is none.""",
+The exit code is 0 if the daemon answers, 1 if there is none or it does not answer within 5 s; with --check it is 0 only
+if it takes tasks: it is not drained, the hub is up, and a worker serves. With --json and --watch, every look is one line of JSON.""",
 )
-@daemon_options
-def command(path: Path, as_json: bool) -> None:
+@click.option("--watch", "again", is_flag=True, help="Look again every second, until Ctrl-C or the daemon's end.")
+@click.option("--check", is_flag=True, help="Print one line: whether it is good, or why not.")
+@daemon_finder
+def command(find: Callable[[], Path], as_json: bool, again: bool, check: bool) -> None:
     """Ask a running daemon how it is.
 
     DAEMON is the name of its provider or the path of its control socket; it may be left out if only one is running.
     """
+    if again and check:
+        raise click.UsageError("--check looks once: give either it or --watch")
+    if check:
+        _check(find, as_json)
+        return
     from arbd.control.client import ask
     from arbd.control.protocol import GetStatus, StatusReply
 
-    report = ask(path, GetStatus(), StatusReply).report
+    path = find()
+
+    def look() -> None:
+        report = ask(path, GetStatus(), StatusReply).report
+        if as_json and again:
+            click.echo(msgspec.json.encode(report))
+        elif as_json:
+            _show.json_document(report)
+        else:
+            if again:
+                click.clear()
+            _print(report)
+
+    if again:
+        watch(look)
+    else:
+        look()
+
+
+def _check(find: Callable[[], Path], as_json: bool) -> None:
+    """Print one line, and end with the exit code that says the same."""
+    from arbd.control.client import ask
+    from arbd.control.health import problems, serving
+    from arbd.control.protocol import GetStatus, StatusReply
+
+    document: dict[str, object] = {}
+    try:
+        report = ask(find(), GetStatus(), StatusReply, timeout_s=_CHECK_TIMEOUT_S).report
+    except ControlError as error:
+        found, line = [str(error)], str(error)
+    else:
+        found, serve = problems(report), f"{serving(report)} of {count(report.workers_wanted, 'worker')} serve"
+        line = f"{report.provider}: {'; '.join(found) or f'good: the hub is up, {serve}'}"
+        document = {"provider": report.provider, "state": report.state, "hub": report.link.state}
+        document["serving"] = serving(report)
     if as_json:
-        _show.json_document(report)
-        return
+        click.echo(msgspec.json.encode({"good": not found, "problems": found, **document}))
+    else:
+        click.echo(shown(line, _MOST_OF_LINE))
+    if found:
+        click.get_current_context().exit(EXIT_FAILURE)
+
+
+def _print(report: StatusReport) -> None:
     for line in _lines(report):
         click.echo(line)
     if report.link.links:
@@ -54,6 +109,9 @@ def command(path: Path, as_json: bool) -> None:
         _show.table(("link", "pid", "state", "tasks", "results", "on cpu"), map(_link_row, report.link.links))
     click.echo()
     _show.table(_WORKER_COLUMNS, map(_row, report.workers))
+    if report.actions:
+        click.echo()
+        _show.table(_ACTION_COLUMNS, map(_action_row, report.actions))
     if report.replacements:
         click.echo()
         _show.table(("replaced", "worker", "reason", "action", "detail"), map(_replacement_row, report.replacements))
@@ -113,6 +171,15 @@ def _row(worker: WorkerReport) -> tuple[str, ...]:
         duration(worker.age_s),
         str(worker.generation),
         f"{shown(running.action)} for {duration(running.elapsed_s)} of {running.timeout_s:g} s" if running else "-",
+    )
+
+
+def _action_row(action: ActionReport) -> tuple[str, ...]:
+    return (
+        shown(action.name) or "(not offered)",
+        *(str(number) for number in (action.success, action.error, action.limit, action.running)),
+        "-" if action.run_s is None else short_duration(action.run_s),
+        "-" if action.timeout_s is None else f"{action.timeout_s:g} s",
     )
 
 

@@ -6,7 +6,6 @@ payloads (text, @file or JSON lines) ─> hub ─> results as they finish ─> s
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.cli._options import KindType, hub_option, json_text
+from arbd.cli import _completers
+from arbd.cli._options import SECONDS, KindType, hub_option, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 from arbd.settings.kinds import seconds
 
@@ -58,11 +58,17 @@ With --wait the exit code is 0 if every task succeeded, else 1.""",
     default="{}",
     show_default=True,
     help="JSON, @FILE with JSON, or - for JSON lines on stdin: one task each.",
+    shell_complete=_completers.json_file,
 )
-@click.option("--account", default="", help="JSON or @FILE with JSON.")
+@click.option("--account", default="", help="JSON or @FILE with JSON.", shell_complete=_completers.json_file)
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Send each payload so many times.")
 @click.option("--wait", is_flag=True, help="Wait for the results and print them as they come.")
-@click.option("--timeout", "timeout_s", type=KindType("seconds", seconds(0, 86_400)), help="Wait no longer than that.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=KindType("seconds", seconds(0, 86_400)),
+    help=f"With --wait: wait no longer than that. {SECONDS}",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--provider", default="", help="Only this provider may have the tasks.")
 @click.option("--priority", type=_PRIORITIES, default=0, help="The higher one first.  [default: 0]")
@@ -83,6 +89,8 @@ def command(
 
     A hub with tokens is given the one in PROVIDER_AUTH_TOKEN.
     """
+    import asyncio
+
     from arbd.hub.board import NewTask
 
     payloads = _json_lines() if payload == "-" else [json_text("--payload", payload)]
@@ -109,6 +117,8 @@ def _json_lines() -> list[bytes]:
 
 
 async def _send(submission: Submission) -> int:
+    import asyncio
+
     from arbd.hub.client import HubClient
 
     started_at = time.monotonic()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -57,6 +58,12 @@ def find(daemon: str | None, settings: Settings) -> Path:
     raise ControlError(_none(daemon, running, directories, closed))
 
 
+def running(settings: Settings) -> list[str]:
+    """The daemons that listen where ``settings`` say: names by which each can be told from the others."""
+    directories = runtime_dir.for_command(settings.runtime_dir, os.environ, os.geteuid())
+    return _names(list(_running_in(directories, [])))
+
+
 def ask(path: Path, request: protocol.ControlRequest, expected: type[_R], timeout_s: float = ASK_TIMEOUT_S) -> _R:
     """Send a request, wait for its reply. Raises ``ControlError``."""
     deadline = time.monotonic() + timeout_s
@@ -99,14 +106,22 @@ def _meant(daemon: str, running: Sequence[Found]) -> list[Found]:
 
 
 def _listed(found: Sequence[Found]) -> str:
-    """Names by which each can be told from the others."""
-    providers = [each.name.provider for each in found]
-    selectors = [each.name.selector for each in found]
-    if len(set(providers)) == len(found):
-        return ", ".join(providers)
-    if len(set(selectors)) == len(found):
-        return ", ".join(selectors)
-    return ", ".join(str(each.path) for each in found)  # of the same name, in different directories
+    return ", ".join(_names(found))
+
+
+def _names(found: Sequence[Found]) -> list[str]:
+    """The shortest name for each by which it can be told from the others."""
+    providers = Counter(each.name.provider for each in found)
+    selectors = Counter(each.name.selector for each in found)
+    names = []
+    for each in found:
+        if providers[each.name.provider] == 1:
+            names.append(each.name.provider)
+        elif selectors[each.name.selector] == 1:
+            names.append(each.name.selector)
+        else:
+            names.append(str(each.path))  # of the same name, in different directories
+    return names
 
 
 def _none(daemon: str | None, running: Sequence[Found], directories: Sequence[Path], closed: Sequence[Path]) -> str:

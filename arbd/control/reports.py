@@ -4,8 +4,8 @@ Not the messages that carry it (``arbd.control.protocol``), and not who collects
 
 Invariants: no secret, no payload, no account is ever in a report; lengths of time are seconds of a monotonic clock,
 counted back from the moment of the report, so that no two clocks are ever compared; each list is bounded by the
-number of workers, of limits or by a constant. A new field has a default, so that older commands and daemons go on
-understanding each other.
+number of workers, of actions, of limits or by a constant. A new field has a default, so that older commands and daemons
+go on understanding each other.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """The state of one worker process. ``cpus`` are those it is pinned to, none where it is not;
-    ``busy_s`` the time it spent in tasks, the
-    running one included, ``cpu_s`` the CPU time of its process up to its last answer, both since it started ``age_s``
+    """The state of one worker process. ``cpus`` are those it is pinned to, none where it is not; ``busy_s`` the time it
+    spent in tasks, the running one included, ``cpu_s`` the CPU time of its process, both since it started ``age_s``
     ago; ``waiting`` counts the tasks behind the running one. ``rss``: its memory in bytes, pages that it shares with
     others included; ``descriptors``: how many it has open; ``None`` where that cannot be seen. ``generation``: how
     often the author's code had been loaded when this worker's was, 1 at the start of the daemon."""
@@ -85,6 +84,20 @@ class PausedAction(msgspec.Struct, frozen=True):
     for_s: float
 
 
+class ActionReport(msgspec.Struct, frozen=True):
+    """How one action has been answered since the start of the daemon, by status, and how many of its tasks run now.
+    ``run_s``: how long its next run is expected to take, which is as long as the slowest of the last; ``None``: none
+    has ended. ``timeout_s``: how long it may. ``name`` is empty for all tasks of actions that are not offered."""
+
+    name: str
+    success: int = 0
+    error: int = 0
+    limit: int = 0
+    running: int = 0
+    run_s: float | None = None
+    timeout_s: float | None = None
+
+
 class StatusReport(msgspec.Struct, frozen=True):
     """The state of one daemon. ``verdicts`` counts the tasks it has answered, by status; ``in_flight`` those it has
     not, of which ``backlog`` wait for a worker; ``outbox`` the results the hub has not accepted yet.
@@ -93,7 +106,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
     worker, with how many in a row. ``workers_wanted``: how many workers there are to be, and
-    ``workers_at_next_start`` how many the settings say; 0: not told."""
+    ``workers_at_next_start`` how many the settings say; 0: not told. ``actions``: those that are offered."""
 
     provider: str
     version: str
@@ -116,6 +129,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     workers_wanted: int = 0
     workers_at_next_start: int = 0
     paused: list[PausedAction] = []
+    actions: list[ActionReport] = []
 
 
 class NotableEvent(msgspec.Struct, frozen=True):

@@ -377,6 +377,10 @@ class Dispatcher:
         """Whether this worker has been added and not yet removed."""
         return worker_id in self._workers
 
+    def expected_ns(self, action: str) -> int | None:
+        """How long the next run of this action is expected to take; ``None``: none has ended yet."""
+        return self._estimate_ns.get(action)
+
     @property
     def has_idle_worker(self) -> bool:
         """Whether a worker that takes tasks has none."""

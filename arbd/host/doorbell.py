@@ -3,7 +3,7 @@
 who sleeps in ``wait``          has a bell that blocks
 who has an event loop or poll   has one that does not, and ``clear``s it: told of a ring that is not there, or that
                                 another thread has taken, it would otherwise block for ever
-who sleeps for a time at most   has a ``Listener``, whatever bell it is
+who sleeps for a time at most   has a ``BellListener``, whatever bell it is
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def wait(fd: int) -> None:
     clear(fd)
 
 
-class Listener:
+class BellListener:
     """Waits for rings of one bell, with a limit. It is told of each ring once (``EPOLLET``), so none has to be taken:
     one system call for a sleep, where poll and read are two. Owns a descriptor. Raises ``OSError`` if there is none."""
 

@@ -10,12 +10,20 @@ from typing import Final
 _MEMINFO: Final = Path("/proc/meminfo")
 _MEMBERSHIP: Final = Path("/proc/self/cgroup")
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_NO_LIMIT: Final = 1 << 60  # version 1 says so by the largest number of pages
 
 
 def left(meminfo: Path = _MEMINFO, membership: Path = _MEMBERSHIP, root: Path = _CGROUP) -> int | None:
     """Bytes that can be had before something has to go: the least that the host or a control group has left."""
     found = [_of_host(meminfo), *(_of_group(directory) for directory in _groups(membership, root))]
     return min((each for each in found if each is not None), default=None)
+
+
+def limit(membership: Path = _MEMBERSHIP, root: Path = _CGROUP) -> int | None:
+    """Bytes of the tightest limit of this process's control groups, of either version; ``None``: there is none."""
+    found = [_number(directory / "memory.max") for directory in _groups(membership, root)]
+    found += [_number(directory / "memory.limit_in_bytes") for directory in _first_version(membership, root)]
+    return min((each for each in found if each is not None and each < _NO_LIMIT), default=None)
 
 
 def _of_host(meminfo: Path) -> int | None:
@@ -35,6 +43,27 @@ def _groups(membership: Path, root: Path) -> Iterator[Path]:
             directory = root / path.lstrip("/")
             yield directory
             yield from (parent for parent in directory.parents if parent.is_relative_to(root))
+
+
+def _first_version(membership: Path, root: Path) -> Iterator[Path]:
+    """The same for control groups of version 1."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            directory = root / controllers / path.lstrip("/")
+            yield directory
+            yield from (parent for parent in directory.parents if parent.is_relative_to(root / controllers))
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # "max" is no limit
+        return None
 
 
 def _of_group(directory: Path) -> int | None:

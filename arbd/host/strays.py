@@ -31,16 +31,20 @@ def candidates() -> list[int]:
     return [*named, *(signum for signum in real_time if not stack_signal.answers(signum))]
 
 
+def unclaimed() -> list[int]:
+    """Those of them that have their default action, so that one of them would end this process."""
+    claimed = _claimed()
+    return [signum for signum in candidates() if not claimed >> (signum - 1) & 1]
+
+
 def ignore(log: Any) -> list[int]:
     """Ignore them from now on, with a line each; those that were. From the main thread.
 
     One that somebody has a handler for, or ignores, stays so: an author's code, a profiler.
     """
     handler = _handler(log, time.monotonic)
-    claimed = _claimed()
-    installed = [
-        signum for signum in candidates() if not claimed >> (signum - 1) & 1 or signal.getsignal(signum) in _DO_NOTHING
-    ]
+    free = set(unclaimed())
+    installed = [signum for signum in candidates() if signum in free or signal.getsignal(signum) in _DO_NOTHING]
     for signum in installed:
         signal.signal(signum, handler)
     return installed

@@ -23,11 +23,14 @@ N = TypeVar("N", int, float)
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of value: ``parse`` gives it or raises ``ValueError``; ``expects`` says in words what it takes."""
+    """One kind of value: ``parse`` gives it or raises ``ValueError``; ``expects`` says in words what it takes.
+    ``words``: those that it takes as they are, such as ``auto``; ``is_path``: whether it is the path of a file."""
 
     expects: str
     parse: Callable[[object], Any]
     unit: str = ""
+    words: tuple[str, ...] = ()
+    is_path: bool = False
 
 
 SIZE_UNITS: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6}
@@ -46,12 +49,12 @@ def text() -> Kind:
 
 def path() -> Kind:
     """The path of a file, relative to the working directory; ``None`` while it is not set."""
-    return Kind("the path of a file", _text)
+    return Kind("the path of a file", _text, is_path=True)
 
 
 def socket_place() -> Kind:
     """The path of a Unix socket, or ``auto``, or ``off``."""
-    return Kind("auto, off, or the path of a socket", _text)
+    return Kind("auto, off, or the path of a socket", _text, words=("auto", "off"), is_path=True)
 
 
 def choice(*names: str) -> Kind:
@@ -63,12 +66,12 @@ def choice(*names: str) -> Kind:
             raise ValueError
         return word
 
-    return Kind("one of " + ", ".join(names), parse)
+    return Kind("one of " + ", ".join(names), parse, words=names)
 
 
 def switch() -> Kind:
     """A boolean; in text also 1/0, yes/no and on/off."""
-    return Kind("true or false", _switch)
+    return Kind("true or false", _switch, words=("true", "false"))
 
 
 def whole(low: int, high: int, unit: str = "") -> Kind:
@@ -103,7 +106,8 @@ def power_of_two(low: int, high: int) -> Kind:
 
 def auto_or(kind: Kind) -> Kind:
     """``auto``, or what another kind takes."""
-    return Kind(f"auto, or {kind.expects}", lambda raw: "auto" if raw == "auto" else kind.parse(raw))
+    words = ("auto", *kind.words)
+    return Kind(f"auto, or {kind.expects}", lambda raw: "auto" if raw == "auto" else kind.parse(raw), words=words)
 
 
 def time_zone() -> Kind:

@@ -145,6 +145,10 @@ class Flow:
             return 0
         return max(0, min(self.dispatcher.free_slots(), self._hold.room()) - self._joins.held)
 
+    def timeout_of(self, action: str) -> float | None:
+        """How long a task of this action may run, in seconds; ``None``: there is no such action."""
+        return self._timeouts.get(action)
+
     def in_flight(self) -> int:
         """Tasks that have come, and have no verdict yet."""
         return self.dispatcher.in_flight() + self.paused.waiting
@@ -647,6 +651,7 @@ class Flow:
         default = self._settings.execution_timeout
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
+        self.verdicts.tally.offer(list(self._timeouts))
         self._note_paused()
         self.shortest_s = min(self._timeouts.values(), default=default)
         self._joins.look_at(self._timeouts)

@@ -23,8 +23,13 @@ _MIB: Final = 1 << 20
 def require_files(workers: int, links: int, claims: int) -> None:
     """Raise ``ConfigError`` where this process may not have the descriptors for so many workers, link processes and
     claims of CPUs."""
-    needed = _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
+    needed = files_needed(workers, links, claims)
     open_files.require(needed, f"{workers} workers" + (f" and {links} link processes" if links else ""))
+
+
+def files_needed(workers: int, links: int, claims: int) -> int:
+    """How many descriptors that takes."""
+    return _FILES_OF_DAEMON + _FILES_OF_WORKER * workers + _FILES_OF_LINK * links + claims
 
 
 def require_memory(more: int, pool: Pool, ring_bytes: int) -> None:

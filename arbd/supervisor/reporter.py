@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from itertools import islice
 from typing import Final
 
 from arbd import logs
 from arbd.control.reports import (
+    ActionReport,
     DaemonState,
     LimitReport,
     OutOfService,
@@ -24,7 +26,7 @@ from arbd.control.reports import (
     WorkerReport,
 )
 from arbd.core.lifecycle import State
-from arbd.host import footprint
+from arbd.host import cpu_clock, footprint
 from arbd.settings.table import Settings
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.worker import Worker
@@ -49,6 +51,7 @@ class Reporter:
         """The state of the daemon at this moment."""
         now_ns = time.monotonic_ns()
         workers = sorted(self._pool.workers.values(), key=lambda worker: (worker.slot, worker.id))
+        reports = [self._worker(worker, now_ns) for worker in workers]
         return StatusReport(
             provider=self.provider,
             version=self._version,
@@ -57,7 +60,7 @@ class Reporter:
             uptime_s=(now_ns - self._started_at_ns) / 1e9,
             hub=self.settings.hub_url,
             link=self._flow.link.stats,
-            workers=[self._worker(worker, now_ns) for worker in workers],
+            workers=reports,
             in_flight=self._flow.in_flight(),
             backlog=self._flow.dispatcher.backlog,
             outbox=len(self._flow.outbox),
@@ -73,7 +76,17 @@ class Reporter:
             workers_wanted=self._pool.size,
             workers_at_next_start=self._workers_at_start,
             paused=[PausedAction(*each) for each in self._flow.paused.describe(now_ns / 1e9)],
+            actions=self._actions(Counter(each.running.action for each in reports if each.running)),
         )
+
+    def _actions(self, running: Mapping[str, int]) -> list[ActionReport]:
+        flow = self._flow
+        reports = []
+        for name, counts in flow.verdicts.tally:
+            expected_ns, timeout_s = flow.dispatcher.expected_ns(name), flow.timeout_of(name)
+            run_s = None if expected_ns is None else expected_ns / 1e9
+            reports.append(ActionReport(name, **counts, running=running.get(name, 0), run_s=run_s, timeout_s=timeout_s))
+        return reports
 
     def _out_of_service(self, now_ns: int) -> list[OutOfService]:
         return [
@@ -102,7 +115,9 @@ class Reporter:
             age_s=(now_ns - worker.spawned_at_ns) / 1e9,
             tasks_done=tasks_done,
             busy_s=busy_ns / 1e9 + (running.elapsed_s if running else 0),
-            cpu_s=cpu_ns / 1e9,
+            cpu_s=max(
+                cpu_ns / 1e9, cpu_clock.used_s(worker.pid) if worker.pid else 0.0
+            ),  # it tells of ended tasks only
             waiting=waiting,
             running=running,
             rss=footprint.rss_of(worker.pid) if worker.pid else None,

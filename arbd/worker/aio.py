@@ -108,8 +108,15 @@ class AsyncRunner:
                 loop.keep()
 
     def _run(self, loop: WorkerLoop, task: asyncio.Task[Any]) -> Any:
+        """Run the loop until the task is done. One that somebody has stopped goes on: an action that ended just then
+        would have stopped the next one's, too."""
         try:
-            return loop.run_until_complete(task)
+            while True:
+                try:
+                    return loop.run_until_complete(task)
+                except RuntimeError:
+                    if task.done() or not _was_stopped(loop):
+                        raise
         except asyncio.CancelledError:
             if self._raised is not None:
                 raise self._raised from None
@@ -193,6 +200,11 @@ async def _until(awaitable: Awaitable[Any], deadline: float, left: Leftovers, ru
             await left.cancel(deadline)
             runner.tell(left)
         left.is_over = True
+
+
+def _was_stopped(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop that does not run any more could go on."""
+    return not (loop.is_closed() or loop.is_running() or asyncio._get_running_loop() is not None)
 
 
 async def _wait(task: asyncio.Task[Any]) -> None:

@@ -29,11 +29,10 @@ from gc import isenabled as gc_isenabled
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from arbd.host import fork_mark, stack_signal
+from arbd.host import fork_mark, stack_signal, strays
 from arbd.host.fork_mark import ForkMark
 from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
-from arbd.host.stack_signal import COROUTINES_SIGNAL
 from arbd.interrupts import may_interrupt
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 #: Signals that ask to end: the supervisor ends its workers after draining.
 TERMINATION: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_OWN_TIMERS: Final = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+_DEFAULTS: Final = (*TERMINATION, *strays.candidates(), CANCEL_SIGNAL, TIMER_SIGNAL)
 
 here: ForkMark = fork_mark.NOBODY
 """The mark of this process, once ``watch`` was called."""
@@ -159,10 +158,10 @@ def _begin_child() -> None:
     """The first thing that a child runs which Python has forked."""
     if here is fork_mark.NOBODY or here[0]:
         return
-    for signum in (*TERMINATION, *_OWN_TIMERS, CANCEL_SIGNAL, TIMER_SIGNAL, COROUTINES_SIGNAL):
+    stack_signal.forget()
+    for signum in dict.fromkeys(_DEFAULTS):
         if is_own(signal.getsignal(signum)):
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
-    stack_signal.forget()
     _unblock()
     _end_at_return_to_arbd()
     loop = _running_loop() if _running_loop is not None else None

@@ -8,7 +8,7 @@
     the worker is idle               a full look, 50 ms after the last one, but not in the first millisecond of a sleep;
                                      none where nothing ran since
 
-A quick look takes 4 µs, a full one 40 µs, and ten times that from the cold caches of a worker that has just worked for
+A quick look takes 4 µs, a full one 50 µs, and ten times that from the cold caches of a worker that has just worked for
 some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there. So what a proven action
 changes all the same, unseen, is felt by the tasks of 100 ms at most. Pure: times are arguments.
 """

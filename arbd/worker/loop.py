@@ -121,7 +121,7 @@ class Loop:
         *,
         worker_id: int,
         slot: int,
-        bell: doorbell.Listener,
+        bell: doorbell.BellListener,
         results_bell: int,
         side: socket.socket,
         actions: Sequence[str],

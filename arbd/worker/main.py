@@ -156,7 +156,7 @@ def run(
     log_fd = logs.log_descriptor()
     quota = Quota(spawn.max_tasks, spawn.memory_limit)
     log_fds = () if log_fd is None else (log_fd,)
-    bell = doorbell.Listener(handles.bell)
+    bell = doorbell.BellListener(handles.bell)
     descriptors.protect(*handles, bell.fileno(), *(output_fds or ()), *log_fds, *quota.descriptors)
     loop = Loop(
         cell,

@@ -32,7 +32,7 @@ from arbd.testing import Response, run_action
 _SETUP: Final = re.compile(r"make |python3 -m venv |\.venv/bin/")
 _STAYS: Final = re.compile(r"(?:\w+=\S+ )?arbd (dev|run|hub) ")
 _ASKS: Final = re.compile(
-    r"arbd (status|limits|submit|cancel|drain|pause|resume|scale|replace|reload|log-level|events) "
+    r"arbd (status|top|limits|submit|cancel|drain|pause|resume|scale|replace|reload|log-level|events) "
 )
 _TOKEN: Final = re.compile(r"PROVIDER_AUTH_TOKEN=(\S+)")
 _READY: Final = {"dev": b"hub_connected", "run": b"hub_connected", "hub": b"listening"}

@@ -28,7 +28,11 @@ def look(daemon: RunningProvider) -> Any:
 
 
 @pytest.mark.parametrize(
-    "how", ["task", "tasks of tasks", "timer", "generator", "handlers", "own executor", "alarm", "policy", "other loop"]
+    "how",
+    [
+        *("task", "tasks of tasks", "timer", "generator", "handlers", "own executor", "alarm", "policy", "other loop"),
+        "stopped at its end",
+    ],
 )
 def test_what_it_leaves_is_gone(daemon: RunningProvider, how: str) -> None:
     before = look(daemon)

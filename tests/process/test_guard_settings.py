@@ -58,6 +58,12 @@ def test_an_audit_hook_replaces_the_worker(daemon: RunningProvider) -> None:
     assert data_of(daemon, "works", seconds=0.001) != pid
 
 
+@pytest.mark.parametrize("action", ["forbid", "shut_down"])
+def test_what_has_no_way_back_replaces_the_worker(daemon: RunningProvider, action: str) -> None:
+    pid = data_of(daemon, action)
+    assert data_of(daemon, "works", seconds=0.001) != pid
+
+
 def test_a_late_exception_of_a_thread_strikes_no_innocent(daemon: RunningProvider) -> None:
     """It may strike the action that has asked for it, which ends at about the same time."""
     assert data_of(daemon, "strikes_in_time") == "struck"

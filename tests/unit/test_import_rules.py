@@ -46,6 +46,10 @@ MAY_IMPORT = {
         *("arbd.core", "arbd.ipc", "arbd.host", "arbd.links", "arbd.control", "arbd.rate_limit", "arbd.model"),
         "arbd.settings",
     ),
+    "arbd.doctor": (
+        *("arbd.control", "arbd.core", "arbd.host", "arbd.ipc", "arbd.links.tls_files", "arbd.settings", "arbd.wire"),
+        "arbd.supervisor.needs",
+    ),
 }
 #: What the free ones need of the others, besides each other.
 FREE_MAY_IMPORT = ("arbd.host.outlet", "arbd.model.trace", "arbd.settings.secrets")
@@ -55,7 +59,8 @@ USERS = {
     "arbd.tuning": ("arbd.cli", "arbd.examples"),
     "arbd.examples": ("arbd.cli",),
     "arbd.testing": (),
-    "arbd.supervisor": ("arbd.cli", "arbd.testing", "arbd.tuning"),
+    "arbd.doctor": ("arbd.cli",),
+    "arbd.supervisor": ("arbd.cli", "arbd.doctor", "arbd.testing", "arbd.tuning"),
     "arbd.worker": ("arbd.testing", "arbd.tuning"),
 }
 
@@ -67,6 +72,7 @@ PURE = (
     *(
         "arbd.control.protocol",
         "arbd.control.reports",
+        "arbd.control.health",
         "arbd.wire.pb",
         "arbd.wire.stream_frames",
         "arbd.errors",
@@ -74,12 +80,13 @@ PURE = (
     ),
     *("arbd.links.stream.session", "arbd.links.unary.policy", "arbd.links.unary.messages"),
     *("arbd.hub.board", "arbd.hub.queues", "arbd.hub.leases", "arbd.hub.desk", "arbd.hub.stream_session"),
+    *("arbd.doctor.checks", "arbd.doctor.findings", "arbd.doctor.unit_text", "arbd.doctor.certificates"),
     *("arbd.tuning.plan", "arbd.tuning.compare", "arbd.tuning.choose", "arbd.tuning.report", "arbd.tuning.record"),
 )
 #: Packages whose modules are of both kinds; their ``__init__`` is a map, or names what has to be loaded first.
 MIXED = (
     *("arbd", "arbd.author", "arbd.control", "arbd.hub", "arbd.links", "arbd.links.stream", "arbd.links.unary"),
-    *("arbd.tuning", "arbd.wire"),
+    *("arbd.doctor", "arbd.tuning", "arbd.wire"),
 )
 #: What they must not import: the machine comes to them as arguments.
 MACHINE = ("os", "socket", "mmap", "time", "asyncio", "threading", "grpc", "subprocess", "signal", "select")

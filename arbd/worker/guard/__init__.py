@@ -11,7 +11,7 @@ while, every so many tasks, and before sleep.
     notices     what was changed since the last look, and who may adopt it
     wrappers    the functions of Python that change the process, so that they notice
     kinds       a kind of state: read, put back
-    process, interpreter, settings, registrations, loggers,
+    process, kernel, interpreter, settings, registrations, loggers,
     generators, signals, descriptors, imports, threads, thread_exceptions      the kinds there are
     modules     what was imported meanwhile, and may keep what it has set
     python_state       a cheap look at what no wrapper can notice, after every task

@@ -3,7 +3,7 @@
     os.close, os.closerange, os.dup2 on one of arbd's own     refused, as if it were not open (EBADF)
     one of arbd's own is gone or another file, all the same   code in C did it: the worker is replaced
     0, 1, 2 lead elsewhere at the end of a task               put back from copies
-    0, 1, 2 do not block, or append                           put back
+    0, 1, 2 do not block, or append, or are not inherited     put back
     what was open before the first task is closed             an action has closed what others share: replaced;
                                                               not if a thread did that was there before as well
     it is closed, or another file, by code in C               the same, at the next full look; sockets are left out,
@@ -34,7 +34,7 @@ from arbd.worker.guard.wrappers import replace
 _STANDARD: Final = (0, 1, 2)
 _MOST_LASTING: Final = 64  # looked at: half a microsecond each
 _close, _dup2, _closerange = os.close, os.dup2, os.closerange
-_set_blocking = os.set_blocking
+_set_blocking, _set_inheritable = os.set_blocking, os.set_inheritable
 
 _own: set[int] = set()
 _files: dict[int, tuple[int, int]] = {}
@@ -59,6 +59,7 @@ def install() -> None:
     replace(os, "dup2", _guarded_dup2)
     replace(socket, "close", _guarded_close)
     replace(os, "set_blocking", _noticed_set_blocking)
+    replace(os, "set_inheritable", _noticed_set_inheritable)
 
 
 def protect(*fds: int) -> None:
@@ -80,6 +81,12 @@ def _guarded_dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
 
 def _noticed_set_blocking(fd: int, blocking: bool, /) -> None:
     _set_blocking(fd, blocking)
+    if fd in _STANDARD:
+        NOTICES.changes(ProtectedDescriptors.name)
+
+
+def _noticed_set_inheritable(fd: int, inheritable: bool, /) -> None:
+    _set_inheritable(fd, inheritable)
     if fd in _STANDARD:
         NOTICES.changes(ProtectedDescriptors.name)
 
@@ -122,7 +129,7 @@ class ProtectedDescriptors(StateKind):
         super().__init__(self.name, _nothing, _nothing, look="full")
         self._looked_at: dict[int, tuple[int, int] | None] = {}
         self._copies: dict[int, int] = {}
-        self._flags: dict[int, int | None] = {}
+        self._flags: dict[int, tuple[int, int] | None] = {}
 
     def remember(self) -> None:
         for copy in self._copies.values():
@@ -142,9 +149,11 @@ class ProtectedDescriptors(StateKind):
                 raise Spoiled(f"descriptor {fd}, which the worker needs, was closed or is another file now")
             _dup2(copy, fd)
         told = [f"{', '.join(map(str, wrong))} led elsewhere"] if wrong else []
-        if other := [fd for fd, flags in self._flags.items() if _flags(fd) != flags and flags is not None]:
-            for fd in other:
-                fcntl.fcntl(fd, fcntl.F_SETFL, self._flags[fd] or 0)
+        other = {fd: flags for fd, flags in self._flags.items() if flags is not None and _flags(fd) != flags}
+        for fd, (of_file, of_descriptor) in other.items():
+            fcntl.fcntl(fd, fcntl.F_SETFL, of_file)
+            fcntl.fcntl(fd, fcntl.F_SETFD, of_descriptor)
+        if other:
             told.append(f"{', '.join(map(str, other))} had other flags, such as not blocking")
         return "; ".join(told) or None
 
@@ -193,9 +202,10 @@ def _copy(fd: int) -> int | None:
         return None
 
 
-def _flags(fd: int) -> int | None:
+def _flags(fd: int) -> tuple[int, int] | None:
+    """Those of the file, and those of the descriptor, which say whether child processes have it."""
     try:
-        return fcntl.fcntl(fd, fcntl.F_GETFL)
+        return fcntl.fcntl(fd, fcntl.F_GETFL), fcntl.fcntl(fd, fcntl.F_GETFD)
     except OSError:
         return None
 

@@ -18,6 +18,7 @@ from arbd.worker.guard import (
     generators,
     imports,
     interpreter,
+    kernel,
     loggers,
     modules,
     process,
@@ -132,12 +133,14 @@ def all_kinds() -> list[StateKind]:
     return [
         *signals.kinds(),
         *process.kinds(),
+        *kernel.kinds(),
         *settings.kinds(),
         *interpreter.kinds(),
         *registrations.kinds(),
         imports.ModuleTable(),
         *descriptors.kinds(),
         threads.Threads(),
+        threads.Executors(),
         thread_exceptions.ThreadExceptions(),
         modules.LoadedModules(),
     ]

@@ -33,21 +33,32 @@ _LOOPS: Final = tuple(
     for module in (asyncio, asyncio.events)
     for name in ("set_event_loop", "set_event_loop_policy", "new_event_loop")
 )
+#: What one function gives and another sets: what it is, the module, and the two.
+_VALUES: Final[tuple[tuple[str, Any, str, str], ...]] = (
+    ("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
+    ("the thread switch interval", sys, "getswitchinterval", "setswitchinterval"),
+    ("the flags of loading libraries", sys, "getdlopenflags", "setdlopenflags"),
+    (
+        "the tracking of where coroutines begin",
+        sys,
+        "get_coroutine_origin_tracking_depth",
+        "set_coroutine_origin_tracking_depth",
+    ),
+    ("the longest field of csv", csv, "field_size_limit", "field_size_limit"),
+    ("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
+    ("the trace function", sys, "gettrace", "settrace"),
+    ("the profile function", sys, "getprofile", "setprofile"),
+    ("the trace function of threads", threading, "gettrace", "settrace"),
+    ("the profile function of threads", threading, "getprofile", "setprofile"),
+    ("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
+    ("the stack size of threads", threading, "stack_size", "stack_size"),
+)
 
 
 def kinds() -> list[StateKind]:
     """All of them, in the order in which they are put back."""
     return [
-        _value("the recursion limit", sys, "getrecursionlimit", "setrecursionlimit"),
-        _value("the thread switch interval", sys, "getswitchinterval", "setswitchinterval"),
-        _value("the flags of loading libraries", sys, "getdlopenflags", "setdlopenflags"),
-        _value(
-            "the tracking of where coroutines begin",
-            sys,
-            "get_coroutine_origin_tracking_depth",
-            "set_coroutine_origin_tracking_depth",
-        ),
-        _value("the longest field of csv", csv, "field_size_limit", "field_size_limit"),
+        *(_value(*row) for row in _VALUES),
         StateKind(
             "the start method of multiprocessing",
             lambda: _PROCESSES._actual_context,
@@ -55,13 +66,8 @@ def kinds() -> list[StateKind]:
             changed_by=((multiprocessing, "set_start_method"), (type(_PROCESSES), "set_start_method")),
             adopts=True,
         ),
-        _value("the longest int as text", sys, "get_int_max_str_digits", "set_int_max_str_digits"),
-        _value("the trace function", sys, "gettrace", "settrace"),
-        _value("the profile function", sys, "getprofile", "setprofile"),
-        _value("the trace function of threads", threading, "gettrace", "settrace"),
-        _value("the profile function of threads", threading, "getprofile", "setprofile"),
-        _value("the default time-out of sockets", socket, "getdefaulttimeout", "setdefaulttimeout"),
-        _value("the stack size of threads", threading, "stack_size", "stack_size"),
+        _Dialects(),
+        StateKind("the name of the thread or the process", _names, _restore_names, look="full"),
         _value("the factory of log records", logging, "getLogRecordFactory", "setLogRecordFactory", adopts=True),
         _value("the class of loggers", logging, "getLoggerClass", "setLoggerClass", adopts=True),
         StateKind("the context of decimals in new threads", _decimals, _restore_decimals, look="full"),
@@ -161,6 +167,40 @@ def _restore_start_method(before: Any) -> None:
     _PROCESSES._actual_context = before
 
 
+def _names() -> tuple[str, str, dict[str, Any]]:
+    """Those of the main thread and of this process; and what authenticates processes of ``multiprocessing``."""
+    process: Any = multiprocessing.current_process()
+    return (threading.main_thread().name, process._name, dict(process._config))
+
+
+def _restore_names(before: tuple[str, str, dict[str, Any]]) -> None:
+    process: Any = multiprocessing.current_process()
+    threading.main_thread().name, process._name, config = before
+    process._config.clear()
+    process._config.update(config)
+
+
+class _Dialects(StateKind):
+    """The dialects of ``csv``: one that was replaced or taken away is put back, one that was added stays."""
+
+    def __init__(self) -> None:
+        changed_by = tuple((csv, name) for name in ("register_dialect", "unregister_dialect"))
+        super().__init__("the dialects of csv", _dialects, lambda _: None, changed_by=changed_by, adopts=True)
+        self._register = csv.register_dialect
+
+    def put_back(self) -> str | None:
+        now = self._read()
+        changed = {name: each for name, each in self._baseline.items() if now.get(name) is not each}
+        for name, dialect in changed.items():
+            self._register(name, dialect)
+        self.remember()
+        return ", ".join(changed) or None
+
+
+def _dialects() -> dict[str, Any]:
+    return {name: csv.get_dialect(name) for name in csv.list_dialects()}
+
+
 def _restore_path(before: list[str]) -> None:
     sys.path[:] = before
 
@@ -207,14 +247,16 @@ def _restore_hooks(before: tuple[Any, ...]) -> None:
     sys.excepthook, sys.displayhook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = before
 
 
-def _event_loop() -> tuple[object, object, bool]:
+def _event_loop() -> tuple[object, object, bool, object]:
     policy = asyncio.get_event_loop_policy()
     local = getattr(policy, "_local", None)  # no public call tells without making a loop
-    return (policy, getattr(local, "_loop", None), bool(getattr(local, "_set_called", False)))
+    set_called = bool(getattr(local, "_set_called", False))
+    return (policy, getattr(local, "_loop", None), set_called, asyncio._get_running_loop())
 
 
-def _restore_event_loop(before: tuple[Any, Any, bool]) -> None:
-    policy, loop, was_set = before
+def _restore_event_loop(before: tuple[Any, Any, bool, Any]) -> None:
+    policy, loop, was_set, running = before
+    asyncio._set_running_loop(running)  # none; who has left one there would keep every other from running
     if asyncio.get_event_loop_policy() is not policy:
         asyncio.set_event_loop_policy(policy)
     if was_set:

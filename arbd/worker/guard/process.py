@@ -13,12 +13,13 @@ from arbd.worker.guard.modules import is_any_new
 from arbd.worker.guard.notices import NOTICES
 from arbd.worker.guard.wrappers import replace
 
-_chdir, _umask, _setrlimit = os.chdir, os.umask, resource.setrlimit
+_chdir, _umask, _setrlimit, _tzset = os.chdir, os.umask, resource.setrlimit, time.tzset
 _LIMITS: Final = {
     name: getattr(resource, name)
     for name in (
         *("RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK"),
         *("RLIMIT_NPROC", "RLIMIT_MEMLOCK", "RLIMIT_CORE", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"),
+        *("RLIMIT_NICE", "RLIMIT_RTPRIO"),
     )
 }
 
@@ -27,6 +28,10 @@ _CREDENTIALS: Final = (
     *("setuid", "setgid", "seteuid", "setegid", "setreuid", "setregid", "setresuid", "setresgid"),
     *("setgroups", "initgroups", "chroot", "setpgid", "setpgrp", "setsid", "unshare", "setns"),
 )
+
+
+#: Those in which others would miss the network, or files.
+_NAMESPACES: Final = ("/proc/self/ns/net", "/proc/self/ns/mnt")
 
 
 def kinds() -> list[StateKind]:
@@ -44,8 +49,9 @@ def kinds() -> list[StateKind]:
         Environment(),
         StateKind(
             "the time zone",
-            lambda: (time.timezone, time.altzone, time.daylight, time.tzname),
-            lambda _: time.tzset(),  # by the environment, which is put back before
+            lambda: (time.timezone, time.altzone, time.daylight, time.tzname, _timezone_in_c.value),
+            lambda _: _tzset(),  # by the environment, which is put back before
+            look="full",
             changed_by=((time, "tzset"),),
         ),
         StateKind(
@@ -68,6 +74,7 @@ def kinds() -> list[StateKind]:
             "the scheduling policy",
             lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority),
             lambda before: _sched_setscheduler(0, before[0], os.sched_param(before[1])),
+            look="full",
             changed_by=((os, "sched_setscheduler"), (os, "sched_setparam")),
         ),
         StateKind(
@@ -82,6 +89,7 @@ def kinds() -> list[StateKind]:
             "the process's owner, groups, root or namespaces",
             _credentials,
             _cannot,
+            look="full",
             changed_by=tuple((os, name) for name in _CREDENTIALS),
         ),
     ]
@@ -200,6 +208,7 @@ def _all_in_c() -> dict[bytes, bytes]:
 
 _POINTER_BYTES: Final = ctypes.sizeof(ctypes.c_void_p)
 _array: Final = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
+_timezone_in_c: Final = ctypes.c_long.in_dll(ctypes.CDLL(None), "timezone")
 _touched: set[bytes] = set()
 _putenv, _unsetenv = os.putenv, os.unsetenv
 _environ, _environb = os.environ, os.environb
@@ -243,7 +252,15 @@ def _changed_limits(before: list[tuple[int, int]], after: list[tuple[int, int]])
 
 def _credentials() -> tuple[Any, ...]:
     root = os.stat("/")
-    return (os.getresuid(), os.getresgid(), os.getgroups(), os.getpgid(0), os.getsid(0), root.st_dev, root.st_ino)
+    owner = (os.getresuid(), os.getresgid(), os.getgroups(), os.getpgid(0), os.getsid(0))
+    return (*owner, root.st_dev, root.st_ino, *map(_namespace, _NAMESPACES))
+
+
+def _namespace(name: str) -> str:
+    try:
+        return os.readlink(name)
+    except OSError:  # /proc is not there, or not this process's to read
+        return ""
 
 
 def _cannot(_: Any) -> None:

@@ -2,6 +2,7 @@
 are compared with what they were.
 
     Attributes     names of a module, such as ``warnings.showwarning``; all of those of ``builtins``
+    Values         plain values in a module or a class there, such as ``http.client.HTTPConnection.debuglevel``
     Lists          a list of a module, such as ``sys.meta_path``, and what is in it
     TemporaryDir   ``tempfile.tempdir``, which is found out at its first use
 
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import builtins
 import gc
+import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from types import ModuleType
 from typing import Any, Final
@@ -24,10 +27,16 @@ from arbd.worker.guard.modules import is_any_new, is_of_new
 _ABSENT: Final = object()
 _SYS: Final = (
     *("__stdin__", "__stdout__", "__stderr__", "__excepthook__", "__displayhook__", "__unraisablehook__"),
-    *("__breakpointhook__", "tracebacklimit", "dont_write_bytecode"),
+    *("__breakpointhook__", "tracebacklimit", "dont_write_bytecode", "executable", "pycache_prefix"),
 )
-_LOGGING: Final = ("raiseExceptions", "lastResort", "_warnings_showwarning", "_srcfile", "root", "_defaultFormatter")
-_SOCKET: Final = ("socket", "SocketType", "create_connection", "getaddrinfo", "gethostbyname")
+_LOGGING: Final = (
+    *("raiseExceptions", "lastResort", "_warnings_showwarning", "_srcfile", "root", "_defaultFormatter"),
+    *("logThreads", "logProcesses", "logMultiprocessing"),
+)
+_SOCKET: Final = (
+    *("socket", "SocketType", "create_connection", "getaddrinfo", "gethostbyname", "gethostbyname_ex"),
+    *("gethostbyaddr", "getnameinfo", "getfqdn"),
+)
 _HTTPS: Final = "_create_default_https_context"
 
 
@@ -39,14 +48,32 @@ def kinds() -> list[StateKind]:
         Attributes("the settings of logging", "logging", _LOGGING),
         Attributes("the functions of socket", "socket", _SOCKET),
         Attributes("what is checked of certificates", "ssl", (_HTTPS,), first=_of_ssl),
+        *(Values(*row) for row in _VALUES),
         Builtins(),
         Lists("sys.argv", sys, "argv"),
+        Lists("sys.warnoptions", sys, "warnoptions"),
         Lists("the import hooks", sys, "meta_path"),
         Lists("the hooks of sys.path", sys, "path_hooks", then=lambda: sys.path_importer_cache.clear()),
         Lists("the callbacks of the garbage collector", gc, "callbacks"),
         StateKind("the hooks of async generators", sys.get_asyncgen_hooks, _restore_asyncgen_hooks, look="full"),
         TemporaryDir(),
     ]
+
+
+_TIME_OF_LINES: Final = {
+    "converter": time.localtime,
+    "default_time_format": "%Y-%m-%d %H:%M:%S",
+    "default_msec_format": "%s,%03d",
+}
+#: By what they are called: the module, the class or object in it, and the names, with what they are by default.
+_VALUES: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
+    ("how log lines show the time", "logging", "Formatter", _TIME_OF_LINES),
+    ("what http prints", "http.client", "HTTPConnection", {"debuglevel": 0}),
+    ("the first day of the week", "calendar", "c", {"_firstweekday": 0}),
+    ("the names of temporary files", "tempfile", "", {"template": "tmp"}),
+    ("what multiprocessing starts", "multiprocessing.spawn", "", {"_python_exe": os.fsencode(sys.executable)}),
+    ("the domain of gettext", "gettext", "", {"_current_domain": "messages"}),
+)
 
 
 def _of_ssl(ssl: ModuleType) -> tuple[Any, ...]:
@@ -97,12 +124,52 @@ class Attributes(StateKind):
         return tuple(map(vars(module).get, self._names, self._nothing))
 
 
-def _bind(module: ModuleType, name: str, value: Any) -> bool:
-    """Bind a name of a module to what it was, or to nothing."""
+class Values(StateKind):
+    """Plain values of one module, which may not be loaded, or of a class or object ``owner`` in it; ``defaults``: what
+    they are where nobody has changed them. Of a value nobody can tell who has set it: what changes while a module is
+    loaded is taken for that module's."""
+
+    def __init__(self, name: str, module: str, owner: str, defaults: Mapping[str, Any]) -> None:
+        super().__init__(name, lambda: None, lambda _: None, look="full")
+        self._module = module
+        self._owner = owner
+        self._names = tuple(defaults)
+        self._defaults = tuple(defaults.values())
+        self._found: tuple[Any, ...] | None = None
+
+    def remember(self) -> None:
+        owner = self._place()
+        self._found = None if owner is None else self._values(owner)
+
+    def put_back(self) -> str | None:
+        owner = self._place()
+        if owner is None:
+            return None
+        wanted, now = self._found or self._defaults, self._values(owner)
+        if now == wanted:
+            return None
+        if self._found is not None and is_any_new():
+            self._found = now
+            return None
+        self._found = wanted
+        changed = zip(self._names, wanted, now, strict=True)
+        return ", ".join(name for name, before, after in changed if before is not after and _bind(owner, name, before))
+
+    def _place(self) -> Any:
+        """The module, or what it has under that name."""
+        module = sys.modules.get(self._module)
+        return getattr(module, self._owner, None) if self._owner else module
+
+    def _values(self, owner: Any) -> tuple[Any, ...]:
+        return tuple(map(vars(owner).get, self._names, self._defaults))
+
+
+def _bind(place: Any, name: str, value: Any) -> bool:
+    """Bind a name of a module or class to what it was, or to nothing."""
     if value is _ABSENT:
-        delattr(module, name)
+        delattr(place, name)
     else:
-        setattr(module, name, value)
+        setattr(place, name, value)
     return True
 
 

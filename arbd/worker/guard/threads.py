@@ -111,6 +111,18 @@ class Threads(StateKind):
         return None
 
 
+class Executors(StateKind):
+    """Whether executors take work: Python says no for good at its end, and so does who calls what it calls there."""
+
+    def __init__(self) -> None:
+        super().__init__("executors", _nothing, _nothing, look="full")
+
+    def put_back(self) -> str | None:
+        if thread_pool._shutdown or process_pool._global_shutdown:
+            raise Spoiled("executors were shut down for good, as at the end of Python")
+        return None
+
+
 def _busy() -> list[threading.Thread]:
     """Threads that are not daemons and do something."""
     alive = [thread for thread in list(_started) if thread.is_alive() and not thread.daemon]

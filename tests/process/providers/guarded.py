@@ -824,6 +824,8 @@ async def leave(how: str) -> dict[str, int]:
     elif how == "closed":
         loop.call_soon(loop.stop)
         await asyncio.sleep(10)
+    elif how == "stopped at its end":
+        loop.stop()
     elif how == "really closed":
         loop.stop()
         threading.Timer(0.05, loop.close).start()

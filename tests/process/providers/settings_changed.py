@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import calendar
 import codecs
+import csv
 import ctypes
 import faulthandler
+import fcntl
 import gc
+import gettext
+import http.client
 import io
 import locale
 import logging
@@ -22,6 +28,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import thread as executor_threads
 from typing import Any
 
 import numpy
@@ -30,6 +37,7 @@ from arbd import Provider
 
 libc = ctypes.CDLL(None)
 libc.getenv.restype = ctypes.c_char_p
+libm = ctypes.CDLL("libm.so.6")
 OUT: Any = sys.stdout
 ERR: Any = sys.stderr
 RANDOM: Any = numpy.random
@@ -59,6 +67,22 @@ class Finder:
 def printed(text: str, stream: str = "stdout") -> str:
     print(text, file=getattr(sys, stream))
     return "printed"
+
+
+def inherited() -> list[bool]:
+    return [os.get_inheritable(fd) for fd in (0, 1, 2)]
+
+
+def of_prctl(option: int) -> int:
+    value = ctypes.c_int()
+    libc.prctl(option, ctypes.byref(value), 0, 0, 0)
+    return value.value
+
+
+def ignored_in_c() -> bool:
+    with open("/proc/self/status") as status:
+        ignored = next(line for line in status if line.startswith("SigIgn"))
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGPIPE - 1) & 1)
 
 
 def level_names() -> list[str]:
@@ -244,6 +268,52 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     ),
     "csv": (lambda: __import__("csv").field_size_limit(9), lambda: __import__("csv").field_size_limit()),
     "at fork": (lambda: os.register_at_fork(before=lambda: marks.append(1), after_in_parent=lambda: 1 / 0), forks),
+    "not inherited": (lambda: os.set_inheritable(1, False), inherited),
+    "not inherited, by fcntl": (lambda: fcntl.fcntl(2, fcntl.F_SETFD, fcntl.FD_CLOEXEC), inherited),
+    "SIGPIPE in C": (lambda: libc.signal(signal.SIGPIPE, None), ignored_in_c),
+    "death signal": (lambda: libc.prctl(1, 0, 0, 0, 0), lambda: of_prctl(2)),
+    "grandchildren": (lambda: libc.prctl(36, 1, 0, 0, 0), lambda: of_prctl(37)),
+    "dumps": (lambda: libc.prctl(4, 0, 0, 0, 0), lambda: libc.prctl(3, 0, 0, 0, 0)),
+    "persona": (lambda: libc.personality(0x40000), lambda: libc.personality(-1)),
+    "priority of files": (lambda: libc.syscall(251, 1, 0, 3 << 13), lambda: libc.syscall(252, 1, 0)),
+    "scheduling in C": (
+        lambda: libc.sched_setscheduler(0, os.SCHED_BATCH, ctypes.byref(ctypes.c_int(0))),
+        lambda: os.sched_getscheduler(0),
+    ),
+    "rounding": (lambda: libm.fesetround(0x800), lambda: [libm.fegetround(), 1 + 2**-53 + 2**-54]),
+    "traps of floating point": (lambda: libm.feenableexcept(4), lambda: libm.fegetexcept()),
+    "TZ in C": (
+        lambda: [libc.setenv(b"TZ", b"Pacific/Auckland", 1), libc.tzset(), libc.unsetenv(b"TZ")],
+        lambda: time.localtime(0).tm_hour,
+    ),
+    "running loop": (
+        lambda: asyncio._set_running_loop(asyncio.new_event_loop()),
+        lambda: str(asyncio._get_running_loop()),
+    ),
+    "first day of the week": (lambda: calendar.setfirstweekday(6), calendar.firstweekday),
+    "dialect": (lambda: csv.register_dialect("excel", delimiter=";"), lambda: csv.get_dialect("excel").delimiter),
+    "no dialect": (lambda: csv.unregister_dialect("unix"), lambda: sorted(csv.list_dialects())),
+    "time of log lines": (_set(logging.Formatter, "converter", time.gmtime), lambda: str(logging.Formatter.converter)),
+    "threads in log lines": (_set(logging, "logThreads", False), lambda: logging.logThreads),
+    "debuglevel": (_set(http.client.HTTPConnection, "debuglevel", 1), lambda: http.client.HTTPConnection.debuglevel),
+    "temporary names": (_set(tempfile, "template", "theirs"), lambda: tempfile.template),
+    "domain": (lambda: gettext.textdomain("theirs"), lambda: gettext.textdomain()),
+    "thread's name": (_set(threading.main_thread(), "name", "theirs"), lambda: threading.main_thread().name),
+    "process's name": (
+        _set(multiprocessing.current_process(), "name", "theirs"),
+        lambda: multiprocessing.current_process().name,
+    ),
+    "authkey": (
+        lambda: setattr(multiprocessing.current_process(), "authkey", b"theirs"),
+        lambda: multiprocessing.current_process().authkey == b"theirs",
+    ),
+    "set_executable": (
+        lambda: multiprocessing.set_executable("/bin/false"),
+        lambda: str(__import__("multiprocessing.spawn").spawn.get_executable()),
+    ),
+    "sys.executable": (_set(sys, "executable", "/bin/false"), lambda: sys.executable),
+    "warnoptions": (lambda: sys.warnoptions.append("error"), lambda: list(sys.warnoptions)),
+    "resolver": (_set(socket, "gethostbyaddr", theirs), lambda: socket.gethostbyaddr.__name__),
     "bit generator": (lambda: RANDOM.set_bit_generator(RANDOM.PCG64(7)), of_generator),
 }
 
@@ -309,6 +379,20 @@ def draw() -> list[float]:
 @register(name="audit")
 def audit() -> int:
     sys.addaudithook(theirs)
+    return os.getpid()
+
+
+@register(name="forbid")
+def forbid() -> int:
+    """Privileges that a program may gain: there is no way back."""
+    libc.prctl(38, 1, 0, 0, 0)
+    return os.getpid()
+
+
+@register(name="shut_down")
+def shut_down() -> int:
+    """What Python calls at its end."""
+    executor_threads._python_exit()
     return os.getpid()
 
 

@@ -144,6 +144,13 @@ def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
         registered(lambda: None, name="act", timeout=timeout)
 
 
+def test_a_refusal_names_the_function_where_the_action_has_no_name_of_its_own() -> None:
+    def handler() -> None: ...
+
+    with pytest.raises(RegistrationError, match="action 'handler': after_timeout is 'replace' or 'keep'"):
+        Actions().register(after_timeout="maybe")(handler)  # type: ignore[arg-type] # the slip itself
+
+
 def test_a_monitor_that_cannot_be_asked_is_refused() -> None:
     with pytest.raises(RegistrationError, match=r"needs a method check_rate_limits\(\)"):
         registered(lambda: None, name="act", rate_limit_monitor=object())

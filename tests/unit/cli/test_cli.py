@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +16,21 @@ import pytest
 from cli_support import invoke
 from click.testing import Result
 
+from arbd import __version__ as arbd_version
 from arbd.cli import COMMANDS
-from arbd.errors import HubError, TargetError, ZygoteError
+from arbd.cli.bench import EXIT_SLOWER
+from arbd.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_UNEXPECTED,
+    EXIT_USAGE,
+    EXIT_ZYGOTE,
+    HubError,
+    TargetError,
+    ZygoteError,
+)
 from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.settings.secrets import placeholder
 from arbd.supervisor import describe as describing
@@ -109,9 +123,20 @@ class TestHelp:
         assert (result.exit_code, result.stderr) == (0, "")
         assert all(word in result.stdout.splitlines()[0] for word in arguments)
 
-    @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"version", "demo"}))
+    @pytest.mark.parametrize("command", COMMANDS)
     def test_help_has_examples(self, command: str) -> None:
         assert f"Examples:\n    arbd {command}" in arbd(command, "--help").stdout
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_help_says_what_the_exit_codes_mean(self, command: str) -> None:
+        assert re.search(r"[Ee]xit codes?( is|:) 0", " ".join(arbd(command, "--help").stdout.split()))
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_what_an_option_with_a_value_takes_is_said(self, command: str) -> None:
+        """A length of time by its unit; nothing is just TEXT but what is text."""
+        for line in re.sub(r"\n {6,}", " ", arbd(command, "--help").stdout).splitlines():
+            assert "SECONDS" not in line or "In seconds, or with a unit: 250ms" in line
+            assert " TEXT " not in line or re.search("--(name|token|payload|account|provider) ", line), line
 
     def test_the_list_of_commands_cuts_no_sentence(self) -> None:
         lines = [line.split() for line in arbd("--help").stdout.splitlines()]
@@ -119,8 +144,50 @@ class TestHelp:
         assert told.keys() == set(COMMANDS)
         assert not any(last.endswith("...") for last in told.values())
 
-    def test_an_unknown_command_is_a_usage_error(self) -> None:
-        assert arbd("fly").exit_code == 2
+    def test_the_exit_codes_of_all_commands_are_told(self) -> None:
+        told = arbd("--help").stdout.partition("Exit codes: ")[2]
+        codes = {EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_SLOWER, EXIT_ZYGOTE, EXIT_UNEXPECTED, EXIT_CONFIG}
+        assert {int(number) for number in re.findall(r"\d+", told)} == {*codes, EXIT_INTERRUPTED}
+
+
+class TestWrongWords:
+    """What a command line is told that names what there is not: exit code 2, and what may have been meant."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["stauts"], "There is no command 'stauts'; did you mean status?"),
+            (["prices.py"], "There is no command 'prices.py', but a TARGET comes behind one: arbd dev prices.py"),
+            (["--hepl"], "There is no option --hepl before a command; did you mean --help?"),
+            (["run", "--worker", "3"], "There is no option --worker; did you mean --workers?"),
+            (["status", "--debug"], "There is no option --debug behind status: it stands before the command"),
+            (
+                ["limits", "--daemon", "x"],
+                "There is no option --daemon: it is an argument, as in arbd limits [DAEMON].",
+            ),
+            (
+                ["check", "--kill-grace", "1"],
+                "kill_grace is a setting without one; set it in arbd.toml, or by ARBD_KILL_",
+            ),
+        ],
+    )
+    def test_are_told(self, arguments: list[str], message: str) -> None:
+        result = arbd(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+
+    def test_a_token_on_the_command_line_is_not_repeated(self) -> None:
+        result = arbd("run", "p.py", "--token", "s3cret")
+        assert result.exit_code == 2
+        assert "PROVIDER_AUTH_TOKEN" in result.stderr
+        assert "s3cret" not in result.output
+
+
+class TestVersionOption:
+    @pytest.mark.parametrize("option", ["--version", "-V"])
+    def test_it_is_one_line(self, option: str) -> None:
+        result = arbd(option)
+        assert (result.exit_code, result.stdout) == (0, f"arbd {arbd_version}\n")
 
 
 class TestRun:
@@ -367,6 +434,14 @@ class TestErrors:
         monkeypatch.setattr(sys.modules["arbd.supervisor.main"], "run", run)
         result = arbd("run", "x")
         assert (result.exit_code, result.stderr) == (1, "arbd: INTERNAL: no\n")
+
+    def test_an_interrupt_is_130(self, requests: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        def run(_: RunRequest) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(sys.modules["arbd.supervisor.main"], "run", run)
+        result = arbd("run", "x")
+        assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\n")
 
 
 def test_version_tells_what_a_bug_report_needs() -> None:

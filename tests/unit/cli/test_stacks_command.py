@@ -86,7 +86,7 @@ def test_one_that_fails_says_why(asked: list[Any], last: Any) -> None:
     replies.extend([operation("running"), last])
     result = invoke("stacks", "--native")
     assert result.exit_code == 1
-    assert "the daemon ends" in result.output
+    assert "the daemon ends" in result.stderr
 
 
 def test_a_worker_is_a_number() -> None:

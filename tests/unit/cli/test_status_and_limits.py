@@ -16,6 +16,7 @@ from arbd.cli import _daemon
 from arbd.control import client as control
 from arbd.control.protocol import ControlReply, GetLimits, GetStatus, LimitsReply, StatusReply
 from arbd.control.reports import (
+    ActionReport,
     Holding,
     LimitReport,
     OutOfService,
@@ -79,7 +80,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     def find(name: str | None, settings: Settings) -> Path:
         return Path(f"/run/{name}.sock")
 
-    def ask(path: Path, request: object, expected: type[ControlReply]) -> ControlReply:
+    def ask(path: Path, request: object, expected: type[ControlReply], timeout_s: float = 5.0) -> ControlReply:
         reply = replies.pop(0)
         if isinstance(reply, BaseException):
             raise reply
@@ -162,10 +163,90 @@ class TestStatus:
             r"3.0 s ago 1 interrupted slow\x9b struck\x1b]0;x\x07",
         ]
 
+    def test_actions_have_their_counts(self, daemon: list[Any]) -> None:
+        actions = [
+            ActionReport("total\x1b", 118, 2, 1, 1, 0.0042, 2.0),
+            ActionReport("slow"),
+            ActionReport("", error=3),
+        ]
+        result, _ = answered(daemon, StatusReply(report=msgspec.structs.replace(STATUS, actions=actions)), "status")
+        assert rows(result.stdout)[-4:] == [
+            "action success error limit running run timeout",
+            r"total\x1b 118 2 1 1 4.2 ms 2 s",
+            "slow 0 0 0 0 - -",
+            "(not offered) 0 3 0 0 - -",
+        ]
+
+    def test_watching_gives_a_line_of_json_at_every_look_until_it_is_interrupted(self, daemon: list[Any]) -> None:
+        daemon[:] = [StatusReply(report=STATUS), StatusReply(report=STATUS), KeyboardInterrupt()]
+        result = arbd("status", "--json", "--watch")
+        assert result.exit_code == 0
+        assert [json.loads(line)["provider"] for line in result.stdout.splitlines()] == ["prices", "prices"]
+
+    def test_watching_ends_when_the_daemon_does(self, daemon: list[Any]) -> None:
+        daemon[:] = [StatusReply(report=STATUS), ControlError("its daemon has ended")]
+        result = arbd("status", "--watch")
+        assert (result.exit_code, result.stderr) == (1, "arbd: its daemon has ended\n")
+        assert result.stdout.count("prices  serving") == 1
+
     def test_without_a_daemon_it_fails_and_says_so(self, daemon: list[Any]) -> None:
         daemon[:] = [ControlError("no daemon is running")]
         result = arbd("status")
         assert (result.exit_code, result.stdout, result.stderr) == (1, "", "arbd: no daemon is running\n")
+
+
+GOOD = msgspec.structs.replace(STATUS, link=LinkStats("up"), workers_wanted=2)
+
+
+class TestCheck:
+    def test_a_daemon_that_takes_tasks_is_good(self, daemon: list[Any]) -> None:
+        result, _ = answered(daemon, StatusReply(report=GOOD), "status", "--check", "prices")
+        assert (result.exit_code, result.stdout) == (0, "prices: good: the hub is up, 1 of 2 workers serve\n")
+
+    def test_one_that_does_not_is_not_and_one_line_says_why(self, daemon: list[Any]) -> None:
+        bad = msgspec.structs.replace(STATUS, state="draining")
+        result, _ = answered(daemon, StatusReply(report=bad), "status", "--check")
+        assert (result.exit_code, result.stderr) == (1, "")
+        assert result.stdout == "prices: it takes no more tasks: it drains; the hub hub:50051 is not reached\n"
+
+    def test_for_programs(self, daemon: list[Any]) -> None:
+        result, _ = answered(daemon, StatusReply(report=STATUS), "status", "--check", "--json")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout) == {
+            "good": False,
+            "problems": ["the hub hub:50051 is not reached"],
+            "provider": "prices",
+            "state": "serving",
+            "hub": "down",
+            "serving": 1,
+        }
+
+    @pytest.mark.parametrize("asked", ["find", "ask"])
+    def test_one_that_is_not_there_is_not_good_and_that_is_a_line_on_standard_output_too(
+        self, daemon: list[Any], monkeypatch: pytest.MonkeyPatch, asked: str
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise ControlError("no daemon is running")
+
+        monkeypatch.setattr(control, asked, fail)
+        result = arbd("status", "--check")
+        assert (result.exit_code, result.stdout, result.stderr) == (1, "no daemon is running\n", "")
+        result = arbd("status", "--check", "--json")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout) == {"good": False, "problems": ["no daemon is running"]}
+
+    def test_a_reason_is_one_line_whatever_it_holds(self, daemon: list[Any]) -> None:
+        trouble = OutOfService(0, "unfit", "no\ndatabase\x1b[2J" * 200, 1, 1.0)
+        bad = msgspec.structs.replace(GOOD, workers=[], out_of_service=[trouble])
+        result, _ = answered(daemon, StatusReply(report=bad), "status", "--check")
+        assert result.exit_code == 1
+        assert result.stdout.startswith(r"prices: no worker serves: no\ndatabase\x1b[2J")
+        assert result.stdout[:-1].isprintable()
+
+    def test_it_looks_once(self, daemon: list[Any]) -> None:
+        result = arbd("status", "--check", "--watch")
+        assert result.exit_code == 2
+        assert "--check looks once" in result.stderr
 
 
 class TestLimits:
@@ -207,6 +288,14 @@ class TestLimits:
         result = arbd("limits", "--watch")
         assert (result.exit_code, result.stderr) == (1, "arbd: its daemon has ended\n")
         assert result.stdout.count("at the limit") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0000312, "31 µs"), (0.0042, "4.2 ms"), (0.25, "250 ms"), (1.5, "1.5 s"), (0, "0 µs"), (61, "1 min 1 s")],
+)
+def test_short_lengths_of_time_begin_at_microseconds(seconds: float, text: str) -> None:
+    assert _daemon.short_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from thoroughness import examples
 
-from arbd.core.outbox import MemoryOutbox, Outbox
+from arbd.core.outbox import MemoryOutbox, Outbox, Verdicts
 from arbd.errors import InvariantError
 from arbd.model.task import Outcome, Task
 
@@ -101,3 +103,19 @@ def test_the_first_is_what_would_be_taken() -> None:
     outbox.append(outcome(2))
     assert outbox.first == outbox.take() == outcome(1)
     assert outbox.first == outcome(2)
+
+
+def test_verdicts_are_counted_by_action_also_those_that_the_outbox_does_not_take() -> None:
+    class Full(MemoryOutbox):
+        def append(self, outcome: Outcome) -> None:
+            raise OSError
+
+    for outbox in (MemoryOutbox(), Full()):
+        verdicts = Verdicts(outbox)
+        verdicts.tally.offer(["act"])
+        for task, status in ((Task("1", "act"), "success"), (Task("2", "gone"), "error")):
+            with suppress(OSError):
+                verdicts.add(Outcome(task, status, b"{}"))  # type: ignore[arg-type] # it is one of three
+        assert verdicts.counts == {"success": 1, "error": 1, "limit": 0}
+        assert verdicts.total == len(verdicts) == 2
+        assert [action for action, _ in verdicts.tally] == ["act", ""]

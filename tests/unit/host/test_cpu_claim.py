@@ -7,6 +7,7 @@ import socket
 import time
 from itertools import count
 from os import getpid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,3 +156,23 @@ def test_claims_of_before_stay_where_more_cannot_be_had(world: str, monkeypatch:
 
 def _no_descriptor(name: str) -> None:
     raise OSError(24, "Too many open files")
+
+
+def test_claims_are_seen_without_making_any(world: str) -> None:
+    one, other = CpuClaims(world), CpuClaims(world)
+    try:
+        one.claim([3])
+        other.claim([3, 12])
+        assert cpu_claim.seen(world) == {3: 2, 12: 1}
+    finally:
+        one.close()
+        other.close()
+    assert cpu_claim.seen(world) == {}
+
+
+def test_what_no_claim_is_does_not_count(tmp_path: Path) -> None:
+    listed = tmp_path / "unix"
+    names = ("@arbd-cpu-0.0", "@arbd-cpu-0.1", "@arbd-cpu-turn", "@arbd-cpu-1.x", "/tmp/@arbd-cpu-2.0x", "@other-3.0")
+    listed.write_text("Num RefCount\n" + "".join(f"0: 2 0 0 1 1 7 {name}\n" for name in names))
+    assert cpu_claim.seen(sockets=listed) == {0: 2}
+    assert cpu_claim.seen(sockets=tmp_path / "gone") == {}

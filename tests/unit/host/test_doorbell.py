@@ -71,15 +71,15 @@ def test_clear_takes_all_rings(bell: int) -> None:
 
 
 @pytest.fixture(params=[True, False])
-def listener(request: pytest.FixtureRequest) -> Iterator[tuple[int, doorbell.Listener]]:
+def listener(request: pytest.FixtureRequest) -> Iterator[tuple[int, doorbell.BellListener]]:
     bell = doorbell.create(blocking=request.param)
-    listener = doorbell.Listener(bell)
+    listener = doorbell.BellListener(bell)
     yield bell, listener
     listener.close()
     os.close(bell)
 
 
-def test_a_listener_is_told_of_all_rings_once(listener: tuple[int, doorbell.Listener]) -> None:
+def test_a_listener_is_told_of_all_rings_once(listener: tuple[int, doorbell.BellListener]) -> None:
     bell, listens = listener
     assert not listens.wait(0)
     for _ in range(3):
@@ -93,12 +93,12 @@ def test_a_listener_is_told_of_all_rings_once(listener: tuple[int, doorbell.List
 
 def test_a_listener_is_told_of_what_was_rung_before_it_was_there(bell: int) -> None:
     doorbell.ring(bell)
-    listens = doorbell.Listener(bell)
+    listens = doorbell.BellListener(bell)
     assert listens.wait(0)
     listens.close()
 
 
-def test_a_listener_is_woken_in_the_middle_of_its_sleep(listener: tuple[int, doorbell.Listener]) -> None:
+def test_a_listener_is_woken_in_the_middle_of_its_sleep(listener: tuple[int, doorbell.BellListener]) -> None:
     bell, listens = listener
     ringer = threading.Timer(0.02, doorbell.ring, (bell,))
     ringer.start()
@@ -108,7 +108,7 @@ def test_a_listener_is_woken_in_the_middle_of_its_sleep(listener: tuple[int, doo
 
 
 def test_a_listener_s_descriptor_is_its_own_and_closed_on_exec(bell: int) -> None:
-    listens = doorbell.Listener(bell)
+    listens = doorbell.BellListener(bell)
     assert listens.fileno() != bell
     assert not os.get_inheritable(listens.fileno())
     listens.close()

@@ -74,3 +74,21 @@ def test_files_that_are_not_there_are_nothing_known(tmp_path: Path) -> None:
 def test_this_machine_has_some() -> None:
     left = memory_left.left()
     assert left is None or left > 0
+
+
+def test_the_tightest_limit_of_either_version_counts(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    assert memory_left.limit(kernel.membership, kernel.root) is None
+    kernel.group("system/arbd", "max", 1)
+    kernel.group("system", "5000", 1)
+    assert memory_left.limit(kernel.membership, kernel.root) == 5000
+    kernel.membership.write_text("4:cpu,memory:/a/b\n0::/system/arbd\n")
+    first = kernel.root / "cpu,memory/a/b"
+    first.mkdir(parents=True)
+    (first / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    (first.parent / "memory.limit_in_bytes").write_text("4000\n")
+    assert memory_left.limit(kernel.membership, kernel.root) == 4000
+
+
+def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
+    assert memory_left.limit(tmp_path / "gone", tmp_path) is None

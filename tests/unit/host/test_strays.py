@@ -103,3 +103,12 @@ strays.restore(installed)
 print({signal.getsignal(signum) for signum in installed} == {signal.SIG_DFL})
 """
     assert run(code) == ["True", "True"]
+
+
+def test_one_that_has_a_handler_is_claimed() -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert signal.SIGUSR2 not in strays.unclaimed()
+        assert set(strays.unclaimed()) <= set(strays.candidates())
+    finally:
+        signal.signal(signal.SIGUSR2, before)

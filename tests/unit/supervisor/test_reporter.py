@@ -8,10 +8,10 @@ import pytest
 from flow_support import FakeWorker, Rig, rig, tasks
 
 from arbd import logs
-from arbd.control.reports import OutOfService, PausedAction, Replacement, RunningTask
+from arbd.control.reports import ActionReport, OutOfService, PausedAction, Replacement, RunningTask
 from arbd.core.history import History, Why
 from arbd.core.lifecycle import State
-from arbd.host import footprint
+from arbd.host import cpu_clock, footprint
 from arbd.ipc.cell import Running
 from arbd.model.link_stats import LinkStats
 from arbd.model.task import Task
@@ -32,6 +32,14 @@ class Totals:
 
     def __call__(self) -> tuple[int, ...]:
         return self._totals
+
+
+@pytest.fixture(autouse=True)
+def cpu_clocks(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
+    """CPU seconds of processes, by pid: those of the rig are none, and their numbers somebody else's."""
+    used: dict[int, float] = {}
+    monkeypatch.setattr(cpu_clock, "used_s", lambda pid: used.get(pid, 0.0))
+    return used
 
 
 def reporter_of(rig: Rig, *, is_draining: bool = False) -> Reporter:
@@ -109,6 +117,24 @@ def test_one_that_runs_a_task_is_told_with_that_and_what_waits_behind_it(rig: Ri
     assert report.running == RunningTask("a", "act", 0.5, 1.0)
     assert report.waiting == 2
     assert report.busy_s == 2.5
+
+
+def test_the_cpu_time_of_a_task_that_runs_is_told_before_it_has_ended(rig: Rig, cpu_clocks: dict[int, float]) -> None:
+    reporter = reporter_of(rig)
+    rig.workers[1].pid = 0  # it has no process yet
+    cpu_clocks |= {0: 99.0, 1: 4.5, 3: 0.5}
+    assert [each.cpu_s for each in reporter.status().workers] == [4.5, 1.0, 1.0]
+
+
+def test_actions_are_told_with_their_verdicts_and_what_runs(rig: Rig) -> None:
+    reporter = reporter_of(rig)
+    worker = busy(rig, "a", "b")
+    worker.begin("a", round(rig.loop.now * SECOND_NS))
+    rig.flow.take([Task("x", "unknown"), Task("y", "as unknown")])
+    [act, others] = [each for each in reporter.status().actions if each.name != "slow"]
+    assert act == ActionReport("act", running=1, run_s=act.run_s, timeout_s=1.0)
+    assert act.run_s is not None
+    assert others == ActionReport("", error=2)
 
 
 @pytest.mark.parametrize("page", ["before its first", "finished", "unknown number"])

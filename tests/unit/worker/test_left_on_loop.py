@@ -93,6 +93,21 @@ def test_a_resource_s_reader_stays(runner: AsyncRunner, pipe: tuple[int, int]) -
     runner.loop().remove_reader(pipe[0])
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_loop_that_an_action_stops_goes_on_and_serves_the_next(
+    runner: AsyncRunner, spoiled: list[str], goes_on: bool
+) -> None:
+    async def act() -> str:
+        asyncio.get_running_loop().stop()
+        if goes_on:
+            await turns()
+        return "acted"
+
+    assert runner(act(), soon()) == "acted"
+    assert runner(turns(), soon()) is None
+    assert spoiled == []
+
+
 @pytest.mark.parametrize("how", ["call_soon", "call_soon_threadsafe"])
 def test_a_chain_of_calls_ends(runner: AsyncRunner, told: list[str], how: str) -> None:
     called: list[int] = []

@@ -128,12 +128,9 @@ def test_timers_of_the_author_s_are_cancelled(runner: AsyncRunner) -> None:
 
 
 def test_a_closed_loop_is_made_anew(runner: AsyncRunner, spoiled: list[str]) -> None:
-    async def act() -> None:
-        asyncio.get_running_loop().stop()
-        await asyncio.sleep(5)
+    async def act() -> None: ...
 
-    with pytest.raises(RuntimeError):
-        runner(act(), soon())
+    runner(act(), soon())
     runner.loop().close()
 
     async def works() -> str:

@@ -15,7 +15,7 @@ import pytest
 from arbd.worker.guard import modules, settings
 from arbd.worker.guard.kinds import StateKind
 from arbd.worker.guard.modules import LoadedModules
-from arbd.worker.guard.settings import Attributes, Builtins, Lists, TemporaryDir
+from arbd.worker.guard.settings import Attributes, Builtins, Lists, TemporaryDir, Values
 
 A_NAME = "arbd_test_imported_by_an_action"
 
@@ -143,3 +143,36 @@ def test_one_that_followed_from_the_action_s_environment_is_put_back(monkeypatch
 def test_nothing_is_found_where_nothing_was_changed() -> None:
     kinds = [remembered(kind) for kind in settings.kinds()]
     assert [kind.name for kind in kinds if kind.put_back() is not None] == []
+
+
+# -- plain values ------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_is_put_back(module: Any) -> None:
+    kind = remembered(Values("values", "arbd_test_settings", "", {"setting": "the default"}))
+    assert kind.put_back() is None
+    module.setting = "an action's"
+    assert kind.put_back() == "setting"
+    assert module.setting == "the author's"
+
+
+def test_a_value_of_a_class_that_an_action_loads_and_changes(module: Any) -> None:
+    kind = remembered(Values("values", "arbd_test_settings", "Owner", {"level": 0}))
+    module.Owner = type("Owner", (), {"level": 7})
+    assert kind.put_back() == "level"
+    assert module.Owner.level == 0
+
+
+def test_a_value_that_changes_while_a_library_is_loaded_is_its_own(module: Any) -> None:
+    kind = remembered(Values("values", "arbd_test_settings", "", {"setting": "the default"}))
+    of_an_import()
+    module.setting = "the library's"
+    assert kind.put_back() is None
+    LoadedModules().remember()
+    module.setting = "an action's"
+    assert kind.put_back() == "setting"
+    assert module.setting == "the library's"
+
+
+def test_values_of_a_module_that_nobody_has_loaded() -> None:
+    assert remembered(Values("values", "arbd_test_settings", "", {"setting": 1})).put_back() is None
