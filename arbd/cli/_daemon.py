@@ -34,7 +34,7 @@ def daemon_option(function: Callable[..., None]) -> Callable[..., None]:
 def daemon_finder(function: Callable[..., None]) -> Callable[..., None]:
     """As ``daemon_options``, for a command that has more to do where there is no daemon: instead of the socket it
     receives ``find``, which returns it, or raises ``ControlError``."""
-    return _finding(function, click.argument("daemon", required=False))
+    return _finding(function, click.argument("daemon", required=False, shell_complete=_completers.daemons))
 
 
 def _asking(function: Callable[..., None], which: Callable[[Callable[..., None]], Any]) -> Callable[..., None]:

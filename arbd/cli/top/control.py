@@ -50,7 +50,7 @@ class Selectable(NamedTuple):
     pid: int = 0
 
 
-class Question(NamedTuple):
+class Confirmation(NamedTuple):
     """What is asked before harm is done, and the request that follows a yes."""
 
     text: str
@@ -80,7 +80,7 @@ class Control:
     def __init__(self) -> None:
         self.sightings = Sightings()
         self.selected: Selectable | None = None
-        self.question: Question | None = None
+        self.question: Confirmation | None = None
         self.page: Page | None = None
         self.message: Message | None = None
         self.operations: dict[int, Operation] = {}
@@ -215,7 +215,7 @@ class Control:
         self.page = page._replace(top=max(0, min(len(page.lines) - 1, top)))
 
     def _ask(self, text: str, request: ControlRequest) -> None:
-        self.question = Question(text, request)
+        self.question = Confirmation(text, request)
 
     def _pause(self, now: float) -> ControlRequest | None:
         action = self._action()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from importlib import import_module
-from pathlib import Path
 
 from cli_support import invoke
 
@@ -13,8 +13,8 @@ from arbd.cli._groups import COMMANDS, GROUPS
 
 
 def test_every_command_has_a_place() -> None:
-    files = Path(arbd.cli.__path__[0]).glob("[!_]*.py")
-    assert sorted(COMMANDS) == sorted(file.stem.replace("_", "-") for file in files)
+    modules = {name for _, name, _ in pkgutil.iter_modules(arbd.cli.__path__) if not name.startswith("_")}
+    assert sorted(COMMANDS) == sorted(name.replace("_", "-") for name in modules)
 
 
 def test_no_command_has_two() -> None:
