@@ -40,8 +40,8 @@ Examples:
   arbd status --check prices     for load balancers and HEALTHCHECK: the exit code tells
 
 The exit code is 0 if the daemon answers, 1 if there is none or it does not answer within 5 s; with --check it is 0 only
-if it takes tasks: it is not drained, the hub is up, and a worker serves. With --json and --watch, every look is one line
-of JSON.""",
+if it takes tasks: it is not drained, the hub is up, and a worker serves. With --json and --watch, every look is one
+line of JSON.""",
 )
 @click.option("--watch", "again", is_flag=True, help="Look again every second, until Ctrl-C or the daemon's end.")
 @click.option("--check", is_flag=True, help="Print one line: whether it is good, or why not.")
