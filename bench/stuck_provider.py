@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
 
@@ -20,3 +21,9 @@ def holding() -> int:
 def computing() -> str:
     """Outside of the interpreter: other threads run."""
     return hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1).hex()
+
+
+@provider.actions.register(name="waiting")
+def waiting() -> int:
+    """As ``holding``, asleep."""
+    return int(ctypes.PyDLL(None).sleep(36_000))

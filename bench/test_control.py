@@ -4,7 +4,8 @@ gone: answered within 100 ms on the socket, and within 250 ms by the ``arbd`` co
 One sample is the slowest of all requests, or commands, in one round, so nothing slow hides behind what is fast; beside
 it stand the medians of the slowest kinds. What takes longer than a moment is answered by an operation that has begun;
 its end is not waited for. There is a worker for each CPU, as by default; every other one holds the interpreter while
-it hangs, and each of them burns its CPU, so a command has half of one.
+it hangs, and each of them burns its CPU, so a command has half of one. Commands are measured beside workers that hang
+asleep, too: that is what they take themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, get_args
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from arbd.cli import COMMANDS
@@ -38,12 +40,14 @@ _READY_S = 60.0
 _TIMEOUT_S = 10.0  # of one request: longer than any goal, so that what is slow is seen
 _SETTLE_S = 3.0  # a reload imports, and forks, on the same CPUs: at most so long until the next round
 _PYTHON: Final = "python -c pass"
+_BURNING: Final = ("holding", "computing")
+_WAITING: Final = ("waiting", "waiting")
 _INTERACTIVE: Final = frozenset({"top"})  # commands that end when somebody says so
 
 
 @contextmanager
-def stuck_daemon() -> Iterator[tuple[Path, list[str]]]:
-    """A daemon with all workers stuck and no hub: its control socket, and the ids of the tasks."""
+def stuck_daemon(actions: Sequence[str] = _BURNING) -> Iterator[tuple[Path, list[str]]]:
+    """A daemon with all workers stuck in these actions and no hub: its control socket, and the ids of the tasks."""
     with Stage() as stage, tempfile.TemporaryDirectory() as directory:
         flags = ("--workers", str(_WORKERS))
         stage.arbd(
@@ -54,7 +58,7 @@ def stuck_daemon() -> Iterator[tuple[Path, list[str]]]:
             drain_timeout="0",
         )
         path = Path(directory) / "stuck.sock"
-        stage.fill("stuck", ["holding", "computing"], {}, _WORKERS)
+        stage.fill("stuck", list(actions), {}, _WORKERS)
         ids = _until_stuck(path)
         stage.hub.process.kill()
         while _status(path).link.state == "up":
@@ -174,11 +178,12 @@ def test_every_request_on_the_socket(benchmark: BenchmarkFixture) -> None:
     worst(benchmark, "control socket, all workers stuck, hub gone: the slowest request", 100.0, taken)
 
 
-def test_every_command(benchmark: BenchmarkFixture) -> None:
+@pytest.mark.parametrize(("actions", "how"), [(_WAITING, "asleep"), (_BURNING, "and burn each CPU")])
+def test_every_command(benchmark: BenchmarkFixture, actions: Sequence[str], how: str) -> None:
     found = {name: import_module(f"arbd.cli.{name.replace('-', '_')}").command for name in COMMANDS}
     asking = {name for name, each in found.items() if any(param.name == "daemon" for param in each.params)}
     assert asking - _INTERACTIVE == set(commands(0, Path("x"), ["x"])), "each command that asks a daemon is measured"
-    with stuck_daemon() as (path, ids):
+    with stuck_daemon(actions) as (path, ids):
         numbers = iter(range(10_000))
 
         def one() -> dict[str, float]:
@@ -190,7 +195,7 @@ def test_every_command(benchmark: BenchmarkFixture) -> None:
             return took_ms
 
         [taken] = alternate(benchmark, _ROUNDS, one)
-    worst(benchmark, "`arbd` commands, all workers stuck, hub gone: the slowest", 250.0, taken)
+    worst(benchmark, f"`arbd` commands, all workers stuck {how}, hub gone: the slowest", 250.0, taken)
 
 
 def run_ms(arguments: Sequence[str], directory: Path) -> float:

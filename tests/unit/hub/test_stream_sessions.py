@@ -24,6 +24,7 @@ from arbd.model.task import Outcome, Task
 from arbd.wire.stream_frames import StreamError
 
 LEASE_S = 3.0
+STEP_S = 0.4
 SLOTS = 3
 MAX_FRAME = 1024 * 1024
 ACTIONS = [ActionInfo("act", "", 1.0, {}, None, "", False)]
@@ -128,6 +129,12 @@ class World:
             self.provider_takes(provider, provider.to_provider.popleft())
 
     def pass_time(self, seconds: float) -> None:
+        """In steps: who looks at the clock long after it was to takes it that it was not running."""
+        until = self.now + seconds
+        while self.now < until:
+            self._step(min(STEP_S, until - self.now))
+
+    def _step(self, seconds: float) -> None:
         self.now += seconds
         for task_id in self.board.expire(self.now):
             self.desk.cancel(task_id)
