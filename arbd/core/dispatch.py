@@ -83,7 +83,7 @@ class Dispatcher:
     """The decisions of dispatch. ``prefetch`` is the most tasks that may wait in one ring (default 256)."""
 
     def __init__(self, prefetch: int = 256) -> None:
-        self._prefetch = prefetch
+        self.set_prefetch(prefetch)
         self._workers: dict[int, _Worker] = {}
         self._idle: list[int] = []  # a stack: the worker that was busy last is the warmest
         self._open: deque[int] = deque()
@@ -101,6 +101,7 @@ class Dispatcher:
     def set_prefetch(self, prefetch: int) -> None:
         """Set the most tasks that may wait in one ring; what waits in one already stays there."""
         self._prefetch = prefetch
+        self._together = min(_TOGETHER, prefetch + 1)
 
     def add_worker(self, worker_id: int) -> None:
         """Assign tasks to this worker from now on."""
@@ -183,7 +184,7 @@ class Dispatcher:
     def _is_worth_no_other(self, worker_id: int, cost_ns: int) -> bool:
         """Whether this worker is done with that, too, before another would have woken up."""
         worker = self._workers.get(worker_id)
-        if worker is None or not worker.open or not 0 < len(worker.outstanding) < min(_TOGETHER, self._prefetch + 1):
+        if worker is None or not worker.open or not 0 < len(worker.outstanding) < self._together:
             return False
         return worker.load_ns + cost_ns <= WAKE_NS
 
@@ -348,15 +349,17 @@ class Dispatcher:
         worker.room = room
 
     def _room_of(self, worker: _Worker) -> int:
-        mean = max(1, self._counted_mean_ns)
+        mean = self._counted_mean_ns or 1
         sent = len(worker.outstanding)
         if not sent:
             return 1 if mean > RING_NS else 1 + min(self._prefetch, -(-COVER_NS // mean))
         first = next(iter(worker.outstanding.values())).cost_ns
         cover_left = COVER_NS - (worker.load_ns - first)
-        if first > RING_NS or cover_left <= 0:
+        left = self._prefetch + 1 - sent
+        if first > RING_NS or cover_left <= 0 or left <= 0:
             return 0
-        return max(0, min(self._prefetch + 1 - sent, -(-cover_left // mean)))
+        covers = -(-cover_left // mean)
+        return covers if covers < left else left
 
     def have_work_for(self, duration_ns: int) -> bool:
         """Whether each worker has enough waiting in its ring for that long, as far as can be told."""

@@ -12,12 +12,14 @@ Not a queue of attempts: when to try again is the hub link's decision. Invariant
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from arbd.core.tally import Tally
 from arbd.core.under_way import UnderWay
 from arbd.errors import InvariantError
 from arbd.model.task import Outcome, Status, Task
+
+_NOT_TAKEN: Final = "outbox: an outcome came back that no sender had taken"
 
 
 class Outbox(Protocol):
@@ -58,22 +60,21 @@ class MemoryOutbox:
         return self._waiting.popleft()
 
     def put_back(self, outcome: Outcome) -> None:
-        self._release()
+        if self._with_sender == 0:
+            raise InvariantError(_NOT_TAKEN)
+        self._with_sender -= 1
         self._waiting.appendleft(outcome)
 
     def ack(self, outcome: Outcome) -> None:
-        self._release()
+        if self._with_sender == 0:
+            raise InvariantError(_NOT_TAKEN)
+        self._with_sender -= 1
         self._under_way.pop(outcome.task.id, None)
 
     @property
     def first(self) -> Outcome | None:
         """What ``take`` would hand over."""
         return self._waiting[0] if self._waiting else None
-
-    def _release(self) -> None:
-        if self._with_sender == 0:
-            raise InvariantError("outbox: an outcome came back that no sender had taken")
-        self._with_sender -= 1
 
     def __len__(self) -> int:
         return len(self._waiting) + self._with_sender

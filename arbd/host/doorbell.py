@@ -3,13 +3,11 @@
 who sleeps in ``wait``          has a bell that blocks
 who has an event loop or poll   has one that does not, and ``clear``s it: told of a ring that is not there, or that
                                 another thread has taken, it would otherwise block for ever
-who sleeps for a time at most   has a ``BellListener``, whatever bell it is
 """
 
 from __future__ import annotations
 
 import os
-import select
 from typing import Final
 
 _ONE: Final = (1).to_bytes(8, "little")
@@ -31,27 +29,6 @@ def wait(fd: int) -> None:
     A bell that does not block is cleared, whether or not it was rung.
     """
     clear(fd)
-
-
-class BellListener:
-    """Waits for rings of one bell, with a limit. It is told of each ring once (``EPOLLET``), so none has to be taken:
-    one system call for a sleep, where poll and read are two. Owns a descriptor. Raises ``OSError`` if there is none."""
-
-    def __init__(self, bell: int) -> None:
-        self._epoll = select.epoll(1)
-        self._epoll.register(bell, select.EPOLLIN | select.EPOLLET)
-
-    def fileno(self) -> int:
-        """Its descriptor."""
-        return self._epoll.fileno()
-
-    def wait(self, within_s: float | None = None) -> bool:
-        """Sleep until the bell is rung, at once if it was since the last time; ``False`` once ``within_s`` is over."""
-        return bool(self._epoll.poll(within_s, 1))
-
-    def close(self) -> None:
-        """Give its descriptor back."""
-        self._epoll.close()
 
 
 def clear(fd: int) -> bool:

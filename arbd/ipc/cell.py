@@ -74,6 +74,10 @@ class SupervisorCell:
         """Bytes of tasks that the worker has ever taken from its ring, and of answers that it has ever published."""
         return int(self._words[layout.TASK_HEAD]), int(self._words[layout.RESULT_TAIL])
 
+    def tasks_done(self) -> int:
+        """Tasks done since the worker started, as it said last: at the latest before it went to sleep."""
+        return int(self._words[layout.TASKS_DONE])
+
     def totals(self) -> tuple[int, int, int]:
         """Tasks done, nanoseconds busy, and nanoseconds of CPU since the worker started."""
         words = self._words

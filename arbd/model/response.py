@@ -49,12 +49,12 @@ def normalise(value: Any) -> ProviderResponse:
     To send data that has a ``status`` key of its own with one of the three words, return ``ProviderResponse("success",
     data=...)``. Raises :class:`~arbd.errors.ResultError` for a ``ProviderResponse`` with an unknown status.
     """
-    if type(value) in _PLAIN:  # asking whether it is a struct takes 200 ns
-        return ProviderResponse("success", None, value)
     if isinstance(value, dict):
         status = value.get("status")
         if isinstance(status, str) and status in STATUSES:
             return _from_dict(STATUSES[STATUSES.index(status)], value)
+        return ProviderResponse("success", None, value)
+    if type(value) in _PLAIN:  # asking whether it is a struct takes 200 ns
         return ProviderResponse("success", None, value)
     if isinstance(value, ProviderResponse):
         if value.status not in STATUSES:

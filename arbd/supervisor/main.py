@@ -56,6 +56,7 @@ from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.rest import Rest
 from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.self_report import SelfReport
@@ -348,6 +349,7 @@ class Daemon:
         started.callback(flow.close)
         watch, recycling = Watch(flow, settings.kill_grace), Recycling(flow)
         started.callback(watch.close)
+        started.callback(Rest(flow).close)
         started.callback(recycling.close)
         self._in_force.add(lambda settings: flow.configure(settings, Encoder.of(settings)))
         self._in_force.add(lambda settings: watch.set_grace(settings.kill_grace))

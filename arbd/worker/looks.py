@@ -5,8 +5,7 @@
     times in a row                   every 64th task, not twice in 50 ms; one in 100 ms is a full one
     it changed something             it is not proven any more
     ``guard.python_state`` shows it  a full look at once
-    the worker is idle               a full look, 50 ms after the last one, but not in the first millisecond of a sleep;
-                                     none where nothing ran since
+    the worker has come to rest      it is rung (``arbd.core.rested``), and looks in full unless it has
 
 A quick look takes 4 µs, a full one 50 µs, and ten times that from the cold caches of a worker that has just worked for
 some milliseconds: for actions that do nothing of the kind 1 to 2 % of the time goes there. So what a proven action
@@ -23,8 +22,6 @@ PROOF: Final = 50
 LONG_NS: Final = 1_000_000
 QUICK_APART_NS: Final = 50_000_000
 FULL_APART_NS: Final = 100_000_000
-IDLE_APART_NS: Final = 50_000_000
-_NAP_S: Final = 0.001  # under load workers sleep often, and shorter: with a full look each time a task took 1.7 µs more
 
 
 class Looks:
@@ -33,7 +30,7 @@ class Looks:
 
     def __init__(self) -> None:
         self.proven: set[str] = set()
-        self.is_full = False
+        self.is_full = True  # at its start, everything is as it was found
         self._harmless_runs: dict[str, int] = {}
         self._looked_at_ns = 0
         self._fully_looked_at_ns = 0
@@ -43,10 +40,6 @@ class Looks:
         if action not in self.proven or now_ns - self._fully_looked_at_ns >= FULL_APART_NS:
             return "full"
         return "quick" if run_ns >= LONG_NS or now_ns - self._looked_at_ns >= QUICK_APART_NS else None
-
-    def idle_look_in_s(self, now_ns: int) -> float:
-        """When to look in full, in seconds of a sleep that begins now."""
-        return max(_NAP_S, (self._fully_looked_at_ns + IDLE_APART_NS - now_ns) / 1e9)
 
     def looked(self, action: str, depth: Depth, now_ns: int, *, found: bool) -> None:
         """Note a look after this action, and whether it ``found`` something changed."""

@@ -121,7 +121,7 @@ class Loop:
         *,
         worker_id: int,
         slot: int,
-        bell: doorbell.BellListener,
+        bell: int,
         results_bell: int,
         side: socket.socket,
         actions: Sequence[str],
@@ -215,20 +215,18 @@ class Loop:
         self._publish_totals()
         now_ns = time.monotonic_ns()
         action = self._last_action or self._looked_action
-        if self._last_action:
+        if self._last_action or not self._looks.is_full:
             self._look_after(action, now_ns, self._looks.due(action, 0, now_ns))
         self._look_at_output_after(action, now_ns)
-        self._look_at_level()
-        self._words[layout.WORKER_SLEEPING] = 1
+        words = self._words
+        if words[layout.LOG_LEVEL] != self._level:
+            self._look_at_level()
+        words[layout.WORKER_SLEEPING] = 1
         self._fence_begin()
         self._fence_publish()
-        if self._tasks.is_empty() and self._words[layout.CONDEMNED] != layout.LEAVE:
-            is_looked_after = self._looks.is_full and not self._last_action
-            within_s = None if is_looked_after else self._looks.idle_look_in_s(now_ns)
-            if not self._bell.wait(within_s):
-                self._look_after(action, time.monotonic_ns(), "full")
-                self._bell.wait()
-        self._words[layout.WORKER_SLEEPING] = 0
+        if self._tasks.is_empty() and words[layout.CONDEMNED] != layout.LEAVE:
+            doorbell.wait(self._bell)
+        words[layout.WORKER_SLEEPING] = 0
 
     def _run_task(self, record: bytes) -> None:
         if self._limits.changed():

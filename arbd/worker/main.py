@@ -156,14 +156,13 @@ def run(
     log_fd = logs.log_descriptor()
     quota = Quota(spawn.max_tasks, spawn.memory_limit)
     log_fds = () if log_fd is None else (log_fd,)
-    bell = doorbell.BellListener(handles.bell)
-    descriptors.protect(*handles, bell.fileno(), *(output_fds or ()), *log_fds, *quota.descriptors)
+    descriptors.protect(*handles, *(output_fds or ()), *log_fds, *quota.descriptors)
     loop = Loop(
         cell,
         memory.attach(handles.board),
         worker_id=spawn.worker_id,
         slot=spawn.slot,
-        bell=bell,
+        bell=handles.bell,
         results_bell=handles.results_bell,
         side=side,
         actions=numbers.actions,

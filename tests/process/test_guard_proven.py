@@ -10,6 +10,7 @@ import pytest
 from daemon_support import daemon_of, responses
 from import_support import written
 
+from arbd.core.rested import APART_S
 from arbd.testing import RunningProvider
 from arbd.worker.looks import PROOF
 
@@ -60,7 +61,7 @@ def test_an_idle_worker_is_as_it_should_be(daemon: RunningProvider, change: str)
     responses(daemon, [daemon.submit("act", {"change": ""}) for _ in range(PROOF + 10)])
     [response] = responses(daemon, [daemon.submit("act", {"change": change})])
     assert response.status == "success"
-    time.sleep(0.1)  # not so long that it would be looked at anyway: nothing runs meanwhile
+    time.sleep(3 * APART_S)  # until it is rung; nothing runs meanwhile
     assert looked(daemon) == before
 
 

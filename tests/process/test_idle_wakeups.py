@@ -10,6 +10,8 @@ import psutil
 import pytest
 from daemon_support import PROVIDERS, Arbd, Hub, at_best
 
+from arbd.core.rested import APART_S
+
 WINDOW_S = 1.0
 WORKERS = 4
 
@@ -40,8 +42,9 @@ def test_an_idle_daemon_sleeps(tmp_path: Path, protocol: str, of_the_event_loop:
         sleepers = [*workers, *daemon.family()["arbd:zygote"]]
 
         def watch() -> None:
-            # From the last task's deadline on: a worker's timer may stand there, and then finds nothing to do.
-            time.sleep(0.3)
+            # From the last task's deadline on: a worker's timer may stand there, and then finds nothing to do; and
+            # until workers that have come to rest have been rung.
+            time.sleep(4 * APART_S)
             before = {pid: wakeups(pid) for pid in (*sleepers, daemon.process.pid)}
             time.sleep(WINDOW_S)
             woken = {pid: wakeups(pid) - count for pid, count in before.items()}

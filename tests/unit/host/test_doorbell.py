@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -68,47 +67,3 @@ def test_clear_takes_all_rings(bell: int) -> None:
     doorbell.ring(bell)
     assert doorbell.clear(bell) is True
     assert rings(bell) is False
-
-
-@pytest.fixture(params=[True, False])
-def listener(request: pytest.FixtureRequest) -> Iterator[tuple[int, doorbell.BellListener]]:
-    bell = doorbell.create(blocking=request.param)
-    listener = doorbell.BellListener(bell)
-    yield bell, listener
-    listener.close()
-    os.close(bell)
-
-
-def test_a_listener_is_told_of_all_rings_once(listener: tuple[int, doorbell.BellListener]) -> None:
-    bell, listens = listener
-    assert not listens.wait(0)
-    for _ in range(3):
-        doorbell.ring(bell)
-    assert listens.wait()
-    assert not listens.wait(0)
-    doorbell.ring(bell)
-    assert listens.wait(5)
-    assert not listens.wait(0.001)
-
-
-def test_a_listener_is_told_of_what_was_rung_before_it_was_there(bell: int) -> None:
-    doorbell.ring(bell)
-    listens = doorbell.BellListener(bell)
-    assert listens.wait(0)
-    listens.close()
-
-
-def test_a_listener_is_woken_in_the_middle_of_its_sleep(listener: tuple[int, doorbell.BellListener]) -> None:
-    bell, listens = listener
-    ringer = threading.Timer(0.02, doorbell.ring, (bell,))
-    ringer.start()
-    assert listens.wait(10)
-    ringer.join()
-    assert not listens.wait(0)
-
-
-def test_a_listener_s_descriptor_is_its_own_and_closed_on_exec(bell: int) -> None:
-    listens = doorbell.BellListener(bell)
-    assert listens.fileno() != bell
-    assert not os.get_inheritable(listens.fileno())
-    listens.close()

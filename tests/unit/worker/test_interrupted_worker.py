@@ -80,7 +80,7 @@ class Worker:
             mmap.mmap(-1, layout.board_bytes(1)),
             worker_id=1,
             slot=0,
-            bell=doorbell.BellListener(bell),
+            bell=bell,
             results_bell=bell,
             side=theirs,
             actions=["act"],

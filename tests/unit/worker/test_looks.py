@@ -37,14 +37,13 @@ def test_after_each_long_run_there_is_a_quick_look() -> None:
     assert looks.due("act", LONG_NS, 2) == "quick"
 
 
-def test_an_idle_worker_is_looked_at_fully_50_ms_after_the_last_time_but_not_in_its_first_millisecond() -> None:
-    looks = proven("act", 0)
-    assert looks.is_full
+def test_whether_the_last_look_was_a_full_one_is_known() -> None:
+    looks = Looks()
+    assert looks.is_full  # nothing has run
     looks.looked("act", "quick", 1, found=False)
     assert not looks.is_full
-    assert looks.idle_look_in_s(0) == 0.05
-    assert looks.idle_look_in_s(30 * MS) == 0.02
-    assert looks.idle_look_in_s(49 * MS + MS // 2) == looks.idle_look_in_s(900 * MS) == 0.001
+    looks.looked("act", "full", 2, found=False)
+    assert looks.is_full
 
 
 def test_others_are_not_proven_by_it() -> None:
