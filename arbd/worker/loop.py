@@ -216,7 +216,7 @@ class Loop:
         now_ns = time.monotonic_ns()
         action = self._last_action or self._looked_action
         if self._last_action or not self._looks.is_full:
-            self._look_after(action, now_ns, self._looks.due(action, 0, now_ns))
+            self._look_after(action, now_ns, self._looks.due(action, now_ns))
         self._look_at_output_after(action, now_ns)
         words = self._words
         if words[layout.LOG_LEVEL] != self._level:
@@ -322,7 +322,7 @@ class Loop:
         elif action not in self._proven or run_ns > _LOOK_WORTH_NS or self._noticed or self._done % _LOOK_EVERY == 0:
             self._publish_totals()
             now_ns = time.monotonic_ns()
-            self._look_after(action, now_ns, self._looks.due(action, run_ns, now_ns))
+            self._look_after(action, now_ns, self._looks.due(action, now_ns))
         if self._done >= self._quota.next_at and not self._is_leaving:
             self.say(self._quota.at(self._done))
 

@@ -5,36 +5,28 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.worker.looks import FULL_APART_NS, LONG_NS, PROOF, QUICK_APART_NS, Looks
+from arbd.worker.looks import FULL_APART_NS, PROOF, QUICK_APART_NS, Looks
 
 MS = 1_000_000
-SHORT_NS = LONG_NS - 1
 
 
 def proven(action: str, now_ns: int) -> Looks:
     looks = Looks()
     for _ in range(PROOF):
-        assert looks.due(action, SHORT_NS, now_ns) == "full"
+        assert looks.due(action, now_ns) == "full"
         looks.looked(action, "full", now_ns, found=False)
     return looks
 
 
-def test_a_proven_action_of_short_runs_is_looked_at_quickly_and_not_twice_in_50_milliseconds() -> None:
+def test_a_proven_action_is_looked_at_quickly_and_not_twice_in_50_milliseconds() -> None:
     now_ns = 100 * MS
     looks = proven("act", now_ns)
     assert looks.proven == {"act"}
-    assert looks.due("act", SHORT_NS, now_ns + QUICK_APART_NS - 1) is None
-    assert looks.due("act", SHORT_NS, now_ns + QUICK_APART_NS) == "quick"
+    assert looks.due("act", now_ns + QUICK_APART_NS - 1) is None
+    assert looks.due("act", now_ns + QUICK_APART_NS) == "quick"
     looks.looked("act", "quick", now_ns + QUICK_APART_NS, found=False)
-    assert looks.due("act", SHORT_NS, now_ns + 2 * QUICK_APART_NS - 1) is None
-    assert looks.due("act", SHORT_NS, now_ns + FULL_APART_NS) == "full"
-
-
-def test_after_each_long_run_there_is_a_quick_look() -> None:
-    looks = proven("act", 0)
-    assert looks.due("act", LONG_NS, 1) == "quick"
-    looks.looked("act", "quick", 1, found=False)
-    assert looks.due("act", LONG_NS, 2) == "quick"
+    assert looks.due("act", now_ns + 2 * QUICK_APART_NS - 1) is None
+    assert looks.due("act", now_ns + FULL_APART_NS) == "full"
 
 
 def test_whether_the_last_look_was_a_full_one_is_known() -> None:
@@ -48,7 +40,7 @@ def test_whether_the_last_look_was_a_full_one_is_known() -> None:
 
 def test_others_are_not_proven_by_it() -> None:
     looks = proven("act", 0)
-    assert looks.due("other", SHORT_NS, 0) == "full"
+    assert looks.due("other", 0) == "full"
 
 
 def test_what_changed_something_has_to_prove_itself_again() -> None:
@@ -67,7 +59,7 @@ def test_nobody_is_trusted_for_longer_than_100_ms(runs: list[tuple[str, int, boo
     looks, now_ns, last_full_ns = Looks(), 0, 0
     for action, after_ns, found in runs:
         now_ns += after_ns
-        depth = looks.due(action, after_ns, now_ns)
+        depth = looks.due(action, now_ns)
         if depth is not None:
             looks.looked(action, depth, now_ns, found=found)
         if depth == "full":
