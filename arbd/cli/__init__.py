@@ -9,6 +9,7 @@ so that ``arbd version`` or ``arbd --help`` answers at once.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -17,9 +18,9 @@ from typing import IO, Any, Final
 import click
 
 from arbd.cli._groups import COMMANDS as COMMANDS
-from arbd.cli._groups import GROUPS
+from arbd.cli._groups import GROUPS, STEERING
 from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
-from arbd.host import hangup, process_state
+from arbd.host import hangup, priority, process_state
 
 COMPLETE_VARIABLE: Final = "_ARBD_COMPLETE"  # set by the scripts of `arbd completion`: answer, run nothing
 
@@ -43,6 +44,8 @@ class _Failure(click.ClickException):
 
 # Those that stay: what they print on stderr must not wait for whoever reads it, see ``arbd.logs.own_stderr``.
 _DAEMONS: Final = ("dev", "run", "hub")
+# Those that an operator waits for, perhaps because every CPU is burnt: they are over before there is any garbage.
+_SHORT: Final = frozenset(GROUPS[STEERING]) - {"top"}
 
 
 class _Commands(click.Group):
@@ -170,6 +173,10 @@ def main() -> None:
     """Run the command that the arguments name, or tell a shell how they may go on."""
     hangup.survive(sys.argv[1:])  # again, for whoever comes here directly
     process_state.establish()
+    if hangup.command_in(sys.argv[1:]) in _SHORT:
+        priority.raise_own()
+    else:
+        gc.enable()
     if os.environ.get(COMPLETE_VARIABLE):
         from arbd.cli import _complete
 

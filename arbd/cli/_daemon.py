@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def _finding(function: Callable[..., None], which: Callable[[Callable[..., None]
 
 def watch(show: Callable[[], None]) -> None:
     """Show every second, until Ctrl-C."""
+    gc.enable()  # it stays
     try:
         while True:
             show()

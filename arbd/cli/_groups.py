@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+STEERING: Final = "A running daemon"
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Start here": ("demo", "dev", "run"),
-    "A running daemon": (
+    STEERING: (
         *("status", "top", "limits", "events", "stacks"),
         *("drain", "resume", "pause", "kill"),
         *("reload", "scale", "replace", "log-level"),

@@ -17,10 +17,14 @@ def survive(arguments: list[str]) -> None:
 
     Not ignored, but handled by nothing: what is started meanwhile would inherit that it is ignored.
     """
-    command = next((argument for argument in arguments if not argument.startswith("-")), "")
-    if command in _DAEMONS:
+    if command_in(arguments) in _DAEMONS:
         for signum in _SIGNALS:
             signal.signal(signum, do_nothing)
+
+
+def command_in(arguments: list[str]) -> str:
+    """The command that these arguments name; empty if they name none."""
+    return next((argument for argument in arguments if not argument.startswith("-")), "")
 
 
 def do_nothing(*_: object) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from arbd.control import protocol, server
 from arbd.control.protocol import Done, EventsReply, Failure, LimitsReply, OperationReply, StacksReply, StatusReply
@@ -126,21 +125,21 @@ class Commands:
         return OperationReply(operation=self._operations.begin("drain", left, self._steering.follow))
 
     def _reload(self, _: protocol.Reload) -> protocol.ControlReply:
-        return _begun(self._reload_operation.begin)
+        return self._begun(self._reload_operation.begin)
 
     def _scale(self, request: protocol.Scale) -> protocol.ControlReply:
-        return _begun(partial(self._scaling.to, request.workers))
+        return self._begun(partial(self._scaling.to, request.workers))
 
     def _replace(self, request: protocol.Replace) -> protocol.ControlReply:
-        return _begun(partial(self._replacing.begin, request.worker))
+        return self._begun(partial(self._replacing.begin, request.worker))
 
-
-def _begun(begin: Callable[[], Operation]) -> protocol.ControlReply:
-    """The answer to a command that begins an operation."""
-    try:
-        return OperationReply(operation=begin())
-    except OperationFailed as error:
-        return Failure(code="failed", message=str(error))
+    def _begun(self, begin: Callable[[], Operation]) -> protocol.ControlReply:
+        """The answer to a command that begins an operation; none begins once the daemon was told to stop."""
+        try:
+            self._steering.require_service()
+            return OperationReply(operation=begin())
+        except (OperationFailed, Refused) as error:
+            return Failure(code="failed", message=str(error))
 
 
 def _done(command: Callable[[], str]) -> protocol.ControlReply:
@@ -149,7 +148,3 @@ def _done(command: Callable[[], str]) -> protocol.ControlReply:
         return Done(text=command())
     except Refused as error:
         return Failure(code="failed", message=str(error))
-
-
-def _not_built(request: Any) -> protocol.ControlReply:
-    return Failure(code="failed", message=f"{type(request).__name__} is not built yet")

@@ -45,6 +45,7 @@ from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
+from arbd.supervisor.idle_look_timer import IdleLookTimer
 from arbd.supervisor.in_force import InForce
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.loading import Loaded
@@ -56,7 +57,6 @@ from arbd.supervisor.recycling import Recycling
 from arbd.supervisor.reload_outcome import ReloadOutcome
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.request import RunRequest
-from arbd.supervisor.rest import Rest
 from arbd.supervisor.rotation import Rotation
 from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.self_report import SelfReport
@@ -138,6 +138,7 @@ class Daemon:
         if self._was_asked_to_stop:
             self._stop_at_once.set()
         self._was_asked_to_stop = True
+        self.is_to_be_restarted = False
         self._stop_requested.set()
 
     def request_reload(self) -> None:
@@ -349,7 +350,7 @@ class Daemon:
         started.callback(flow.close)
         watch, recycling = Watch(flow, settings.kill_grace), Recycling(flow)
         started.callback(watch.close)
-        started.callback(Rest(flow).close)
+        started.callback(IdleLookTimer(flow).close)
         started.callback(recycling.close)
         self._in_force.add(lambda settings: flow.configure(settings, Encoder.of(settings)))
         self._in_force.add(lambda settings: watch.set_grace(settings.kill_grace))

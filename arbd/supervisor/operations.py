@@ -59,11 +59,16 @@ class Operations:
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger("arbd.operations")
 
+    def running(self, kind: str) -> Operation | None:
+        """The operation of this kind that runs now."""
+        running = (each for each in self._known.values() if each.kind == kind and each.state == "running")
+        return next((each.report() for each in running), None)
+
     def begin(self, kind: str, text: str, work: Work) -> Operation:
         """Begin ``work``; one of this kind that runs already is followed instead."""
-        running = next((each for each in self._known.values() if each.kind == kind and each.state == "running"), None)
+        running = self.running(kind)
         if running is not None:
-            return running.report()
+            return running
         progress = Progress(next(self._numbers), kind, text)
         self._known[progress.id] = progress
         while len(self._known) > KEPT:

@@ -33,14 +33,17 @@ class Replacing:
         self._log = get_logger("arbd.replacing")
 
     def begin(self, slot: int | None = None) -> Operation:
-        """Replace the worker of a slot, or all. Raises ``OperationFailed`` where there is none."""
+        """Replace the worker of a slot, or all; where that is being done, it is followed, and nobody is replaced twice.
+        Raises ``OperationFailed`` where there is none."""
         if self._pool.is_closed:
             raise OperationFailed("the daemon is about to end: it starts no workers any more")
+        kind = "replace" if slot is None else f"replace {slot}"
+        if (running := self._operations.running(kind)) is not None:
+            return running
         old = self._meant(slot)
         note(self._log, "info", "replacing", workers=[worker.slot for worker in old], **asked_by())
         for worker in old:
             self._pool.wish(worker, "command", "an operator asked for it")
-        kind = "replace" if slot is None else f"replace {slot}"
         return self._operations.begin(kind, f"{count(len(old))} to replace", partial(self._follow, old))
 
     def _meant(self, slot: int | None) -> list[Worker]:

@@ -62,7 +62,7 @@ class Steering:
 
     def drain(self) -> str:
         """Take no more tasks from now on; what is left then, in words. Asked twice, it goes on. ``Refused``."""
-        self._require_service()
+        self.require_service()
         if not self._is_draining:
             self._is_draining, self._is_quiet = True, False
             self._flow.refuse_paused()
@@ -87,7 +87,7 @@ class Steering:
 
     def resume(self) -> str:
         """Take tasks again, and run those of every paused action; what that changed, in words. ``Refused``."""
-        self._require_service()
+        self.require_service()
         was_draining = self._end_drain()
         paused = list(self._flow.paused)
         waited = sum(self._flow.resume(action) for action in paused)
@@ -100,7 +100,7 @@ class Steering:
 
     def resume_action(self, action: str) -> str:
         """Run tasks of this action again. ``Refused`` if there is none."""
-        self._require_service()
+        self.require_service()
         if action not in self._flow.paused:
             self._require_action(action)
             return f"action {shown(action)} was not paused"
@@ -168,7 +168,7 @@ class Steering:
     def pause(self, action: str) -> str:
         """Begin no task of this action; what becomes of those that are there, in words. ``Refused`` if there is no such
         action."""
-        self._require_service()
+        self.require_service()
         if action not in self._flow.paused:
             self._require_action(action)
         is_new = halt.pause(self._flow, action)
@@ -200,7 +200,7 @@ class Steering:
 
     # -- what may not be -----------------------------------------------------------------------------------
 
-    def _require_service(self) -> None:
+    def require_service(self) -> None:
         if self._is_stopping():
             raise Refused("the daemon is stopping; nothing can be changed any more")
 

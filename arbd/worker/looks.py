@@ -5,7 +5,7 @@
     times in a row                   50 ms; one in 100 ms is a full one
     it changed something             it is not proven any more
     ``guard.python_state`` shows it  a full look at once
-    the worker has come to rest      it is rung (``arbd.core.rested``), and looks in full unless it has
+    the worker has become idle       it is rung (``arbd.core.idle_looks``), and looks in full unless it has
 
 A quick look takes 4 µs, a full one 50 µs, and ten times that from the cold caches of a worker that has just worked for
 some milliseconds: for actions that do nothing of the kind up to 1 % of the time goes there. So what a proven action

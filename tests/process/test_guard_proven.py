@@ -10,7 +10,7 @@ import pytest
 from daemon_support import daemon_of, responses
 from import_support import written
 
-from arbd.core.rested import APART_S
+from arbd.core.idle_looks import APART_S
 from arbd.testing import RunningProvider
 from arbd.worker.looks import PROOF
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from daemon_support import PROVIDERS, Arbd, Hub, at_best
 
-from arbd.core.rested import APART_S
+from arbd.core.idle_looks import APART_S
 
 WINDOW_S = 1.0
 WORKERS = 4
@@ -43,7 +43,7 @@ def test_an_idle_daemon_sleeps(tmp_path: Path, protocol: str, of_the_event_loop:
 
         def watch() -> None:
             # From the last task's deadline on: a worker's timer may stand there, and then finds nothing to do; and
-            # until workers that have come to rest have been rung.
+            # until workers that are idle have been rung.
             time.sleep(4 * APART_S)
             before = {pid: wakeups(pid) for pid in (*sleepers, daemon.process.pid)}
             time.sleep(WINDOW_S)

@@ -13,7 +13,7 @@ from click.shell_completion import ShellComplete
 
 from arbd.cli import COMMANDS, _complete, cli
 from arbd.cli._complete import answer, is_plain
-from arbd.cli._groups import GROUPS
+from arbd.cli._groups import GROUPS, STEERING
 from arbd.control import client
 from arbd.control.protocol import StatusReply
 from arbd.control.reports import PausedAction, RunningTask, StatusReport, WorkerReport
@@ -95,7 +95,7 @@ class TestOptions:
     def test_every_command_offers_those_of_its_help(self, capsys: pytest.CaptureFixture[str], command: str) -> None:
         assert "--help" in values(capsys, command, "--")
 
-    @pytest.mark.parametrize("command", GROUPS["A running daemon"])
+    @pytest.mark.parametrize("command", GROUPS[STEERING])
     def test_those_that_ask_a_daemon(self, capsys: pytest.CaptureFixture[str], command: str) -> None:
         assert {"--json", "--config"} <= set(values(capsys, command, "--"))
 

@@ -1,9 +1,9 @@
-"""Which workers have come to rest after work: they are rung once, to look in full at what the work may have left.
+"""Which workers have become idle after work: each is rung once, to look in full at what the work may have left.
 
 A worker that works looks by itself (``arbd.worker.looks``), and one that sleeps has no clock: a sleep with a time limit
 costs each short task half a microsecond, and a timer's signal would interrupt the system calls of the next one.
 
-Pure: whoever asks ``look`` sets the pace, ``APART_S``.
+Pure: whoever asks ``due`` sets the pace, ``APART_S``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 APART_S: Final = 0.15
-"""The time between two looks: more than the worker's own full looks are apart, so that one is due when it is rung."""
+"""The time between two questions: more than the worker's own full looks are apart, so that one is due when it is
+rung."""
 
 
 class Work(NamedTuple):
@@ -23,26 +24,29 @@ class Work(NamedTuple):
     is_asleep: bool
 
 
-class Rested:
-    """The judge of who has come to rest. ``are_all``: at the last look all slept, and nobody is left to be rung."""
+class IdleLooks:
+    """The judge of who is idle. ``is_over``: twice in a row nobody was left to be rung, so that the next question comes
+    with the next answer of a worker (which may count its tasks just after it has answered)."""
 
     def __init__(self) -> None:
-        self.are_all = True
+        self.is_over = True
+        self._nobody_was_left = False
         self._done: dict[int, int] = {}
         self._rung: dict[int, int] = {}  # how many each had done when it was rung
 
-    def look(self, workers: Iterable[Work]) -> list[int]:
-        """Those to ring now: they sleep, and have done nothing since the look before, but something since they were
-        rung."""
+    def due(self, workers: Iterable[Work]) -> list[int]:
+        """Those to ring now: they sleep, and have done nothing since the question before, but something since they
+        were rung."""
         before, self._done = self._done, {}
         rung, self._rung = self._rung, {}
-        rested = []
-        self.are_all = True
+        due = []
         for worker_id, done, is_asleep in workers:
             self._done[worker_id] = done
             self._rung[worker_id] = rung.get(worker_id, 0)
             if is_asleep and done != self._rung[worker_id] and before.get(worker_id) == done:
-                rested.append(worker_id)
+                due.append(worker_id)
                 self._rung[worker_id] = done
-            self.are_all = self.are_all and is_asleep and done == self._rung[worker_id]
-        return rested
+        nobody_is_left = self._done == self._rung
+        self.is_over = nobody_is_left and self._nobody_was_left
+        self._nobody_was_left = nobody_is_left
+        return due
