@@ -20,7 +20,7 @@ from arbd.core.lifecycle import State
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
 from arbd.logs import notable
 from arbd.settings.files import Sources
-from arbd.settings.table import from_flags, resolve
+from arbd.settings.table import Settings, from_flags, resolve
 from arbd.supervisor import generations as module
 from arbd.supervisor import loading
 from arbd.supervisor.generations import Generations
@@ -784,7 +784,14 @@ def test_what_is_asked_for_while_its_workers_warm_up_is_not_undone(rig: Generati
     async def test() -> None:
         await rig.serve()
         asked: dict[str, Any] = {}
-        rig.generations.adjusts.append(lambda found: msgspec.structs.replace(found, **asked))
+        found_levels: list[str] = []
+
+        def adjust(found: Settings) -> Settings:
+            found_levels.append(found.log_level)
+            return msgspec.structs.replace(found, **asked)
+
+        asked["log_level"] = "warning"
+        rig.generations.adjusts.append(adjust)
         rig.generations.adjusts.append(lambda found: msgspec.structs.replace(found, hub_auth_token="of-the-file"))
         outcomes = Outcomes(rig)
         rig.flags = {"prefetch": 9}
@@ -797,6 +804,7 @@ def test_what_is_asked_for_while_its_workers_warm_up_is_not_undone(rig: Generati
         assert (settings.prefetch, settings.log_level, settings.hub_auth_token) == (9, "debug", "of-the-file")
         [outcome] = outcomes
         assert sorted(outcome.applied) == ["hub.auth_token", "prefetch"]
+        assert found_levels == ["info", "info"], "what was found, not what was made of it before"
 
     rig.run(test)
 
@@ -804,16 +812,17 @@ def test_what_is_asked_for_while_its_workers_warm_up_is_not_undone(rig: Generati
 def test_what_the_next_start_would_have_is_what_the_last_reload_has_found(rig: Generation) -> None:
     async def test() -> None:
         await rig.serve()
-        assert rig.in_force.next_start.workers == "auto"
+        seen = [rig.in_force.next_start.workers]
         for number in (7, 3):
             rig.flags = {"workers": number}
             newest = FakeZygote(f"for {number}")
             await rig.reload(newest)
             rig.boot(*rig.workers(newest))
-            assert (rig.in_force.settings.workers, rig.in_force.next_start.workers) == ("auto", number)
+            seen += [rig.in_force.settings.workers, rig.in_force.next_start.workers]
         rig.flags = {"workers": 9}
         await rig.reload(ZygoteError("broken"))
-        assert rig.in_force.next_start.workers == 3
+        seen.append(rig.in_force.next_start.workers)
+        assert seen == ["auto", "auto", 7, "auto", 3, 3]
 
     rig.run(test)
 

@@ -26,9 +26,11 @@ from arbd.settings.table import Resolved, from_flags, resolve
 from arbd.supervisor import loading, sources
 from arbd.supervisor import main as module
 from arbd.supervisor.loading import Loaded
+from arbd.supervisor.log_level import LogLevelChange
 from arbd.supervisor.main import HURRIED_DRAIN_S, Daemon
 from arbd.supervisor.reload_outcome import ReloadOutcome, SettingChange
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.rotation import Rotation
 
 FLAGS = {"name": "p", "control.socket": "off", "workers": 2, "pin": False, "drain_timeout": 30.0}
 
@@ -407,6 +409,9 @@ def test_settings_that_change_reach_every_part_the_link_last(rig: Rig) -> None:
     rig.when = [(1.0, lambda: rig.daemon._in_force.reload(changed, changed)), (2.0, rig.daemon.request_stop)]
     rig.run()
     assert rig.link.renewed[0] == changed
+    generations: Any = rig.daemon._generations
+    adjusting = [type(adjust.__self__) for adjust in generations.adjusts]
+    assert adjusting == [LogLevelChange, Rotation]
     assert "drain 7" in rig.notes
 
 

@@ -296,7 +296,9 @@ def test_cpus_are_given_back_also_where_another_slot_is_out_of_service(scaled: S
 
 
 @pytest.mark.parametrize("again", [3, 4, 5])
-def test_the_cpus_of_one_that_has_not_gone_are_held_while_there_are_to_be_more_again(scaled: Scaled, again: int) -> None:
+def test_the_cpus_of_one_that_has_not_gone_are_held_while_there_are_to_be_more_again(
+    scaled: Scaled, again: int
+) -> None:
     async def test() -> None:
         scaled.scaling.to(4)
         scaled.boot()
