@@ -35,7 +35,7 @@ from arbd.supervisor.pool import Pool
 from arbd.supervisor.worker import Worker
 
 LOOK_S: Final = 0.02  # between two looks of an operation that waits for workers
-_MERGE_S: Final = 0.05  # signals that come within it are one wish
+_MERGE_S: Final = 0.05  # signals that come within it are one request
 
 Pause = Callable[[float], Awaitable[object]]
 
@@ -81,7 +81,7 @@ class Scaling:
         )
 
     def by(self, step: int, signal: str) -> None:
-        """Have so many more workers, or fewer; wishes that come together are one."""
+        """Have so many more workers, or fewer; requests that come together are one."""
         self._due += step
         if self._timer is None:
             self._timer = self._loop.call_later(_MERGE_S, self._apply, signal)

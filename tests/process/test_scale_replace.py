@@ -295,7 +295,7 @@ class TestSignals:
         arbd.wait_event("not_scaled")
         assert self.workers(arbd) == 1
 
-    def test_a_storm_of_them_is_one_wish_after_the_other(self, arbd: Arbd) -> None:
+    def test_a_storm_of_them_is_one_request_after_the_other(self, arbd: Arbd) -> None:
         for _ in range(200):
             arbd.process.send_signal(signal.SIGTTOU)
         eventually(lambda: self.workers(arbd) == 1)

@@ -355,7 +355,7 @@ def test_fewer_workers_forget_the_troubles_of_slots_that_go(scaled: Scaled) -> N
     scaled.run(test)
 
 
-def test_signals_that_come_together_are_one_wish(scaled: Scaled) -> None:
+def test_signals_that_come_together_are_one_request(scaled: Scaled) -> None:
     async def test() -> None:
         for _ in range(5):
             scaled.scaling.by(1, "SIGTTIN")
