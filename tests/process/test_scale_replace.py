@@ -141,7 +141,7 @@ def test_what_the_next_start_has_is_told_as_the_last_reload_has_found_it(
     source: Path, socket: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "arbd.toml"
-    file.write_text(f'name = "prov"\nworkers = 2\ncontrol_socket = "{socket}"\npin = false\n')
+    file.write_text(f'name = "prov"\nworkers = 2\npin = false\n[control]\nsocket = "{socket}"\n')
     command = ["-m", "arbd", "run", str(source), "--hub", "127.0.0.1:1", "--log-format", "json"]
     with Arbd(command, tmp_path) as arbd:
         arbd.wait_event("started")
