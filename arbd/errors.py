@@ -33,7 +33,9 @@ EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1  # the daemon or a task failed while running
 EXIT_USAGE: Final = 2  # the command line itself is wrong (click's code)
 EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG: settings or target are wrong; restarting cannot help
-EXIT_ZYGOTE: Final = 70  # sysexits.h EX_SOFTWARE: the author's module broke, or workers cannot boot
+EXIT_ZYGOTE: Final = (
+    70  # sysexits.h EX_SOFTWARE: the author's module broke, or workers cannot boot, and none has served
+)
 EXIT_UNEXPECTED: Final = 71  # sysexits.h EX_OSERR: a bug of arbd's, or the machine had nothing left; restarting helps
 EXIT_UNFIT: Final = 75  # sysexits.h EX_TEMPFAIL, of a worker: a start hook or a resource failed; its slot tries again
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports Ctrl-C; the same for SIGTERM

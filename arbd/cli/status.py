@@ -131,7 +131,7 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield f"        handed out again by the hub while under way: {count(report.joined, 'time')}; each id runs once"
     if report.workers_wanted != report.workers_at_next_start:
         wanted = count(report.workers_wanted, "worker")
-        yield f"workers {wanted} asked for; the next start has {report.workers_at_next_start} again"
+        yield f"workers {wanted} asked for; the next start has {report.workers_at_next_start}"
     waiting = count(report.outbox, "result")
     yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
     for slot in report.out_of_service:

@@ -1,6 +1,6 @@
 """When a worker that works is replaced: it has done, lived, or holds as much as it may. Pure.
 
-    usage of a worker ─> judge ─┬─ over a soft bound ─> wish ─> Turns: one at a time ─> a successor, then it leaves
+    usage of a worker ─> judge ─┬─ over a soft bound ─> ReplacementQueue: one at a time ─> a successor, then it leaves
                                 └─ over the hard one ─> its task is ended, and it is replaced at once
 
 Each worker has bounds of its own, off the settings by up to ``JITTER``, so that workers that were started together
@@ -99,7 +99,7 @@ def next_look_s(limits: RecycleLimits, is_busy: bool) -> float | None:
     return HARD_LOOK_S if limits.memory_limit and is_busy else LOOK_S
 
 
-class Wish(NamedTuple):
+class ReplacementRequest(NamedTuple):
     """A worker that should be replaced: why, in a word and in a sentence."""
 
     worker_id: int
@@ -107,34 +107,35 @@ class Wish(NamedTuple):
     detail: str
 
 
-class Turns:
-    """Who is replaced next, one at a time over the whole daemon. A worker's turn ends when it is gone, when its
-    successor has served for ``HOLD_S``, or when there is no successor to be had; times are of one monotonic clock."""
+class ReplacementQueue:
+    """The workers that are to be replaced, one at a time over the whole daemon. A replacement ends when the worker is
+    gone, when its successor has served for ``HOLD_S``, or when there is no successor to be had; times are of one
+    monotonic clock."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Wish] = {}
-        self._current: Wish | None = None
+        self._waiting: dict[int, ReplacementRequest] = {}
+        self._current: ReplacementRequest | None = None
         self._until_ns = 0
 
     @property
     def current(self) -> int | None:
-        """The worker whose turn it is."""
+        """The worker that is being replaced."""
         return None if self._current is None else self._current.worker_id
 
-    def wish(self, wish: Wish) -> None:
+    def add(self, request: ReplacementRequest) -> None:
         """Note that a worker should be replaced; said again, it changes nothing."""
-        if wish.worker_id != self.current:
-            self._waiting.setdefault(wish.worker_id, wish)
+        if request.worker_id != self.current:
+            self._waiting.setdefault(request.worker_id, request)
 
     def has(self, worker_id: int) -> bool:
-        """Whether it is this worker's turn, or that is to come."""
+        """Whether this worker is being replaced, or is to be."""
         return worker_id == self.current or worker_id in self._waiting
 
-    def begin(self, now_ns: int, present: Iterable[int], held: Container[int] = ()) -> Wish | None:
-        """The worker whose turn begins now, if any. ``present``: those that still serve; others are forgotten.
+    def begin(self, now_ns: int, present: Iterable[int], held: Container[int] = ()) -> ReplacementRequest | None:
+        """The worker whose replacement begins now, if any. ``present``: those that still serve; others are forgotten.
         ``held``: those of them that must wait; others go first."""
         there = set(present)
-        self._waiting = {worker_id: wish for worker_id, wish in self._waiting.items() if worker_id in there}
+        self._waiting = {worker_id: request for worker_id, request in self._waiting.items() if worker_id in there}
         if self._current is not None and self._until_ns and now_ns >= self._until_ns:
             self._current = None
         if self._current is not None:
@@ -151,7 +152,7 @@ class Turns:
             self._until_ns = now_ns + round(HOLD_S * 1e9)
 
     def ended(self, worker_id: int) -> None:
-        """End a worker's turn, or its wish: it is gone, or cannot be replaced now."""
+        """End a worker's replacement, or the request for it: it is gone, or cannot be replaced now."""
         self._waiting.pop(worker_id, None)
         if worker_id == self.current:
             self._current = None

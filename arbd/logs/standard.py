@@ -77,7 +77,7 @@ def _hook() -> None:
 
 
 def _configure_on_demand_only() -> None:
-    """``logging.info`` and its like configure the root logger where it has no handler. That was nobody's wish here."""
+    """``logging.info`` and its like configure the root logger where it has no handler. Nobody asked for that here."""
     configure = logging.basicConfig
 
     @functools.wraps(configure)

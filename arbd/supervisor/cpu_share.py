@@ -5,6 +5,7 @@ Apart from ``pinning``, because ``arbd config`` shows it, and a light command lo
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from arbd.core.placement import usable_cpus, worker_count, worker_cpus
@@ -19,8 +20,8 @@ class Share(NamedTuple):
     cpus_each: int
 
 
-def share_of(settings: Settings) -> Share:
-    """What the settings come to on this machine."""
-    usable = usable_cpus(cpus.allowed(), cpus.quota())
+def share_of(settings: Settings, allowed: Collection[int] | None = None) -> Share:
+    """What the settings come to on this machine. ``allowed``: its CPUs, unless told those of this process."""
+    usable = usable_cpus(cpus.allowed() if allowed is None else allowed, cpus.quota())
     each = worker_cpus(settings.worker_cpus, usable)
     return Share(worker_count(usable, each) if settings.workers == "auto" else settings.workers, each)

@@ -463,7 +463,7 @@ class Flow:
         """Have a worker replaced that fails over and over where another does well."""
         if self.streaks.note(action, worker.id, failed=failed) and worker.state is State.SERVING:
             detail = f"{action} failed {LENGTH} times in a row in it, and in another worker never"
-            self.pool.wish(worker, "failures", shown(detail))
+            self.pool.ask_to_replace(worker, "failures", shown(detail))
             self._log.warning("worker_is_broken", worker=worker.slot, pid=worker.pid, action=action, failures=LENGTH)
 
     def _heed(self, worker: Worker, body: bytes) -> bool:

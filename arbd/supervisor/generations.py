@@ -46,6 +46,8 @@ _LOAD_MANY_TIMES: Final = 5
 _GOES_ON: Final = "the code and the settings of before go on"
 _CLOSING: Final = "the daemon ends"
 _RESTART: Final = "it stays as it was until the daemon is started anew"
+LOOK_S: Final = 5.0  # between two looks whether the zygote is stopped: a wake-up of the supervisor, none of the zygote
+_LOOK_AGAIN_S: Final = 1.0  # while it is
 _ABANDON_S: Final = 5.0  # a load that takes longer (or several times the first) gives way to one asked for later
 
 
@@ -64,7 +66,7 @@ class GenerationEvents(Protocol):
 
 class _Coming(NamedTuple):
     """What comes into force with the first worker of a zygote; ``number``: the last request for a reload that it
-    answers."""
+    answers. ``settings``: as they were found."""
 
     number: int
     settings: Settings
@@ -98,7 +100,8 @@ class Generations:
         self._leaving: set[asyncio.Task[None]] = set()  # zygotes that were told to end, and are not yet gone
         self._closing = False
         self._stopped = Unmoved()
-        self.adjust: Callable[[Settings], Settings] = lambda settings: settings  # of a reload, before they come
+        self._stopped_timer: asyncio.TimerHandle | None = None
+        self.adjusts: list[Callable[[Settings], Settings]] = []  # of what a reload has found, each time it is used
         self._pool.start(self)
 
     @property
@@ -130,8 +133,8 @@ class Generations:
         """Start workers of this generation, in place of the ones before. Raises ``ConfigError`` or ``OSError``; then
         nothing has changed, and it is the caller's."""
         self._first_load_s = self._first_load_s or loaded.took_s
-        new = self.adjust(loaded.resolved.settings)
-        settings = changes(self._settings.settings, new).settings
+        found = loaded.resolved.settings
+        settings = changes(self._settings.settings, self._adjusted(found)).settings
         loaded.zygote.configure(loading.configure_message(settings), self)
         self._pool.configure(*loading.worker_limits(settings))
         try:
@@ -140,7 +143,16 @@ class Generations:
             self._pool.configure(*loading.worker_limits(self._settings.settings))
             raise
         self._zygotes.append(loaded.zygote)
-        self._coming[loaded.zygote] = _Coming(number, new, loaded.sources)
+        if self._stopped_timer is None:
+            self._look_again(LOOK_S)
+        self._coming[loaded.zygote] = _Coming(number, found, loaded.sources)
+
+    def _adjusted(self, settings: Settings) -> Settings:
+        """The settings that a reload has found, with what was asked for, or came, beside them: looked at anew when they
+        come into force, for that may have been meanwhile."""
+        for adjust in self.adjusts:
+            settings = adjust(settings)
+        return settings
 
     @property
     def on_reloaded(self) -> list[Callable[[ReloadOutcome], None]]:
@@ -230,7 +242,7 @@ class Generations:
         pause = self._loads.failed(by_machine=by_machine, others_serve=self._pool.serves())
         if pause is None:
             hint = "the process with the author's code ended, and no other one can be had"
-            self._owner.give_up(EXIT_UNEXPECTED if by_machine else EXIT_ZYGOTE, "no_zygote", hint)
+            self._owner.give_up(self._exit_code(by_machine), "no_zygote", hint)
             return False
         self._is_pausing = True
         try:
@@ -239,9 +251,16 @@ class Generations:
             self._is_pausing = False
         return True
 
+    def _exit_code(self, by_machine: bool) -> int:
+        """With what code the daemon gives up. Code that has served is none that does not load: it is to be started
+        again."""
+        return EXIT_UNEXPECTED if by_machine or self._in_force is not None else EXIT_ZYGOTE
+
     async def close(self) -> None:
         """End every zygote, and with them every worker."""
         self._closing = True
+        if self._stopped_timer is not None:
+            self._stopped_timer.cancel()
         self._pool.stop_replacing()
         if self._loader is not None:
             self._loader.cancel()
@@ -293,11 +312,18 @@ class Generations:
         if zygote is self._pool.zygote:
             self._replace(zygote)
 
-    def look_at_zygote(self, now: float) -> None:
+    def _look_again(self, delay_s: float) -> None:
+        self._stopped_timer = self._loop.call_later(delay_s, self._look_at_zygote)
+
+    def _look_at_zygote(self) -> None:
         """Find out whether the zygote that workers come from has been stopped for a while, though nothing is asked of
-        it: the next worker to be replaced would wait for that. Each second or so; ``now`` in seconds."""
+        it: the next worker to be replaced would wait for that. The kernel is asked, not the zygote."""
+        if self._pool.is_closed:
+            return  # the daemon ends
         zygote = self._pool.zygote
-        if self._stopped.look(now, zygote.answers and zygote.is_stopped, id(zygote)) >= SILENCE_S:
+        is_stopped = zygote.answers and zygote.is_stopped
+        self._look_again(_LOOK_AGAIN_S if is_stopped else LOOK_S)  # whatever is raised below
+        if self._stopped.look(time.monotonic(), is_stopped, id(zygote)) >= SILENCE_S:
             self.on_zygote_silent(zygote)
 
     def _replace(self, zygote: ZygoteLink) -> None:
@@ -344,11 +370,11 @@ class Generations:
         if coming is None:
             return
         before = self._settings.settings
-        wanted = changes(before, coming.settings)
+        wanted = changes(before, self._adjusted(coming.settings))
         self._sources = coming.sources
         if zygote.generation == 1:
             return
-        self._settings.change(wanted.settings)  # also where they are equal: files that they name may have changed
+        self._settings.reload(wanted.settings, coming.settings)
         actions = len(zygote.description.actions)
         changed = {name: list(change) for name, change in wanted.applied.items()}
         note(self._log, "info", "reloaded", actions=actions, **({"settings": changed} if changed else {}))
@@ -382,8 +408,9 @@ class Generations:
                 hint = "the machine has no process, descriptor or memory for a worker; see the errors above"
                 self._owner.give_up(EXIT_UNEXPECTED, "workers_cannot_start", hint)
             else:
-                hint = "see the errors above; trying again cannot help"
-                self._owner.give_up(EXIT_ZYGOTE, "workers_cannot_boot", hint)
+                hint = "see the errors above"
+                hint += "; trying again cannot help" if before is None else "; workers of this code have served before"
+                self._owner.give_up(self._exit_code(by_machine), "workers_cannot_boot", hint)
             return
         self._go_back(before, "its workers cannot boot")
         if not before.answers and self._loader is None:  # it serves with the workers it has, and can start no other

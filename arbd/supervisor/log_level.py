@@ -38,7 +38,7 @@ class LogLevelChange:
         self._configured = in_force.settings.log_level
         self._asked: LogLevel | None = None
         self._log = get_logger("arbd.supervisor")
-        generations.adjust = self.adjust
+        generations.adjusts.append(self.adjust)
 
     def set(self, level: LogLevel) -> None:
         """Write lines of this level and above."""

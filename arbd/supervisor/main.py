@@ -294,12 +294,13 @@ class Daemon:
         self._generations.adopt(loaded)
         steering = Steering(flow, self._stop_requested.is_set, settings.kill_grace)
         started.callback(steering.close)
-        reporter = Reporter(settings, flow, lambda: steering.state)
+        in_force = self._in_force
+        reporter = Reporter(settings, flow, lambda: steering.state, lambda: pinning.workers_of(in_force.next_start))
         self._in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         operations = Operations()
         started.push_async_callback(operations.close)
-        scaling = self._scaling = Scaling(settings, flow.pool, pinning, operations)
+        scaling = self._scaling = Scaling(in_force, flow.pool, pinning, operations)
         started.callback(scaling.close)
         log_level = LogLevelChange(self._in_force, flow, self._generations)
         stacks = Stacks(flow.pool.workers.values, reporter.running)
@@ -314,6 +315,7 @@ class Daemon:
         started.push_async_callback(link.close)
         self._service.serve(settings, flow, self._generations)
         rotation = Rotation(self._in_force, link)
+        self._generations.adjusts.append(rotation.adjust)
         started.callback(rotation.close)
         steering.link_started()
         if self._owns_process:

@@ -46,6 +46,10 @@ class Pinning:
             hint = "other daemons on this host have claimed them as well; give each workers and a CPU set"
             self._log.info("cpus_shared", cpus=in_words(placement.shared), hint=hint)
 
+    def workers_of(self, settings: Settings) -> int:
+        """How many workers a start with these settings would have."""
+        return share_of(settings, self._allowed).workers if settings.workers == "auto" else settings.workers
+
     def resize(self, workers: int) -> list[tuple[int, ...]]:
         """Choose CPUs for so many workers, and claim those alone; who is there stays where it is."""
         present = self.slots[:workers]

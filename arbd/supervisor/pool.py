@@ -9,11 +9,11 @@ Not dispatch: which worker gets a task is decided in ``arbd.core.dispatch``; and
                  └──no descriptor, memory or process to be had──> as after an exit before ready
 
     a worker that serves:  ``Leaving``       no more tasks; its successor starts at once, it has its stop phase
-                           ``ReplaceSoon``   its turn comes: a successor beside it, and when that is ready it retires
+                           ``ReplaceSoon``   one at a time: a successor beside it, and when that is ready it retires
                            dies              replaced at once; after a pause if it had finished no task
 
-Its parts: ``slots`` (when is a slot filled), ``lives`` (each process from birth to removal), ``succession`` (whose turn
-it is to be replaced though it serves), ``news_board`` (who has published something).
+Its parts: ``slots`` (when is a slot filled), ``lives`` (each process from birth to removal), ``succession`` (workers
+that are replaced though they serve), ``news_board`` (who has published something).
 
 Not all at once: so many messages to the zygote, with so many descriptors in them, are more than a socket holds.
 
@@ -343,7 +343,7 @@ class Pool:
         elif not worker.said_ready or worker.said_leaving:
             raise RingCorruptError("a worker says something of its end that is not ready, or has said that it leaves")
         elif isinstance(notice, ReplaceSoon):
-            self.wish(worker, notice.reason, notice.detail)
+            self.ask_to_replace(worker, notice.reason, notice.detail)
         elif isinstance(notice, Leaving):
             self._heed_leaving(worker, notice)
 
@@ -389,13 +389,13 @@ class Pool:
 
     # -- one after the other: replaced though it serves ------------------------------------------------------
 
-    def wish(self, worker: Worker, reason: str, detail: str) -> None:
+    def ask_to_replace(self, worker: Worker, reason: str, detail: str) -> None:
         """Have a worker replaced once its successor is ready; one at a time."""
-        self._succession.wish(worker, reason, detail)
+        self._succession.ask_to_replace(worker, reason, detail)
 
-    def is_wished(self, worker: Worker) -> bool:
-        """Whether its turn to be replaced goes on, or is to come."""
-        return self._succession.is_wished(worker)
+    def is_to_be_replaced(self, worker: Worker) -> bool:
+        """Whether it is being replaced, or is to be."""
+        return self._succession.is_to_be_replaced(worker)
 
     def replace_now(self, worker: Worker, why: Why) -> None:
         """Have a worker that serves leave after what it has; its successor is there, or starts at once."""

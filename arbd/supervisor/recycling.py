@@ -1,7 +1,7 @@
 """Looks at what each worker holds, and has those replaced that hold too much (``arbd.core.recycling`` decides).
 
     ready ─> what it holds before its first task: bounds below that are not applied to it, and told
-    look ─┬─ over worker.max_age, max_memory, max_fds ─> the pool replaces it when its turn comes
+    look ─┬─ over worker.max_age, max_memory, max_fds ─> the pool replaces it, one at a time
           └─ over worker.memory_limit ─┬─ runs a task ─> that is ended with MEMORY, by the ritual of ``halt.kill``
                                        └─ has none ────> it is replaced at once
 
@@ -137,7 +137,7 @@ class Recycling:
         if 0 < self._limits.memory_limit < holds.memory and worker.has_hard_limit:
             self._end(worker, holds)
         elif worker.state is State.SERVING and (excess := recycling.judge(worker.bounds, holds)) is not None:
-            self._pool.wish(worker, excess, _in_words(excess, holds))
+            self._pool.ask_to_replace(worker, excess, _in_words(excess, holds))
 
     def _end(self, worker: Worker, holds: Usage) -> None:
         """End the task that a worker runs, or the worker if it runs none."""

@@ -1,6 +1,6 @@
 """Replaces workers that serve because an operator asks for it: each by a new one of the same code, one at a time.
 
-    begin ─> every worker that is meant waits for its turn (``succession``): a successor, then it retires
+    begin ─> every worker that is meant is replaced, one at a time (``succession``): a successor, then it retires
           ─> gone: the next ─> all gone: done
           └─ no successor can be had: it serves on, and the operation ends as failed, with the reason
 
@@ -43,7 +43,7 @@ class Replacing:
         old = self._meant(slot)
         note(self._log, "info", "replacing", workers=[worker.slot for worker in old], **asked_by())
         for worker in old:
-            self._pool.wish(worker, "command", "an operator asked for it")
+            self._pool.ask_to_replace(worker, "command", "an operator asked for it")
         return self._operations.begin(kind, f"{count(len(old))} to replace", partial(self._follow, old))
 
     def _meant(self, slot: int | None) -> list[Worker]:
@@ -72,7 +72,9 @@ class Replacing:
             if self._pool.is_closed:
                 raise OperationFailed("the daemon is about to end")
             left = [worker for worker in left if worker.id in self._pool.workers]
-            kept += [worker for worker in left if worker.state is State.SERVING and not self._pool.is_wished(worker)]
+            kept += [
+                worker for worker in left if worker.state is State.SERVING and not self._pool.is_to_be_replaced(worker)
+            ]
             left = [worker for worker in left if worker not in kept]
             done = len(old) - len(left) - len(kept)
             progress.say(self._in_words(left, done, len(old)), done, len(old))

@@ -35,15 +35,23 @@ _MOST_ENDING_ACTIONS: Final = 20
 
 
 class Reporter:
-    """Collects reports. ``asked_state``: the state that the daemon was asked for, ``None`` where it is to serve."""
+    """Collects reports. ``asked_state``: the state that the daemon was asked for, ``None`` where it is to serve.
+    ``at_next_start``: how many workers the next start has; as many as there are now, unless told otherwise."""
 
-    def __init__(self, settings: Settings, flow: Flow, asked_state: Callable[[], DaemonState | None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        flow: Flow,
+        asked_state: Callable[[], DaemonState | None],
+        at_next_start: Callable[[], int] | None = None,
+    ) -> None:
         self.provider = settings.name
         self.settings = settings
         self._flow = flow
         self._pool = flow.pool
         self._asked_state = asked_state
-        self._workers_at_start = self._pool.size
+        began_with = self._pool.size
+        self._at_next_start = at_next_start or (lambda: began_with)
         self._started_at_ns = time.monotonic_ns()
         self._version = version("arbd")
 
@@ -74,7 +82,7 @@ class Reporter:
             ending_actions=dict(islice(self._flow.culprits.counts().items(), _MOST_ENDING_ACTIONS)),
             joined=self._flow.under_way.joined,
             workers_wanted=self._pool.size,
-            workers_at_next_start=self._workers_at_start,
+            workers_at_next_start=self._at_next_start(),
             paused=[PausedAction(*each) for each in self._flow.paused.describe(now_ns / 1e9)],
             actions=self._actions(Counter(each.running.action for each in reports if each.running)),
         )

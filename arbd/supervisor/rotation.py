@@ -1,12 +1,14 @@
 """Token, CA and client certificate as they change: read again from their files, and given to the link.
 
     every ``LOOK_S`` ─> stat of each file ─ changed? ─> the same at the next look? ─> read, look at them ─┬─> in force
-    new settings are in force ────────────────────────────────────────────────────> read, look at them ───┘
+    a reload ─────────────────────────────────────────────────────────────────────> read, look at them ───┘
                                                          cannot be read, or do not fit ─> a line; the old go on
+    another log level ─> told to the link, with what it has
 
 A file that is written in place, or replaced after another one, is half there for a moment: what has changed is read
-when it has stayed the same for a look. What was refused is tried again when a file changes. A path that is a symbolic
-link counts as what it leads to, so that a swapped link is a change.
+when it has stayed the same for a look. What was refused is tried again when a file changes, or at a reload. A path that
+is a symbolic link counts as what it leads to, so that a swapped link is a change. What counts as read is what was there
+before it was read, so that no change that comes meanwhile is overlooked.
 
 What comes of a pipe can be read once: such a file is not looked at. Nothing here says what is in a file.
 """
@@ -42,10 +44,13 @@ Seen = tuple[Any, ...]
 
 
 class _Material(NamedTuple):
-    """What was given to the link: its token, and the TLS files by setting."""
+    """What was given to the link: its token, and the TLS files by setting; ``settings`` and ``options``: ``None``
+    before it was given any from here."""
 
     token: str
     files: dict[str, bytes | None]
+    settings: Settings | None = None
+    options: LinkOptions | None = None
 
 
 class Rotation:
@@ -63,8 +68,8 @@ class Rotation:
         self._known = _Material("", {})
         self._timer: asyncio.TimerHandle | None = None
         self._copies_told = False
-        self.settings_changed(in_force.settings)  # they may have changed since the link was made
-        in_force.add(self._reloaded)
+        self._renew_from(in_force.settings)  # the files may have changed since the link was made
+        in_force.add(self._changed, reloaded=self._reloaded)
 
     def close(self) -> None:
         """Look no more."""
@@ -72,16 +77,32 @@ class Rotation:
             self._timer.cancel()
             self._timer = None
 
-    def _reloaded(self, settings: Settings) -> None:
-        if not self._is_changing:
-            self.settings_changed(settings)
-            self._tell_of_copies(settings)
+    def adjust(self, settings: Settings) -> Settings:
+        """The settings that a reload has found, with the token that is in its file by now. One that cannot be read is
+        refused when they are in force."""
+        try:
+            return _with_token(settings)
+        except ConfigError:
+            return settings
 
-    def settings_changed(self, settings: Settings) -> None:
+    def _changed(self, settings: Settings) -> None:
+        """Without a reload that is the log level alone: the files are not read for it."""
+        known = self._known
+        if not self._is_changing and known.settings is not None and known.options is not None:
+            at_level = msgspec.structs.replace(known.settings, log_level=settings.log_level)
+            self._known = known._replace(settings=at_level)
+            self._link.renew(at_level, known.options)
+
+    def _reloaded(self, settings: Settings) -> None:
+        self._renew_from(settings)
+        self._tell_of_copies(settings)
+
+    def _renew_from(self, settings: Settings) -> None:
         """Give the link these settings, and what is in the files that they name."""
         self._plan(settings)
         seen = self._look_at_files(settings)
         try:
+            settings = _with_token(settings)
             options = _options(settings)
         except ConfigError as error:  # they were right a moment ago, when the settings were read
             self._refuse(error)
@@ -108,8 +129,7 @@ class Rotation:
             return
         self._used = seen  # also if it is refused: once
         try:
-            token = token_of(self._in_force.settings)
-            settings = msgspec.structs.replace(self._in_force.settings, hub_auth_token=token)
+            settings = _with_token(self._in_force.settings)
             options = _options(settings)
         except ConfigError as error:
             self._refuse(error)
@@ -125,19 +145,18 @@ class Rotation:
         """Put these in force; the names of what is another than before."""
         self._used = self._pending = seen
         tls = options.tls_options
-        now = _Material(
-            settings.hub_auth_token, {"hub.tls_ca": tls.ca, "hub.tls_cert": tls.cert, "hub.tls_key": tls.key}
-        )
+        files = {"hub.tls_ca": tls.ca, "hub.tls_cert": tls.cert, "hub.tls_key": tls.key}
+        now = _Material(settings.hub_auth_token, files, settings, options)
         before, self._known = self._known, now
         changed = [name for name, content in now.files.items() if content != before.files.get(name)]
         if now.token != before.token:
             changed.insert(0, "hub.auth_token")
-            if settings != self._in_force.settings:
-                self._is_changing = True
-                try:
-                    self._in_force.change(settings)  # the log first: the new token is in no line
-                finally:
-                    self._is_changing = False
+        if settings != self._in_force.settings:
+            self._is_changing = True
+            try:
+                self._in_force.change(settings)  # the log first: the new token is in no line
+            finally:
+                self._is_changing = False
         self._link.renew(settings, options)
         return changed
 
@@ -166,6 +185,10 @@ def seen_of(path: str) -> Seen:
     if not stat.S_ISREG(found.st_mode):
         return ("no file",)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _with_token(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, hub_auth_token=token_of(settings))
 
 
 def _options(settings: Settings) -> LinkOptions:

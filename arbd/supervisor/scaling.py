@@ -7,7 +7,8 @@
     by(+1), by(-1) ─> summed up for a moment ─> to(n)
 
 Slots are numbered without a gap, so it is always the last ones that go. What was asked for last counts: an operation
-that was overtaken by another one ends as failed. The settings are not changed; the next start has theirs.
+that was overtaken by another one ends as failed. The settings are not changed; the next start has theirs, as
+the last reload has found them. The CPUs of a slot that has gone are held as long as a worker runs there.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from arbd.errors import ConfigError
 from arbd.ipc import layout
 from arbd.logs import get_logger
 from arbd.logs.notable import note
-from arbd.settings.table import Settings
 from arbd.supervisor import needs
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.operations import OperationFailed, Operations, Progress
 from arbd.supervisor.pinning import Pinning
 from arbd.supervisor.pool import Pool
 from arbd.supervisor.worker import Worker
 
 LOOK_S: Final = 0.02  # between two looks of an operation that waits for workers
-_MERGE_S: Final = 0.05  # signals that come within it are one wish
+_MERGE_S: Final = 0.05  # signals that come within it are one request
 
 Pause = Callable[[float], Awaitable[object]]
 
@@ -43,14 +44,13 @@ class Scaling:
     """The number of workers of one daemon. ``pause``: what an operation waits with between two looks."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, pinning: Pinning, operations: Operations, pause: Pause = asyncio.sleep
+        self, in_force: InForce, pool: Pool, pinning: Pinning, operations: Operations, pause: Pause = asyncio.sleep
     ) -> None:
-        self._settings = settings
+        self._in_force = in_force
         self._pool = pool
         self._pinning = pinning
         self._operations = operations
         self._pause = pause
-        self._began_with = pool.size
         self._due = 0  # by signals, not yet applied
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -71,7 +71,8 @@ class Scaling:
         who: dict[str, Any] = {"signal": signal} if signal else {**asked_by()}
         note(self._log, "info", "scaling", workers=workers, before=before, **who)
         if workers > before:
-            self._pool.resize(self._pinning.resize(workers))
+            occupied = max((worker.slot + 1 for worker in self._pool.surplus()), default=0)
+            self._pool.resize(self._pinning.resize(max(workers, occupied))[:workers])
         else:
             self._pool.resize(self._pinning.slots[:workers])
         text = f"from {before} to {count(workers)}"
@@ -80,7 +81,7 @@ class Scaling:
         )
 
     def by(self, step: int, signal: str) -> None:
-        """Have so many more workers, or fewer; wishes that come together are one."""
+        """Have so many more workers, or fewer; requests that come together are one."""
         self._due += step
         if self._timer is None:
             self._timer = self._loop.call_later(_MERGE_S, self._apply, signal)
@@ -108,8 +109,8 @@ class Scaling:
             return
         claims = len({cpu for cpus in self._pinning.slots for cpu in cpus}) + workers - before
         try:
-            needs.require_files(workers, self._settings.hub_links, claims)
-            needs.require_memory(workers - before, pool, self._settings.ring_size)
+            needs.require_files(workers, self._in_force.settings.hub_links, claims)
+            needs.require_memory(workers - before, pool, self._in_force.settings.ring_size)
         except ConfigError as error:
             raise OperationFailed(f"{error}; it still has {count(before)}") from None
 
@@ -121,6 +122,8 @@ class Scaling:
         while True:
             self._raise_if_moot(workers)
             surplus, missing = self._pool.surplus(), self._pool.missing()
+            if not surplus and self._pinning.slots[workers:]:
+                self._pinning.resize(workers)
             if not (surplus or missing):
                 break
             if retiring not in surplus or time.monotonic() - retired_at >= HOLD_S:
@@ -132,13 +135,13 @@ class Scaling:
             progress.say(self._in_words(workers, surplus, missing), max(0, steps - left), steps)
             self._raise_if_in_trouble(surplus, missing)
             await self._pause(LOOK_S)
-        if self._pinning.slots[workers:]:
-            self._pinning.resize(workers)
         note(self._log, "info", "scaled", workers=workers)
-        progress.data = {"workers": workers, "next_start": self._began_with}
-        progress.say(
-            f"{count(workers)} {'serves' if workers == 1 else 'serve'}{self._next_start(workers)}", steps, steps
-        )
+        next_start = self._pinning.workers_of(self._in_force.next_start)
+        progress.data = {"workers": workers, "next_start": next_start}
+        done = f"{count(workers)} {'serves' if workers == 1 else 'serve'}"
+        if next_start != workers:
+            done += f"; the next start has {next_start} (setting workers: {self._in_force.next_start.workers})"
+        progress.say(done, steps, steps)
 
     def _raise_if_moot(self, workers: int) -> None:
         if self._pool.is_closed:
@@ -162,11 +165,6 @@ class Scaling:
         if surplus:
             return f"{count(len(surplus))} to end, of which some may run a task; {workers} stay"
         return f"{count(len(missing))} to start, of {workers}"
-
-    def _next_start(self, workers: int) -> str:
-        if workers == self._began_with:
-            return ""
-        return f"; the next start has {self._began_with} again (setting workers: {self._settings.workers})"
 
 
 def count(workers: int) -> str:

@@ -49,7 +49,9 @@ class Service:
     def __init__(self, notifier: Notifier, clock: Callable[[], float] = time.monotonic) -> None:
         self._notifier = notifier
         self._clock = clock
-        self._stall_watch = None if notifier.watchdog_s is None else StallWatch(notifier, notifier.watchdog_s)
+        self._stall_watch: StallWatch | None = None
+        if notifier.watchdog_s is not None:
+            self._stall_watch = StallWatch(notifier, notifier.watchdog_s, self._another_line_was_told)
         self._phase: Phase = "importing"
         self._settings: Settings | None = None
         self._flow: Flow | None = None
@@ -137,8 +139,6 @@ class Service:
         self._go_on()
         self._extend(now)
         self._tell(now)
-        if self._generations is not None and self._phase == "serving":
-            self._generations.look_at_zygote(now)
         if self._stall_watch is not None:
             stall = self._stall_watch.tick(now, self._look if self._is_judged else None)
             if stall is not None and stall.part == RESULTS and self._flow is not None:
@@ -197,6 +197,11 @@ class Service:
         if line != self._status:
             self._status, self._status_at = line, now
             self._notifier.status(line)
+
+    def _another_line_was_told(self) -> None:
+        """What systemd shows is not the last line of this; so the next one is told even if it is the same. Called in a
+        thread, after that other line: one that is told here at this moment comes later than it, or is told again."""
+        self._status = ""
 
     def _figures(self, now: float) -> StatusFigures:
         flow, generations = self._flow, self._generations

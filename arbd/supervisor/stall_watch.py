@@ -30,12 +30,14 @@ _STDERR: Final = 2
 
 
 class StallWatch:
-    """The pings of one daemon. ``watchdog_s``: within that time systemd wants to hear of it. ``is_judged``: a part has
-    stalled, and systemd is about to end the daemon."""
+    """The pings of one daemon. ``watchdog_s``: within that time systemd wants to hear of it. ``on_status``: told, in
+    whatever thread, when the status line is one of a stall. ``is_judged``: a part has stalled, and systemd is about to
+    end the daemon."""
 
-    def __init__(self, notifier: Notifier, watchdog_s: float) -> None:
+    def __init__(self, notifier: Notifier, watchdog_s: float, on_status: Callable[[], None] = lambda: None) -> None:
         self.tick_s = max(_TICK_S[0], min(_TICK_S[1], watchdog_s / 4))
         self._notifier = notifier
+        self._on_status = on_status
         self._watchdog_s = watchdog_s
         self._stalls = Stalls()
         self._pinged_at = float("-inf")
@@ -81,6 +83,7 @@ class StallWatch:
         notable.note(self._log, "critical", "stalled", part=stall.part, what=stall.what, seconds=seconds, hint=hint)
         self._log.critical("stalled_at", part=stall.part, stacks=own_stacks.threads())
         self._notifier.status(f"stalled: {stall.part}: {stall.what}")
+        self._on_status()
 
     def _watch_loop(self) -> None:
         """Counted in looks of its own: where the whole process was stopped, it has not looked either."""

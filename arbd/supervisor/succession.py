@@ -1,9 +1,10 @@
-"""Whose turn it is to be replaced though it serves: the successor first, then it retires; one worker at a time.
+"""The replacement of workers that serve: the successor first, then the old one retires; one worker at a time.
 
-    wish ─> its turn ─> a worker is wanted in its slot ─┬─> that is ready ─> it retires ─> gone, or ``HOLD_S``: the next
-                                                        └─> none can be had: the next; it serves on
+    asked for ─> the first of the queue ─> a worker is wanted in its slot
+                     ├─> that is ready ─> the old one retires ─> gone, or ``HOLD_S``: the next
+                     └─> none can be had: the next; the old one serves on
 
-One whose slot waits after a successor that failed has no turn before that pause has ended (``go_on``).
+One whose slot waits after a successor that failed is not replaced before that pause has ended (``go_on``).
 
 The order is decided in ``arbd.core.recycling``; the pool starts and retires.
 """
@@ -16,13 +17,13 @@ from collections.abc import Callable, Mapping
 
 from arbd.core.history import Why
 from arbd.core.lifecycle import State
-from arbd.core.recycling import HOLD_S, Turns, Wish
+from arbd.core.recycling import HOLD_S, ReplacementQueue, ReplacementRequest
 from arbd.supervisor.worker import Worker
 
 
 class Succession:
-    """The turns of all workers. ``want`` has a worker started in a slot, ``replace`` has one retire whose successor is
-    there; ``pauses``: whether a slot waits after a failure."""
+    """The replacements of one pool. ``want`` has a worker started in a slot, ``replace`` has one retire whose successor
+    is there; ``pauses``: whether a slot waits after a failure."""
 
     def __init__(
         self,
@@ -35,35 +36,35 @@ class Succession:
         self._want = want
         self._replace = replace
         self._pauses = pauses
-        self._turns = Turns()
+        self._queue = ReplacementQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
     def is_superseded(self, worker: Worker) -> bool:
         """Whether a successor may start beside it."""
-        return worker.id == self._turns.current
+        return worker.id == self._queue.current
 
-    def wish(self, worker: Worker, reason: str, detail: str) -> None:
-        """Have a worker replaced when its turn comes."""
-        self._turns.wish(Wish(worker.id, reason, detail))
+    def ask_to_replace(self, worker: Worker, reason: str, detail: str) -> None:
+        """Have a worker replaced after those that were asked for before."""
+        self._queue.add(ReplacementRequest(worker.id, reason, detail))
         self._begin()
 
-    def is_wished(self, worker: Worker) -> bool:
-        """Whether its turn goes on, or is to come."""
-        return self._turns.has(worker.id)
+    def is_to_be_replaced(self, worker: Worker) -> bool:
+        """Whether it is being replaced, or is to be."""
+        return self._queue.has(worker.id)
 
     def go_on(self) -> None:
-        """A slot waits no more: perhaps the worker that serves there has its turn."""
+        """A slot waits no more: perhaps the worker that serves there is the next."""
         self._begin()
 
     def _begin(self) -> None:
         serving = [worker for worker in self._workers.values() if worker.state is State.SERVING]
         present, held = [worker.id for worker in serving], {each.id for each in serving if self._pauses(each.slot)}
-        if self._is_closed or (wish := self._turns.begin(time.monotonic_ns(), present, held)) is None:
+        if self._is_closed or (request := self._queue.begin(time.monotonic_ns(), present, held)) is None:
             return
-        worker = self._workers[wish.worker_id]
-        worker.wish = Why(wish.reason, wish.detail)
+        worker = self._workers[request.worker_id]
+        worker.replacement_reason = Why(request.reason, request.detail)
         self._want(worker.slot)
 
     def ready(self, successor: Worker) -> None:
@@ -71,31 +72,31 @@ class Succession:
         current = self._current_in(successor.slot)
         if current is None or current is successor:
             return
-        self._turns.succeeded(current.id, time.monotonic_ns())
+        self._queue.succeeded(current.id, time.monotonic_ns())
         self._stop_timer()
         self._timer = self._loop.call_later(HOLD_S, self._begin)
-        if current.state is State.SERVING and current.wish is not None:
-            self._replace(current, current.wish)
+        if current.state is State.SERVING and current.replacement_reason is not None:
+            self._replace(current, current.replacement_reason)
 
     def cannot_have(self, slot: int) -> None:
-        """No successor can be had in this slot, for now: others have their turns."""
+        """No successor can be had in this slot, for now: the next worker is replaced."""
         current = self._current_in(slot)
         if current is not None:
-            self._turns.ended(current.id)
+            self._queue.ended(current.id)
             self._begin()
 
     def gone(self, worker: Worker) -> None:
         """A worker is gone."""
-        self._turns.ended(worker.id)
+        self._queue.ended(worker.id)
         self._begin()
 
     def close(self) -> None:
-        """Begin no turn any more."""
+        """Begin no replacement any more."""
         self._is_closed = True
         self._stop_timer()
 
     def _current_in(self, slot: int) -> Worker | None:
-        current = self._workers.get(self._turns.current or 0)
+        current = self._workers.get(self._queue.current or 0)
         return current if current is not None and current.slot == slot else None
 
     def _stop_timer(self) -> None:

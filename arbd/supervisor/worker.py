@@ -46,7 +46,7 @@ class Worker:
         self.unfit = ""  # why it says that it cannot take tasks
         self.said_leaving = False
         self.is_dismissed = False  # killed as it started, because its slot has gone
-        self.wish: Why | None = None  # why it should be replaced, once its turn has come
+        self.replacement_reason: Why | None = None  # while it is being replaced
         self.why: Why | None = None  # why it is replaced
         self.left_unused = False  # it left of its own accord, and had not finished one task
         self.bounds = Bounds(0, 0, 0, 0)

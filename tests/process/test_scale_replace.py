@@ -137,6 +137,24 @@ def test_no_task_is_lost_by_more_workers_and_fewer(daemon: RunningProvider, sock
     assert (seen_status.workers_wanted, seen_status.workers_at_next_start) == (3, 2)
 
 
+def test_what_the_next_start_has_is_told_as_the_last_reload_has_found_it(
+    source: Path, socket: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "arbd.toml"
+    file.write_text(f'name = "prov"\nworkers = 2\npin = false\n[control]\nsocket = "{socket}"\n')
+    command = ["-m", "arbd", "run", str(source), "--hub", "127.0.0.1:1", "--log-format", "json"]
+    with Arbd(command, tmp_path) as arbd:
+        arbd.wait_event("started")
+        file.write_text(file.read_text().replace("workers = 2", "workers = 3"))
+        assert follow(socket, protocol.Reload()).state == "done"
+        assert (status(socket).workers_wanted, status(socket).workers_at_next_start) == (2, 3)
+        ended = follow(socket, protocol.Scale(workers=1))
+        assert ended.data == {"workers": 1, "next_start": 3}
+        assert "the next start has 3 (setting workers: 3)" in ended.text
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+
+
 def test_each_of_more_workers_gets_tasks(daemon: RunningProvider, socket: Path) -> None:
     follow(socket, protocol.Scale(workers=4))
     responses(daemon, [daemon.submit("nap") for _ in range(200)])
@@ -277,7 +295,7 @@ class TestSignals:
         arbd.wait_event("not_scaled")
         assert self.workers(arbd) == 1
 
-    def test_a_storm_of_them_is_one_wish_after_the_other(self, arbd: Arbd) -> None:
+    def test_a_storm_of_them_is_one_request_after_the_other(self, arbd: Arbd) -> None:
         for _ in range(200):
             arbd.process.send_signal(signal.SIGTTOU)
         eventually(lambda: self.workers(arbd) == 1)

@@ -78,6 +78,22 @@ def test_an_endless_text_ends_the_daemon_with_code_70(tmp_path: Path) -> None:
         assert "RuntimeError: no such table ж" in arbd.log.read_text()
 
 
+# Stopped ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_is_stopped_is_replaced_without_systemd_a_hub_or_a_task(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(HEAD + ECHO)
+    with Arbd.run("127.0.0.1:1", tmp_path, target=tmp_path / "stopped.py") as arbd:
+        arbd.wait_serving()
+        [zygote] = arbd.family()["arbd:zygote"]
+        os.kill(zygote, signal.SIGSTOP)
+        arbd.wait_event("zygote_silent", timeout_s=20.0)
+        arbd.wait_event("worker_ready", 4)
+        eventually(lambda: not is_alive(zygote))
+        arbd.signal(signal.SIGTERM)
+        assert arbd.exit_code() == 0
+
+
 # No process to be had --------------------------------------------------------------------------------------------
 
 

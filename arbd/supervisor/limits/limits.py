@@ -169,7 +169,7 @@ class DaemonLimits:
     def _read_requests(self) -> None:
         for worker_id, ledger in self._workers.items():
             if ledger.page.has_request:
-                guarded("a worker's wish for a limit", self._read_request, worker_id, ledger)
+                guarded("a worker's request for tokens", self._read_request, worker_id, ledger)
 
     def _read_request(self, worker_id: int, ledger: WorkerLedger) -> None:
         granted = False
@@ -177,7 +177,7 @@ class DaemonLimits:
             request = ledger.page.request()
             granted = request is not None and self._set(ledger.live, request)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._log.error("limit_wish_unreadable", worker_id=worker_id, reason=str(error))
+            self._log.error("limit_request_unreadable", worker_id=worker_id, reason=str(error))
         finally:
             ledger.page.answer(granted=granted)
             doorbell.ring(ledger.bell)

@@ -130,7 +130,7 @@ class TestStatus:
     def test_another_number_of_workers_than_the_next_start_has_is_told(self, daemon: list[Any]) -> None:
         report = msgspec.structs.replace(STATUS, workers_wanted=8, workers_at_next_start=2)
         result, _ = answered(daemon, StatusReply(report=report), "status")
-        assert "workers 8 workers asked for; the next start has 2 again" in rows(result.stdout)
+        assert "workers 8 workers asked for; the next start has 2" in rows(result.stdout)
 
     def test_for_programs(self, daemon: list[Any]) -> None:
         result, _ = answered(daemon, StatusReply(report=STATUS), "status", "--json")

@@ -13,9 +13,9 @@ from arbd.core.recycling import (
     LOOK_S,
     Bounds,
     RecycleLimits,
-    Turns,
+    ReplacementQueue,
+    ReplacementRequest,
     Usage,
-    Wish,
     bounds_of,
     judge,
     next_look_s,
@@ -86,75 +86,75 @@ def test_nobody_looks_without_a_limit_and_often_only_where_a_task_may_be_ended()
     assert next_look_s(RecycleLimits(memory_limit=5), True) == HARD_LOOK_S
 
 
-# -- turns -----------------------------------------------------------------------------------------------------------
+# -- queue -----------------------------------------------------------------------------------------------------------
 
 
-def wish(worker_id: int) -> Wish:
-    return Wish(worker_id, "age", "old")
+def request(worker_id: int) -> ReplacementRequest:
+    return ReplacementRequest(worker_id, "age", "old")
 
 
 def test_they_come_one_after_the_other_in_their_order() -> None:
-    turns = Turns()
+    queue = ReplacementQueue()
     for worker_id in (3, 1, 2, 1):
-        turns.wish(wish(worker_id))
+        queue.add(request(worker_id))
     order = []
-    while (begun := turns.begin(0, {1, 2, 3})) is not None:
-        assert turns.begin(0, {1, 2, 3}) is None
+    while (begun := queue.begin(0, {1, 2, 3})) is not None:
+        assert queue.begin(0, {1, 2, 3}) is None
         order.append(begun.worker_id)
-        turns.ended(begun.worker_id)
+        queue.ended(begun.worker_id)
     assert order == [3, 1, 2]
 
 
-def test_one_whose_turn_it_is_does_not_wait_for_another() -> None:
-    turns = Turns()
-    turns.wish(wish(1))
-    turns.begin(0, {1})
-    turns.wish(wish(1))
-    turns.ended(1)
-    assert turns.begin(0, {1}) is None
+def test_one_that_is_being_replaced_does_not_wait_for_another() -> None:
+    queue = ReplacementQueue()
+    queue.add(request(1))
+    queue.begin(0, {1})
+    queue.add(request(1))
+    queue.ended(1)
+    assert queue.begin(0, {1}) is None
 
 
-def test_one_that_has_gone_before_its_turn_is_forgotten() -> None:
-    turns = Turns()
-    turns.wish(wish(1))
-    turns.wish(wish(2))
-    assert turns.begin(0, {2}) == wish(2)
+def test_one_that_has_gone_meanwhile_is_forgotten() -> None:
+    queue = ReplacementQueue()
+    queue.add(request(1))
+    queue.add(request(2))
+    assert queue.begin(0, {2}) == request(2)
 
 
 def test_a_long_task_of_one_holds_up_the_others_only_for_a_while() -> None:
-    turns = Turns()
-    turns.wish(wish(1))
-    turns.begin(0, {1, 2})
-    turns.wish(wish(2))
-    assert turns.begin(10 * SECOND_NS, {1, 2}) is None  # its successor is not there
-    turns.succeeded(1, 10 * SECOND_NS)
+    queue = ReplacementQueue()
+    queue.add(request(1))
+    queue.begin(0, {1, 2})
+    queue.add(request(2))
+    assert queue.begin(10 * SECOND_NS, {1, 2}) is None  # its successor is not there
+    queue.succeeded(1, 10 * SECOND_NS)
     hold_ns = round(HOLD_S * 1e9)
-    assert turns.begin(10 * SECOND_NS + hold_ns - 1, {2}) is None
-    assert turns.begin(10 * SECOND_NS + hold_ns, {2}) == wish(2)
+    assert queue.begin(10 * SECOND_NS + hold_ns - 1, {2}) is None
+    assert queue.begin(10 * SECOND_NS + hold_ns, {2}) == request(2)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["wish", "begin", "succeeded", "ended", "later"]), st.integers(1, 5))))
-def test_whatever_happens_at_most_one_has_its_turn_and_all_come_to_theirs(steps: list[tuple[str, int]]) -> None:
-    turns, now_ns, present = Turns(), 0, {1, 2, 3, 4, 5}
-    wished: set[int] = set()
+@given(st.lists(st.tuples(st.sampled_from(["add", "begin", "succeeded", "ended", "later"]), st.integers(1, 5))))
+def test_whatever_happens_at_most_one_is_replaced_at_a_time_and_all_are(steps: list[tuple[str, int]]) -> None:
+    queue, now_ns, present = ReplacementQueue(), 0, {1, 2, 3, 4, 5}
+    asked: set[int] = set()
     for step, worker_id in steps:
-        if step == "wish":
-            turns.wish(wish(worker_id))
-            wished.add(worker_id)
+        if step == "add":
+            queue.add(request(worker_id))
+            asked.add(worker_id)
         elif step == "begin":
-            before = turns.current
-            begun = turns.begin(now_ns, present)
-            assert begun is None or turns.current == begun.worker_id != before
+            before = queue.current
+            begun = queue.begin(now_ns, present)
+            assert begun is None or queue.current == begun.worker_id != before
         elif step == "succeeded":
-            turns.succeeded(worker_id, now_ns)
+            queue.succeeded(worker_id, now_ns)
         elif step == "ended":
-            turns.ended(worker_id)
-            wished.discard(worker_id)
+            queue.ended(worker_id)
+            asked.discard(worker_id)
         else:
             now_ns += SECOND_NS
     for _ in range(6):  # all that is left ends, one after the other
-        if turns.current is not None:
-            wished.discard(turns.current)
-            turns.ended(turns.current)
-        turns.begin(now_ns, present)
-    assert turns.current is None
+        if queue.current is not None:
+            asked.discard(queue.current)
+            queue.ended(queue.current)
+        queue.begin(now_ns, present)
+    assert queue.current is None

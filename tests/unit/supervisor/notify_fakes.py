@@ -43,14 +43,8 @@ class FakeDaemon:
         self.total = 0
         self.seen = Sight()
         self.rung = 0
-        self.looked_at_zygote = 0
-        self.generations: Any = SimpleNamespace(
-            is_settled=True, reload_failed=False, load_timeout_s=60.0, look_at_zygote=self._look_at_zygote
-        )
+        self.generations: Any = SimpleNamespace(is_settled=True, reload_failed=False, load_timeout_s=60.0)
         self.flow: Any = self
-
-    def _look_at_zygote(self, now: float) -> None:
-        self.looked_at_zygote += 1
 
     # -- as a flow
 

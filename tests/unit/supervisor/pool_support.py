@@ -93,7 +93,7 @@ class ProcesslessWorker:
         self.said_leaving = False
         self.is_dismissed = False
         self.left_unused = False
-        self.wish: Any = None
+        self.replacement_reason: Any = None
         self.why: Any = None
         self.bounds: Any = None
         self.damaged = False

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from pool_support import FakeZygote, PoolRig, ProcesslessWorker, namespace
 from stepped_loop import SteppedLoop
@@ -17,8 +18,9 @@ from stepped_loop import SteppedLoop
 from arbd.core import restarts
 from arbd.core.lifecycle import State
 from arbd.errors import EXIT_UNEXPECTED, EXIT_ZYGOTE, ConfigError, ZygoteError
+from arbd.logs import notable
 from arbd.settings.files import Sources
-from arbd.settings.table import from_flags, resolve
+from arbd.settings.table import Settings, from_flags, resolve
 from arbd.supervisor import generations as module
 from arbd.supervisor import loading
 from arbd.supervisor.generations import Generations
@@ -425,6 +427,21 @@ def test_if_the_old_zygote_is_silent_another_load_follows(rig: Generation) -> No
 
 @pytest.mark.parametrize(
     ("by_machine", "expected"),
+    [(True, (EXIT_UNEXPECTED, "workers_cannot_start")), (False, (EXIT_UNEXPECTED, "workers_cannot_boot"))],
+)
+def test_code_that_has_served_and_whose_workers_cannot_boot_any_more_is_to_be_started_again(
+    rig: Generation, by_machine: bool, expected: tuple[int, str]
+) -> None:
+    async def test() -> None:
+        await rig.serve()
+        rig.generations.on_cannot_boot(by_machine)
+        assert rig.given_up == [expected]
+
+    rig.run(test)
+
+
+@pytest.mark.parametrize(
+    ("by_machine", "expected"),
     [(True, (EXIT_UNEXPECTED, "workers_cannot_start")), (False, (EXIT_ZYGOTE, "workers_cannot_boot"))],
 )
 def test_without_one_before_it_the_daemon_gives_up(
@@ -522,13 +539,16 @@ def test_an_older_one_that_dies_is_not_replaced(rig: Generation) -> None:
 @pytest.mark.parametrize(
     ("failure", "expected"),
     [
-        (ZygoteError("broken for good"), (EXIT_ZYGOTE, "no_zygote")),
+        (ZygoteError("broken for good"), (EXIT_UNEXPECTED, "no_zygote")),
+        (ConfigError(["half of arbd.toml"]), (EXIT_UNEXPECTED, "no_zygote")),
         (OSError(11, "no process"), (EXIT_UNEXPECTED, "no_zygote")),
     ],
 )
 def test_one_for_which_no_other_can_be_had_is_tried_for_a_while(
     rig: Generation, failure: Exception, expected: tuple[int, str]
 ) -> None:
+    """Its code has served: a deployment may take longer, so whoever starts the daemon is to start it again."""
+
     async def test() -> None:
         await rig.serve()
         rig.next_loads = [failure] * 20
@@ -645,6 +665,88 @@ def test_each_request_for_a_reload_is_told_and_it_is_settled_when_the_new_code_i
     rig.run(test)
 
 
+def silences() -> list[str]:
+    return [each.event for each in notable.recent() if each.event == "zygote_silent"]
+
+
+async def seconds_to_silence(rig: Generation, before: int) -> float:
+    began_at = rig.stepped.now
+    await rig.until(lambda: len(silences()) > before)
+    return rig.stepped.now - began_at
+
+
+def test_one_that_is_stopped_is_replaced_though_nothing_is_asked_of_it(rig: Generation) -> None:
+    """Whoever started the daemon, and whatever it does."""
+
+    async def test() -> None:
+        await rig.serve()
+        rig.next_loads = [FakeZygote("newest")]
+        await asyncio.sleep(20.0)
+        before = len(silences())
+        rig.zygote.is_stopped = True
+        assert 5.0 <= await seconds_to_silence(rig, before) <= 11.1
+        await asyncio.sleep(1.5)
+        assert rig.loads == 1
+        rig.boot()
+        await asyncio.sleep(60.0)
+        assert len(silences()) == before + 1
+
+    rig.run(test)
+
+
+def test_that_of_a_reload_that_warms_up_is_looked_at_too(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        before = len(silences())
+        newest.is_stopped = True
+        assert await seconds_to_silence(rig, before) <= 11.1
+        assert newest.silent
+        assert rig.pool.zygote is rig.zygote  # type: ignore[comparison-overlap] # a fake
+
+    rig.run(test)
+
+
+def test_one_that_is_stopped_for_a_moment_stays(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        before = len(silences())
+        for _ in range(10):
+            rig.zygote.is_stopped = True
+            await asyncio.sleep(4.0)
+            rig.zygote.is_stopped = False
+            await asyncio.sleep(6.0)
+        assert len(silences()) == before
+
+    rig.run(test)
+
+
+def test_an_idle_daemon_looks_seldom_and_one_that_ends_not_at_all(rig: Generation) -> None:
+    looks: list[float] = []
+
+    class Watched(FakeZygote):
+        @property
+        def is_stopped(self) -> bool:
+            looks.append(rig.stepped.now)
+            return False
+
+        @is_stopped.setter
+        def is_stopped(self, _: bool) -> None:
+            pass
+
+    async def test() -> None:
+        rig.generations.adopt(rig.loaded(Watched()))
+        rig.boot()
+        await asyncio.sleep(100.0)
+        assert 19 <= len(looks) <= 20
+        rig.pool.stop_replacing()
+        await asyncio.sleep(100.0)
+        assert len(looks) <= 20
+
+    rig.run(test)
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
@@ -678,6 +780,53 @@ def test_settings_are_in_force_with_the_first_worker_that_has_them(rig: Generati
     rig.run(test)
 
 
+def test_what_is_asked_for_while_its_workers_warm_up_is_not_undone(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        asked: dict[str, Any] = {}
+        found_levels: list[str] = []
+
+        def adjust(found: Settings) -> Settings:
+            found_levels.append(found.log_level)
+            return msgspec.structs.replace(found, **asked)
+
+        asked["log_level"] = "warning"
+        rig.generations.adjusts.append(adjust)
+        rig.generations.adjusts.append(lambda found: msgspec.structs.replace(found, hub_auth_token="of-the-file"))
+        outcomes = Outcomes(rig)
+        rig.flags = {"prefetch": 9}
+        newest = FakeZygote("newest")
+        await rig.reload(newest)
+        asked["log_level"] = "debug"
+        rig.in_force.change(msgspec.structs.replace(rig.in_force.settings, log_level="debug"))
+        rig.boot(*rig.workers(newest))
+        settings = rig.in_force.settings
+        assert (settings.prefetch, settings.log_level, settings.hub_auth_token) == (9, "debug", "of-the-file")
+        [outcome] = outcomes
+        assert sorted(outcome.applied) == ["hub.auth_token", "prefetch"]
+        assert found_levels == ["info", "info"], "what was found, not what was made of it before"
+
+    rig.run(test)
+
+
+def test_what_the_next_start_would_have_is_what_the_last_reload_has_found(rig: Generation) -> None:
+    async def test() -> None:
+        await rig.serve()
+        seen = [rig.in_force.next_start.workers]
+        for number in (7, 3):
+            rig.flags = {"workers": number}
+            newest = FakeZygote(f"for {number}")
+            await rig.reload(newest)
+            rig.boot(*rig.workers(newest))
+            seen += [rig.in_force.settings.workers, rig.in_force.next_start.workers]
+        rig.flags = {"workers": 9}
+        await rig.reload(ZygoteError("broken"))
+        seen.append(rig.in_force.next_start.workers)
+        assert seen == ["auto", "auto", 7, "auto", 3, 3]
+
+    rig.run(test)
+
+
 def test_a_reload_that_fails_is_settled_and_said_until_one_works(rig: Generation) -> None:
     async def test() -> None:
         await rig.serve()
@@ -701,23 +850,6 @@ def test_what_cannot_be_loaded_changes_no_setting_and_says_why(rig: Generation, 
         await rig.reload(failure)
         assert rig.in_force.settings is before
         assert [(each.number, each.failed) for each in outcomes] == [(1, str(failure))]
-
-    rig.run(test)
-
-
-def test_a_zygote_that_is_stopped_for_a_while_is_replaced_though_nothing_is_asked_of_it(rig: Generation) -> None:
-    async def test() -> None:
-        await rig.serve()
-        rig.next_loads = [FakeZygote("newest")]
-        for now in range(20):  # for a moment: a debugger looks
-            rig.zygote.is_stopped = now % 4 == 3
-            rig.generations.look_at_zygote(float(now))
-        assert not rig.zygote.silent
-        rig.zygote.is_stopped = True
-        for now in range(20, 27):
-            rig.generations.look_at_zygote(float(now))
-        assert rig.zygote.silent
-        await rig.until(lambda: rig.loads == 1 and not rig.generations.is_loading)
 
     rig.run(test)
 

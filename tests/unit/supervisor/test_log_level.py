@@ -21,7 +21,7 @@ RING = layout.MIN_RING_BYTES
 class FakeGenerations:
     def __init__(self) -> None:
         self.levels: list[str] = []
-        self.adjust: Any = None
+        self.adjusts: list[Any] = []
 
     def set_log_level(self, level: str) -> None:
         self.levels.append(level)
@@ -62,7 +62,8 @@ class Levels:
     def reloaded(self, level: str) -> str:
         """The level after a reload that finds this one in the settings."""
         settings: Any = msgspec.structs.replace(self.in_force.settings, log_level=level)
-        return str(self.generations.adjust(settings).log_level)
+        [adjust] = self.generations.adjusts
+        return str(adjust(settings).log_level)
 
 
 @pytest.fixture
@@ -87,3 +88,10 @@ def test_a_reload_keeps_it_unless_the_settings_have_another_one_than_before(leve
     assert levels.reloaded("info") == "error"
     assert levels.reloaded("warning") == "warning"
     assert levels.reloaded("warning") == "warning"
+
+
+def test_one_that_is_asked_for_while_workers_of_a_reload_warm_up_holds(levels: Levels) -> None:
+    """What a reload has found is adjusted when its workers are started, and again when the first of them is ready."""
+    assert levels.reloaded("warning") == "warning"
+    levels.change.set("debug")
+    assert levels.reloaded("warning") == "debug"

@@ -26,9 +26,11 @@ from arbd.settings.table import Resolved, from_flags, resolve
 from arbd.supervisor import loading, sources
 from arbd.supervisor import main as module
 from arbd.supervisor.loading import Loaded
+from arbd.supervisor.log_level import LogLevelChange
 from arbd.supervisor.main import HURRIED_DRAIN_S, Daemon
 from arbd.supervisor.reload_outcome import ReloadOutcome, SettingChange
 from arbd.supervisor.request import RunRequest
+from arbd.supervisor.rotation import Rotation
 
 FLAGS = {"name": "p", "control.socket": "off", "workers": 2, "pin": False, "drain_timeout": 30.0}
 
@@ -106,6 +108,7 @@ class Rig:
         class Generations:
             def __init__(self, request: Any, settings: Any, flow: Any, owner: Any) -> None:
                 self.on_reloaded = rig.on_reloaded
+                self.adjusts: list[Any] = []
                 assert owner is rig.daemon
 
             def adopt(self, loaded: Loaded) -> None:
@@ -403,9 +406,12 @@ def test_another_daemon_does_not_end_for_that(rig: Rig) -> None:
 
 def test_settings_that_change_reach_every_part_the_link_last(rig: Rig) -> None:
     changed = msgspec.structs.replace(rig.resolved().settings, prefetch=5, kill_grace=1.5, drain_timeout=7.0)
-    rig.when = [(1.0, lambda: rig.daemon._in_force.change(changed)), (2.0, rig.daemon.request_stop)]
+    rig.when = [(1.0, lambda: rig.daemon._in_force.reload(changed, changed)), (2.0, rig.daemon.request_stop)]
     rig.run()
     assert rig.link.renewed[0] == changed
+    generations: Any = rig.daemon._generations
+    adjusting = [type(adjust.__self__) for adjust in generations.adjusts]
+    assert adjusting == [LogLevelChange, Rotation]
     assert "drain 7" in rig.notes
 
 

@@ -224,3 +224,10 @@ def test_who_does_not_own_the_process_moves_nobody_when_there_are_more(machine: 
     machine.assign(owns_process=False, workers=1)
     assert machine.pinning.resize(2) == [(0,), (1,)]
     assert (machine.claims.notes, machine.pinned) == ([], [])
+
+
+@pytest.mark.parametrize(("flags", "workers"), [({}, 3), ({"worker_cpus": 3}, 1), ({"workers": 9}, 9)])
+def test_how_many_workers_other_settings_would_come_to(machine: Machine, flags: dict[str, Any], workers: int) -> None:
+    machine.assign(workers=1)
+    machine.allowed = frozenset({2, 3})  # of the process, that was moved
+    assert machine.pinning.workers_of(settings(**flags)) == workers

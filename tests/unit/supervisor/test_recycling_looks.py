@@ -31,14 +31,14 @@ class Looks:
         self.rig = rig
         self.rss = {worker.pid: 10 * MIB for worker in rig.workers}
         self.fds = {worker.pid: 10 for worker in rig.workers}
-        self.wishes: list[tuple[int, str, str]] = []
+        self.asked: list[tuple[int, str, str]] = []
         self.replaced: list[tuple[int, Why]] = []
         self.looked: list[int] = []
         monkeypatch.setattr(footprint, "rss_of", self._rss_of)
         monkeypatch.setattr(footprint, "descriptors_of", self.fds.get)
         pool: Any = rig.pool
         pool.recycle = limits
-        pool.wish = lambda worker, reason, detail: self.wishes.append((worker.id, reason, detail))
+        pool.ask_to_replace = lambda worker, reason, detail: self.asked.append((worker.id, reason, detail))
         pool.replace_now = lambda worker, why: self.replaced.append((worker.id, why))
         for each in rig.workers:
             worker: Any = each
@@ -84,9 +84,9 @@ def test_who_is_over_a_limit_is_to_be_replaced(
             of_rig: Any = worker
             of_rig.spawned_at_ns += 1_000_000_000
     rig.loop.step(LOOK_S - A_MOMENT_S)
-    assert looks.wishes == []
+    assert looks.asked == []
     rig.loop.step(2 * A_MOMENT_S)
-    assert looks.wishes == [(2, reason, detail)]
+    assert looks.asked == [(2, reason, detail)]
 
 
 def test_those_that_start_or_leave_are_not_looked_at(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_one_that_has_just_ended_holds_nothing(rig: Rig, monkeypatch: pytest.Mon
     looks = Looks(rig, monkeypatch, RecycleLimits(max_memory=MIB))
     looks.rss.clear()
     rig.loop.step(LOOK_S + A_MOMENT_S)
-    assert looks.wishes == []
+    assert looks.asked == []
 
 
 def test_a_look_that_fails_is_followed_by_the_next(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_look_that_fails_is_followed_by_the_next(rig: Rig, monkeypatch: pytest
         rig.loop.step(LOOK_S + A_MOMENT_S)
     monkeypatch.setattr(footprint, "rss_of", lambda _: 101 * MIB)
     rig.loop.step(LOOK_S + A_MOMENT_S)
-    assert len(looks.wishes) == 3
+    assert len(looks.asked) == 3
 
 
 # -- the hard limit --------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_a_limit_below_that_is_told_once_and_not_applied(
     assert capsys.readouterr().err.count("worker_limit_too_low") == 3
     looks.runs("a")
     rig.loop.step(2 * LOOK_S)
-    assert (looks.wishes, looks.replaced, rig.pool.killed) == ([], [], [])
+    assert (looks.asked, looks.replaced, rig.pool.killed) == ([], [], [])
 
 
 def test_a_limit_above_that_is(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

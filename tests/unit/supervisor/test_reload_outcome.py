@@ -71,3 +71,31 @@ def test_settings_in_force_are_told_in_order_once_they_hold() -> None:
         in_force.add(partial(note, name))
     in_force.change(settings(prefetch=3))
     assert told == [("first", 3, 3), ("second", 3, 3)]
+
+
+def test_a_part_may_be_told_of_reloads_apart_and_what_the_next_start_has_is_kept() -> None:
+    in_force = InForce(settings())
+    told: list[tuple[str, int]] = []
+    in_force.add(
+        lambda now: told.append(("changed", now.prefetch)), reloaded=lambda now: told.append(("reloaded", now.prefetch))
+    )
+    in_force.add(lambda now: told.append(("either", now.prefetch)))
+    in_force.change(settings(prefetch=3))
+    assert in_force.next_start == settings()
+    in_force.reload(settings(prefetch=4), settings(prefetch=4, workers=9))
+    assert told == [("changed", 3), ("either", 3), ("reloaded", 4), ("either", 4)]
+    assert (in_force.settings.workers, in_force.next_start.workers) == ("auto", 9)
+
+
+def test_where_a_part_changes_them_the_others_hear_of_those_alone() -> None:
+    in_force = InForce(settings())
+    told: list[int] = []
+
+    def change_once(now: Settings) -> None:
+        if now.prefetch == 3:
+            in_force.change(settings(prefetch=4))
+
+    in_force.add(change_once)
+    in_force.add(lambda now: told.append(now.prefetch))
+    in_force.change(settings(prefetch=3))
+    assert (told, in_force.settings.prefetch) == ([4], 4)

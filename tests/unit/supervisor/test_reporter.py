@@ -229,3 +229,11 @@ def test_the_actions_that_end_workers_are_told_the_worst_first_and_not_without_e
     told = reporter.status().ending_actions
     assert list(told.items())[:2] == [("worst", 3), ("a0", 1)]
     assert len(told) == 20
+
+
+def test_how_many_workers_the_next_start_has_is_asked_each_time(rig: Rig) -> None:
+    """A reload may have found another number."""
+    reporter, numbers = reporter_of(rig), iter([2, 8])
+    assert reporter.status().workers_at_next_start == rig.pool.size
+    asked = Reporter(reporter.settings, rig.flow, lambda: None, lambda: next(numbers))
+    assert [asked.status().workers_at_next_start for _ in range(2)] == [2, 8]

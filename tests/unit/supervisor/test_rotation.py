@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from arbd.links.options import LinkOptions
 from arbd.logs import notable
 from arbd.settings.files import token_of
 from arbd.settings.table import Settings, from_flags, resolve
@@ -29,13 +30,27 @@ class Secrets:
         self.file = directory / "token"
         self.file.write_text("first-token")
         self.told: list[str] = []
-        self.link: Any = SimpleNamespace(renew=lambda settings, options: self.told.append(options.token))
+        self.levels: list[str] = []
+        self.link: Any = SimpleNamespace(renew=self._renew)
         self.in_force = InForce(self.settings("first-token"))
         self.in_logs: list[str] = []
         self.in_force.add(lambda settings: self.in_logs.append(settings.hub_auth_token))
         self.rotation = Rotation(self.in_force, self.link)
         self.told.clear()
+        self.levels.clear()
         self._noted = max((each.number for each in notable.recent()), default=0)
+
+    def _renew(self, settings: Settings, options: LinkOptions) -> None:
+        assert settings.hub_auth_token == options.token
+        self.told.append(options.token)
+        self.levels.append(settings.log_level)
+
+    def reload(self, settings: Settings) -> None:
+        """A reload has found these."""
+        self.in_force.reload(self.rotation.adjust(settings), settings)
+
+    def set_level(self, level: Any) -> None:
+        self.in_force.change(msgspec.structs.replace(self.in_force.settings, log_level=level))
 
     def _call_later(self, seconds: float, act: Any) -> Any:
         self.timers.append(act)
@@ -118,17 +133,86 @@ def test_the_same_content_in_another_file_is_no_news(secrets: Secrets) -> None:
 
 def test_new_settings_are_told_to_the_link_with_what_is_in_their_files(secrets: Secrets, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    other.write_text("unread: the settings have it already")
-    secrets.in_force.change(secrets.settings("of-a-reload", **{"hub.auth_token_file": str(other)}))
-    assert secrets.told == ["of-a-reload"]
+    other.write_text("of-the-other-file")
+    secrets.reload(secrets.settings("of-a-reload", **{"hub.auth_token_file": str(other)}))
+    assert secrets.told == ["of-the-other-file"]
     secrets.rotation.look()
     secrets.rotation.look()
-    assert secrets.told == ["of-a-reload"]
+    assert secrets.told == ["of-the-other-file"]
+
+
+def test_a_token_that_came_while_workers_of_a_reload_warmed_up_stays(secrets: Secrets) -> None:
+    found = secrets.settings("first-token")
+    secrets.write("second-token")
+    secrets.rotation.look()
+    secrets.rotation.look()
+    secrets.reload(found)
+    assert secrets.told[-1] == "second-token"
+    assert secrets.in_force.settings.hub_auth_token == "second-token"
+    assert "first-token" not in secrets.in_logs
+
+
+def test_a_token_that_comes_in_the_moment_of_a_reload_is_read_by_it(secrets: Secrets) -> None:
+    """Whoever is told of the reload before is told of the token as well."""
+    settings = secrets.rotation.adjust(secrets.settings("first-token"))
+    secrets.write("second-token")
+    secrets.in_force.reload(settings, settings)
+    assert secrets.told == ["second-token"]
+    assert secrets.in_logs == ["first-token", "second-token"]
+    assert secrets.in_force.settings.hub_auth_token == "second-token"
+
+
+def test_parts_that_come_after_it_are_told_of_the_newest_alone(secrets: Secrets) -> None:
+    told: list[str] = []
+    secrets.in_force.add(lambda settings: told.append(settings.hub_auth_token))
+    secrets.write("second-token")
+    secrets.in_force.reload(secrets.in_force.settings, secrets.in_force.settings)
+    assert told == ["second-token"]
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_another_log_level_keeps_no_new_token_from_being_read(secrets: Secrets, looks: int) -> None:
+    secrets.write("second-token")
+    for _ in range(looks):
+        secrets.rotation.look()
+    secrets.set_level("debug")
+    assert (secrets.told, secrets.levels) == (["first-token"], ["debug"])
+    secrets.rotation.look()
+    secrets.rotation.look()
+    assert secrets.told[-1] == "second-token"
+    assert secrets.levels[-1] == "debug"
+    secrets.set_level("info")
+    assert (secrets.told[-1], secrets.levels[-1]) == ("second-token", "info")
+
+
+def test_another_log_level_reads_no_file(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is half written is nobody's problem before it has stayed the same."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secrets.file.parent))
+    said: list[str] = []
+    log: Any = SimpleNamespace(info=lambda event, **fields: said.append(event))
+    secrets.rotation._log = log
+    secrets.file.write_bytes(b"")
+    secrets.set_level("debug")
+    assert (secrets.noted(), said) == ([], [])
+    assert secrets.told == ["first-token"]
+
+
+def test_a_token_that_was_refused_by_a_reload_is_tried_again_and_no_level_brings_it(secrets: Secrets) -> None:
+    secrets.file.write_bytes(b"")
+    secrets.reload(secrets.settings("first-token", prefetch=7))
+    assert [event for event, _ in secrets.noted()] == ["credentials_refused"]
+    secrets.set_level("debug")
+    assert (secrets.told, secrets.levels, secrets.noted()) == (["first-token"], ["debug"], [])
+    secrets.write("second-token")
+    secrets.rotation.look()
+    secrets.rotation.look()
+    assert secrets.told[-1] == "second-token"
+    assert (secrets.in_force.settings.prefetch, secrets.in_force.settings.log_level) == (7, "debug")
 
 
 def test_files_that_cannot_be_used_by_now_leave_the_link_as_it_is(secrets: Secrets, tmp_path: Path) -> None:
     """They were right when the reload read them."""
-    secrets.in_force.change(secrets.settings("first-token", **{"hub.tls_ca": str(tmp_path / "gone")}))
+    secrets.reload(secrets.settings("first-token", **{"hub.tls_ca": str(tmp_path / "gone")}))
     assert secrets.told == []
     assert [event for event, _ in secrets.noted()] == ["credentials_refused"]
 
@@ -171,9 +255,9 @@ def test_it_looks_again_whatever_a_look_raises(secrets: Secrets) -> None:
 
 
 def test_without_files_nobody_looks(secrets: Secrets) -> None:
-    secrets.in_force.change(resolve([from_flags({"name": "p", "hub.auth_token": "given"})]).settings)
+    secrets.reload(resolve([from_flags({"name": "p", "hub.auth_token": "given"})]).settings)
     assert (secrets.timers, secrets.told) == ([], ["given"])
-    secrets.in_force.change(secrets.settings("first-token"))
+    secrets.reload(secrets.settings("first-token"))
     assert len(secrets.timers) == 1
 
 
@@ -185,5 +269,5 @@ def test_that_systemd_s_copies_do_not_change_is_said_at_the_first_reload(
     log: Any = SimpleNamespace(info=lambda event, **fields: said.append(fields))
     secrets.rotation._log = log
     for prefetch in (1, 2):
-        secrets.in_force.change(secrets.settings("first-token", prefetch=prefetch))
+        secrets.reload(secrets.settings("first-token", prefetch=prefetch))
     assert [each["files"] for each in said] == [[str(secrets.file)]]

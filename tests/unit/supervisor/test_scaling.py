@@ -19,19 +19,26 @@ from arbd.ipc import layout
 from arbd.ipc.notice import Leaving, Unfit
 from arbd.settings.table import TABLE, from_flags, resolve
 from arbd.supervisor import needs
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.operations import OperationFailed, Operations
 from arbd.supervisor.scaling import Scaling
 
 
 class FakePinning:
-    """One CPU for each slot, by its number."""
+    """One CPU for each slot; a new slot has another than all before."""
 
     def __init__(self, workers: int) -> None:
+        self.placed = workers
         self.slots: list[tuple[int, ...]] = [(slot,) for slot in range(workers)]
 
     def resize(self, workers: int) -> list[tuple[int, ...]]:
-        self.slots = [(slot,) for slot in range(workers)]
+        present = self.slots[:workers]
+        self.slots = present + [(self.placed + more,) for more in range(workers - len(present))]
+        self.placed += workers - len(present)
         return self.slots
+
+    def workers_of(self, settings: Any) -> int:
+        return int(settings.workers)
 
 
 class Scaled(PoolRig):
@@ -57,7 +64,8 @@ class Scaled(PoolRig):
             self.pinning = pinning
             self.operations = Operations()
             settings = resolve([from_flags({"workers": 2})]).settings
-            self.scaling = Scaling(settings, self.pool, self.pinning, self.operations)
+            self.in_force = InForce(settings)
+            self.scaling = Scaling(self.in_force, self.pool, self.pinning, self.operations)
             try:
                 self.move_to(self.zygote)
                 self.boot()
@@ -119,7 +127,7 @@ def test_more_workers_start_in_slots_of_their_own_and_it_is_done_when_all_serve(
         now = await scaled.later(operation)
         assert (now.state, now.done, now.total) == ("done", 2, 2)
         assert now.data == {"workers": 4, "next_start": 2}
-        assert "the next start has 2 again" in now.text
+        assert "the next start has 2" in now.text
         assert scaled.pool.is_complete()
 
     scaled.run(test)
@@ -142,7 +150,7 @@ def test_fewer_workers_retire_one_after_the_other_the_last_first_and_nobody_take
         assert len(scaled.pinning.slots) == 4
         scaled.leave(scaled.of(1, State.RETIRING))
         now = await scaled.later(operation)
-        assert (now.state, now.text) == ("done", "1 worker serves; the next start has 2 again (setting workers: 2)")
+        assert (now.state, now.text) == ("done", "1 worker serves; the next start has 2 (setting workers: 2)")
         assert len(scaled.pinning.slots) == 1
         assert len(scaled.zygote.asked) == 4
         assert scaled.pool.is_complete()
@@ -258,6 +266,80 @@ def test_slots_out_of_service_end_it_as_failed_with_the_reason(scaled: Scaled) -
     scaled.run(test)
 
 
+def unfit(scaled: Scaled, slot: int) -> None:
+    """Its worker ends, and the next one cannot be started."""
+    before = scaled.of(slot)
+    scaled.work(before)
+    scaled.end(before, -9)
+    [new] = [worker for worker in scaled.workers() if worker.slot == slot]
+    scaled.born(new)
+    scaled.say(new, Unfit("no database"))
+    scaled.end(new, 1)
+
+
+def test_cpus_are_given_back_also_where_another_slot_is_out_of_service(scaled: Scaled) -> None:
+    async def test() -> None:
+        scaled.scaling.to(4)
+        scaled.boot()
+        await asyncio.sleep(0.1)
+        unfit(scaled, 0)
+        operation = scaled.scaling.to(2)
+        for slot in (3, 2):
+            await asyncio.sleep(0.1)
+            assert len(scaled.pinning.slots) == 4
+            scaled.leave(scaled.of(slot, State.RETIRING))
+        now = await scaled.later(operation)
+        assert (now.state, now.text[:20]) == ("failed", "1 of 2 workers serve")
+        assert len(scaled.pinning.slots) == 2
+
+    scaled.run(test)
+
+
+@pytest.mark.parametrize("again", [3, 4, 5])
+def test_the_cpus_of_one_that_has_not_gone_are_held_while_there_are_to_be_more_again(
+    scaled: Scaled, again: int
+) -> None:
+    async def test() -> None:
+        scaled.scaling.to(4)
+        scaled.boot()
+        await asyncio.sleep(0.1)
+        scaled.events.busy = {worker.id for worker in scaled.workers()}
+        before = list(scaled.pinning.slots)
+        scaled.scaling.to(2)
+        await asyncio.sleep(5.0)
+        assert scaled.serving == [0, 1]
+        operation = scaled.scaling.to(again)
+        assert scaled.pinning.slots[:4] == before
+        assert scaled.pool.size == again
+        last = [worker for worker in scaled.workers() if worker.state is State.RETIRING]
+        assert [scaled.pool.cpus_of(each) for each in last] == before[2:]  # type: ignore[arg-type] # fakes
+        if again == 3:
+            scaled.scaling.to(4)  # and on, while it is still there
+            assert scaled.pinning.slots == before
+            operation = scaled.scaling.to(3)
+            [new] = [worker for worker in scaled.workers() if worker.state is State.CONDEMNED]
+            scaled.born(new)
+            scaled.end(new, -9)
+        for worker in last:
+            scaled.leave(worker)
+        scaled.boot()
+        assert (await scaled.later(operation)).state == "done"
+        assert len(scaled.pinning.slots) == again
+
+    scaled.run(test)
+
+
+def test_what_the_next_start_has_is_what_the_last_reload_has_found(scaled: Scaled) -> None:
+    async def test() -> None:
+        newer = resolve([from_flags({"workers": 8})]).settings
+        scaled.in_force.reload(scaled.in_force.settings, newer)
+        now = await scaled.later(scaled.scaling.to(2))
+        assert now.data == {"workers": 2, "next_start": 8}
+        assert now.text == "2 workers serve; the next start has 8 (setting workers: 8)"
+
+    scaled.run(test)
+
+
 def test_fewer_workers_forget_the_troubles_of_slots_that_go(scaled: Scaled) -> None:
     async def test() -> None:
         scaled.scaling.to(3)
@@ -273,7 +355,7 @@ def test_fewer_workers_forget_the_troubles_of_slots_that_go(scaled: Scaled) -> N
     scaled.run(test)
 
 
-def test_signals_that_come_together_are_one_wish(scaled: Scaled) -> None:
+def test_signals_that_come_together_are_one_request(scaled: Scaled) -> None:
     async def test() -> None:
         for _ in range(5):
             scaled.scaling.by(1, "SIGTTIN")

@@ -4,6 +4,7 @@ only where something takes it, and not for ever. The clock is stepped by hand.""
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from flow_support import HandLoop
@@ -246,13 +247,6 @@ def test_without_a_socket_it_does_nothing(told: Told) -> None:
 # -- what else a tick does -------------------------------------------------------------------------------------------
 
 
-def test_the_zygote_is_looked_at_while_it_serves(told: Told) -> None:
-    told.be_ready()
-    before = told.daemon.looked_at_zygote
-    told.loop.step(10.0)
-    assert told.daemon.looked_at_zygote - before == 10
-
-
 @pytest.fixture
 def fed(monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.setattr("arbd.supervisor.stall_watch.StallWatch.start", lambda self: None)  # no thread, no handlers
@@ -276,6 +270,19 @@ def test_a_drain_is_not_judged_but_the_loop_is_alive(fed: Told) -> None:
     fed.service.stopping()
     fed.loop.step(20.0)
     assert len(fed.heard.of("WATCHDOG")) >= 3
+
+
+def test_a_loop_that_goes_on_after_a_stall_says_so_though_nothing_else_has_changed(fed: Told) -> None:
+    fed.be_ready()
+    fed.loop.step(10.0)
+    fed.heard.take()
+    assert fed.service._stall_watch is not None
+    ticks = iter([False, False, False, True])
+    fed.service._stall_watch._closed = SimpleNamespace(wait=lambda _: next(ticks))  # type: ignore[assignment] # a fake
+    fed.service._stall_watch._watch_loop()
+    assert fed.heard.of("STATUS=") == ["STATUS=stalled: event loop: it does not turn"]
+    fed.loop.step(2.0)
+    assert fed.heard.of("STATUS=")[1:] == ["STATUS=serving: 0 tasks/s, 0 of 2 workers busy, hub connected (stream)"]
 
 
 def test_after_a_stall_its_words_stay(fed: Told) -> None:

@@ -25,15 +25,15 @@ class Rig:
         self.replaced: list[tuple[int, Why]] = []
         self.succession = Succession(self.workers, self.wanted.append, self._replace)
         for worker in self.workers.values():
-            worker.wish = None
+            worker.replacement_reason = None
 
     def _replace(self, worker: Any, why: Why) -> None:
         worker.state = State.RETIRING
         self.replaced.append((worker.id, why))
 
-    def wish(self, *numbers: int) -> None:
+    def ask(self, *numbers: int) -> None:
         for number in numbers:
-            self.succession.wish(self.workers[number], "age", "old")
+            self.succession.ask_to_replace(self.workers[number], "age", "old")
 
     def successor_ready(self, slot: int) -> None:
         successor: Any = FakeWorker(10 + slot)
@@ -55,7 +55,7 @@ def rig(loop: HandLoop) -> Rig:
 
 
 def test_the_successor_of_another_ends_no_turn(rig: Rig) -> None:
-    rig.wish(1, 2)
+    rig.ask(1, 2)
     rig.successor_ready(3)
     assert (rig.wanted, rig.replaced) == ([1], [])
     rig.successor_ready(1)
@@ -63,7 +63,7 @@ def test_the_successor_of_another_ends_no_turn(rig: Rig) -> None:
 
 
 def test_one_that_is_gone_makes_room_for_the_next(rig: Rig) -> None:
-    rig.wish(1, 2)
+    rig.ask(1, 2)
     gone = rig.workers.pop(1)
     rig.succession.gone(gone)
     assert rig.wanted == [1, 2]
@@ -71,7 +71,7 @@ def test_one_that_is_gone_makes_room_for_the_next(rig: Rig) -> None:
 
 
 def test_one_whose_successor_cannot_be_had_does_too_and_serves_on(rig: Rig) -> None:
-    rig.wish(1, 2)
+    rig.ask(1, 2)
     rig.succession.cannot_have(3)
     assert rig.wanted == [1]
     rig.succession.cannot_have(1)
@@ -80,17 +80,17 @@ def test_one_whose_successor_cannot_be_had_does_too_and_serves_on(rig: Rig) -> N
 
 
 def test_one_that_left_meanwhile_is_not_told_to(rig: Rig) -> None:
-    rig.wish(1)
+    rig.ask(1)
     rig.workers[1].state = State.LEAVING
     rig.successor_ready(1)
     assert rig.replaced == []
 
 
 def test_after_the_end_no_turn_begins(rig: Rig, loop: HandLoop) -> None:
-    rig.wish(1, 2)
+    rig.ask(1, 2)
     rig.successor_ready(1)
     rig.succession.close()
     loop.step(2 * HOLD_S)
-    rig.wish(3)
+    rig.ask(3)
     assert rig.wanted == [1]
     assert loop.is_quiet
