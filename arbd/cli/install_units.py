@@ -83,7 +83,7 @@ def command(root: str | None, for_user: bool, given: str | None, force: bool, as
     if not refused:
         _unit_files.write(planned)
     notes = [*_notes(version, chosen, top, for_user=for_user, is_own=given is None and not root)]
-    steps = [] if refused else [step.format(root=shlex.quote(root or "")) for step in _following(in_image=bool(root), for_user=for_user)]
+    steps = [] if refused else [*_following(root, for_user=for_user)]
     if as_json:
         rows = [{"path": str(f.path), "state": f.state, "reason": f.reason} for f in planned]
         document = {"written": not refused, "command": chosen, "systemd": version, "files": rows, "notes": notes}
@@ -94,11 +94,14 @@ def command(root: str | None, for_user: bool, given: str | None, force: bool, as
         raise SystemExit(EXIT_FAILURE)
 
 
-def _following(*, in_image: bool, for_user: bool) -> tuple[str, ...]:
+def _following(root: str | None, *, for_user: bool) -> Iterator[str]:
     """What is to be done next."""
-    if for_user:
-        return _NEXT_OF_USERS_IN_IMAGE if in_image else _NEXT_OF_USER
-    return _NEXT_IN_IMAGE if in_image else _NEXT
+    if root:
+        following = _NEXT_OF_USERS_IN_IMAGE if for_user else _NEXT_IN_IMAGE
+    else:
+        following = _NEXT_OF_USER if for_user else _NEXT
+    for step in following:
+        yield step.format(root=shlex.quote(root or ""))
 
 
 def _places(top: Path, root: str | None, for_user: bool, version: int | None) -> Iterator[tuple[str, Path]]:
