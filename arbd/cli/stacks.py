@@ -23,7 +23,7 @@ Examples:
   arbd stacks                    of the daemon that runs here, all processes
   arbd stacks prices --worker 3  only the worker in slot 3
   arbd stacks --native           with the frames of C code, by py-spy (pip install 'arbd[stacks]')
-  arbd stacks --native --no-wait begin that only; it says how to ask for them later
+  arbd stacks --native --no-wait  begin that only; it says how to see them later
   arbd stacks --json | jq -r '.stacks[] | select(.trouble) | "\\(.pid) \\(.trouble)"'
 
 It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.
