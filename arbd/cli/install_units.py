@@ -96,11 +96,8 @@ def command(root: str | None, for_user: bool, given: str | None, force: bool, as
 
 def _following(root: str | None, *, for_user: bool) -> Iterator[str]:
     """What is to be done next."""
-    if root:
-        following = _NEXT_OF_USERS_IN_IMAGE if for_user else _NEXT_IN_IMAGE
-    else:
-        following = _NEXT_OF_USER if for_user else _NEXT
-    for step in following:
+    for_machine, in_image = (_NEXT_OF_USER, _NEXT_OF_USERS_IN_IMAGE) if for_user else (_NEXT, _NEXT_IN_IMAGE)
+    for step in in_image if root else for_machine:
         yield step.format(root=shlex.quote(root or ""))
 
 

@@ -246,10 +246,14 @@ class TestBadClients:
             done.append(1)
             return LimitsReply(provider="p", limits=[])
 
+        def stand_still() -> None:
+            stopped.set()
+            goes_on.wait(10)
+
         server.limits = carry_out
-        asked, goes_on = threading.Event(), threading.Event()
-        server.loop.call_soon_threadsafe(lambda: (asked.set(), goes_on.wait(10)))
-        assert asked.wait(10)
+        stopped, goes_on = threading.Event(), threading.Event()
+        server.loop.call_soon_threadsafe(stand_still)
+        assert stopped.wait(10)
         with server.client() as gone:
             gone.send(ASK)
         goes_on.set()
