@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from arbd.cli import _completers
 from arbd.settings.files import read_layers
 from arbd.settings.table import CONFIG_FILE, resolve
+
+if TYPE_CHECKING:
+    from arbd.control.reports import NotableEvent
 
 INTERVAL_S: Final = 1.0  # between two looks of `--watch`
 
@@ -92,6 +95,18 @@ def short_duration(seconds: float) -> str:
     if seconds >= 0.001:
         return f"{seconds * 1e3:.1f} ms" if seconds < 0.01 else f"{seconds * 1e3:.0f} ms"
     return f"{seconds * 1e6:.0f} µs"
+
+
+def fields_of(event: NotableEvent) -> str:
+    """What an event tells beside its name, in one line: texts as they are, and the rest as JSON."""
+    import msgspec
+
+    from arbd.core.history import shown
+
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+    return " ".join(f"{shown(name)}={shown(text(value))}" for name, value in event.fields.items())
 
 
 def share(part: float, whole: float) -> str:

@@ -43,7 +43,7 @@ def follow(path: Path, operation: Operation, as_json: bool, wait: bool) -> None:
     it has begun. ``as_json``: the operation as one document instead. Raises ``ControlError`` if it failed, and what
     asking raises."""
     if wait:
-        operation = _to_its_end(path, operation)
+        operation = to_its_end(path, operation)
     if as_json:
         _show.json_document(operation)
         if operation.state == "failed":
@@ -56,8 +56,9 @@ def follow(path: Path, operation: Operation, as_json: bool, wait: bool) -> None:
         click.echo(f"{operation.kind} has begun: {operation.text}")
 
 
-def _to_its_end(path: Path, operation: Operation) -> Operation:
-    """The operation when it is over."""
+def to_its_end(path: Path, operation: Operation) -> Operation:
+    """The operation when it is over; until then its progress is shown. Raises ``ControlError`` at Ctrl-C, and what
+    asking raises."""
     if operation.state != "running":
         return operation
 

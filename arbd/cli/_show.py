@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Column, Table
 
 _WIDTH_WITHOUT_TERMINAL: Final = 140
+_SHORT: Final = 24  # cells of a column that is shown whole
+_BETWEEN: Final = 3  # cells between two columns
 
 
 def json_document(value: Any) -> None:
@@ -24,8 +26,23 @@ def json_document(value: Any) -> None:
 
 
 def table(columns: Sequence[str | Column], rows: Iterable[Sequence[str]], **look: Any) -> None:
-    """Print a table; as wide as the terminal, or 140 columns where there is none."""
-    console().print(drawn(columns, rows, **look))
+    """Print a table; as wide as the terminal, or 140 columns where there is none. Words and figures are never cut: a
+    terminal that is narrower wraps the lines."""
+    printed, found = drawn(columns, rows, **look), console()
+    found.width = max(found.width, _keep_short(printed))
+    found.print(printed)
+
+
+def _keep_short(table: Table) -> int:
+    """Have long columns alone give way where there is too little room; the width that is needed then."""
+    from rich.cells import cell_len
+
+    needed = 0
+    for column in table.columns:
+        longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        column.no_wrap = longest <= _SHORT
+        needed += min(longest, _SHORT) + _BETWEEN
+    return needed
 
 
 def drawn(columns: Sequence[str | Column], rows: Iterable[Iterable[RenderableType]], **look: Any) -> Table:

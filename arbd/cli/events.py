@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from arbd.cli import _show
-from arbd.cli._daemon import daemon_options, duration, watch
+from arbd.cli._daemon import daemon_options, duration, fields_of, watch
 from arbd.core.history import shown
 
 if TYPE_CHECKING:
@@ -61,9 +61,4 @@ def command(path: Path, as_json: bool, follow: bool) -> None:
 
 
 def _line(event: NotableEvent) -> str:
-    fields = " ".join(f"{shown(name)}={shown(_text(value))}" for name, value in event.fields.items())
-    return f"{duration(event.ago_s):>12} ago  {shown(event.level):8} {shown(event.event)}  {fields}".rstrip()
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return f"{duration(event.ago_s):>12} ago  {shown(event.level):8} {shown(event.event)}  {fields_of(event)}".rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,10 @@ _NEXT_OF_USER: Final = (
     "write the settings of a provider to ~/.config/arbd/NAME.toml",
     "systemctl --user enable --now arbd@NAME && loginctl enable-linger",
 )
+_NEXT_OF_USERS_IN_IMAGE: Final = (
+    "settings of a provider go to ~/.config/arbd/NAME.toml of the user, or to /etc/skel/.config/arbd/NAME.toml in it",
+    "systemctl --root {root} --global enable arbd@NAME: for every user of the image",
+)
 
 
 @click.command(
@@ -39,6 +44,7 @@ Examples:
   arbd install-units                     for this machine; needs root
   arbd install-units --root ./image      into the tree of an image
   arbd install-units --user              for this user's own services
+  arbd install-units --user --root DIR   into the tree of an image, for the services of its users
   arbd install-units --arbd /opt/arbd/bin/arbd
 
 Run it again after an upgrade of arbd: it says what has changed.
@@ -77,16 +83,22 @@ def command(root: str | None, for_user: bool, given: str | None, force: bool, as
     if not refused:
         _unit_files.write(planned)
     notes = [*_notes(version, chosen, top, for_user=for_user, is_own=given is None and not root)]
-    following = () if refused else _NEXT_OF_USER if for_user else _NEXT_IN_IMAGE if root else _NEXT
-    steps = [step.format(root=root) for step in following]
+    steps = [] if refused else [*_following(root, for_user=for_user)]
     if as_json:
         rows = [{"path": str(f.path), "state": f.state, "reason": f.reason} for f in planned]
         document = {"written": not refused, "command": chosen, "systemd": version, "files": rows, "notes": notes}
         _show.json_document({**document, "next": steps})
     else:
-        _tell(planned, notes, steps)
+        _tell(planned, notes, steps, for_user=for_user)
     if refused:
         raise SystemExit(EXIT_FAILURE)
+
+
+def _following(root: str | None, *, for_user: bool) -> Iterator[str]:
+    """What is to be done next."""
+    for_machine, in_image = (_NEXT_OF_USER, _NEXT_OF_USERS_IN_IMAGE) if for_user else (_NEXT, _NEXT_IN_IMAGE)
+    for step in in_image if root else for_machine:
+        yield step.format(root=shlex.quote(root or ""))
 
 
 def _places(top: Path, root: str | None, for_user: bool, version: int | None) -> Iterator[tuple[str, Path]]:
@@ -117,8 +129,9 @@ def _own_command() -> str:
 def _notes(version: int | None, chosen: str, top: Path, *, for_user: bool, is_own: bool) -> Iterator[str]:
     """What may keep the unit from working."""
     if version is None:
-        yield f"no systemd was found below {top}; {UNIT.source} needs {_NEEDED} or newer"
-    elif version < _NEEDED:
+        needs = "" if for_user else f"; {UNIT.source} needs {_NEEDED} or newer"
+        yield f"no systemd was found below {top}{needs}"
+    elif version < _NEEDED and not for_user:  # whose unit uses none
         yield f"this is systemd {version}; {_NEEDED} or newer is needed for tokens from /etc/credstore"
     if for_user:
         return
@@ -127,16 +140,14 @@ def _notes(version: int | None, chosen: str, top: Path, *, for_user: bool, is_ow
         yield f"{problem}: the unit cannot start it; install arbd elsewhere, such as in /opt/arbd"
 
 
-def _tell(planned: list[Planned], notes: list[str], steps: list[str]) -> None:
+def _tell(planned: list[Planned], notes: list[str], steps: list[str], *, for_user: bool) -> None:
     for file in planned:
         click.echo(f"{file.state:<10} {file.path}{': ' + file.reason if file.reason else ''}")
     for note in notes:
         click.echo(f"note: {note}", err=True)
     if any(file.state == "refused" for file in planned):
-        click.echo(
-            "arbd: nothing was written. Put changes into a drop-in (systemctl edit arbd@), then say --force",
-            err=True,
-        )
+        edit = "systemctl --user edit arbd@" if for_user else "systemctl edit arbd@"
+        click.echo(f"arbd: nothing was written. Put changes into a drop-in ({edit}), then say --force", err=True)
         return
     click.echo("\nNext:")
     for number, step in enumerate(steps, start=1):

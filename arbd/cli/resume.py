@@ -9,6 +9,7 @@ import click
 from arbd.cli import _completers
 from arbd.cli._daemon import daemon_option
 from arbd.cli._follow import carry_out
+from arbd.errors import ControlError
 
 
 @click.command(
@@ -31,6 +32,13 @@ def command(path: Path, as_json: bool, action: str | None) -> None:
 
     Tasks that waited are run first, by their priority and in the order they came.
     """
+    from arbd.control import names
     from arbd.control.protocol import Resume
 
-    carry_out(path, Resume(action=action), as_json)
+    try:
+        carry_out(path, Resume(action=action), as_json)
+    except ControlError as error:
+        name = names.parse(path.name)
+        if action and name and names.matches(name, action):  # `arbd drain prices` takes the daemon's name as it is
+            raise ControlError(f"{error}; the daemon takes tasks again by: arbd resume --daemon {action}") from error
+        raise

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from arbd.cli import _completers, _show
 from arbd.cli._daemon import daemon_options, duration
+from arbd.cli._follow import follow, to_its_end
 
 if TYPE_CHECKING:
-    from arbd.control.reports import ProcessStacks
-
-_PAUSE_S: Final = 0.1
+    from arbd.control.reports import Operation, ProcessStacks
 
 
 @click.command(
@@ -25,6 +23,7 @@ Examples:
   arbd stacks                    of the daemon that runs here, all processes
   arbd stacks prices --worker 3  only the worker in slot 3
   arbd stacks --native           with the frames of C code, by py-spy (pip install 'arbd[stacks]')
+  arbd stacks --native --no-wait  begin that only; it says how to see them later
   arbd stacks --json | jq -r '.stacks[] | select(.trouble) | "\\(.pid) \\(.trouble)"'
 
 It needs nothing of the process that it looks at: one that sleeps, loops, or hangs in C answers as well.
@@ -41,14 +40,38 @@ no py-spy for --native.""",
     shell_complete=_completers.workers,
 )
 @click.option("--native", is_flag=True, help="With native frames; each worker stands still for a moment.")
+@click.option("--no-wait", is_flag=True, help="With --native: return as soon as the daemon has begun.")
+@click.option(
+    "--begun",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Show those that --native --no-wait has begun, when they are there.",
+)
 @daemon_options
-def command(path: Path, as_json: bool, slot: int | None, native: bool) -> None:
+def command(path: Path, as_json: bool, slot: int | None, native: bool, no_wait: bool, begun: int | None) -> None:
     """Ask a running daemon where its supervisor, zygote and workers are: file, line and function of every thread.
 
     Stacks hold no values. DAEMON is the name of its provider or the path of its control socket; it may be left out if
     only one is running.
     """
-    found = _native(path, slot) if native else _python(path, slot)
+    if no_wait and not native:
+        raise click.UsageError("--no-wait is for --native; Python stacks are there at once")
+    if begun is not None and (native or slot is not None):
+        raise click.UsageError("--begun NUMBER asks for what was begun: without --native, --no-wait and --worker")
+    if not native and begun is None:
+        _show_all(_python(path, slot), as_json)
+        return
+    operation = _operation(path, begun) if begun is not None else _begin(path, slot)
+    if no_wait:
+        import msgspec
+
+        operation = msgspec.structs.replace(operation, text=f"arbd stacks --begun {operation.id} shows them")
+        follow(path, operation, as_json, wait=False)
+    else:
+        _show_all(_native(path, operation), as_json)
+
+
+def _show_all(found: list[ProcessStacks], as_json: bool) -> None:
     if as_json:
         _show.json_document({"stacks": found})
     else:
@@ -62,21 +85,31 @@ def _python(path: Path, slot: int | None) -> list[ProcessStacks]:
     return ask(path, GetStacks(worker=slot), StacksReply).stacks
 
 
-def _native(path: Path, slot: int | None) -> list[ProcessStacks]:
+def _begin(path: Path, slot: int | None) -> Operation:
+    from arbd.control.client import ask
+    from arbd.control.protocol import GetStacks, OperationReply
+
+    return ask(path, GetStacks(worker=slot, native=True), OperationReply).operation
+
+
+def _operation(path: Path, number: int) -> Operation:
+    from arbd.control.client import ask
+    from arbd.control.protocol import GetOperation, OperationReply
+    from arbd.errors import ControlError
+
+    operation = ask(path, GetOperation(id=number), OperationReply).operation
+    if not operation.kind.startswith("stacks"):
+        raise ControlError(f"what has the number {number} is no stacks but: {operation.kind}")
+    return operation
+
+
+def _native(path: Path, operation: Operation) -> list[ProcessStacks]:
     import msgspec
 
-    from arbd.cli._progress import ProgressLine
-    from arbd.control.client import ask
-    from arbd.control.protocol import GetOperation, GetStacks, OperationReply
     from arbd.control.reports import ProcessStacks
     from arbd.errors import ControlError
 
-    operation = ask(path, GetStacks(worker=slot, native=True), OperationReply).operation
-    with ProgressLine(operation.total, operation.text) as line:
-        while operation.state == "running":
-            time.sleep(_PAUSE_S)
-            operation = ask(path, GetOperation(id=operation.id), OperationReply).operation
-            line.set(operation.done, operation.total, operation.text)
+    operation = to_its_end(path, operation)
     if operation.state == "failed":
         raise ControlError(operation.text)
     return msgspec.convert(operation.data, list[ProcessStacks])

@@ -128,10 +128,12 @@ def _none(daemon: str | None, running: Sequence[Found], directories: Sequence[Pa
     sought = "no daemon is running" if daemon is None else f"no daemon of provider {daemon!r} is running"
     if running:
         return f"{sought}; there is {_listed(running)}"
-    looked = f"looked into {', '.join(map(str, directories))}"
+    seen = [str(each) for each in directories if each not in closed]
+    looked = [f"looked into {', '.join(seen)}"] if seen else []
     if closed:
-        looked += f"; not allowed to look into {', '.join(map(str, closed))}: ask as root or as the daemon's user"
-    return f"{sought} ({looked}); `arbd run TARGET` starts one, and the path of its control socket finds any"
+        looked.append(f"not allowed to look into {', '.join(map(str, closed))}: ask as root or as the daemon's user")
+    starts = "" if closed else "`arbd run TARGET` starts one, and "
+    return f"{sought} ({'; '.join(looked)}); {starts}the path of its control socket finds any"
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
     accept ─> may this process ask? ──no──> "denied"
            ─> line ─> decode ─> handler ─> line ─> the next, until the other side has no more to ask
-                         └── no message of ours ──> a failure that says why; after one that is too long: hang up
+               │         └── no message of ours ──> a failure that says why; after one that is too long: hang up
+               └── the other side has hung up meanwhile: nothing is done
 
 It is off the path of tasks and must never be felt there: a handler does not block (one that waits is
 a coroutine), a request has a bounded length and time, a reply that nobody reads is given up, there are at most
@@ -175,6 +176,11 @@ class ControlServer:
                 return  # it has no more to ask
             except asyncio.LimitOverrunError:
                 await self._send(writer, protocol.too_long(protocol.MAX_REQUEST).failure)
+                return
+            if control_socket.has_hung_up(writer.get_extra_info("socket")):
+                # It was told that the daemon does not answer (which was stopped, say, and goes on): nobody expects any
+                # more that this is done.
+                self._log.info("control_request_dropped", reason="whoever asked has hung up", **asked_by())
                 return
             await self._send(writer, await self._answer(line))
             await asyncio.sleep(0)  # reading and writing may go through without a pause: one client, one turn

@@ -88,7 +88,7 @@ def open_case(question: Question) -> Case:
     """Find out what is examined."""
     file = question.config_file or (CONFIG_FILE if Path(question.directory, CONFIG_FILE).exists() else None)
     config = str(Path(question.directory, file).absolute()) if file else ""
-    is_user = _is_users(config, question.environ) and not question.unit
+    is_user = _names_users(question.unit) if question.unit else _is_users(config, question.environ)
     instance = _instance(question, config)
     sought = question.unit or f"arbd@{instance}"
     unit = units.find(sought, question.environ, is_user=is_user, instance=instance)
@@ -194,6 +194,11 @@ def _is_users(config: str, environ: Mapping[str, str]) -> bool:
     """Whether a settings file is where the units of a user's own manager look for it."""
     home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
     return bool(config) and Path(config).parent == Path(home, "arbd")
+
+
+def _names_users(unit: str) -> bool:
+    """Whether the path of a unit is one of a user's own manager."""
+    return "/systemd/user/" in os.path.abspath(unit) if "/" in unit else False
 
 
 def config_of(unit: Unit | None) -> str:

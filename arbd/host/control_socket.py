@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import struct
@@ -88,6 +89,16 @@ def is_listening(path: Path) -> bool:
     """Whether somebody listens at ``path``, or might: a socket that may not be asked counts as alive."""
     with _opened(path.parent) as at:
         return _answers(at, path.name)
+
+
+def has_hung_up(connection: socket.socket) -> bool:
+    """Whether the other side has closed its end altogether; one that only has no more to say still waits for an
+    answer."""
+    if connection.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)  # POLLHUP and POLLERR are told in any case
+    return bool(poll.poll(0))
 
 
 def peer_of(connection: socket.socket) -> PeerCredentials:

@@ -6,9 +6,11 @@ From ``/proc``; what may not be read is left out. No arguments and no environmen
 from __future__ import annotations
 
 import os
+import time
 from typing import Final, NamedTuple
 
 _MOST: Final = 8192  # bytes of a file
+_START_FIELD: Final = 22 - 3  # of /proc/PID/stat, counted from the third, the first after the name
 _STATES: Final = {
     "R": "running, or waiting for a CPU",
     "S": "sleeping",
@@ -72,6 +74,21 @@ def parse(status: str) -> ProcessFacts:
     pending = masks["SigPnd"] | masks["ShdPnd"]
     threads = int(fields.get("Threads", "1"))
     return ProcessFacts(fields.get("State", "?")[:1], pending, masks["SigBlk"], masks["SigCgt"], threads)
+
+
+def started_at(pid: int) -> float | None:
+    """When a process was started, in seconds since 1970, as this machine's clock counts now; ``None``: it is gone.
+
+    Not the times of ``/proc/PID``: those are of the moment at which somebody first looked.
+    """
+    stat = _read(pid, "stat")
+    return started_of(stat, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)) if stat else None
+
+
+def started_of(stat: str, booted_at: float) -> float:
+    """The same, from the text of ``/proc/PID/stat`` and the time at which the machine was booted."""
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything, also spaces and parentheses
+    return booted_at + int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
 
 
 def where(pid: int) -> str:

@@ -1,10 +1,10 @@
 """The runtime directory of a daemon: its control socket, and files it shares with other daemons.
 
     daemon: the first of                                    command: looks into every one that exists, and
-      runtime_dir of the settings                             into the directories below /run/arbd, one for
-      $RUNTIME_DIRECTORY  (systemd's RuntimeDirectory=)        each systemd unit
-      /run/arbd           (root)
-      $XDG_RUNTIME_DIR/arbd
+      runtime_dir of the settings                             into the directories below /run/arbd and
+      $RUNTIME_DIRECTORY  (systemd's RuntimeDirectory=)        $XDG_RUNTIME_DIR/arbd, one for each systemd unit
+      /run/arbd           (root)                               of the machine and of the user; without that
+      $XDG_RUNTIME_DIR/arbd                                    variable (sudo -u, cron) into /run/user/UID/arbd
       /tmp/arbd-UID
 
 Root's own place comes before the session's: that one vanishes when root logs out, and daemons stay.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT_DIR: Final = Path("/run/arbd")
+SESSIONS: Final = Path("/run/user")  # where $XDG_RUNTIME_DIR of each user is
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -36,7 +37,9 @@ def for_command(given: str | None, environ: Mapping[str, str], uid: int) -> list
     """The directories in which daemons may be found, whether they exist or not."""
     if given:
         return [Path(given)]
-    return list(dict.fromkeys([*_places(environ, uid), ROOT_DIR, *_directories_in(ROOT_DIR)]))
+    of_units = (_of_session(environ) or SESSIONS / str(uid) / "arbd", ROOT_DIR)
+    within = [each for top in of_units for each in (top, *_directories_in(top))]
+    return list(dict.fromkeys([*_places(environ, uid), *within]))
 
 
 def prepare(directory: Path, uid: int) -> None:
@@ -53,9 +56,14 @@ def _places(environ: Mapping[str, str], uid: int) -> list[Path]:
     places = [Path(name) for name in environ.get("RUNTIME_DIRECTORY", "").split(":") if name][:1]
     if uid == 0:
         places.append(ROOT_DIR)
-    if environ.get("XDG_RUNTIME_DIR"):
-        places.append(Path(environ["XDG_RUNTIME_DIR"], "arbd"))
+    if of_session := _of_session(environ):
+        places.append(of_session)
     return [*places, Path(f"/tmp/arbd-{uid}")]
+
+
+def _of_session(environ: Mapping[str, str]) -> Path | None:
+    place = environ.get("XDG_RUNTIME_DIR")
+    return Path(place, "arbd") if place else None
 
 
 def _directories_in(directory: Path) -> list[Path]:

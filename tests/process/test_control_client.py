@@ -101,8 +101,11 @@ class TestFind:
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(os, "listdir", refuse)
-        with pytest.raises(ControlError, match=rf"not allowed to look into {tmp_path}: ask as root"):
+        with pytest.raises(
+            ControlError, match=rf"running \(not allowed to look into {tmp_path}: ask as root"
+        ) as caught:
             control.find(None, settings(runtime_dir=str(tmp_path)))
+        assert "arbd run" not in str(caught.value), "one may be running there"
 
 
 class Impostor:

@@ -216,6 +216,18 @@ class TestProcess:
         assert (code, json.loads(out)) == (0, {"provider": "prov", "limits": []})
         assert "s3cret" not in out + daemon.log.read_text()
 
+    def test_a_daemon_of_the_user_s_own_units_is_found(self, here: Path) -> None:
+        """As ``install-units --user`` has it: systemd makes ``RuntimeDirectory=arbd/%i`` in ``$XDG_RUNTIME_DIR``."""
+        directory = here / "x/arbd/mine"
+        directory.mkdir(parents=True, mode=0o700)
+        (here / "a").mkdir()
+        session = {"XDG_RUNTIME_DIR": str(here / "x")}
+        with self.start(here / "a", {**session, "RUNTIME_DIRECTORY": str(directory)}) as daemon:
+            daemon.wait_event("started")
+            code, out, err = self.command(here / "b", session, "status", "prov", "--json")
+            assert (code, err) == (0, "")
+            assert json.loads(out)["pid"] == daemon.process.pid
+
     def test_arbd_limits_watches_until_it_is_interrupted(self, here: Path, env: dict[str, str], daemon: Arbd) -> None:
         (here / "b").mkdir()
         with Arbd(["-m", "arbd", "limits", "--watch", "--json"], here / "b", env) as watching:

@@ -238,6 +238,34 @@ class TestBadClients:
         eventually(lambda: not server.server._clients)
         assert server.ask() == LimitsReply(provider="p", limits=[])
 
+    def test_what_somebody_asked_who_has_given_up_is_not_done(self, server: Server) -> None:
+        """A daemon that was stopped and goes on: `arbd drain` has said by then that nobody answers."""
+        done: list[int] = []
+
+        def carry_out() -> ControlReply:
+            done.append(1)
+            return LimitsReply(provider="p", limits=[])
+
+        def stand_still() -> None:
+            stopped.set()
+            goes_on.wait(10)
+
+        server.limits = carry_out
+        stopped, goes_on = threading.Event(), threading.Event()
+        server.loop.call_soon_threadsafe(stand_still)
+        assert stopped.wait(10)
+        with server.client() as gone:
+            gone.send(ASK)
+        goes_on.set()
+        assert isinstance(server.ask(), LimitsReply)
+        assert done == [1], "the last one alone"
+
+    def test_one_that_has_no_more_to_ask_still_gets_its_answer(self, server: Server) -> None:
+        with server.client() as client:
+            client.send(ASK)
+            client.socket.shutdown(socket.SHUT_WR)
+            assert client.line() == ANSWER
+
     def test_one_that_asks_without_a_pause_leaves_the_loop_to_others(self, server: Server) -> None:
         asked: list[None] = []
         turns: list[int] = []  # how many had been answered at each turn of somebody else

@@ -49,6 +49,18 @@ def test_a_connection_gets_through_and_tells_who_is_at_the_other_end(tmp_path: P
                 assert peer_of(ours) == peer_of(theirs)
 
 
+def test_who_has_hung_up_is_told_from_who_has_no_more_to_say() -> None:
+    here, there = socket.socketpair()
+    with here:
+        with there:
+            assert not control_socket.has_hung_up(here)
+            there.sendall(b"x")
+            there.shutdown(socket.SHUT_WR)
+            assert not control_socket.has_hung_up(here)
+        assert control_socket.has_hung_up(here), "also with something to read"
+    assert control_socket.has_hung_up(here), "closed on this side"
+
+
 def test_only_its_owner_may_open_it_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

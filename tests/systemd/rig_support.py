@@ -118,8 +118,8 @@ class Rig:
         return self.run("systemctl", *words, check=check).stdout
 
     def show(self, unit: str) -> dict[str, str]:
-        """All properties of a unit."""
-        lines = self.systemctl("show", unit).splitlines()
+        """All properties of a unit, also those that are empty."""
+        lines = self.systemctl("show", "--all", unit).splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
     def journal(self, unit: str) -> list[str]:

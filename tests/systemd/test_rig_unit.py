@@ -16,6 +16,9 @@ import pytest
 from daemon_support import Hub, eventually
 from rig_support import ARBD, Instance, Rig
 
+from arbd.cli._unit_files import NOTIFY_RELOAD_SINCE
+from arbd.doctor.unit_text import parse
+
 pytest_plugins = ["rig_fixture"]
 pytestmark = pytest.mark.usefixtures("rig")
 
@@ -174,15 +177,37 @@ def test_the_installed_unit_verifies(rig: Rig) -> None:
     assert (said.stdout, said.stderr) == ("", "")
 
 
-def test_every_limit_of_the_unit_is_one_that_systemd_knows(rig: Rig) -> None:
+def test_every_line_of_the_unit_is_one_that_systemd_knows(rig: Rig) -> None:
     """As the manager has them: a name that it does not know would be a line in its log, and no protection."""
     with Instance(rig, "127.0.0.1:1") as arbd:
         shown = rig.show(arbd.unit)
+    shipped = (rig.root / "etc/systemd/system/arbd@.service").read_text()
+    assert unknown_names(shipped, shown) == []
+    assert unknown_names(f"{shipped}\n[Service]\nRestrictXyz=yes\n", shown) == ["RestrictXyz"]
     expected = {"KillMode": "mixed", "NotifyAccess": "main", "Restart": "on-failure"}
     expected |= {"RestartPreventExitStatus": "2 70 78", "TimeoutStopUSec": "1min", "OOMScoreAdjust": "-100"}
     expected |= {"NoNewPrivileges": "yes", "PrivateUsers": "yes", "ProtectProc": "invisible"}
     expected |= {"MemoryDenyWriteExecute": "no"}
     assert {name: shown[name] for name in expected} == expected
+
+
+def test_systemd_waits_for_a_reload_where_it_can(rig: Rig) -> None:
+    version = int(rig.systemctl("--version").split()[1])
+    if version < NOTIFY_RELOAD_SINCE:
+        pytest.skip(f"TYPE=NOTIFY-RELOAD IS NOT TESTED: this is systemd {version}, {NOTIFY_RELOAD_SINCE} brings it")
+    with Hub() as hub, Instance(rig, hub.address) as arbd:
+        arbd.start()
+        assert arbd.show("Type") == "notify-reload"
+        rig.systemctl("reload", arbd.unit)
+        assert arbd.events("reloaded"), "it returns when the reload is over"
+
+
+def unknown_names(unit: str, shown: dict[str, str]) -> list[str]:
+    """Names of lines of the unit that are none of its properties; times have ``USec`` there, and lists of files an
+    ``s``."""
+    names = {line.name for line in parse(unit) if line.section == "Service"}
+    known = shown.keys() | {name.replace("USec", "Sec") for name in shown} | {name.rstrip("s") for name in shown}
+    return sorted(names - known)
 
 
 def _oom_score_adj(pid: int) -> int:

@@ -5,7 +5,7 @@
       └──?──> page of help                              a page: arrows scroll, q and Esc go back to the list
 
 Nothing harmful is asked of the daemon without a question that names what it is about; what it names is kept with it,
-whatever the daemon does until it is answered.
+whatever the daemon does until it is answered. Of another daemon, that was started in its place, it is not asked.
 """
 
 from __future__ import annotations
@@ -92,12 +92,19 @@ class Control:
     def looked(self, look: Sighting) -> None:
         """Take the answers of a look."""
         if not self.sightings.add(look):
-            self.operations.clear()  # those of another daemon
+            self._forget_the_other(look.at)
         self.trouble = ""
         for operation in look.operations:
             if operation.id in self.operations:
                 self._follow(operation, look.at)
         self._keep_selection()
+
+    def _forget_the_other(self, now: float) -> None:
+        """What was begun or asked of another daemon: this one has nothing of it, and a yes was not meant for it."""
+        self.operations.clear()
+        if self.question is not None:
+            self.question = None
+            self._say("nothing was done: the daemon was started anew meanwhile", now, is_bad=True)
 
     def not_looked(self, reason: str) -> None:
         """Nobody answered a look."""

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from arbd.cli._daemon import count, duration, short_duration
+from arbd.cli._daemon import count, duration, fields_of, short_duration
 from arbd.cli.top.control import Control, Page, Selectable
 from arbd.cli.top.rates import DaemonRates, WorkerRates
 from arbd.cli.top.sightings import in_order
@@ -30,6 +30,7 @@ _PAGE_KEYS: Final = "arrows scroll  q back"
 _MIB: Final = 1 << 20
 _LONGEST_NAME: Final = 30  # cells of an action's name in its table
 _EVENT_ROWS: Final = 3  # that are kept for events, where there is room for a screenful
+_LEAST_OF_TABLE: Final = 2  # lines: its head and a row
 _LATE: Final = 0.8  # of its time: from then on a running task is marked
 _STATES: Final = {"serving": "green", "starting": "yellow", "draining": "yellow", "drained": "yellow"}
 _LINK: Final = {"up": "green", "connecting": "yellow", "down": "bold red", "refused": "bold red"}
@@ -112,14 +113,14 @@ def _page(page: Page, room: int) -> list[Text]:
 def _list(control: Control, now: float, room: int, width: int, *, is_alive: bool = True) -> list[Text]:
     status, rates = control.sightings.last.status, control.sightings.rates()
     selected = control.selected if is_alive else None
-    head = [*_head(control, now, rates), Text()]
     workers = _workers(status, rates, selected)
     actions = _actions(status, rates, selected)
     events = _events(control, now)
+    head = _within([*_head(control, now, rates)], room, tables=bool(workers.rows) + bool(actions.rows))
     left = max(0, room - len(head))
     kept = min(len(events) + 2, _EVENT_ROWS + 2) if events and left >= 4 * _EVENT_ROWS else 0
     wanted = [len(table.rows) + 1 if table.rows else 0 for table in (workers, actions)]
-    between = 1 if all(wanted) else 0
+    between = 1 if all(wanted) and left > _LEAST_OF_TABLE * 2 else 0
     for_workers, for_actions = _shares(left - kept - between, wanted)
     lines = [*head, *_table(workers, for_workers, width)]
     lines += [Text()] * between + _table(actions, for_actions, width)
@@ -127,6 +128,15 @@ def _list(control: Control, now: float, room: int, width: int, *, is_alive: bool
     if events and left > 2:
         lines += [Text(), Text("last events", _HEAD), *events[-(left - 2) :]]
     return lines
+
+
+def _within(head: list[Text], room: int, tables: int) -> list[Text]:
+    """The first lines, and one between: as many as leave each table a row on a terminal that is not high enough for
+    all, because what is selected there is what the keys act on."""
+    least = _LEAST_OF_TABLE * tables + max(0, tables - 1)
+    if len(head) + 1 + least <= room:
+        return [*head, Text()]
+    return head[: max(1, room - _LEAST_OF_TABLE * tables)]
 
 
 def _shares(room: int, wanted: Sequence[int]) -> list[int]:
@@ -264,9 +274,8 @@ def _actions(status: StatusReport, rates: DaemonRates, selected: Selectable | No
 def _events(control: Control, now: float) -> list[Text]:
     lines = []
     for at, event in control.sightings.events:
-        fields = " ".join(f"{name}={value}" for name, value in event.fields.items())
         when = f"{duration(max(0.0, now - at)):>12} ago  "
-        text = f"{event.level:8} {event.event}  {fields}"
+        text = f"{event.level:8} {event.event}  {fields_of(event)}"
         lines.append(_line([(when, "dim"), (shown(text), _LEVELS.get(event.level, ""))]))
     return lines
 

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -148,10 +149,17 @@ def _certificates(path: Path) -> list[Validity]:
 
 
 def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    """When this path last came to hold something else: also a file that has kept its older time (``install -p``,
+    ``mv``), or a link on the way to it that leads elsewhere now."""
+    times = [0.0]
+    for each in (path, *path.parents):
+        with suppress(OSError):
+            if each.is_symlink():
+                times.append(each.lstat().st_ctime)
+    with suppress(OSError):
+        found = path.stat()
+        times += [found.st_mtime, found.st_ctime]
+    return max(times)
 
 
 def _others_read(path: str) -> bool:

@@ -3,7 +3,8 @@
 a path                     that file, and the drop-ins of FILE.d
 a name                     systemctl cat NAME, if there is a systemd that answers; else, in the order of precedence:
                            /etc, /run, /usr/local/lib, /usr/lib, /lib below systemd/system
-                           NAME.service or, for an instance, its template; drop-ins of both
+                           NAME.service or, for an instance, its template; drop-ins of both; for a unit of a user
+                           ~/.config, /etc, $XDG_RUNTIME_DIR, /run, ~/.local/share, /usr/... below systemd/user
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from typing import Final
 import msgspec
 
 from arbd.doctor.unit_text import Unit, UnitLine, parse
+from arbd.host import process_facts, runtime_dir
 
 _ASK_TIMEOUT_S: Final = 5.0
 _MOST: Final = 1 << 20  # bytes of a file
 _SYSTEM: Final = tuple(Path(top, "systemd/system") for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
+_SHARED_USER: Final = ("/usr/local/lib/systemd/user", "/usr/lib/systemd/user")
+#: The specifiers that stand for a directory, in a unit of the machine.
+_TOPS: Final = {"E": "/etc", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "t": "/run", "h": "/root"}
 _HEADER: Final = re.compile(r"^# (/\S+)$", re.MULTILINE)
 _STORES: Final = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
+#: Of each variable the line of the unit that brings it, and the specifier of the directory in which it is made.
+_DIRECTORIES: Final = {"RUNTIME_DIRECTORY": ("RuntimeDirectory", "t"), "STATE_DIRECTORY": ("StateDirectory", "S")}
+_STATE_HOME_SINCE: Final = 254  # the systemd whose units of users have their state in $XDG_STATE_HOME
 _SPACED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|(\S+)')
 
 
@@ -50,10 +58,7 @@ def started_at(unit: Unit, *, is_user: bool) -> float | None:
     if not unit.is_loaded:
         return None
     pid = _systemctl(["show", "-p", "MainPID", "--value", unit.name], is_user) or ""
-    try:
-        return Path(f"/proc/{int(pid)}").stat().st_ctime if int(pid) else None
-    except (OSError, ValueError):
-        return None
+    return process_facts.started_at(int(pid)) if pid.isdecimal() and int(pid) else None
 
 
 def environment_of(unit: Unit) -> dict[str, str]:
@@ -66,12 +71,9 @@ def environment_of(unit: Unit) -> dict[str, str]:
     for value in unit.all("EnvironmentFile"):
         text = _text(Path(value.removeprefix("-")))
         found |= env_file.parse(text or "", value).values
-    for variable, name, top in (
-        ("RUNTIME_DIRECTORY", "RuntimeDirectory", "/run"),
-        ("STATE_DIRECTORY", "StateDirectory", "/var/lib"),
-    ):
+    for variable, (name, specifier) in _DIRECTORIES.items():
         if words := unit.words(name):
-            found[variable] = f"{top}/{words[0].partition(':')[0]}"
+            found[variable] = f"{unit.specifiers[specifier]}/{words[0].partition(':')[0]}"
     return found
 
 
@@ -154,19 +156,41 @@ def _unit(
 ) -> Unit:
     stem = name.removesuffix(".service")
     prefix, _, instance = stem.partition("@")
-    home = environ.get("HOME", "")
-    config = environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    tops = {"E": config, "S": f"{config}/../.local/state"} if is_user else {"E": "/etc", "S": "/var/lib"}
+    tops = _tops_of_user(environ) if is_user else _TOPS
     return Unit(
         name, files, tuple(lines),
-        {"i": instance, "I": instance, "n": name, "N": stem, "p": prefix, "P": prefix, "%": "%", "C": "/var/cache",
-         "t": "/run", "h": home, "d": f"/run/credentials/{name}", **tops},
+        {"i": instance, "I": instance, "n": name, "N": stem, "p": prefix, "P": prefix, "%": "%", "T": "/tmp",
+         "V": "/var/tmp", "d": f"{tops['t']}/credentials/{name}", **tops},
     )  # fmt: skip
 
 
+def _tops_of_user(environ: Mapping[str, str]) -> dict[str, str]:
+    """The specifiers that stand for a directory, in a unit of a user's own manager (systemd.unit(5), systemd.exec(5)),
+    as long as that has the environment of whoever asks."""
+
+    def place(variable: str, below_home: str) -> str:
+        return environ.get(variable) or f"{home}/{below_home}"
+
+    home = environ.get("HOME", "")
+    config = place("XDG_CONFIG_HOME", ".config")
+    version = _version()
+    state = config if version is not None and version < _STATE_HOME_SINCE else place("XDG_STATE_HOME", ".local/state")
+    runtime = environ.get("XDG_RUNTIME_DIR") or f"{runtime_dir.SESSIONS}/{os.getuid()}"
+    cache = place("XDG_CACHE_HOME", ".cache")
+    return {"E": config, "S": state, "C": cache, "L": f"{state}/log", "t": runtime, "h": home}
+
+
+def _version() -> int | None:
+    """The version of systemd; ``None``: there is none that says."""
+    said = re.match(r"systemd (\d+)", _systemctl(["--version"], False) or "")
+    return int(said[1]) if said else None
+
+
 def _user_directories(environ: Mapping[str, str]) -> list[Path]:
-    config = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
-    return [Path(config, "systemd/user"), Path("/etc/systemd/user"), Path("/usr/lib/systemd/user")]
+    tops = _tops_of_user(environ)
+    data = environ.get("XDG_DATA_HOME") or f"{tops['h']}/.local/share"
+    own = (f"{tops['E']}/systemd/user", "/etc/systemd/user", f"{tops['t']}/systemd/user", "/run/systemd/user")
+    return [Path(place) for place in (*own, f"{data}/systemd/user", *_SHARED_USER)]
 
 
 def _spaced(text: str) -> Iterator[str]:

@@ -235,6 +235,29 @@ class TestUser:
         assert install(root, "--user").exit_code == 0
         assert files_of(root) == ["etc/systemd/user/arbd@.service"]
 
+    def test_what_is_next_in_an_image_is_nothing_of_this_machine(self, root: Path) -> None:
+        settings, enable = document(root, "--user")["next"]
+        assert settings.startswith("settings of a provider go to ~/.config/arbd/NAME.toml of the user, or to /etc/skel")
+        assert enable == f"systemctl --root {root} --global enable arbd@NAME: for every user of the image"
+
+    def test_a_root_with_a_space_is_one_word_of_the_command(self, tmp_path: Path) -> None:
+        (tmp_path / "my image").mkdir()
+        for more in ([], ["--user"]):
+            assert f"--root '{tmp_path}/my image'" in document(tmp_path / "my image", *more)["next"][1]
+
+    @pytest.mark.parametrize(("version", "notes"), [("249", []), ("254", []), (None, ["no systemd was found below "])])
+    def test_nothing_is_said_of_credentials_that_these_units_do_not_use(
+        self, root: Path, version: str | None, notes: list[str]
+    ) -> None:
+        if version:
+            has_systemd(root, version)
+        assert document(root, "--user")["notes"] == [f"{note}{root}" for note in notes]
+
+    def test_one_that_was_changed_by_hand_is_edited_as_the_user(self, root: Path) -> None:
+        install(root, "--user")
+        (root / "etc/systemd/user/arbd@.service").write_text("[Service]\n")
+        assert "systemctl --user edit arbd@" in install(root, "--user").stderr
+
 
 class TestTrouble:
     def test_a_directory_that_cannot_be_written_is_told_with_what_to_do(

@@ -175,3 +175,14 @@ def test_following_ends_with_ctrl_c(daemon: FakeDaemon) -> None:
     daemon.on_sleep = interrupt
     daemon.replies = [EventsReply(events=EVENTS)]
     assert invoke("events", "--follow").exit_code == 0
+
+
+def test_who_resumes_a_daemon_by_its_name_alone_is_told_how(daemon: FakeDaemon) -> None:
+    """``arbd drain prices`` takes the name as it is, and the argument of ``arbd resume`` is an action."""
+    daemon.replies = [ControlError("there is no action prices; there are order")] * 2
+    result = invoke("resume", "prices", "--daemon", "prices")
+    assert result.exit_code == 1
+    assert "there is no action prices; there are order; the daemon takes tasks again by: arbd resume --daemon" in (
+        result.stderr
+    )
+    assert "--daemon" not in invoke("resume", "other", "--daemon", "prices").stderr

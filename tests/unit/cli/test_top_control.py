@@ -64,6 +64,17 @@ class TestQuestions:
         control.looked(look(NOW + 1, uptime_s=101.0, workers=other, actions=ACTIONS))
         assert typed(control, "y") == [protocol.Kill(task_id="t9")]
 
+    @pytest.mark.parametrize("what", HARM)
+    def test_a_yes_is_not_given_to_a_daemon_that_was_started_meanwhile(self, what: str) -> None:
+        control = control_of(look(**DAEMON))
+        typed(control, *HARM[what][0])
+        control.looked(look(NOW + 1, **DAEMON, pid=42, uptime_s=1.0))
+        assert (question(control), message(control)) == (
+            "",
+            "nothing was done: the daemon was started anew meanwhile",
+        )
+        assert typed(control, "y") == []
+
     def test_names_of_others_cannot_hide_what_is_asked(self) -> None:
         task = TASK.__class__("x" * 500, "\x1b[2Jorder", 0.1, 2.0)
         control = control_of(look(workers=[worker(0, running=task)]))

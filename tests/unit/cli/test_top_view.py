@@ -121,6 +121,23 @@ def test_what_is_selected_is_always_seen() -> None:
         control.key("down", NOW)
 
 
+@pytest.mark.parametrize("height", [10, 8, 7])
+def test_on_a_low_terminal_what_the_keys_act_on_goes_before_figures(height: int) -> None:
+    cpus = {0: CpuTime(0, 0), 1: CpuTime(0, 0)}
+    control = control_of(look(**BUSY, limits=[LIMIT], events=EVENTS, cpus=cpus))
+    lines = shown_of(control, (40, height))
+    assert lines[0].startswith("prices serving")
+    assert [line for line in lines if line.startswith("> 0")], "the selected worker"
+    control.key("tab", NOW)
+    assert [line for line in shown_of(control, (40, height)) if line.startswith("> order")], "the selected action"
+
+
+def test_events_are_told_as_arbd_events_does() -> None:
+    event = NotableEvent(1, 1.0, "info", "resumed", {"was_draining": False, "actions": ["a"], "left": None})
+    lines = shown_of(control_of(look(**BUSY, events=[event])))
+    assert '1.0 s ago info resumed was_draining=false actions=["a"] left=null' in lines
+
+
 def test_a_question_comes_before_a_message_and_that_before_what_goes_on() -> None:
     control = control_of(look(**BUSY))
     control.answered(OperationReply(operation=Operation(3, "replace", "running", "starting", 1, 2)), NOW)

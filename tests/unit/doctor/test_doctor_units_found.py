@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 
 from arbd.doctor import examine
 from arbd.doctor.case import Case, Question, open_case
-from arbd.doctor.readers import daemons, machine, units
+from arbd.doctor.readers import daemons, files, machine, units
 from arbd.doctor.unit_text import Unit
+from arbd.host import process_facts
 
 NOBODY: Mapping[str, str] = {"HOME": "/nowhere"}
 
@@ -97,6 +99,109 @@ def test_the_environment_of_a_unit(tmp_path: Path) -> None:
         "RUNTIME_DIRECTORY": "/run/arbd/prices",
         "STATE_DIRECTORY": "/var/lib/arbd/prices",
     }
+
+
+USER_UNIT = (
+    "[Service]\nExecStart=/x/arbd run --config %E/arbd/%i.toml\nWorkingDirectory=%E/arbd\nRuntimeDirectory=arbd/%i\n"
+    "StateDirectory=arbd/%i\nEnvironment=C=%C L=%L H=%h T=%T D=%d\n"
+)
+OWN = {
+    "HOME": "/home/me",
+    "XDG_CONFIG_HOME": "/home/me/cfg",
+    "XDG_RUNTIME_DIR": "/run/user/7",
+    "XDG_STATE_HOME": "/home/me/state",
+    "XDG_CACHE_HOME": "/home/me/cache",
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "environ", "directories"),
+    [
+        ("systemd 254 (254.1-1)", OWN, ("/run/user/7", "/home/me/state", "/home/me/cache")),
+        ("systemd 252 (252.38-1)\n+PAM", OWN, ("/run/user/7", "/home/me/cfg", "/home/me/cache")),
+        (None, OWN, ("/run/user/7", "/home/me/state", "/home/me/cache")),
+        ("systemd 257", {"HOME": "/h"}, (f"/run/user/{os.getuid()}", "/h/.local/state", "/h/.cache")),
+        ("systemd 252", {"HOME": "/h"}, (f"/run/user/{os.getuid()}", "/h/.config", "/h/.cache")),
+    ],
+)
+def test_a_unit_of_a_user_has_directories_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, environ: dict[str, str], directories: Any
+) -> None:
+    monkeypatch.setattr(units, "_systemctl", lambda words, _: version if list(words) == ["--version"] else None)
+    file = write(tmp_path / "arbd@.service", USER_UNIT)
+    unit = units.find(str(file), environ, is_user=True, instance="prices")
+    assert unit is not None
+    runtime, state, cache = directories
+    assert units.environment_of(unit) == {
+        "RUNTIME_DIRECTORY": f"{runtime}/arbd/prices",
+        "STATE_DIRECTORY": f"{state}/arbd/prices",
+        "C": cache,
+        "L": f"{state}/log",
+        "H": environ["HOME"],
+        "T": "/tmp",
+        "D": f"{runtime}/credentials/arbd@prices.service",
+    }
+
+
+def test_the_home_of_a_unit_of_the_machine_is_root_s_whoever_asks(tmp_path: Path) -> None:
+    write(tmp_path / "etc/arbd@.service", "[Service]\nEnvironment=H=%h L=%L C=%C\n")
+    assert units.environment_of(found("arbd@prices")) == {"H": "/root", "L": "/var/log", "C": "/var/cache"}
+
+
+@pytest.mark.parametrize("place", ["cfg/systemd/user", "run/systemd/user", "data/systemd/user"])
+def test_a_unit_of_a_user_is_found_where_its_manager_looks(tmp_path: Path, place: str) -> None:
+    names = {"XDG_CONFIG_HOME": "cfg", "XDG_RUNTIME_DIR": "run", "XDG_DATA_HOME": "data"}
+    environ = {"HOME": "/nowhere", **{name: str(tmp_path / where) for name, where in names.items()}}
+    write(tmp_path / place / "arbd-of-test@.service", "[Service]\nType=notify\n")
+    unit = units.find("arbd-of-test@prices", environ, is_user=True)
+    assert unit is not None
+    assert unit.last("Type") == "notify"
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_case_of_a_user_s_unit_has_its_directories(tmp_path: Path, is_named: bool) -> None:
+    config = write(tmp_path / "cfg/arbd/prices.toml", 'name = "prices"\n')
+    file = write(tmp_path / "cfg/systemd/user/arbd@.service", USER_UNIT)
+    environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "cfg"), "XDG_RUNTIME_DIR": "/run/user/7"}
+    question = Question(config_file=str(config), unit=str(file) if is_named else None, environ=environ)
+    it = open_case(question)
+    assert (it.is_of_unit, it.is_user_unit) == (True, True)
+    assert it.environ["RUNTIME_DIRECTORY"] == "/run/user/7/arbd/prices"
+    assert it.settings.state_dir == f"{tmp_path}/.local/state/arbd/prices"
+
+
+# -- when it was started ---------------------------------------------------------------------------------------------
+
+
+def test_the_start_of_a_unit_is_that_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Unit("arbd@prices.service", (), (), {}, is_loaded=True)
+    monkeypatch.setattr(process_facts, "started_at", lambda pid: {41: 1000.0}.get(pid))
+    for said, expected in (("41", 1000.0), ("42", None), ("0", None), ("", None), (None, None), ("[not set]", None)):
+        monkeypatch.setattr(units, "_systemctl", lambda *_, said=said: said)
+        assert units.started_at(loaded, is_user=False) == expected, said
+
+
+class TestChanged:
+    @pytest.fixture
+    def old(self, tmp_path: Path) -> Path:
+        file = write(tmp_path / "before/token", "t")
+        os.utime(file, (1000, 1000))
+        return file
+
+    def test_a_file_that_brings_an_older_time_has_changed(self, old: Path, tmp_path: Path) -> None:
+        """As after ``install -p``, ``cp -p`` or ``mv`` of one that was written before the start."""
+        began_at = time.time() - 1
+        os.rename(old, tmp_path / "token")
+        assert files._changed_at(tmp_path / "token") >= began_at
+
+    def test_so_has_a_link_that_leads_elsewhere_now(self, old: Path, tmp_path: Path) -> None:
+        """As secrets are swapped that are mounted into containers: the link is a directory on the way."""
+        (tmp_path / "now").symlink_to(old.parent)
+        link = (tmp_path / "now").lstat().st_ctime
+        assert files._changed_at(tmp_path / "now/token") >= link
+
+    def test_one_that_is_not_there_has_not(self, tmp_path: Path) -> None:
+        assert files._changed_at(tmp_path / "nothing") == 0.0
 
 
 def test_credentials_are_found_by_path_and_in_the_stores(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import psutil
 import pytest
 
 from arbd.host import process_facts
@@ -49,3 +50,15 @@ def test_this_process_is_seen() -> None:
 def test_one_that_is_gone_is_nobody() -> None:
     assert process_facts.look(2**22 + 1) is None
     assert process_facts.where(2**22 + 1) == ""
+
+
+def test_the_start_is_read_behind_whatever_name_a_process_has() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    stat = f"41 (a) 9 (b c) S 1 {' '.join(['0'] * 17)} {90 * ticks} 7 8"
+    assert process_facts.started_of(stat, 1000.0) == 1090.0
+
+
+def test_the_start_of_this_process_and_of_none() -> None:
+    started_at = process_facts.started_at(os.getpid())
+    assert started_at == pytest.approx(psutil.Process().create_time(), abs=1.5), "psutil knows the boot to a second"
+    assert process_facts.started_at(2**22 + 1) is None

@@ -33,27 +33,44 @@ def test_a_daemon_takes_the_first_place_there_is(
 
 
 class TestForCommand:
-    def test_it_looks_wherever_a_daemon_of_that_user_or_a_system_service_may_be(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "b-unit").mkdir()
-        (tmp_path / "a-unit").mkdir()
-        (tmp_path / "a.sock").touch()
-        monkeypatch.setattr(runtime_dir, "ROOT_DIR", tmp_path)
+    @pytest.fixture(autouse=True)
+    def _machine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(runtime_dir, "ROOT_DIR", tmp_path / "run")
+        monkeypatch.setattr(runtime_dir, "SESSIONS", tmp_path / "sessions")
+
+    def test_it_looks_wherever_a_daemon_of_that_user_or_a_system_service_may_be(self, tmp_path: Path) -> None:
+        for unit in ("run/b-unit", "run/a-unit"):
+            (tmp_path / unit).mkdir(parents=True)
+        (tmp_path / "run/a.sock").touch()
         assert runtime_dir.for_command(None, XDG, USER) == [
             Path("/run/user/1000/arbd"),
             Path("/tmp/arbd-1000"),
-            tmp_path,
-            tmp_path / "a-unit",
-            tmp_path / "b-unit",
+            tmp_path / "run",
+            tmp_path / "run/a-unit",
+            tmp_path / "run/b-unit",
         ]
+
+    @pytest.mark.parametrize("has_variable", [True, False])
+    def test_it_looks_into_the_directories_of_the_user_s_own_units(self, tmp_path: Path, has_variable: bool) -> None:
+        """Also of somebody who has come by ``sudo -u`` or ``cron``, and has no ``$XDG_RUNTIME_DIR``."""
+        session = tmp_path / "sessions" / str(USER)
+        (session / "arbd/prices").mkdir(parents=True)
+        environ = {"XDG_RUNTIME_DIR": str(session)} if has_variable else {}
+        found = runtime_dir.for_command(None, environ, USER)
+        assert sorted(found) == sorted(
+            [session / "arbd", session / "arbd/prices", Path("/tmp/arbd-1000"), tmp_path / "run"]
+        )
+        assert runtime_dir.for_daemon(None, {}, USER) == Path("/tmp/arbd-1000"), "a daemon goes where it went"
 
     def test_what_is_given_is_the_only_place(self) -> None:
         assert runtime_dir.for_command("/srv/run", XDG, USER) == [Path("/srv/run")]
 
-    def test_no_place_comes_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runtime_dir, "ROOT_DIR", tmp_path / "missing")
-        assert runtime_dir.for_command(None, {}, 0) == [tmp_path / "missing", Path("/tmp/arbd-0")]
+    def test_no_place_comes_twice(self, tmp_path: Path) -> None:
+        assert runtime_dir.for_command(None, {}, 0) == [
+            tmp_path / "run",
+            Path("/tmp/arbd-0"),
+            tmp_path / "sessions/0/arbd",
+        ]
 
 
 class TestPrepare:
