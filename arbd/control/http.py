@@ -20,8 +20,8 @@ from collections.abc import Mapping
 
 from arbd import logs
 from arbd.control import exposition, http_boot, probes, snapshot
-from arbd.control.exposition import Exposition, Figures, Footprint
-from arbd.control.http_request import Answer, plain
+from arbd.control.exposition import Exposition, Footprint, MetricFigures
+from arbd.control.http_request import HttpAnswer, plain
 from arbd.control.http_server import HttpServer, LongAnswer, Route
 from arbd.control.snapshot import Snapshot
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
@@ -58,12 +58,12 @@ class View:
         seen = self.snapshot()
         return probes.ready(self.age_s(), None if seen is None else seen.status)
 
-    def figures(self) -> Figures:
+    def figures(self) -> MetricFigures:
         """All that /metrics shows, at this moment."""
         seen = self.snapshot()
         counted = ((slot, self.metrics.slot(slot)) for slot in range(layout.MAX_SLOTS))
         slots = {slot: counters for slot, counters in counted if counters[SLOT_STARTS]}
-        return Figures(
+        return MetricFigures(
             rows=self.metrics.read_rows(),
             slots=slots,
             snapshot=seen,
@@ -116,7 +116,7 @@ def routes(view: View) -> dict[str, Route]:
     }
 
 
-def _probe(verdict: probes.Verdict) -> Answer:
+def _probe(verdict: probes.Verdict) -> HttpAnswer:
     return plain(200 if verdict.is_good else 503, "\n".join(verdict.lines))
 
 
@@ -144,7 +144,7 @@ async def _serve(control_fd: int) -> int:
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     boot, (page, listener_fd, *losses) = http_boot.receive(control)
-    assert isinstance(boot, http_boot.Boot)
+    assert isinstance(boot, http_boot.HttpBoot)
     logs.configure(boot.log_level, boot.log_format, boot.log_silent, role="http", losses=losses[0] if losses else None)
     control.setblocking(False)
     has_failed = asyncio.Event()
