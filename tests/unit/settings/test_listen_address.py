@@ -28,7 +28,8 @@ def test_what_it_takes(raw: object, parsed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "x", "9464x", "-1", "65536", "1.2.3:1", "host:1", "::1:9464", "[1.2.3.4]:1", "[::1]", True, None, 1.5, "¹"]
+    "raw",
+    ["", "x", "9464x", "-1", "65536", "1.2.3:1", "host:1", "::1:9464", "[1.2.3.4]:1", "[::1]", True, None, 1.5, "¹"],
 )
 def test_what_it_does_not_take(raw: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 # a kind raises nothing else, and without a text
