@@ -52,15 +52,15 @@ class Point(msgspec.Struct, frozen=True):
     was no answer, or no reading before."""
 
     at: float
-    success: float | None
-    error: float | None
-    limit: float | None
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-    busy: float | None
     in_flight: int
     outbox: int
+    success: float | None = None
+    error: float | None = None
+    limit: float | None = None
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+    busy: float | None = None
 
 
 class ActionRates(msgspec.Struct, frozen=True):
@@ -130,13 +130,21 @@ class Recent:
 
     def _point(self, now: Reading, before: Reading | None) -> Point:
         if before is None:
-            nothing = (None,) * 7
-            return Point(now.unix_s, *nothing, now.in_flight, now.outbox)
+            return Point(now.unix_s, now.in_flight, now.outbox)
         span_s = now.at_s - before.at_s
-        rates = (_total_rate(now, before, status, span_s) for status in ("success", "error", "limit"))
         took = _increases(now.end_to_end, before.end_to_end)
-        quantiles = (quantile(share, took, self._bounds) for share in (0.5, 0.95, 0.99))
-        return Point(now.unix_s, *rates, *quantiles, _busy(now, before, span_s), now.in_flight, now.outbox)
+        return Point(
+            at=now.unix_s,
+            in_flight=now.in_flight,
+            outbox=now.outbox,
+            success=_total_rate(now, before, "success", span_s),
+            error=_total_rate(now, before, "error", span_s),
+            limit=_total_rate(now, before, "limit", span_s),
+            p50_s=quantile(0.5, took, self._bounds),
+            p95_s=quantile(0.95, took, self._bounds),
+            p99_s=quantile(0.99, took, self._bounds),
+            busy=_busy(now, before, span_s),
+        )
 
     def actions(self) -> list[ActionRates]:
         """The actions over the last seconds, in the order of the last reading; none before there are two readings."""
@@ -148,12 +156,18 @@ class Recent:
         return [self._action(name, now, first.actions.get(name, none), span_s) for name, now in last.actions.items()]
 
     def _action(self, name: str, now: ActionReading, before: ActionReading, span_s: float) -> ActionRates:
-        rates = (_rate(now.outcomes, before.outcomes, status, span_s) for status in ("success", "error", "limit"))
         run, wait = _increases(now.run, before.run), _increases(now.wait, before.wait)
-        quantiles = (
-            quantile(share, took, self._bounds) for share, took in ((0.5, run), (0.99, run), (0.99, wait))
+        return ActionRates(
+            name=name,
+            span_s=span_s,
+            success=_rate(now.outcomes, before.outcomes, "success", span_s),
+            error=_rate(now.outcomes, before.outcomes, "error", span_s),
+            limit=_rate(now.outcomes, before.outcomes, "limit", span_s),
+            timeouts=now.timeouts,
+            run_p50_s=quantile(0.5, run, self._bounds),
+            run_p99_s=quantile(0.99, run, self._bounds),
+            wait_p99_s=quantile(0.99, wait, self._bounds),
         )
-        return ActionRates(name, span_s, *rates, now.timeouts, *quantiles)
 
 
 def _rate(now: Mapping[str, int], before: Mapping[str, int], status: str, span_s: float) -> float:

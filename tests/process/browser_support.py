@@ -115,7 +115,7 @@ _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @contextmanager
 def browser(directory: Path) -> Iterator[Browser]:
     """A browser with its files in this directory."""
-    assert CHROMIUM and CHROMEDRIVER, "no browser here: install Debian's chromium and chromium-driver"
+    assert None not in (CHROMIUM, CHROMEDRIVER), "no browser here: install Debian's chromium and chromium-driver"
     with _chromedriver(directory) as driver:
         window = Browser(driver, _new_session(driver, directory))
         try:

@@ -37,7 +37,9 @@ def seen(window: Browser) -> Iterator[Browser]:
 
 def rows(window: Browser, table: str) -> list[list[str]]:
     """The cells of a table."""
-    script = f"return [...document.querySelectorAll('#{table} tbody tr')].map(r => [...r.children].map(c => c.innerText))"
+    script = (
+        f"return [...document.querySelectorAll('#{table} tbody tr')].map(r => [...r.children].map(c => c.innerText))"
+    )
     found: list[list[str]] = window.run(script)
     return found
 
@@ -228,7 +230,9 @@ def test_rows_are_sorted_by_a_click_or_a_key_and_stay_so(seen: Browser) -> None:
         seen.wait(SHOWN)
         seen.run("document.querySelectorAll('#workers thead button')[2].focus(); document.activeElement.click()")
         assert rows(seen, "workers")[0][0] == "7"
-        assert seen.run("return document.querySelector('#workers [aria-sort]').getAttribute('aria-sort')") == "descending"
+        assert (
+            seen.run("return document.querySelector('#workers [aria-sort]').getAttribute('aria-sort')") == "descending"
+        )
         before = seen.run("return performance.getEntriesByType('resource').length")
         seen.wait(f"performance.getEntriesByType('resource').length > {before} + 1")
         assert rows(seen, "workers")[0][0] == "7"
@@ -250,7 +254,10 @@ def test_a_gap_in_the_history_is_a_gap_in_the_chart(seen: Browser) -> None:
     with serving_page(busy_day()) as made:
         seen.open(made.address)
         seen.wait(SHOWN)
-        assert seen.run("return document.querySelectorAll('.plot path:not(.area)')[0].getAttribute('d').split('M').length") == 3
+        assert (
+            seen.run("return document.querySelectorAll('.plot path:not(.area)')[0].getAttribute('d').split('M').length")
+            == 3
+        )
 
 
 def test_arrow_keys_read_a_chart_back_in_time(seen: Browser) -> None:
