@@ -29,6 +29,7 @@ from arbd.settings.kinds import (
     auto_or,
     choice,
     hub_address,
+    listen_address,
     path,
     power_of_two,
     seconds,
@@ -111,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str | None
     env_file: str | None
     control_socket: str
+    metrics_listen: str | None
     hub_url: str
     hub_auth_token: str
     hub_auth_token_file: str | None
@@ -203,6 +205,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="A file of NAME=VALUE lines that count as the environment, also the code's; it wins over that."),
     Setting("control.socket", socket_place(), "auto",
             doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
+    Setting("metrics.listen", listen_address(), None,
+            doc="Where to serve /metrics, /livez and /readyz over HTTP: a port of this machine alone, or IP:port."),
     Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
             doc="Where the hub listens."),
     Setting("hub.auth_token", text(), "", env="PROVIDER_AUTH_TOKEN", argument="auth_token", secret=True,

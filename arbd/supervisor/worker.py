@@ -48,6 +48,7 @@ class Worker:
         self.is_dismissed = False  # killed as it started, because its slot has gone
         self.replacement_reason: Why | None = None  # while it is being replaced
         self.why: Why | None = None  # why it is replaced
+        self.answered = 0  # tasks whose answers were taken
         self.left_unused = False  # it left of its own accord, and had not finished one task
         self.bounds = Bounds(0, 0, 0, 0)
         self.has_hard_limit = True  # it was below worker.memory_limit when it was fresh

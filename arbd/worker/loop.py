@@ -39,6 +39,7 @@ from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice, Stopped
 from arbd.logs import stack_lines
 from arbd.logs.seldom import Seldom
+from arbd.model.reasons import NUMBER_OF
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
@@ -269,6 +270,7 @@ class Loop:
         reason = exc.strerror or str(exc)
         self._log.error("payload_not_received", action=action, reason=reason)
         answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
+        self._context.reason = NUMBER_OF["no_resources"]
         self._answer(seq, time.monotonic_ns() - since_ns, "error", action, answer)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[int, Status, bytes]:
@@ -292,6 +294,7 @@ class Loop:
                 return run_ns, status, answer
         except TaskCancelled:
             answer = self._context.encode_any_size(task.action, cancelled(task.action))
+            self._context.reason = NUMBER_OF["cancelled"]
             return time.monotonic_ns() - since_ns, "error", answer
         except TaskTimeout:
             pass
@@ -299,6 +302,7 @@ class Loop:
             logs.leave_task()
         self._tell_where(seq, task.action)
         answer = self._context.timed_out(task.action, timeout)
+        self._context.reason = NUMBER_OF["timeout"]
         return time.monotonic_ns() - since_ns, "error", answer
 
     def _tell_where(self, seq: int, action: str) -> None:
@@ -311,11 +315,14 @@ class Loop:
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
         self._busy_ns += run_ns
+        reason = 0
+        if status == "error":
+            reason, self._context.reason = self._context.reason, 0
         if len(answer) <= self._inline_limit:
-            self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
+            self._publish(frame.encode_result(seq, run_ns, status, answer, reason), seq)
         else:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
-            self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
+            self._publish(self._by_reference(seq, run_ns, status, action, answer, reason), seq)
         self._last_action = action
         if not self._is_as_before():
             self._look_after(action, time.monotonic_ns(), "full")
@@ -379,7 +386,7 @@ class Loop:
         if board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)
 
-    def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> bytes:
+    def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes, why: int) -> bytes:
         """Send the answer beside the ring; returns the record that announces it."""
         try:
             self._send_parcel(answer)
@@ -387,8 +394,9 @@ class Loop:
             reason = exc.strerror or str(exc)
             self._log.error("result_not_sent", action=action, size=len(answer), reason=reason)
             response = worker_exhausted(action, "result", reason)
-            return frame.encode_result(seq, run_ns, "error", self._context.encode_any_size(action, response))
-        return frame.encode_result_reference(seq, run_ns, status)
+            shorter = self._context.encode_any_size(action, response)
+            return frame.encode_result(seq, run_ns, "error", shorter, NUMBER_OF["no_resources"])
+        return frame.encode_result_reference(seq, run_ns, status, why)
 
     def _send_parcel(self, answer: bytes) -> None:
         """Send an answer, however long that takes: a finished one is never dropped for want of a descriptor."""
