@@ -15,20 +15,16 @@ from typing import Final, NamedTuple
 
 _INLINE: Final = "<{tag}>(.*?)</{tag}>"
 
-#: Of everything that is for a browser: nobody else's page may frame, embed or remember it.
-HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+CONTENT_TYPE: Final = "text/html; charset=utf-8"
+#: Of everything that is for this page's eyes: nobody else's page may embed it, or learn from where it was opened.
+HEADERS: Final = (("Referrer-Policy", "no-referrer"), ("Cross-Origin-Resource-Policy", "same-origin"))
 
 
 class Page(NamedTuple):
     """The body of a page and its headers."""
 
     body: bytes
-    headers: dict[str, str]
+    headers: tuple[tuple[str, str], ...]
 
 
 @cache
@@ -49,8 +45,7 @@ def page() -> Page:
             "trusted-types 'none'",
         )
     )
-    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy, **HEADERS}
-    return Page(body, headers)
+    return Page(body, (("Content-Security-Policy", policy), *HEADERS))
 
 
 def _hashes(tag: str, body: bytes) -> str:

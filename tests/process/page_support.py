@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from arbd.control.page import HEADERS, page
+from arbd.control.page import CONTENT_TYPE, HEADERS, page
 
 HOSTILE: Final = "<img src=x onerror=\"document.title='owned'\">"
 
@@ -25,10 +25,10 @@ class Made:
         class _Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/":
-                    self._send(page().body, page().headers)
+                    self._send(page().body, {"Content-Type": CONTENT_TYPE, **dict(page().headers)})
                 elif self.path == "/status.json" and made.document is not None:
                     body = json.dumps({**made.document}).encode()
-                    self._send(body, {"Content-Type": "application/json", **HEADERS})
+                    self._send(body, {"Content-Type": "application/json", **dict(HEADERS)})
                 else:
                     self.send_error(404)
 
@@ -71,8 +71,9 @@ def busy_day(workers: int = 8, now: float | None = None) -> dict[str, Any]:
         "history": [_point(now, number) for number in range(300) if not 120 < number < 136],
         "actions": _ACTIONS,
         "limits": [
-            {"name": "quotes", "scope": "provider", "rule": "at most 1,200 calls per minute", "usage": 0.62},
-            {"name": "gpu", "scope": "action", "rule": "at most 4 at once", "usage": 1.0, "rejections": 318},
+            {"name": "quotes", "usage": 0.62, "allowed": 148_020, "refused": 0, "troubled": False},
+            {"name": "gpu", "usage": 1.0, "allowed": 912, "refused": 318, "troubled": False},
+            {"name": "shared", "usage": 0.1, "allowed": 7, "refused": 0, "troubled": True},
         ],
         "events": [
             {"number": 1, "ago_s": 7400, "level": "info", "event": "daemon_started", "fields": {"workers": workers}},

@@ -58,7 +58,7 @@ def test_it_says_all_that_the_document_says(seen: Browser) -> None:
         assert "no memory for a fork" in workers[8][-1]
         quote = rows(seen, "actions")[0]
         assert quote == ["quote", "812", "5,686,800", "0", "0", "0", "1", "412 µs", "1.7 ms", "137 µs", "30 s"]
-        assert [row[0] for row in rows(seen, "limits")] == ["quotes", "gpu"]
+        assert [row[0] for row in rows(seen, "limits")] == ["quotes", "gpu", "shared"]
         assert [row[0] for row in rows(seen, "replaced")] == ["3", "1"]
         assert [row[0] for row in rows(seen, "events")] == ["worker_died", "hub_lost", "daemon_started"]
         assert "hub.example:50051" in seen.text("#hub")
@@ -82,7 +82,7 @@ def test_text_of_others_is_text(seen: Browser) -> None:
     status["link"]["state"] = status["link"]["protocol"] = status["version"] = HOSTILE
     status["workers"][0]["state"] = HOSTILE
     status["paused"] = [{"action": HOSTILE, "waiting": 1, "refused": 0, "for_s": 1}]
-    document["limits"][0] = {"name": HOSTILE, "scope": HOSTILE, "rule": HOSTILE, "usage": 1, "trouble": HOSTILE}
+    document["limits"][0] = {"name": HOSTILE, "usage": HOSTILE, "allowed": HOSTILE, "refused": HOSTILE}
     document["problems"] = [HOSTILE]
     document["events"] = [{"number": 9, "ago_s": 1, "level": HOSTILE, "event": HOSTILE, "fields": {HOSTILE: [HOSTILE]}}]
     with serving_page(document) as made:

@@ -48,7 +48,7 @@ def queries() -> Iterator[tuple[str, str]]:
         yield from ((case["name"], each["series"]) for each in case["input_series"])
 
 
-@pytest.mark.parametrize(("where", "query"), queries())
+@pytest.mark.parametrize(("where", "query"), list(queries()))
 def test_each_query_asks_for_series_and_labels_that_there_are(where: str, query: str) -> None:
     known = series()
     labels = set(OF_SCRAPE)
