@@ -55,6 +55,7 @@ class Assignment(msgspec.Struct, gc=False):
     timeout: float  # seconds
     cost_ns: int = 0
     cancelled_at_ns: int = 0  # nobody wants its result since then; 0: somebody does
+    sent_ns: int = 0  # when it went to its worker after it had waited; 0: at once
 
     @property
     def cancelled(self) -> bool:

@@ -25,6 +25,7 @@ from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.stacks import Stacks
 from arbd.supervisor.steering import Refused, Steering
+from arbd.supervisor.tracing import Tracing
 
 
 class Commands:
@@ -51,6 +52,7 @@ class Commands:
         self._replacing = Replacing(flow.pool, operations)
         self._log_level = log_level
         self._stacks = stacks
+        self._tracing = Tracing(flow)
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -60,6 +62,8 @@ class Commands:
             protocol.GetEvents: self._get_events,
             protocol.GetOperation: self._get_operation,
             protocol.GetStacks: self._get_stacks,
+            protocol.GetTrace: lambda request: self._tracing.page(request, self._reporter.provider),
+            protocol.GetProfile: self._get_profile,
             protocol.DrainDaemon: self._drain,
             protocol.Resume: self._resume,
             protocol.PauseAction: self._pause_action,
@@ -97,6 +101,9 @@ class Commands:
         kind = "stacks" if request.worker is None else f"stacks of worker {request.worker}"
         look = partial(native_stacks.take, program, self._stacks.subjects(request.worker))
         return OperationReply(operation=self._operations.begin(kind, "asking py-spy", look))
+
+    def _get_profile(self, request: protocol.GetProfile) -> protocol.ControlReply:
+        return Failure(code="failed", message="not yet")
 
     async def _take_stacks(self, worker: int | None) -> protocol.ControlReply:
         return StacksReply(stacks=await self._stacks.take(worker))

@@ -30,11 +30,12 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
+from arbd.core.flight_recorder import FlightRecorder
 from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
 from arbd.core.outbox import MemoryOutbox, Verdicts
@@ -90,6 +91,22 @@ class WorkerEnd(TypedDict, total=False):
     exit_code: int
 
 
+class _LostRun(NamedTuple):
+    """A run that ended with its worker, as far as the worker's memory tells of it."""
+
+    assignment: Assignment
+    worker: tuple[int, int]
+    times: tuple[int, int, int]
+    ended_ns: int
+
+    @classmethod
+    def of(cls, worker: Worker, assignment: Assignment) -> _LostRun:
+        running, now_ns = worker.cell.running(), time.monotonic_ns()
+        since_ns = running.since_ns if running.is_for(assignment.seq) else 0
+        run_ns = max(0, now_ns - since_ns) if since_ns else 0
+        return cls(assignment, (worker.slot, worker.pid), (since_ns, 0, run_ns), now_ns)
+
+
 class Flow:
     """The owner of every task under way: a ``HubPort`` for links, and verbs for the rest of the supervisor.
 
@@ -103,7 +120,8 @@ class Flow:
         self.link = link
         self.dispatcher = Dispatcher(settings.prefetch)
         self.under_way = UnderWay()
-        self.outbox = MemoryOutbox(self.under_way)
+        self.recorder = FlightRecorder(self.under_way, time.monotonic_ns)
+        self.outbox = MemoryOutbox(self.under_way, self.recorder.acks)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
         self.paused = PausedActions()
@@ -121,6 +139,7 @@ class Flow:
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
         self._timeouts: dict[str, float] = {}
+        self._batch_ns = 0  # when the batch of answers was taken that is looked at
         self._runnable: dict[str, float] = {}  # the same without paused actions: one look-up tells of both
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -258,7 +277,7 @@ class Flow:
         """Send what waits, as far as workers have room."""
         dispatcher, sent = self.dispatcher, set[int]()
         shortest, worker_id = math.inf, None
-        refused = False
+        refused, now_ns = False, 0
         try:
             while (chosen := dispatcher.next_assignment(worker_id)) is not None:
                 worker_id, assignment = chosen
@@ -267,6 +286,7 @@ class Flow:
                     self._refuse(assignment.task, refusal)
                     refused = True
                 elif self._send(worker_id, assignment):
+                    assignment.sent_ns = now_ns = now_ns or time.monotonic_ns()
                     sent.add(worker_id)
                     shortest = min(shortest, assignment.timeout)
                 else:
@@ -407,6 +427,8 @@ class Flow:
             return 0
         if worker.unread:
             records = worker.unread + records
+        if records:
+            self._batch_ns = time.monotonic_ns()
         left = iter(records)
         held_back: list[bytes] = []
         try:
@@ -457,6 +479,8 @@ class Flow:
                 if failed or self.streaks.watched:
                     self._watch_failures(worker, assignment.task.action, failed)
                 self.pass_on(assignment.task, result.status, body)
+                run = (result.since_ns, result.woke_ns, result.run_ns)
+                self.recorder.ran(assignment, result.status, (worker.slot, worker.pid), run, self._batch_ns)
         return True
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
@@ -530,18 +554,23 @@ class Flow:
                 raise
             self._log.warning("result_put_off", task_id=task.id, reason=str(exc))
 
-    def decide(self, task: Task, response: ProviderResponse) -> None:
-        """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it."""
+    def decide(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
+        """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it.
+        ``run``: the run that was lost."""
         try:
             result = self._encode(task.action, response)
         except BaseException:  # a bug in there must not cost the task its verdict
             self.pass_on(task, response.status, msgspec.json.encode(response))
             raise
         self.pass_on(task, response.status, result)
+        if run is None:
+            self.recorder.decided(task, response.status)
+        else:
+            self.recorder.ran(run.assignment, response.status, run.worker, run.times, run.ended_ns)
 
-    def give(self, task: Task, response: ProviderResponse) -> None:
+    def give(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, and tell the link."""
-        self.decide(task, response)
+        self.decide(task, response, run)
         self.announce()
 
     def give_cancelled(self, assignments: Iterable[Assignment]) -> None:
@@ -589,7 +618,7 @@ class Flow:
         ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
         late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
-        self.give(task, verdict or late)
+        self.give(task, verdict or late, _LostRun.of(worker, assignment))
 
     def _timed_out(self, assignment: Assignment) -> ProviderResponse:
         action = assignment.task.action
@@ -624,7 +653,7 @@ class Flow:
         for seq in cannot_tell & had.keys():
             assignment = had[seq]
             self.dispatcher.finish(worker.id, seq, None)
-            self._give_lost(worker, assignment.task, how)
+            self._give_lost(worker, assignment, how)
         # A condemned worker has its verdict, and what its page names as running was parked before it began; one that
         # said that it leaves has begun nothing since.
         has_ended = worker.said_leaving or worker.state is State.CONDEMNED
@@ -633,14 +662,15 @@ class Flow:
             action = loss.running.task.action
             self.pool.note(worker, Why("died", how_it_ended(status), action))
             self._blame(action, worker)
-            self._give_lost(worker, loss.running.task, how)
+            self._give_lost(worker, loss.running, how)
         elif worker.state is State.SERVING:
             note(self._log, "error", "worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
 
-    def _give_lost(self, worker: Worker, task: Task, how: WorkerEnd) -> None:
+    def _give_lost(self, worker: Worker, assignment: Assignment, how: WorkerEnd) -> None:
+        task = assignment.task
         fields = task_fields(task.id, task.action, task.traceparent)
         note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
-        self.give(task, worker_lost(task.action, **how))
+        self.give(task, worker_lost(task.action, **how), _LostRun.of(worker, assignment))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
 
