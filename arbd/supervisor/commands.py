@@ -19,6 +19,7 @@ from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.log_level import LogLevelChange
 from arbd.supervisor.operations import OperationFailed, Operations
+from arbd.supervisor.profiling import Profiling
 from arbd.supervisor.reload_operation import ReloadOperation
 from arbd.supervisor.replacing import Replacing
 from arbd.supervisor.reporter import Reporter
@@ -53,6 +54,7 @@ class Commands:
         self._log_level = log_level
         self._stacks = stacks
         self._tracing = Tracing(flow)
+        self._profiling = Profiling(stacks, operations, lambda: flow.actions)
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -63,7 +65,7 @@ class Commands:
             protocol.GetOperation: self._get_operation,
             protocol.GetStacks: self._get_stacks,
             protocol.GetTrace: lambda request: self._tracing.page(request, self._reporter.provider),
-            protocol.GetProfile: self._get_profile,
+            protocol.GetProfile: self._profiling.begin,
             protocol.DrainDaemon: self._drain,
             protocol.Resume: self._resume,
             protocol.PauseAction: self._pause_action,
@@ -101,9 +103,6 @@ class Commands:
         kind = "stacks" if request.worker is None else f"stacks of worker {request.worker}"
         look = partial(native_stacks.take, program, self._stacks.subjects(request.worker))
         return OperationReply(operation=self._operations.begin(kind, "asking py-spy", look))
-
-    def _get_profile(self, request: protocol.GetProfile) -> protocol.ControlReply:
-        return Failure(code="failed", message="not yet")
 
     async def _take_stacks(self, worker: int | None) -> protocol.ControlReply:
         return StacksReply(stacks=await self._stacks.take(worker))
