@@ -22,6 +22,7 @@ _ROW: Final = 18
 _TOP: Final = 60
 _CHAR: Final = 6.6  # pixels, of a monospaced font of 11
 _THINNEST: Final = 0.1  # pixels: what is narrower is not drawn
+_OWN: Final = ("author", "host", "ipc", "logs", "rate_limit", "schema", "worker")
 _MOST_BOXES: Final = 20_000
 
 _SCRIPT: Final = """
@@ -127,7 +128,7 @@ def _drawn(box: _Drawn, total: int) -> str:
 
 def _colour(name: str) -> str:
     """A warm colour, the same for the same function in every picture; arbd's own code is grey."""
-    if "/arbd/worker/" in name or "/arbd/author/" in name or name == "all":
+    if name == "all" or any(f"/arbd/{each}/" in name for each in _OWN):
         return "#d0d0d0"
     number = zlib.crc32(name.encode("utf-8", "replace"))
     return f"rgb({205 + number % 50},{90 + number // 50 % 120},{number // 6000 % 60})"

@@ -13,16 +13,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from arbd.core.dispatch import Assignment
 from arbd.core.history import shown
 from arbd.core.under_way import UnderWay
+from arbd.ipc.frame import ResultFrame
 from arbd.model.flight import NO_WORKER, Flight
 from arbd.model.task import Status, Task
 
 KEPT: Final = 4096  # of each; some 1.5 MB
 _LONGEST_NAME: Final = 200  # of a task that no worker has seen: its id and action are a caller's, and may be long
+
+
+class Runner(Protocol):
+    """A worker process: its slot and its number."""
+
+    slot: int
+    pid: int
 
 
 class AckLog:
@@ -60,42 +68,34 @@ class FlightRecorder:
         self._append = self.flights.append
         self._under_way = under_way
 
-    def ran(
-        self,
-        assignment: Assignment,
-        status: Status,
-        worker: tuple[int, int],
-        run: tuple[int, int, int],
-        answered_ns: int,
-    ) -> None:
-        """A worker (slot and process) has answered. ``run``: since when it ran, how long before that the worker was
-        woken, and how long it ran."""
+    def ran(self, assignment: Assignment, result: ResultFrame, worker: Runner, answered_ns: int) -> None:
+        """A worker has answered. What is known comes as it is: to pack it into tuples first took 0.1 µs more."""
         task = assignment.task
-        entry = self._under_way.get(task.id)
-        taken_ns = entry[1] if entry is not None and entry[0] is task else 0
-        slot, pid = worker
-        since_ns, woke_ns, run_ns = run
         self.total += 1
         self._append(
             Flight(
                 task.id,
                 task.action,
-                slot,
-                pid,
-                status,
-                taken_ns,
+                worker.slot,
+                worker.pid,
+                result.status,
+                assignment.taken_ns,
                 assignment.sent_ns,
-                since_ns,
-                woke_ns,
-                run_ns,
+                result.since_ns,
+                result.woke_ns,
+                result.run_ns,
                 answered_ns,
             )
         )
 
+    def taken_ns(self, task: Task) -> int:
+        """When a task had come that is under way; 0: nobody knows."""
+        entry = self._under_way.get(task.id)
+        return entry[1] if entry is not None and entry[0] is task else 0
+
     def decided(self, task: Task, status: Status) -> None:
         """The supervisor has given a verdict of its own to a task that did not run, or of which nobody knows."""
-        entry = self._under_way.get(task.id)
-        taken_ns = entry[1] if entry is not None and entry[0] is task else 0
+        taken_ns = self.taken_ns(task)
         task_id, action = task.id, shown(task.action, _LONGEST_NAME)
         if len(task_id) > _LONGEST_NAME:
             task_id = shown(task_id, _LONGEST_NAME)

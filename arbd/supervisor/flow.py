@@ -92,19 +92,17 @@ class WorkerEnd(TypedDict, total=False):
 
 
 class _LostRun(NamedTuple):
-    """A run that ended with its worker, as far as the worker's memory tells of it."""
+    """A run that ended with its worker."""
 
+    worker: Worker
     assignment: Assignment
-    worker: tuple[int, int]
-    times: tuple[int, int, int]
-    ended_ns: int
 
-    @classmethod
-    def of(cls, worker: Worker, assignment: Assignment) -> _LostRun:
-        running, now_ns = worker.cell.running(), time.monotonic_ns()
-        since_ns = running.since_ns if running.is_for(assignment.seq) else 0
+    def result(self, status: Status, now_ns: int) -> frame.ResultFrame:
+        """What the worker would have said of it, as far as its memory tells."""
+        running = self.worker.cell.running()
+        since_ns = running.since_ns if running.is_for(self.assignment.seq) else 0
         run_ns = max(0, now_ns - since_ns) if since_ns else 0
-        return cls(assignment, (worker.slot, worker.pid), (since_ns, 0, run_ns), now_ns)
+        return frame.ResultFrame(self.assignment.seq, run_ns, status, False, b"", since_ns=since_ns)
 
 
 class Flow:
@@ -192,7 +190,7 @@ class Flow:
                 if isinstance(timeout, ProviderResponse):
                     refused |= self._refuse(task, timeout)
                     continue
-                placed = self.dispatcher.place(task, timeout, worker_id)
+                placed = self.dispatcher.place(task, timeout, worker_id, now_ns)
                 if placed is not None and self._send(*placed):
                     worker_id = placed[0]
                     sent.add(worker_id)
@@ -479,8 +477,7 @@ class Flow:
                 if failed or self.streaks.watched:
                     self._watch_failures(worker, assignment.task.action, failed)
                 self.pass_on(assignment.task, result.status, body)
-                run = (result.since_ns, result.woke_ns, result.run_ns)
-                self.recorder.ran(assignment, result.status, (worker.slot, worker.pid), run, self._batch_ns)
+                self.recorder.ran(assignment, result, worker, self._batch_ns)
         return True
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
@@ -566,7 +563,8 @@ class Flow:
         if run is None:
             self.recorder.decided(task, response.status)
         else:
-            self.recorder.ran(run.assignment, response.status, run.worker, run.times, run.ended_ns)
+            now_ns = time.monotonic_ns()
+            self.recorder.ran(run.assignment, run.result(response.status, now_ns), run.worker, now_ns)
 
     def give(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, and tell the link."""
@@ -618,7 +616,7 @@ class Flow:
         ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
         late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
-        self.give(task, verdict or late, _LostRun.of(worker, assignment))
+        self.give(task, verdict or late, _LostRun(worker, assignment))
 
     def _timed_out(self, assignment: Assignment) -> ProviderResponse:
         action = assignment.task.action
@@ -670,7 +668,7 @@ class Flow:
         task = assignment.task
         fields = task_fields(task.id, task.action, task.traceparent)
         note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
-        self.give(task, worker_lost(task.action, **how), _LostRun.of(worker, assignment))
+        self.give(task, worker_lost(task.action, **how), _LostRun(worker, assignment))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
 
@@ -735,7 +733,7 @@ class Flow:
                 if isinstance(timeout, ProviderResponse):
                     self._refuse(task, timeout)
                 else:
-                    self.dispatcher.offer(task, timeout)
+                    self.dispatcher.offer(task, timeout, self.recorder.taken_ns(task))
             except Exception as exc:  # the others are not to pay for that; a verdict that was begun is given
                 report(exc, "a task of a paused action")
         if tasks:

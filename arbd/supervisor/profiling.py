@@ -65,7 +65,7 @@ class Profiling:
         if not found:
             return _refused("there is no worker now; `arbd status` says why")
         others = [name for name, at in sources.items() if source and at == source and name != request.action]
-        run = _Run(program, found, request, source, others)
+        run = _Sampling(program, found, request, source, others)
         of = "" if request.action is None else f" of {request.action}"
         return OperationReply(operation=self._operations.begin(f"profile{of}", "starting py-spy", run.work))
 
@@ -74,7 +74,7 @@ def _refused(message: str) -> Failure:
     return Failure(code="failed", message=message)
 
 
-class _Run:
+class _Sampling:
     """One profile."""
 
     def __init__(

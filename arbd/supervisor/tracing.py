@@ -53,10 +53,7 @@ class Tracing:
             if assignment is None or not begun.is_for(assignment.seq):
                 continue
             task = assignment.task
-            entry = flow.under_way.get(task.id)
-            taken_ns = entry[1] if entry is not None and entry[0] is task else 0
-            sent_ns, since_ns = assignment.sent_ns, begun.since_ns
-            at = (taken_ns, sent_ns, since_ns, 0, 0, 0)
+            at = (assignment.taken_ns, assignment.sent_ns, begun.since_ns, 0, 0, 0)
             found.append(_printable(Flight(task.id, task.action, worker.slot, worker.pid, "", *at)))
         return found
 
