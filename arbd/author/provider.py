@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout
 from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
 from arbd.author.marks import ACTION, ON_START, ON_STOP, RESOURCE, marked_methods
+from arbd.author.source import source_of
 from arbd.errors import ConfigError, RegistrationError
 from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.model.limit_spec import LimitSpec
@@ -208,6 +209,7 @@ def _describe_action(action: Action) -> ActionInfo:
         is_async=action.is_async,
         notes=action.notes,
         resources=list(action.binding.resources),
+        source=source_of(action.handler),
     )
 
 
