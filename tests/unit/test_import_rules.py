@@ -80,6 +80,7 @@ PURE = (
     ),
     *("arbd.links.stream.session", "arbd.links.unary.policy", "arbd.links.unary.messages"),
     *("arbd.hub.board", "arbd.hub.queues", "arbd.hub.leases", "arbd.hub.desk", "arbd.hub.stream_session"),
+    "arbd.hub.presence",
     *("arbd.doctor.checks", "arbd.doctor.findings", "arbd.doctor.unit_text", "arbd.doctor.certificates"),
     *("arbd.tuning.plan", "arbd.tuning.compare", "arbd.tuning.choose", "arbd.tuning.report", "arbd.tuning.record"),
 )
