@@ -85,12 +85,8 @@ class _Commands(click.Group):
             from arbd.cli import _suggest
 
             raise click.UsageError(_suggest.unknown_command(args[0], COMMANDS), ctx)
-        if (
-            args[0] in _DAEMONS
-            and args[:2] != ["hub", "status"]
-            and not ctx.resilient_parsing
-            and not _asks_for_help(args)
-        ):
+        stays = args[0] in _DAEMONS and args[:2] != ["hub", "status"]
+        if stays and not ctx.resilient_parsing and not _asks_for_help(args):
             from arbd import logs
 
             logs.own_stderr(counts_for_all=args[0] != "hub")
@@ -209,6 +205,4 @@ def message_of(error: ArbdError) -> str:
     """What is told of an error: one line, or one for each of several problems."""
     if isinstance(error, ConfigError) and len(error.problems) > 1:
         return "\n  - ".join([f"{len(error.problems)} problems", *error.problems])
-    if isinstance(error, HubError) and error.details:
-        return error.details  # the code is gRPC's; the sentence says what it means
     return str(error)

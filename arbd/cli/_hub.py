@@ -10,8 +10,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from arbd.errors import ConfigError, HubError
 
 if TYPE_CHECKING:
@@ -43,6 +41,13 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
 }
 
 
+class ExplainedHubError(HubError):
+    """A failure whose words say it all: the code is gRPC's."""
+
+    def __str__(self) -> str:
+        return self.details
+
+
 class Deadline:
     """The moment by which a command is to be over; without a time limit there is none."""
 
@@ -61,19 +66,29 @@ class Deadline:
 
 
 def client(hub: str, token: str, deadline: Deadline) -> HubClient:
-    """A client that does not wait for a hub that is not there. Raises ``click.BadParameter`` where the address is none."""
+    """A client that does not wait for a hub that is not there. Raises ``ConfigError`` for what is no address."""
     from arbd.hub.client import HubClient
 
     try:
         return HubClient(hub, token=token, timeout_s=deadline.at_most(CALL_TIMEOUT_S), waits_for_hub=False)
     except ConfigError as error:
-        raise click.BadParameter("; ".join(error.problems).removeprefix("hub.url: "), param_hint="'--hub'") from error
+        raise ConfigError([each.replace("hub.url:", "--hub:", 1) for each in error.problems]) from error
+
+
+def require_listen(address: str) -> None:
+    """Raise in words if no hub can listen there now."""
+    from arbd.hub import listen
+
+    try:
+        listen.require_listen(address)
+    except HubError as error:
+        raise ExplainedHubError(error.code, error.details) from error
 
 
 def explained(error: HubError, hub: str, *, has_token: bool, deadline: Deadline) -> HubError:
     """The same failure, in words that say what is wrong and what to do. Goes the way to the hub once more, where gRPC
     does not know."""
-    return HubError(error.code, f"the hub at {hub}: {_said(error, hub, has_token, deadline)}")
+    return ExplainedHubError(error.code, f"the hub at {hub}: {_said(error, hub, has_token, deadline)}")
 
 
 def _said(error: HubError, hub: str, has_token: bool, deadline: Deadline) -> str:

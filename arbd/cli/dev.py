@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from arbd.cli import _completers
+from arbd.cli import _hub as _hub_words
 from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, settings_options
 from arbd.cli.hub import READY
 from arbd.errors import EXIT_CONFIG, EXIT_ZYGOTE, ConfigError, HubError, ZygoteError
@@ -168,9 +169,8 @@ def _hub(listen: str, max_message: int) -> Iterator[tuple[int, str]]:
     """A hub in a child process; its process id and its address. It ends with this block, and with this process if that
     is killed."""
     from arbd import logs
-    from arbd.hub.listen import require_listen
 
-    require_listen(listen)
+    _hub_words.require_listen(listen)
     parent = ["--parent", str(os.getpid())]
     process = subprocess.Popen(
         # -P: as above.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from arbd.cli import _hub
 from arbd.cli._hub_status import status
 from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, ListenType, max_message_option, parent_option
 from arbd.settings.kinds import seconds
@@ -26,6 +27,9 @@ class _HubGroup(click.Group):
             said = f"There is no command {args[0]!r} of arbd hub: `arbd hub` serves one, `arbd hub status` asks one."
             raise click.UsageError(said, ctx)
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: the one there is stands among the examples."""
 
 
 @click.group(
@@ -65,6 +69,7 @@ def command(ctx: click.Context, listen: str, lease: float, tokens: tuple[str, ..
 
     from arbd.hub.server import HubOptions
 
+    _hub.require_listen(listen)
     options = HubOptions(address=listen, lease_s=lease, tokens=tokens, max_message=max_message)
     ctx.exit(asyncio.run(_serve(options)))
 
