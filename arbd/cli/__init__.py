@@ -26,7 +26,6 @@ from arbd.errors import (
     EXIT_ZYGOTE,
     ArbdError,
     ConfigError,
-    HubError,
     ZygoteError,
 )
 from arbd.host import hangup, priority, process_state

@@ -17,10 +17,12 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from arbd.author.refused import RefusedError
 from arbd.errors import ConfigError, RegistrationError
 from arbd.ipc.zygote_protocol import Failed
 from arbd.logs.tracebacks import exc_info_of
 from arbd.model.response import message_of
+from arbd.worker.error_place import place_of
 
 # Bytes of UTF-8. Together well below a control message (``channel.MAX_MESSAGE``).
 MOST_PROBLEMS: Final = 24_000
@@ -34,11 +36,20 @@ def failed(exc: BaseException) -> Failed:
     """The message to the supervisor about an exception."""
     if isinstance(exc, ConfigError):
         return Failed(True, listed(exc.problems))
+    if isinstance(exc, RefusedError):
+        return Failed(True, listed([_told(each) for each in exc.errors]), traceback_of(exc.errors[-1]))
+    return Failed(isinstance(exc, RegistrationError), listed([_told(exc)]), traceback_of(exc))
+
+
+def _told(exc: BaseException) -> str:
+    """What went wrong, and for a registration where: its traceback is not shown."""
+    text, name = message_of(exc), type(exc).__name__
+    if isinstance(exc, ConfigError):
+        return text
     if isinstance(exc, RegistrationError):
-        return Failed(True, listed([message_of(exc)]), traceback_of(exc))
-    text = message_of(exc)
-    name = type(exc).__name__
-    return Failed(False, listed([text if text == name else f"{name}: {text}"]), traceback_of(exc))
+        place = place_of(exc)
+        return f"{place}: {text}" if place else text
+    return text if text == name else f"{name}: {text}"
 
 
 def of_examination(exc: BaseException) -> Failed:
