@@ -106,8 +106,8 @@ class Actions(Mapping[str, Action]):
         after_timeout: AfterTimeout = "replace",
     ) -> Callable[[H], H]:
         """Decorate a handler to register it; it is returned unchanged. :class:`ActionOptions` has the defaults. The
-        decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses; while ``arbd`` loads the code,
-        it is kept, and told with all others at the end."""
+        decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses; while ``arbd`` loads the
+        code, that is kept, and told with all others at the end."""
         options = ActionOptions(
             name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
         )

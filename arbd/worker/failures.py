@@ -29,6 +29,7 @@ MOST_PROBLEMS: Final = 24_000
 MOST_OF_ONE: Final = 8_000
 MOST_TRACEBACK: Final = 24_000
 _MOST_OF_A_LINE: Final = 4_000
+_ROOM_FOR_PLACE: Final = 1_000
 _MOST_LISTED: Final = 1_000  # each also costs some bytes of the message
 
 
@@ -37,19 +38,28 @@ def failed(exc: BaseException) -> Failed:
     if isinstance(exc, ConfigError):
         return Failed(True, listed(exc.problems))
     if isinstance(exc, RefusedError):
-        return Failed(True, listed([_told(each) for each in exc.errors]), traceback_of(exc.errors[-1]))
+        return Failed(True, listed([_listed_among(each) for each in exc.errors]), traceback_of(exc.errors[-1]))
     return Failed(isinstance(exc, RegistrationError), listed([_told(exc)]), traceback_of(exc))
 
 
 def _told(exc: BaseException) -> str:
-    """What went wrong, and for a registration where: its traceback is not shown."""
+    """What went wrong."""
     text, name = message_of(exc), type(exc).__name__
-    if isinstance(exc, ConfigError):
-        return text
     if isinstance(exc, RegistrationError):
-        place = place_of(exc)
-        return f"{place}: {text}" if place else text
-    return text if text == name else f"{name}: {text}"
+        return _placed(exc, text)
+    return text if text == name or isinstance(exc, ConfigError) else f"{name}: {text}"
+
+
+def _listed_among(exc: BaseException) -> str:
+    """The same of one of several."""
+    text = _told(exc)
+    return text if isinstance(exc, (RegistrationError, ConfigError)) else _placed(exc, text)
+
+
+def _placed(exc: BaseException, text: str) -> str:
+    """A text with the line that it is about: no traceback is shown with it."""
+    place = place_of(exc)
+    return f"{head(text, MOST_OF_ONE - _ROOM_FOR_PLACE)} ({place})" if place else text
 
 
 def of_examination(exc: BaseException) -> Failed:

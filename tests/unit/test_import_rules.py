@@ -68,7 +68,7 @@ USERS = {
 PURE = (
     *("arbd.model", "arbd.ipc", "arbd.core", "arbd.schema", "arbd.rate_limit", "arbd.settings"),
     *("arbd.author.provider", "arbd.author.actions", "arbd.author.binding", "arbd.interrupts"),
-    *("arbd.author.lifespan", "arbd.author.marks"),
+    *("arbd.author.lifespan", "arbd.author.marks", "arbd.author.refused"),
     *(
         "arbd.control.protocol",
         "arbd.control.reports",
