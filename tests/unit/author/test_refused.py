@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +12,27 @@ from arbd.author.refused import RefusedError, collecting, keeping, raise_kept
 from arbd.errors import ConfigError, RegistrationError
 
 
+def kept(load: Callable[[], object]) -> BaseException:
+    """What a load in which registrations are collected raises."""
+    try:
+        with collecting():
+            load()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def all_kept(load: Callable[[], object]) -> list[BaseException]:
+    error = kept(load)
+    assert isinstance(error, RefusedError)
+    return error.errors
+
+
 def wrong_in_many_ways() -> Provider:
     provider = Provider("p")
-    register: Any = provider.actions.register
+    register = provider.actions.register
 
-    @register
+    @register  # type: ignore[arg-type] # what an author forgets
     def without_parentheses() -> None: ...
 
     @register(timeout=0)
@@ -42,24 +59,25 @@ def test_outside_of_a_load_the_first_one_raises() -> None:
 
 
 def test_all_of_a_load_are_told_with_the_lines_that_are_wrong() -> None:
-    with pytest.raises(RefusedError) as caught, collecting():
-        provider = wrong_in_many_ways()
-        assert list(provider.actions) == ["good"]
-    texts = [str(error) for error in caught.value.errors]
+    providers: list[Provider] = []
+    errors = all_kept(lambda: providers.append(wrong_in_many_ways()))
+    texts = [str(error) for error in errors]
     words = ("parentheses", "no_time", "cannot_be_filled", "'payload'", "asks_too_much")
     assert all(word in text for word, text in zip(words, texts, strict=True)), texts
-    frames = [error.__traceback__.tb_frame.f_code.co_name for error in caught.value.errors if error.__traceback__]
+    frames = [error.__traceback__.tb_frame.f_code.co_name for error in errors if error.__traceback__]
     assert frames == ["wrong_in_many_ways"] * len(texts)
+    assert list(providers[0].actions) == ["good"]
 
 
 def test_methods_are_kept_too() -> None:
-    with pytest.raises(RefusedError) as caught, collecting():
+    def load() -> None:
+        forgotten: Any = action
 
         class Shop(Provider):
             @action(timeout=-1)
             def one(self) -> None: ...
 
-            @action  # type: ignore[arg-type] # what an author forgets
+            @forgotten  # type: ignore[untyped-decorator] # of any type, as an author forgets the parentheses
             def two(self) -> None: ...
 
             @action(payload_schema={"x": 3})
@@ -69,58 +87,66 @@ def test_methods_are_kept_too() -> None:
             def asks(self, nothing: str) -> None: ...
 
         Shop("shop")
-    assert len(caught.value.errors) == 4
+
+    assert len(all_kept(load)) == 4
 
 
 def test_one_alone_is_raised_as_it_is() -> None:
     provider = Provider("p")
-    with pytest.raises(RegistrationError) as caught, collecting():
-        provider.actions.register(timeout=0)(lambda: None)
-    assert not isinstance(caught.value, RefusedError)
+    error = kept(lambda: provider.actions.register(name="a", timeout=0)(print))
+    assert type(error) is RegistrationError
 
 
 def test_what_the_code_raises_after_it_is_told_beside_it() -> None:
     provider = Provider("p")
-    with pytest.raises(RefusedError) as caught, collecting():
+
+    def load() -> None:
         provider.actions.register(name="a", timeout=0)(print)
         provider.actions["a"]
-    first, last = caught.value.errors
-    assert (type(first), type(last)) == (RegistrationError, KeyError)
+
+    assert list(map(type, all_kept(load))) == [RegistrationError, KeyError]
 
 
 @pytest.mark.parametrize("error", [ConfigError(["no"]), ValueError("no"), SystemExit(3), KeyboardInterrupt()])
 def test_without_any_what_is_raised_passes(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, collecting():
+    def load() -> None:
         raise error
-    assert caught.value is error
+
+    assert kept(load) is error
+
+
+def refuse(text: str) -> None:
+    with keeping():
+        raise RegistrationError(text)
 
 
 def test_an_interrupt_passes_whatever_was_kept() -> None:
-    with pytest.raises(KeyboardInterrupt), collecting():
-        with keeping():
-            raise RegistrationError("kept")
+    def load() -> None:
+        refuse("kept")
         raise KeyboardInterrupt
+
+    assert isinstance(kept(load), KeyboardInterrupt)
 
 
 def test_nothing_is_left_of_it() -> None:
-    with pytest.raises(RegistrationError), collecting(), keeping():
-        raise RegistrationError("one")
+    assert str(kept(lambda: refuse("one"))) == "one"
     raise_kept()
     with collecting():
         pass
 
 
 def test_it_is_raised_where_the_provider_starts() -> None:
-    with pytest.raises(RegistrationError, match="early"), collecting():
-        with keeping():
-            raise RegistrationError("early")
+    def load() -> None:
+        refuse("early")
         raise_kept()
         raise AssertionError("it went on")
 
+    assert str(kept(load)) == "early"
+
 
 def test_a_loop_without_end_is_none_for_memory() -> None:
-    with pytest.raises(RefusedError) as caught, collecting():
+    def load() -> None:
         for number in range(5000):
-            with keeping():
-                raise RegistrationError(str(number))
-    assert len(caught.value.errors) <= 1001
+            refuse(str(number))
+
+    assert len(all_kept(load)) <= 1001
