@@ -39,7 +39,7 @@ class HttpAnswer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class RefusedError(Exception):
+class HttpRefusedError(Exception):
     """A request that is not served; ``answer`` says why. The connection ends with it."""
 
     def __init__(self, status: int, text: str, *headers: tuple[str, str]) -> None:
@@ -62,22 +62,22 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> HttpAnswer:
 
 
 def parse(head: bytes) -> Request:
-    """The request in these bytes, which end with the empty line. Raises ``RefusedError``."""
+    """The request in these bytes, which end with the empty line. Raises ``HttpRefusedError``."""
     lines = head[: -len(END_OF_HEAD)].decode("latin-1").split("\r\n")
     match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
-        raise RefusedError(400, "this is no HTTP/1.1 request; try: curl http://ADDRESS/metrics")
+        raise HttpRefusedError(400, "this is no HTTP/1.1 request; try: curl http://ADDRESS/metrics")
     method, target, minor = match.groups()
     headers = _headers(lines[1:])
     if method not in ("GET", "HEAD"):
-        raise RefusedError(405, f"{method} is not served here: use GET or HEAD", ("Allow", "GET, HEAD"))
+        raise HttpRefusedError(405, f"{method} is not served here: use GET or HEAD", ("Allow", "GET, HEAD"))
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-        raise RefusedError(413, "a request with a body is not served here: send none")
+        raise HttpRefusedError(413, "a request with a body is not served here: send none")
     connection = headers.get("connection", "").lower()
     keep_alive = "keep-alive" in connection if minor == "0" else "close" not in connection
     path = target.partition("?")[0].partition("#")[0]
     if not path.startswith("/"):
-        raise RefusedError(400, "the target of a request is a path, such as /metrics")
+        raise HttpRefusedError(400, "the target of a request is a path, such as /metrics")
     return Request(method, path, headers.get("host", ""), keep_alive)
 
 
@@ -86,10 +86,10 @@ def _headers(lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip() or (not line.isprintable() and "\t" not in line):
-            raise RefusedError(400, "a header of the request cannot be read")
+            raise HttpRefusedError(400, "a header of the request cannot be read")
         key = name.lower()
         if key in headers and key in ("host", "content-length", "transfer-encoding"):
-            raise RefusedError(400, f"the request has two {name} headers")
+            raise HttpRefusedError(400, f"the request has two {name} headers")
         headers[key] = value.strip()
     return headers
 

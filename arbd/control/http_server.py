@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from arbd.control import http_request
-from arbd.control.http_request import HttpAnswer, RefusedError, Request, plain
+from arbd.control.http_request import HttpAnswer, HttpRefusedError, Request, plain
 from arbd.logs import get_logger
 from arbd.supervised import supervised
 
@@ -103,15 +103,15 @@ class HttpServer:
                 return False
             request = http_request.parse(head)
             if not http_request.is_ours(request.host, self._listens_on):
-                raise RefusedError(421, "the Host of the request is not this server; use its IP address or localhost")
-        except RefusedError as refused:
+                raise HttpRefusedError(421, "the Host of the request is not this server; use its IP address or localhost")
+        except HttpRefusedError as refused:
             await self._send(writer, refused.answer)
             return False
         await self._send(writer, self._answer(request), request)
         return request.keep_alive
 
     async def _read_head(self, reader: asyncio.StreamReader, first_byte_s: float) -> bytes:
-        """The head of the next request; empty if there is none. Raises ``RefusedError``."""
+        """The head of the next request; empty if there is none. Raises ``HttpRefusedError``."""
         try:
             async with asyncio.timeout(first_byte_s):
                 begun = await reader.read(1)
@@ -125,9 +125,9 @@ class HttpServer:
         except asyncio.IncompleteReadError:
             return b""
         except asyncio.LimitOverrunError:
-            raise RefusedError(431, f"the request has more than {http_request.MAX_HEAD} bytes") from None
+            raise HttpRefusedError(431, f"the request has more than {http_request.MAX_HEAD} bytes") from None
         except TimeoutError:
-            raise RefusedError(408, f"the request did not come within {self._request_timeout_s:g} s") from None
+            raise HttpRefusedError(408, f"the request did not come within {self._request_timeout_s:g} s") from None
 
     def _answer(self, request: Request) -> HttpAnswer | LongAnswer:
         route = self._routes.get(request.path)

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.control import http_request
-from arbd.control.http_request import RefusedError, Request, is_loopback, is_ours, parse, plain
+from arbd.control.http_request import HttpRefusedError, Request, is_loopback, is_ours, parse, plain
 
 END = b"\r\n\r\n"
 
 
 def refused(head: bytes) -> tuple[int, str]:
-    with pytest.raises(RefusedError) as error:
+    with pytest.raises(HttpRefusedError) as error:
         parse(head + END)
     answer = error.value.answer
     return answer.status, answer.body.decode()
@@ -71,7 +71,7 @@ def test_what_is_refused_and_the_hint(head: bytes, status: int, hint: str) -> No
 def test_whatever_the_bytes_it_is_a_request_or_a_refusal(head: bytes) -> None:
     try:
         parse(head + END)
-    except RefusedError as error:
+    except HttpRefusedError as error:
         http_request.head_of(error.answer, len(error.answer.body), keep_alive=False)
 
 
