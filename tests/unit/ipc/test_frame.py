@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.ipc import frame
+from arbd.model.reasons import REASONS
 from arbd.model.task import STATUSES, Status
 
 #: What stands behind an id, if anything does: no NUL in it.
@@ -94,3 +95,13 @@ def test_a_status_that_does_not_exist_is_an_error(status: int) -> None:
 def test_an_id_that_is_no_text_is_an_error() -> None:
     with pytest.raises(UnicodeDecodeError):
         frame.decode_task(frame.encode_task(1, 1.0, 0, b"\xff\xfe", b"", b""))
+
+
+@pytest.mark.parametrize("reason", range(len(REASONS)))
+def test_the_reason_of_an_error_comes_with_it(reason: int) -> None:
+    """Whether its body is in the record or beside it; each reason there is has room in the flags."""
+    inline = frame.decode_result(frame.encode_result(7, 5, "error", b"{}", reason=reason))
+    beside = frame.decode_result(frame.encode_result_reference(7, 5, "error", reason=reason))
+    assert (inline.reason, inline.body, inline.by_reference) == (reason, b"{}", False)
+    assert (beside.reason, beside.body, beside.by_reference) == (reason, b"", True)
+    assert not (inline.skipped or inline.notice or beside.skipped or beside.notice)
