@@ -103,9 +103,7 @@ class HttpServer:
                 return False
             request = http_request.parse(head)
             if not http_request.is_ours(request.host, self._listens_on):
-                raise HttpRefusedError(
-                    421, "the Host of the request is not this server; use its IP address or localhost"
-                )
+                raise HttpRefusedError(421, "the Host of the request is not this server: use its IP or localhost")
         except HttpRefusedError as refused:
             await self._send(writer, refused.answer)
             return False

@@ -104,4 +104,4 @@ def test_the_reason_of_an_error_comes_with_it(reason: int) -> None:
     beside = frame.decode_result(frame.encode_result_reference(7, 5, "error", reason=reason))
     assert (inline.reason, inline.body, inline.by_reference) == (reason, b"{}", False)
     assert (beside.reason, beside.body, beside.by_reference) == (reason, b"", True)
-    assert not (inline.skipped or inline.notice or beside.skipped or beside.notice)
+    assert [inline.skipped, inline.notice, beside.skipped, beside.notice] == [False] * 4
