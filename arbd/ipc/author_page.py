@@ -12,6 +12,7 @@ twice or forgotten. Words of the page::
           TOLD              worker      1: the log was told that something is not counted
           ATTACHED          worker      the worker whose gauges these are
     4     the directory: of each record its LENGTH, TEXT_AT, VALUES_AT, CREATED_NS (CLOCK_MONOTONIC)
+          (a definition's: when a worker has begun last that has it)
           the values, 64-bit floats; then the texts of the records, in MessagePack
 
 A record is a definition, or a series of one. Its LENGTH is stored last and publishes it; a record that was begun and
@@ -87,7 +88,7 @@ def page_bytes(limit: int) -> int:
 
 
 def begin(words: memoryview, limit: int) -> None:
-    """Make new memory of ``page_bytes(limit)`` zero bytes a page."""
+    """Make new memory of ``page_bytes(limit)`` zero bytes a page; again, where a worker may have damaged that."""
     words[LIMIT], words[TEXT_BYTES], words[VERSION] = limit, text_bytes(limit), PAGE_VERSION
     words[MAGIC] = MAGIC_VALUE
 
@@ -140,6 +141,17 @@ class AuthorPageReader:
         """Whether its gauges are those of a worker that is there."""
         owner: int = self._words[OWNER]
         return owner != 0 and self._words[ATTACHED] == owner
+
+    @property
+    def definitions(self) -> list[tuple[int, MetricDefinition]]:
+        """Those that were read, with when a worker has begun last that has it (CLOCK_MONOTONIC, ns)."""
+        created_at = DIRECTORY + CREATED_NS
+        return [(self._words[created_at + at * RECORD_WORDS], each) for at, each in self._definitions.items()]
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """What is another one when ``definitions`` may be."""
+        return self._words[ATTACHED], len(self._definitions)
 
     @property
     def dropped(self) -> int:
@@ -231,9 +243,11 @@ class AuthorPageWriter:
         self._words[ATTACHED] = worker_id
 
     def define(self, definition: MetricDefinition, now_ns: int) -> bool:
-        """Publish a definition, unless it is the last one of that name; ``False``: there is no room."""
+        """Publish a definition, or, where it is the last of that name, that it holds again; ``False``: there is no
+        room."""
         known = self._definitions.get(definition.name)
         if known is not None and known[1] == definition:
+            self._words[DIRECTORY + known[0] * RECORD_WORDS + CREATED_NS] = now_ns
             return True
         number = self._add(_encode(definition), 0, now_ns)
         if number < 0:
@@ -300,11 +314,6 @@ class AuthorPageWriter:
         return True
 
 
-def take(words: memoryview, worker_id: int) -> None:
-    """Give a page to a worker."""
+def own(words: memoryview, worker_id: int) -> None:
+    """Give a page to a worker; 0: to nobody, because that has ended."""
     words[OWNER] = worker_id
-
-
-def give_back(words: memoryview) -> None:
-    """Take a page from a worker that has ended."""
-    words[OWNER] = 0
