@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-from arbd.ipc.author_page import AuthorPageReader, Found
+from arbd.ipc.author_page import AuthorPageReader, FoundRecord
 from arbd.model.metric import MetricDefinition, MetricKind
 
 DROPPED_NAME: Final = "arbd_author_updates_dropped_total"
@@ -47,7 +47,7 @@ class AuthorMetrics:
     """The metrics of the author's, as far as pages were read. ``limit``: how many lines there may be."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._lines = 0
         self._definitions: list[MetricDefinition] = []  # those that hold
         self._states: list[tuple[int, int]] = []  # of the pages that they are from
@@ -68,18 +68,18 @@ class AuthorMetrics:
         families = [self._family(definition, values, live) for definition in self._definitions]
         return [*families, *(self._own(readers) if families else ())]
 
-    def _news(self, readers: list[AuthorPageReader]) -> Iterator[tuple[Found, AuthorPageReader]]:
+    def _news(self, readers: list[AuthorPageReader]) -> Iterator[tuple[FoundRecord, AuthorPageReader]]:
         for reader in readers:
             for found in reader.news():
                 yield found, reader
 
-    def _take(self, found: Found, reader: AuthorPageReader) -> None:
+    def _take(self, found: FoundRecord, reader: AuthorPageReader) -> None:
         if found.labelvalues is None:
             return
         series = self._series.setdefault(found.definition.identity, {})
         places = series.get(found.labelvalues)
         if places is None:
-            if self._lines + found.definition.lines > self._limit:
+            if self._lines + found.definition.lines > self.limit:
                 return
             self._lines += found.definition.lines
             places = series[found.labelvalues] = []
@@ -110,7 +110,7 @@ class AuthorMetrics:
                 float(sum(reader.dropped for reader in readers)),
             ),
             (SERIES_NAME, "gauge", "Series of the author's metrics.", float(self._lines)),
-            (LIMIT_NAME, "gauge", "The most series that the author's metrics may have.", float(self._limit)),
+            (LIMIT_NAME, "gauge", "The most series that the author's metrics may have.", float(self.limit)),
         )
         for name, kind, documentation, value in figures:
             yield AuthorFamily(name, kind, documentation, [AuthorSample(name, (), value)])

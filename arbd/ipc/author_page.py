@@ -109,7 +109,7 @@ class _Parts:
         self.text = words[text_at : text_at + text_bytes(limit) // 8].cast("B")
 
 
-class Found(NamedTuple):
+class FoundRecord(NamedTuple):
     """What one record says: a definition, or with ``labelvalues`` a series of it, whose values begin ``at``."""
 
     number: int
@@ -163,14 +163,14 @@ class AuthorPageReader:
         """Whether there was something that was not counted, or would not be."""
         return self._words[TOLD] != 0
 
-    def news(self) -> list[Found]:
+    def news(self) -> list[FoundRecord]:
         """The records that were published since this was called last; what makes no sense is left out."""
         numbers = [*self._begun, *range(self._next, min(self._words[RECORDS], self._parts.most_records))]
         self._next = max(self._next, min(self._words[RECORDS], self._parts.most_records))
         self._begun = []
         return [found for number in numbers if (found := self._read(number)) is not None]
 
-    def _read(self, number: int) -> Found | None:
+    def _read(self, number: int) -> FoundRecord | None:
         at = DIRECTORY + number * RECORD_WORDS
         length, text_at, values_at, created_ns = self._words[at : at + RECORD_WORDS]
         if length == 0:
@@ -187,17 +187,17 @@ class AuthorPageReader:
             if any(problems(record)):
                 return None
             self._definitions[number] = record
-            return Found(number, created_ns, record, None, 0)
+            return FoundRecord(number, created_ns, record, None, 0)
         return self._series(number, created_ns, record, values_at)
 
-    def _series(self, number: int, created_ns: int, record: SeriesRecord, at: int) -> Found | None:
+    def _series(self, number: int, created_ns: int, record: SeriesRecord, at: int) -> FoundRecord | None:
         definition = self._definitions.get(record.definition)
         if definition is None or len(record.labelvalues) != len(definition.labelnames):
             return None
         if at + definition.cells > self._parts.most_values:
             return None
         self._used = max(self._used, at + definition.cells)
-        return Found(number, created_ns, definition, record.labelvalues, at)
+        return FoundRecord(number, created_ns, definition, record.labelvalues, at)
 
     def values(self) -> Sequence[float]:
         """The values of all records that were read; each is read in one piece."""

@@ -25,7 +25,7 @@ class AuthorPages:
         self._words: list[memoryview] = []
         self._free: list[int] = []
         self._of_worker: dict[int, int] = {}
-        self.on_new: Callable[[], None] = lambda: None  # there is one more
+        self.on_new: Callable[[int, int], None] = lambda number, fd: None  # there is one more
 
     def take(self, worker_id: int) -> int:
         """A page for this worker; its descriptor, which stays the supervisor's. Raises ``OSError`` if there is no
@@ -69,4 +69,4 @@ class AuthorPages:
         self.descriptors.append(fd)
         self._words.append(words)
         self._free.append(len(self._words) - 1)
-        self.on_new()
+        self.on_new(len(self._words) - 1, fd)

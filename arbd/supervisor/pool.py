@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
@@ -55,6 +56,7 @@ from arbd.supervisor.zygote_link import ZygoteLink
 
 _MOST_LEAVING: Final = 2  # of one slot, beside the one that serves or starts
 _MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 9 descriptors each, and a socket takes about 278
+_MOST_REASONS: Final = 50  # there are a dozen; a worker's memory is the author's to damage, and so are its words
 
 
 class Pool:
@@ -77,6 +79,7 @@ class Pool:
         self.recycle = recycle
         self.author_pages = AuthorPages(author_series)
         self.history = History()
+        self.replaced: Counter[str] = Counter()  # workers, by the reason for which they were replaced
         self.on_fresh: Callable[[Worker], None] = lambda worker: None  # told of each that is ready, before its tasks
         self.fence = make_fence()
         self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
@@ -385,6 +388,8 @@ class Pool:
         """Note why a worker is replaced; the first reason is the one that counts."""
         if worker.why is None:
             worker.why = why
+            known = why.reason in self.replaced or len(self.replaced) < _MOST_REASONS
+            self.replaced[why.reason if known else "other"] += 1
             count = self.history.note(time.monotonic_ns(), worker.slot, why)
             if count:
                 fields: dict[str, Any] = {"action": shown(why.action)} if why.action else {}

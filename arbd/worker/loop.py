@@ -39,9 +39,11 @@ from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice, Stopped
 from arbd.logs import stack_lines
 from arbd.logs.seldom import Seldom
+from arbd.model.reasons import NUMBER_OF
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
+from arbd.worker.action_cpu import ActionCpu, nowhere
 from arbd.worker.children import end_child
 from arbd.worker.execute import Context, execute
 from arbd.worker.guard import python_state
@@ -73,6 +75,7 @@ class Loop:
 
     # An attribute of an object with more than thirty takes 3 ns longer (CPython 3.11, 3.12): a task reads some seventy.
     __slots__ = (
+        "_action_cpu",
         "_actions",
         "_bell",
         "_board",
@@ -102,6 +105,7 @@ class Loop:
         "_output_look_at_ns",
         "_proven",
         "_quota",
+        "_ran",
         "_results",
         "_results_bell",
         "_set_level",
@@ -130,6 +134,7 @@ class Loop:
         timer: SoftTimer,
         quota: Quota | None = None,
         leave_reasons: LeaveReasons | None = None,
+        action_cpu: ActionCpu | None = None,
         look: Callable[[], bool] = lambda: False,
         set_level: Callable[[int], None] = logs.change_level,
     ) -> None:
@@ -149,6 +154,8 @@ class Loop:
         self._limits = limits
         self._context = context
         self._here = context.here
+        self._action_cpu = nowhere(list(actions)) if action_cpu is None else action_cpu
+        self._ran = self._action_cpu.ran
         self._timer = timer
         self._quota = quota or Quota(0, 0)
         self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
@@ -176,6 +183,7 @@ class Loop:
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
+        self._action_cpu.begin(time.process_time_ns())
         self._fresh = task_context.of_tasks()
         self._is_as_before = python_state.remembered()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
@@ -269,6 +277,7 @@ class Loop:
         reason = exc.strerror or str(exc)
         self._log.error("payload_not_received", action=action, reason=reason)
         answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
+        self._context.reason = NUMBER_OF["no_resources"]
         self._answer(seq, time.monotonic_ns() - since_ns, "error", action, answer)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[int, Status, bytes]:
@@ -292,6 +301,7 @@ class Loop:
                 return run_ns, status, answer
         except TaskCancelled:
             answer = self._context.encode_any_size(task.action, cancelled(task.action))
+            self._context.reason = NUMBER_OF["cancelled"]
             return time.monotonic_ns() - since_ns, "error", answer
         except TaskTimeout:
             pass
@@ -299,6 +309,7 @@ class Loop:
             logs.leave_task()
         self._tell_where(seq, task.action)
         answer = self._context.timed_out(task.action, timeout)
+        self._context.reason = NUMBER_OF["timeout"]
         return time.monotonic_ns() - since_ns, "error", answer
 
     def _tell_where(self, seq: int, action: str) -> None:
@@ -311,11 +322,15 @@ class Loop:
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
         self._busy_ns += run_ns
+        ran, reason = self._ran, 0
+        ran[action] = ran[action] + run_ns if action in ran else run_ns
+        if status == "error":
+            reason, self._context.reason = self._context.reason, 0
         if len(answer) <= self._inline_limit:
-            self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
+            self._publish(frame.encode_result(seq, run_ns, status, answer, reason), seq)
         else:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
-            self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
+            self._publish(self._by_reference(seq, run_ns, status, action, answer, reason), seq)
         self._last_action = action
         if not self._is_as_before():
             self._look_after(action, time.monotonic_ns(), "full")
@@ -360,7 +375,8 @@ class Loop:
         words = self._words
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
-        words[layout.CPU_NS] = time.process_time_ns()
+        words[layout.CPU_NS] = cpu_ns = time.process_time_ns()
+        self._action_cpu.share_out(cpu_ns)
 
     def _publish(self, record: bytes, news: int) -> None:
         """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look. A
@@ -379,7 +395,7 @@ class Loop:
         if board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)
 
-    def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> bytes:
+    def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes, why: int) -> bytes:
         """Send the answer beside the ring; returns the record that announces it."""
         try:
             self._send_parcel(answer)
@@ -387,8 +403,9 @@ class Loop:
             reason = exc.strerror or str(exc)
             self._log.error("result_not_sent", action=action, size=len(answer), reason=reason)
             response = worker_exhausted(action, "result", reason)
-            return frame.encode_result(seq, run_ns, "error", self._context.encode_any_size(action, response))
-        return frame.encode_result_reference(seq, run_ns, status)
+            shorter = self._context.encode_any_size(action, response)
+            return frame.encode_result(seq, run_ns, "error", shorter, NUMBER_OF["no_resources"])
+        return frame.encode_result_reference(seq, run_ns, status, why)
 
     def _send_parcel(self, answer: bytes) -> None:
         """Send an answer, however long that takes: a finished one is never dropped for want of a descriptor."""
