@@ -273,12 +273,11 @@ class AuthorPageWriter:
         known = self._definitions.get(definition.name)
         if known is None or self._lines + definition.lines > self._parts.limit:
             return -1
-        at = self._next_value
-        if at + definition.cells > self._parts.most_values:
+        text, cells = _encode(SeriesRecord(known[0], labelvalues)), definition.cells
+        at, self._next_value = self._next_value, self._next_value + cells  # nothing comes in between: no call is made
+        if at + cells > self._parts.most_values:
             return -1
-        text = _encode(SeriesRecord(known[0], labelvalues))
-        self._next_value = at + definition.cells
-        self._zero(at, definition.cells)  # a worker may have been killed between a value and its record
+        self._zero(at, cells)  # a worker may have been killed between a value and its record
         if self._add(text, at, now_ns) < 0:
             return -1
         self._lines += definition.lines
@@ -286,16 +285,18 @@ class AuthorPageWriter:
 
     def _add(self, text: bytes, values_at: int, now_ns: int) -> int:
         """Publish a record; its number, or -1: there is no room."""
-        number, text_at = self._next_record, self._next_text
-        if len(text) > MOST_RECORD or number >= self._parts.most_records or text_at + len(text) > len(self._parts.text):
+        words, length, room = self._words, len(text), len(self._parts.text)
+        if length > MOST_RECORD or self._next_text + length > room:
             return -1
-        self._next_record, self._next_text = number + 1, text_at + len(text)
-        words = self._words
+        number, self._next_record = self._next_record, self._next_record + 1  # as above
+        text_at, self._next_text = self._next_text, self._next_text + length
+        if number >= self._parts.most_records or text_at + length > room:
+            return -1
         words[RECORDS] = self._next_record
-        self._parts.text[text_at : text_at + len(text)] = text
+        self._parts.text[text_at : text_at + length] = text
         at = DIRECTORY + number * RECORD_WORDS
         words[at + TEXT_AT], words[at + VALUES_AT], words[at + CREATED_NS] = text_at, values_at, now_ns
-        words[at + LENGTH] = len(text)
+        words[at + LENGTH] = length
         return number
 
     def _zero(self, at: int, cells: int) -> None:
