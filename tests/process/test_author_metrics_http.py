@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,19 +46,12 @@ def http_process(daemon: RunningProvider) -> int:
     """The process id of arbd:http, a child of this process."""
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "comm").read_text() == "arbd:http\n":
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                    return int(entry.name)
+            name, _, rest = (entry / "stat").read_text().rpartition(")") if entry.name.isdigit() else ("", "", "")
+            if name.endswith("(arbd:http") and int(rest.split()[1]) == os.getpid():
+                return int(entry.name)
         except OSError:  # it has ended meanwhile
             pass
     raise AssertionError("there is no arbd:http")
-
-
-def eventually(look: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not look():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_what_is_scraped_is_what_was_counted_whoever_dies() -> None:
@@ -101,7 +92,5 @@ def test_one_over_the_limit_is_dropped_counted_and_no_error() -> None:
         assert lines["arbd_author_series", ()] == 20
         assert sum(not name.startswith("arbd_") for name, _ in lines) <= 20
         assert lines[TASKS] == 60
-        seen = sum(value for (name, _), value in lines.items() if name == "kinds_total")
-        assert 60 + 2 - seen <= lines["arbd_author_updates_dropped_total", ()] + 20
-        again = scrape(port)
-        assert counters_of(again) == counters_of(lines)
+        assert 30 <= lines["arbd_author_updates_dropped_total", ()] < 60
+        assert counters_of(scrape(port)) == counters_of(lines)

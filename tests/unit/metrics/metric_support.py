@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from arbd.ipc import author_page
@@ -19,10 +17,10 @@ def a_page(limit: int = 100) -> memoryview:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     own = Registry(a_page())
     monkeypatch.setattr(instruments, "REGISTRY", own)
-    yield own
+    return own
 
 
 def seen(words: memoryview) -> dict[tuple[str, ...], list[float]]:
