@@ -32,6 +32,7 @@ from arbd.logs import get_logger, notable
 from arbd.logs.seldom import Seldom
 from arbd.model.link_stats import COUNTERS
 from arbd.settings.table import Settings
+from arbd.supervised import report
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.http_process import HttpProcess
 from arbd.supervisor.reporter import Reporter
@@ -104,8 +105,11 @@ class Metrics:
                 self._log.error("metrics_not_written", reason=str(error))
 
     def worker_gone(self, worker: Worker) -> None:
-        """A worker has ended; its memory can still be read."""
-        self._note_totals(worker, time.monotonic_ns())
+        """A worker has ended; its memory can still be read. Whatever is wrong with that, its tasks are settled next."""
+        try:
+            self._note_totals(worker, time.monotonic_ns())
+        except Exception as error:
+            report(error, "the totals of a worker that has ended")
         self._seen.pop(worker.id, None)
 
     def _note_totals(self, worker: Worker, now_ns: int) -> None:
