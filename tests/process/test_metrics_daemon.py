@@ -71,7 +71,9 @@ def test_each_way_to_end_is_counted_with_its_action_outcome_and_reason() -> None
         assert total(series, "arbd_tasks_total", outcome=outcome) == count
     assert total(series, "arbd_task_end_to_end_seconds_count") == 14
     assert total(series, "arbd_task_run_seconds_count") == total(series, "arbd_task_queue_seconds_count") == 11
-    assert total(series, "arbd_task_kills_total") == total(series, "arbd_task_kills_total", action="quick_stubborn") == 1
+    assert (
+        total(series, "arbd_task_kills_total") == total(series, "arbd_task_kills_total", action="quick_stubborn") == 1
+    )
     assert total(series, "arbd_action_workers_ended_total", action="die") == 1
     assert total(series, "arbd_worker_replacements_total", reason="timeout") >= 1
     assert total(series, "arbd_worker_tasks_total") == 11
@@ -98,7 +100,9 @@ def test_cpu_time_is_that_of_the_action_that_used_it() -> None:
         daemon.run("spin")
         daemon.run("sleep", {"seconds": 0.3})
         scraped(address, 2)
-        series = eventually(lambda: total(now := scrape(address)[0], "arbd_task_cpu_seconds_total", action="spin") and now)
+        series = eventually(
+            lambda: total(now := scrape(address)[0], "arbd_task_cpu_seconds_total", action="spin") and now
+        )
     assert total(series, "arbd_task_cpu_seconds_total", action="spin") > 0.1
     assert total(series, "arbd_task_cpu_seconds_total", action="sleep") < 0.1
 
