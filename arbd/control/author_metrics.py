@@ -92,7 +92,7 @@ class AuthorMetrics:
             if definition.kind == "histogram":
                 samples += _histogram(definition, labels, _sums(definition.cells, places, values))
             elif definition.kind == "counter":
-                (total,) = _sums(1, places, values)
+                total = sum([values[page][at] for page, at in places if page in values], 0.0)
                 samples.append(AuthorSample(f"{definition.name}_total", labels, total))
             else:
                 now = [(each[at], each[at + 1]) for page, at in places if page in live and (each := values.get(page))]

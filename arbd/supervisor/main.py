@@ -302,9 +302,7 @@ class Daemon:
         self._in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
         if page is not None and listener is not None:
-            self.metrics_address = metrics.serve(
-                page, listener, flow, reporter, lambda: self._in_force.settings, started
-            )
+            self.metrics_address = metrics.serve(page, listener, flow, reporter, in_force, started)
         operations = Operations()
         started.push_async_callback(operations.close)
         scaling = self._scaling = Scaling(in_force, flow.pool, pinning, operations)

@@ -14,7 +14,7 @@ import mmap
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
@@ -31,10 +31,10 @@ from arbd.ipc.metrics_page import MetricsWriter, SnapshotTooLongError, page_byte
 from arbd.logs import get_logger, notable
 from arbd.logs.seldom import Seldom
 from arbd.model.link_stats import COUNTERS
-from arbd.settings.table import Settings
 from arbd.supervised import report
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.http_process import HttpProcess
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.worker import Worker
 
@@ -231,7 +231,7 @@ def serve(
     listener: socket.socket,
     flow: Flow,
     reporter: Reporter,
-    settings: Callable[[], Settings],
+    in_force: InForce,
     started: AsyncExitStack,
 ) -> str:
     """Count from now on, and serve that; where. ``started`` undoes it."""
@@ -239,7 +239,7 @@ def serve(
     flow.on_worker_gone = metrics.worker_gone
     metrics.start()
     started.callback(metrics.close)
-    process = HttpProcess(listener, page.fd, settings)
+    process = HttpProcess(listener, page.fd, lambda: in_force.settings)
     pages = flow.pool.author_pages
     for number, fd in enumerate(pages.descriptors):
         process.add_page(http_boot.AUTHOR, number, fd)

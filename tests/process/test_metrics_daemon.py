@@ -23,6 +23,7 @@ from http_support import Series, fallen, get, raw, scrape, total
 from arbd.control.probes import STALE_S
 from arbd.core.lifecycle import State
 from arbd.errors import EXIT_CONFIG
+from arbd.supervisor.worker import Worker
 from arbd.testing import RunningProvider
 
 
@@ -38,6 +39,12 @@ def scraped(address: str, answered: int) -> Series:
     return eventually(lambda: total(found := scrape(address)[0], "arbd_tasks_total") == answered and found)
 
 
+def at_work(daemon: RunningProvider) -> list[Worker]:
+    """Workers that serve, and have finished a task: such a one is replaced at once."""
+    workers = list(daemon.daemon.pool.workers.values())
+    return [each for each in workers if each.state is State.SERVING and each.answered and is_alive(each.pid)]
+
+
 def answered(daemon: RunningProvider) -> dict[str, int]:
     return on_loop(daemon, lambda: {str(status): count for status, count in flow(daemon).verdicts.counts.items()})
 
@@ -47,10 +54,10 @@ def test_each_way_to_end_is_counted_with_its_action_outcome_and_reason() -> None
         responses(daemon, [daemon.submit("echo", {}) for _ in range(7)])
         daemon.run("add", {"a": 1})
         daemon.run("with_account", {"x": 1}, {"wrong": 1})
-        daemon.run("fail", {"how": "value_error"})
+        daemon.run("fail", {"how": "ValueError"})
         daemon.run("quick_sleep", {"seconds": 5})
         daemon.run("quick_stubborn", {"seconds": 5})
-        daemon.run("die", {"how": "sigkill"})
+        daemon.run("die", {"how": "SIGKILL"})
         daemon.run("\x1b[2Jnothing\n", {})
         series = scraped(address, 14)
         verdicts = answered(daemon)
@@ -89,7 +96,7 @@ def test_times_are_those_of_the_tasks() -> None:
     run = total(series, "arbd_task_run_seconds_sum", action="sleep")
     wait = total(series, "arbd_task_queue_seconds_sum", action="sleep")
     assert 0.6 <= run < 1.5
-    assert 0.6 <= wait < 3  # the second waits for the first, the third for both
+    assert 0 < wait < 1.5  # all but nothing: the hub is asked for the next when there is room for it
     assert total(series, "arbd_task_end_to_end_seconds_sum", action="sleep") == pytest.approx(run + wait)
     assert total(series, "arbd_task_run_seconds_bucket", action="sleep", le="0.134217728") == 0
     assert total(series, "arbd_task_run_seconds_bucket", action="sleep", le="+Inf") == 3
@@ -100,30 +107,24 @@ def test_cpu_time_is_that_of_the_action_that_used_it() -> None:
         daemon.run("spin")
         daemon.run("sleep", {"seconds": 0.3})
         scraped(address, 2)
-        series = eventually(
-            lambda: total(now := scrape(address)[0], "arbd_task_cpu_seconds_total", action="spin") and now
-        )
+        eventually(lambda: total(scrape(address)[0], "arbd_task_cpu_seconds_total", action="spin"))
+        series, _ = scrape(address)
     assert total(series, "arbd_task_cpu_seconds_total", action="spin") > 0.1
     assert total(series, "arbd_task_cpu_seconds_total", action="sleep") < 0.1
 
 
 def test_limits_and_what_workers_hold_are_shown(tmp_path: Path) -> None:
     target = tmp_path / "limited.py"
-    target.write_text(
-        "from arbd import Provider\nfrom arbd.rate_limit import RateLimitMonitor\n"
-        "from arbd.rate_limit_provider import TokenBucketMonitor\n"
-        if False
-        else _LIMITED
-    )
+    target.write_text(_LIMITED)
     with shown(target=target) as (daemon, address):
         for _ in range(5):
             daemon.run("few")
         series = scraped(address, 5)
         pid = serving(daemon).pid
         rss = psutil.Process(pid).memory_info().rss
-    assert total(series, "arbd_tasks_total", action="few", outcome="limit") == 3
-    assert total(series, "arbd_limit_allowed_total") == 2
-    assert total(series, "arbd_limit_refused_total") == 3
+    assert total(series, "arbd_tasks_total", action="few", outcome="limit") == 4
+    assert total(series, "arbd_limit_allowed_total") == 1
+    assert total(series, "arbd_limit_refused_total") == 4
     assert total(series, "arbd_limit_usage_ratio") > 0.5
     assert total(series, "arbd_worker_rss_bytes") == pytest.approx(rss, rel=0.5)
     assert total(series, "arbd_worker_descriptors") > 5
@@ -132,12 +133,12 @@ def test_limits_and_what_workers_hold_are_shown(tmp_path: Path) -> None:
 
 _LIMITED = """
 from arbd import Provider
-from arbd.rate_limit import SimpleRateLimitMonitor
+from arbd.rate_limit import TimeBasedRateLimitMonitor
 
 provider = Provider("limited")
 
 
-@provider.actions.register(name="few", rate_limit_monitor=SimpleRateLimitMonitor(2, 3600))
+@provider.actions.register(name="few", rate_limit_monitor=TimeBasedRateLimitMonitor(min_delay=3600))
 def few() -> int:
     return 1
 """
@@ -149,12 +150,14 @@ def test_no_counter_falls_while_workers_are_killed_and_sums_equal_the_verdicts()
         handles = []
         before, types = scrape(address)
         scrapes = 0
-        for killed in range(kills):
+        killed: set[int] = set()
+        while len(killed) < kills:
             handles += [daemon.submit("echo", {"n": number}) for number in range(20)]
-            workers = eventually(lambda: [each for each in list(daemon.daemon.pool.workers.values()) if each.pid])
+            victim = eventually(lambda: next((each.pid for each in at_work(daemon) if each.pid not in killed), 0))
             with suppress(ProcessLookupError):
-                os.kill(workers[killed % len(workers)].pid, signal.SIGKILL)
-            if killed % 5 == 0:
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
+            if len(killed) % 5 == 0:
                 after, types = scrape(address)
                 scrapes += 1
                 assert fallen(before, after, types) == []
@@ -164,12 +167,12 @@ def test_no_counter_falls_while_workers_are_killed_and_sums_equal_the_verdicts()
         series = scraped(address, len(handles))
         assert fallen(before, series, types) == []
         verdicts = answered(daemon)
-    assert sum(verdicts.values()) == len(handles) == 20 * kills
+    assert sum(verdicts.values()) == len(handles)
     for outcome, count in verdicts.items():
         assert total(series, "arbd_tasks_total", outcome=outcome) == count
     assert total(series, "arbd_task_end_to_end_seconds_count") == len(handles)
-    assert total(series, "arbd_worker_replacements_total", reason="died") > kills / 2
-    assert scrapes == 20
+    assert total(series, "arbd_worker_replacements_total", reason="died") > 0.9 * kills
+    assert scrapes >= 20
 
 
 def test_a_reload_loses_no_counter(tmp_path: Path) -> None:
@@ -285,7 +288,10 @@ def test_it_holds_no_token_and_cannot_write_what_it_reads(tmp_path: Path) -> Non
             assert "canary-token-58f1" not in get(address, path).text
         [mapped] = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "arbd-metrics" in line]
         assert mapped.split()[1] == "r--s"
-        assert not [link for link in Path(f"/proc/{pid}/fd").iterdir() if "arbd-metrics" in os.readlink(link)]
+        held = [link.name for link in Path(f"/proc/{pid}/fd").iterdir() if "arbd-metrics" in os.readlink(link)]
+        infos = [Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines() for fd in held]
+        flags = [int(line.split()[1], 8) for info in infos for line in info if line.startswith("flags:")]
+        assert [each & os.O_ACCMODE for each in flags] == [os.O_RDONLY] * len(held)
 
 
 def test_a_port_that_is_taken_is_told_with_what_else_is_wrong(tmp_path: Path) -> None:
