@@ -19,17 +19,18 @@ import time
 from collections.abc import Mapping
 
 from arbd import logs
-from arbd.control import exposition, http_boot, probes, snapshot
+from arbd.control import exposition, http_boot, page, probes, snapshot, status_document
 from arbd.control.author_text import AuthorText
 from arbd.control.exposition import Exposition, Footprint, MetricFigures
 from arbd.control.http_request import HttpAnswer, plain
 from arbd.control.http_server import HttpServer, LongAnswer, Route
+from arbd.control.recent import PERIOD_S, Recent
 from arbd.control.snapshot import Snapshot
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
 from arbd.host import cpu_clock, footprint, process_state, procs, strays
 from arbd.ipc import layout
 from arbd.ipc.metrics_page import SLOT_STARTS, MetricsReader
-from arbd.supervised import install
+from arbd.supervised import install, supervised
 
 
 class View:
@@ -38,6 +39,7 @@ class View:
     def __init__(self, words: memoryview) -> None:
         self.metrics = MetricsReader(words)
         self.pages: dict[str, dict[int, memoryview]] = {}
+        self.recent = Recent(status_document.BOUNDS_S)
         self._snapshot: Snapshot | None = None
         self._read_at_ns = 0
 
@@ -74,6 +76,19 @@ class View:
             supervisor=_supervisor(os.getppid()),
         )
 
+    def observe(self) -> None:
+        """Note how the counters are, for the charts of the page. Nothing, as long as the supervisor writes nothing."""
+        rows, seen = self.metrics.read_rows(), self.snapshot()
+        if seen is not None:
+            self.recent.add(status_document.reading(self._read_at_ns, seen, rows))
+
+    def status(self) -> bytes:
+        """What the page shows."""
+        seen = self.snapshot()
+        pids = [] if seen is None else [worker.pid for worker in seen.status.workers if worker.pid]
+        holds = {pid: Footprint(footprint.rss_of(pid), footprint.descriptors_of(pid)) for pid in pids}
+        return status_document.encode(seen, self.age_s(), self.ready(), self.recent, holds)
+
     def add(self, kind: str, key: int, words: memoryview) -> None:
         """One more page."""
         self.pages.setdefault(kind, {})[key] = words
@@ -105,9 +120,7 @@ def _supervisor(pid: int) -> Footprint:
 
 def routes(view: View) -> dict[str, Route]:
     """What is served, by path."""
-    text = Exposition()
-
-    author = AuthorText()
+    text, author = Exposition(), AuthorText()
 
     def metrics() -> LongAnswer:
         more = author.families(view.pages.get(http_boot.AUTHOR, {}))
@@ -117,6 +130,8 @@ def routes(view: View) -> dict[str, Route]:
         "/metrics": metrics,
         "/livez": lambda: _probe(probes.live(view.age_s())),
         "/readyz": lambda: _probe(view.ready()),
+        "/": lambda: HttpAnswer(200, page.page().body, page.CONTENT_TYPE, page.page().headers),
+        "/status.json": lambda: HttpAnswer(200, view.status(), status_document.CONTENT_TYPE, page.HEADERS),
     }
 
 
@@ -167,10 +182,18 @@ async def _serve(control_fd: int) -> int:
         pass
     await server.start(socket.socket(fileno=listener_fd))
     loop.add_reader(control, lambda: _on_message(control, view, ended))
+    observing = supervised(_observe(view), "observe")
     await ended.wait()
+    observing.cancel()
     loop.remove_reader(control)
     await server.close()
     return EXIT_UNEXPECTED if has_failed.is_set() else EXIT_OK
+
+
+async def _observe(view: View) -> None:
+    while True:
+        view.observe()
+        await asyncio.sleep(PERIOD_S)
 
 
 def _on_message(control: socket.socket, view: View, ended: asyncio.Event) -> bool:

@@ -55,8 +55,8 @@ from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
 _MOST_LEAVING: Final = 2  # of one slot, beside the one that serves or starts
-_MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 9 descriptors each, and a socket takes about 278
 _MOST_REASONS: Final = 50  # there are a dozen; a worker's memory is the author's to damage, and so are its words
+_MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 9 descriptors each, and a socket takes about 278
 
 
 class Pool:
