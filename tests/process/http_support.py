@@ -6,7 +6,7 @@ import http.client
 import socket
 from typing import NamedTuple
 
-import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 
 class Got(NamedTuple):
@@ -47,12 +47,11 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def scrape(address: str) -> tuple[Series, dict[str, str]]:
     """Every series of /metrics as Prometheus' own client reads it, and the type of each."""
-    parser = pytest.importorskip("prometheus_client.parser")
     got = get(address, "/metrics")
     assert got.status == 200, got.text
     series: Series = {}
     types: dict[str, str] = {}
-    for family in parser.text_string_to_metric_families(got.text):
+    for family in text_string_to_metric_families(got.text):
         for sample in family.samples:
             key = sample.name, tuple(sorted(sample.labels.items()))
             assert key not in series, f"the same series twice: {key}"
