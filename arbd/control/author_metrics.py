@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-from arbd.ipc.author_page import AuthorPageReader, Found
+from arbd.ipc.author_page import AuthorPageReader, FoundRecord
 from arbd.model.metric import MetricDefinition, MetricKind
 
 DROPPED_NAME: Final = "arbd_author_updates_dropped_total"
@@ -47,10 +47,10 @@ class AuthorMetrics:
     """The metrics of the author's, as far as pages were read. ``limit``: how many lines there may be."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._lines = 0
-        self._over: set[AuthorPageReader] = set()
-        self._newest: dict[str, Found] = {}  # definitions, by every name that they claim
+        self._definitions: list[MetricDefinition] = []  # those that hold
+        self._states: list[tuple[int, int]] = []  # of the pages that they are from
         self._series: dict[tuple[object, ...], dict[tuple[str, ...], list[_Place]]] = {}  # by the definition's identity
 
     def families(self, pages: Iterable[AuthorPageReader]) -> list[AuthorFamily]:
@@ -60,37 +60,30 @@ class AuthorMetrics:
         # By age, not by page: it is what a reader that begins anew sees, too.
         for found, reader in sorted(self._news(readers), key=lambda each: each[0].created_ns):
             self._take(found, reader)
+        states = [reader.state for reader in readers]
+        if states != self._states:
+            self._states, self._definitions = states, _that_hold(readers)
         values = {reader: reader.values() for reader in readers}
         live = {reader for reader in readers if reader.is_live}
-        definitions = {found.definition.name: found.definition for found in self._newest.values()}
-        families = [self._family(definitions[name], values, live) for name in sorted(definitions)]
-        return [*families, *(self._own(readers) if definitions else ())]
+        families = [self._family(definition, values, live) for definition in self._definitions]
+        return [*families, *(self._own(readers) if families else ())]
 
-    def _news(self, readers: list[AuthorPageReader]) -> Iterator[tuple[Found, AuthorPageReader]]:
+    def _news(self, readers: list[AuthorPageReader]) -> Iterator[tuple[FoundRecord, AuthorPageReader]]:
         for reader in readers:
             for found in reader.news():
                 yield found, reader
 
-    def _take(self, found: Found, reader: AuthorPageReader) -> None:
+    def _take(self, found: FoundRecord, reader: AuthorPageReader) -> None:
         if found.labelvalues is None:
-            self._define(found)
             return
         series = self._series.setdefault(found.definition.identity, {})
         places = series.get(found.labelvalues)
         if places is None:
-            if self._lines + found.definition.lines > self._limit:
+            if self._lines + found.definition.lines > self.limit:
                 return
             self._lines += found.definition.lines
             places = series[found.labelvalues] = []
         places.append((reader, found.at))
-
-    def _define(self, found: Found) -> None:
-        rivals = [self._newest[name] for name in found.definition.claims if name in self._newest]
-        if any(rival.created_ns > found.created_ns for rival in rivals):
-            return
-        for name in [name for name, each in self._newest.items() if any(each is rival for rival in rivals)]:
-            del self._newest[name]
-        self._newest |= dict.fromkeys(found.definition.claims, found)
 
     def _family(self, definition: MetricDefinition, values: _Values, live: set[AuthorPageReader]) -> AuthorFamily:
         samples: list[AuthorSample] = []
@@ -99,7 +92,7 @@ class AuthorMetrics:
             if definition.kind == "histogram":
                 samples += _histogram(definition, labels, _sums(definition.cells, places, values))
             elif definition.kind == "counter":
-                (total,) = _sums(1, places, values)
+                total = sum([values[page][at] for page, at in places if page in values], 0.0)
                 samples.append(AuthorSample(f"{definition.name}_total", labels, total))
             else:
                 now = [(each[at], each[at + 1]) for page, at in places if page in live and (each := values.get(page))]
@@ -117,10 +110,22 @@ class AuthorMetrics:
                 float(sum(reader.dropped for reader in readers)),
             ),
             (SERIES_NAME, "gauge", "Series of the author's metrics.", float(self._lines)),
-            (LIMIT_NAME, "gauge", "The most series that the author's metrics may have.", float(self._limit)),
+            (LIMIT_NAME, "gauge", "The most series that the author's metrics may have.", float(self.limit)),
         )
         for name, kind, documentation, value in figures:
             yield AuthorFamily(name, kind, documentation, [AuthorSample(name, (), value)])
+
+
+def _that_hold(readers: Iterable[AuthorPageReader]) -> list[MetricDefinition]:
+    """The definitions by their names, where several claim one that whose worker has begun last."""
+    found = sorted((each for reader in readers for each in reader.definitions), key=lambda each: -each[0])
+    holds: dict[str, MetricDefinition] = {}
+    claimed: set[str] = set()
+    for _, definition in found:
+        if claimed.isdisjoint(definition.claims):
+            claimed.update(definition.claims)
+            holds[definition.name] = definition
+    return [holds[name] for name in sorted(holds)]
 
 
 def _sums(cells: int, places: list[_Place], values: _Values) -> list[float]:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 
 from arbd import logs
 from arbd.control import exposition, http_boot, page, probes, snapshot, status_document
+from arbd.control.author_text import AuthorText
 from arbd.control.exposition import Exposition, Footprint, MetricFigures
 from arbd.control.http_request import HttpAnswer, plain
 from arbd.control.http_server import HttpServer, LongAnswer, Route
@@ -119,10 +120,11 @@ def _supervisor(pid: int) -> Footprint:
 
 def routes(view: View) -> dict[str, Route]:
     """What is served, by path."""
-    text = Exposition()
+    text, author = Exposition(), AuthorText()
 
     def metrics() -> LongAnswer:
-        return LongAnswer(text.pieces(view.figures()), exposition.CONTENT_TYPE)
+        more = author.families(view.pages.get(http_boot.AUTHOR, {}))
+        return LongAnswer(text.pieces(view.figures(), more), exposition.CONTENT_TYPE)
 
     return {
         "/metrics": metrics,
@@ -175,6 +177,9 @@ async def _serve(control_fd: int) -> int:
     install(loop, on_failure)
     view = View(_mapped(page))
     server = HttpServer(routes(view), boot.address)
+    # All pages that were there before this process: else its first scrape would show less than the last one before.
+    while _on_message(control, view, ended):
+        pass
     await server.start(socket.socket(fileno=listener_fd))
     loop.add_reader(control, lambda: _on_message(control, view, ended))
     observing = supervised(_observe(view), "observe")
@@ -191,20 +196,22 @@ async def _observe(view: View) -> None:
         await asyncio.sleep(PERIOD_S)
 
 
-def _on_message(control: socket.socket, view: View, ended: asyncio.Event) -> None:
+def _on_message(control: socket.socket, view: View, ended: asyncio.Event) -> bool:
+    """Heed one message; ``False``: there was none, or there will be none any more."""
     try:
         message, descriptors = http_boot.receive(control)
     except BlockingIOError:
-        return
+        return False
     except OSError:
         ended.set()  # no end that could say anything any more
-        return
+        return False
     if message is None:
         ended.set()
     elif isinstance(message, http_boot.PageAdded) and descriptors:
         view.add(message.kind, message.key, _mapped(descriptors[0]))
     elif isinstance(message, http_boot.PageRemoved):
         view.remove(message.kind, message.key)
+    return message is not None
 
 
 def _mapped(fd: int) -> memoryview:

@@ -23,6 +23,8 @@ import msgspec
 from arbd.host import channel, child
 
 PROGRAM: Final = "arbd.control.http"
+AUTHOR: Final = "author"
+"""The kind of a page that holds an author's metrics (``arbd.ipc.author_page``)."""
 
 
 class HttpBoot(msgspec.Struct, frozen=True, tag=True):

@@ -12,6 +12,7 @@ twice or forgotten. Words of the page::
           TOLD              worker      1: the log was told that something is not counted
           ATTACHED          worker      the worker whose gauges these are
     4     the directory: of each record its LENGTH, TEXT_AT, VALUES_AT, CREATED_NS (CLOCK_MONOTONIC)
+          (a definition's: when a worker has begun last that has it)
           the values, 64-bit floats; then the texts of the records, in MessagePack
 
 A record is a definition, or a series of one. Its LENGTH is stored last and publishes it; a record that was begun and
@@ -87,7 +88,7 @@ def page_bytes(limit: int) -> int:
 
 
 def begin(words: memoryview, limit: int) -> None:
-    """Make new memory of ``page_bytes(limit)`` zero bytes a page."""
+    """Make new memory of ``page_bytes(limit)`` zero bytes a page; again, where a worker may have damaged that."""
     words[LIMIT], words[TEXT_BYTES], words[VERSION] = limit, text_bytes(limit), PAGE_VERSION
     words[MAGIC] = MAGIC_VALUE
 
@@ -108,7 +109,7 @@ class _Parts:
         self.text = words[text_at : text_at + text_bytes(limit) // 8].cast("B")
 
 
-class Found(NamedTuple):
+class FoundRecord(NamedTuple):
     """What one record says: a definition, or with ``labelvalues`` a series of it, whose values begin ``at``."""
 
     number: int
@@ -142,6 +143,17 @@ class AuthorPageReader:
         return owner != 0 and self._words[ATTACHED] == owner
 
     @property
+    def definitions(self) -> list[tuple[int, MetricDefinition]]:
+        """Those that were read, with when a worker has begun last that has it (CLOCK_MONOTONIC, ns)."""
+        created_at = DIRECTORY + CREATED_NS
+        return [(self._words[created_at + at * RECORD_WORDS], each) for at, each in self._definitions.items()]
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """What is another one when ``definitions`` may be."""
+        return self._words[ATTACHED], len(self._definitions)
+
+    @property
     def dropped(self) -> int:
         """How many updates were not counted."""
         return int(self._words[DROPPED])
@@ -151,14 +163,14 @@ class AuthorPageReader:
         """Whether there was something that was not counted, or would not be."""
         return self._words[TOLD] != 0
 
-    def news(self) -> list[Found]:
+    def news(self) -> list[FoundRecord]:
         """The records that were published since this was called last; what makes no sense is left out."""
         numbers = [*self._begun, *range(self._next, min(self._words[RECORDS], self._parts.most_records))]
         self._next = max(self._next, min(self._words[RECORDS], self._parts.most_records))
         self._begun = []
         return [found for number in numbers if (found := self._read(number)) is not None]
 
-    def _read(self, number: int) -> Found | None:
+    def _read(self, number: int) -> FoundRecord | None:
         at = DIRECTORY + number * RECORD_WORDS
         length, text_at, values_at, created_ns = self._words[at : at + RECORD_WORDS]
         if length == 0:
@@ -175,17 +187,17 @@ class AuthorPageReader:
             if any(problems(record)):
                 return None
             self._definitions[number] = record
-            return Found(number, created_ns, record, None, 0)
+            return FoundRecord(number, created_ns, record, None, 0)
         return self._series(number, created_ns, record, values_at)
 
-    def _series(self, number: int, created_ns: int, record: SeriesRecord, at: int) -> Found | None:
+    def _series(self, number: int, created_ns: int, record: SeriesRecord, at: int) -> FoundRecord | None:
         definition = self._definitions.get(record.definition)
         if definition is None or len(record.labelvalues) != len(definition.labelnames):
             return None
         if at + definition.cells > self._parts.most_values:
             return None
         self._used = max(self._used, at + definition.cells)
-        return Found(number, created_ns, definition, record.labelvalues, at)
+        return FoundRecord(number, created_ns, definition, record.labelvalues, at)
 
     def values(self) -> Sequence[float]:
         """The values of all records that were read; each is read in one piece."""
@@ -231,9 +243,11 @@ class AuthorPageWriter:
         self._words[ATTACHED] = worker_id
 
     def define(self, definition: MetricDefinition, now_ns: int) -> bool:
-        """Publish a definition, unless it is the last one of that name; ``False``: there is no room."""
+        """Publish a definition, or, where it is the last of that name, that it holds again; ``False``: there is no
+        room."""
         known = self._definitions.get(definition.name)
         if known is not None and known[1] == definition:
+            self._words[DIRECTORY + known[0] * RECORD_WORDS + CREATED_NS] = now_ns
             return True
         number = self._add(_encode(definition), 0, now_ns)
         if number < 0:
@@ -259,12 +273,11 @@ class AuthorPageWriter:
         known = self._definitions.get(definition.name)
         if known is None or self._lines + definition.lines > self._parts.limit:
             return -1
-        at = self._next_value
-        if at + definition.cells > self._parts.most_values:
+        text, cells = _encode(SeriesRecord(known[0], labelvalues)), definition.cells
+        at, self._next_value = self._next_value, self._next_value + cells  # nothing comes in between: no call is made
+        if at + cells > self._parts.most_values:
             return -1
-        text = _encode(SeriesRecord(known[0], labelvalues))
-        self._next_value = at + definition.cells
-        self._zero(at, definition.cells)  # a worker may have been killed between a value and its record
+        self._zero(at, cells)  # a worker may have been killed between a value and its record
         if self._add(text, at, now_ns) < 0:
             return -1
         self._lines += definition.lines
@@ -272,16 +285,18 @@ class AuthorPageWriter:
 
     def _add(self, text: bytes, values_at: int, now_ns: int) -> int:
         """Publish a record; its number, or -1: there is no room."""
-        number, text_at = self._next_record, self._next_text
-        if len(text) > MOST_RECORD or number >= self._parts.most_records or text_at + len(text) > len(self._parts.text):
+        words, length, room = self._words, len(text), len(self._parts.text)
+        if length > MOST_RECORD or self._next_text + length > room:
             return -1
-        self._next_record, self._next_text = number + 1, text_at + len(text)
-        words = self._words
+        number, self._next_record = self._next_record, self._next_record + 1  # as above
+        text_at, self._next_text = self._next_text, self._next_text + length
+        if number >= self._parts.most_records or text_at + length > room:
+            return -1
         words[RECORDS] = self._next_record
-        self._parts.text[text_at : text_at + len(text)] = text
+        self._parts.text[text_at : text_at + length] = text
         at = DIRECTORY + number * RECORD_WORDS
         words[at + TEXT_AT], words[at + VALUES_AT], words[at + CREATED_NS] = text_at, values_at, now_ns
-        words[at + LENGTH] = len(text)
+        words[at + LENGTH] = length
         return number
 
     def _zero(self, at: int, cells: int) -> None:
@@ -300,11 +315,6 @@ class AuthorPageWriter:
         return True
 
 
-def take(words: memoryview, worker_id: int) -> None:
-    """Give a page to a worker."""
+def own(words: memoryview, worker_id: int) -> None:
+    """Give a page to a worker; 0: to nobody, because that has ended."""
     words[OWNER] = worker_id
-
-
-def give_back(words: memoryview) -> None:
-    """Take a page from a worker that has ended."""
-    words[OWNER] = 0

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from math import inf, nan
 from typing import Any, Final, NoReturn, Self
 
-from arbd.errors import RegistrationError
 from arbd.interrupts import uninterruptible
 from arbd.metrics.around import Around
 from arbd.metrics.registry import REGISTRY, Cells
@@ -52,8 +51,9 @@ class _Metric:
         frame = sys._getframe(2)
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         full_name = _full_name(cls._kind, name, *parts)
-        labels = _labelnames(labelnames, cls._kind, place)
-        definition = MetricDefinition(cls._kind, full_name, documentation, labels, buckets, over_workers)
+        labels = _labelnames(labelnames)
+        text = _utf8(documentation) if isinstance(documentation, str) else documentation
+        definition = MetricDefinition(cls._kind, full_name, text, labels, buckets, over_workers)
         known = REGISTRY.known(definition, place)
         if isinstance(known, cls):
             return known
@@ -309,17 +309,20 @@ def _full_name(kind: MetricKind, name: Any, namespace: str, subsystem: str, unit
     return full if not unit or full.endswith(f"_{unit}") else f"{full}_{unit}"
 
 
-def _labelnames(labelnames: Iterable[str], kind: MetricKind, place: str) -> tuple[str, ...]:
-    if isinstance(labelnames, str):  # a text is an iterable of its letters
-        raise RegistrationError(
-            f"a {kind} at {place} cannot be: labelnames: needs a list of names; got the text {labelnames!r}"
-        )
-    return tuple(labelnames)
+def _labelnames(labelnames: Any) -> Any:
+    """The names as a tuple; what is no list of names is refused later, also a text, which is a list of its letters."""
+    try:
+        return labelnames if isinstance(labelnames, str) else tuple(labelnames)
+    except TypeError:
+        return labelnames
 
 
-def _buckets(buckets: Sequence[float]) -> tuple[float, ...]:
+def _buckets(buckets: Any) -> tuple[float, ...]:
     """The bounds as numbers, without infinity at the end; what is no number is refused later."""
-    bounds = tuple(float(each) if isinstance(each, int | float) else nan for each in buckets)
+    try:
+        bounds = tuple(float(each) for each in buckets)
+    except (TypeError, ValueError, OverflowError):
+        return (nan,)
     return bounds[:-1] if bounds and bounds[-1] == inf else bounds
 
 

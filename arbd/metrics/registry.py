@@ -12,6 +12,7 @@ In a child that an action has forked nothing is counted: two processes that add 
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
 from collections.abc import Callable
@@ -63,8 +64,8 @@ class Registry:
         self._series: list[tuple[MetricDefinition, tuple[str, ...], Series]] = []
 
     def known(self, definition: MetricDefinition, place: str) -> object | None:
-        """The metric that this definition has already; ``None``: it is new. Raises ``RegistrationError`` if it cannot
-        be, or another metric has its name. ``place``: where it is defined, for whoever reads the error."""
+        """The metric that this definition has already; ``None``: it is new. Raises ``RegistrationError`` with all that
+        is wrong with it, or if another metric has its name. ``place``: where it is defined, for whoever reads that."""
         found = list(problems(definition))
         if found:
             raise RegistrationError(f"a {definition.kind} at {place} cannot be: {'; '.join(found)}")
@@ -176,7 +177,9 @@ def _conflict(name: str, new: MetricDefinition, place: str, old: _Entry) -> str:
 
 
 def _own_page() -> memoryview:
-    words = memoryview(bytearray(author_page.page_bytes(author_page.DEFAULT_LIMIT))).cast("Q")
+    # Private, for a forked child that goes on must not count in its parent; a page is had when it is written to.
+    size = author_page.page_bytes(author_page.DEFAULT_LIMIT)
+    words = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)).cast("Q")
     author_page.begin(words, author_page.DEFAULT_LIMIT)
     return words
 

@@ -92,6 +92,9 @@ def _name_problems(definition: MetricDefinition) -> Iterator[str]:
 
 def _label_problems(definition: MetricDefinition) -> Iterator[str]:
     names = definition.labelnames
+    if not isinstance(names, tuple):
+        yield f"labelnames: needs a list of names; got {_shown(names)}"
+        return
     if len(names) > MOST_LABELS:
         yield f"labelnames: {len(names)} are more than the {MOST_LABELS} that there may be"
     reserved = {"counter": (), "gauge": (), "histogram": ("le",)}[definition.kind]

@@ -25,7 +25,7 @@ class AuthorPages:
         self._words: list[memoryview] = []
         self._free: list[int] = []
         self._of_worker: dict[int, int] = {}
-        self.on_new: Callable[[], None] = lambda: None  # there is one more
+        self.on_new: Callable[[int, int], None] = lambda number, fd: None  # there is one more
 
     def take(self, worker_id: int) -> int:
         """A page for this worker; its descriptor, which stays the supervisor's. Raises ``OSError`` if there is no
@@ -34,14 +34,15 @@ class AuthorPages:
             self._add()
         number = self._free.pop()
         self._of_worker[worker_id] = number
-        author_page.take(self._words[number], worker_id)
+        author_page.begin(self._words[number], self.limit)  # whoever had it may have written anything there
+        author_page.own(self._words[number], worker_id)
         return self.descriptors[number]
 
     def give_back(self, worker_id: int) -> None:
         """This worker has ended."""
         number = self._of_worker.pop(worker_id, None)
         if number is not None:
-            author_page.give_back(self._words[number])
+            author_page.own(self._words[number], 0)
             self._free.append(number)
 
     def words(self) -> list[memoryview]:
@@ -64,8 +65,8 @@ class AuthorPages:
         except OSError:
             os.close(fd)
             raise
-        author_page.begin(words, self.limit)
+        author_page.begin(words, self.limit)  # whoever hears of it looks at it
         self.descriptors.append(fd)
         self._words.append(words)
         self._free.append(len(self._words) - 1)
-        self.on_new()
+        self.on_new(len(self._words) - 1, fd)

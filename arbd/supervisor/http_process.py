@@ -13,12 +13,13 @@ import os
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from arbd.control import http_boot
 from arbd.core.backoff import Backoff
-from arbd.host import http_listener
+from arbd.host import http_listener, parcels
 from arbd.host.notify import Notifier
 from arbd.logs import get_logger
 from arbd.logs.notable import note
@@ -28,6 +29,7 @@ from arbd.settings.table import Settings, from_environment, secrets_in
 _RESTART_MIN_S: Final = 0.1
 _RESTART_MAX_S: Final = 30.0
 _STEADY_S: Final = 30.0  # one that has run for so long did not fail at its start
+_TELL_AGAIN_S: Final = 0.02
 _END_TIMEOUT_S: Final = 1.0
 
 
@@ -47,6 +49,8 @@ class HttpProcess:
         self._started_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pages: dict[tuple[str, int], int] = {}
+        self._untold: deque[tuple[str, int]] = deque()  # pages of which the process has not heard
+        self._telling: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     @property
@@ -72,8 +76,8 @@ class HttpProcess:
             )
             self._started_at = time.monotonic()
             self._loop.add_reader(self._control, self._on_end)
-            for (kind, key), fd in self._pages.items():
-                self._tell(http_boot.PageAdded(kind, key), (fd,))
+            self._untold = deque(self._pages)
+            self._tell_pages()
         except OSError as error:
             note(self._log, "error", "http_not_started", reason=str(error), hint="it is tried again")
             self._drop()
@@ -82,24 +86,40 @@ class HttpProcess:
     def add_page(self, kind: str, key: int, fd: int) -> None:
         """Have one more page read; ``fd`` stays the caller's, and open until ``remove_page``."""
         self._pages[kind, key] = fd
-        self._tell(http_boot.PageAdded(kind, key), (fd,))
+        self._untold.append((kind, key))
+        if self._telling is None:
+            self._tell_pages()
+
+    def _tell_pages(self) -> None:
+        """Tell of pages, as many as the socket takes now: of a thousand workers there are more than it can hold."""
+        self._telling = None
+        while self._untold and self._control is not None:
+            page = self._untold[0]
+            if page in self._pages and not self._tell(http_boot.PageAdded(*page), (self._pages[page],)):
+                self._telling = self._loop.call_later(_TELL_AGAIN_S, self._tell_pages)
+                return
+            self._untold.popleft()
 
     def remove_page(self, kind: str, key: int) -> None:
         """Have a page read no more."""
         if self._pages.pop((kind, key), None) is not None:
             self._tell(http_boot.PageRemoved(kind, key))
 
-    def _tell(self, message: http_boot.Message, descriptors: tuple[int, ...] = ()) -> None:
-        """Tell the process; one that cannot be told now would show what is wrong, so another takes its place."""
+    def _tell(self, message: http_boot.Message, descriptors: tuple[int, ...] = ()) -> bool:
+        """Tell the process; ``False``: there is no room for it now. One that cannot be told at all would show what is
+        wrong, so another takes its place."""
         if self._control is None:
-            return
+            return True
         try:
             http_boot.tell(self._control, message, descriptors)
         except (BrokenPipeError, ConnectionResetError):
             pass  # its end is on its way to `_on_end`
-        except OSError:
+        except OSError as error:
+            if error.errno in parcels.NOT_NOW and descriptors:
+                return False
             assert self._process is not None
             self._process.kill()
+        return True
 
     def _on_end(self) -> None:
         """Its end of the stream is closed: it says nothing else."""
@@ -113,6 +133,9 @@ class HttpProcess:
 
     def _drop(self) -> None:
         process, self._process = self._process, None
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         if self._control is not None:
             self._loop.remove_reader(self._control)
             self._control.close()

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from arbd.control import snapshot
+from arbd.control import http_boot, snapshot
 from arbd.control.reports import NotableEvent
 from arbd.control.snapshot import LimitTotals, Snapshot
 from arbd.core.growing import Growing
@@ -240,6 +240,10 @@ def serve(
     metrics.start()
     started.callback(metrics.close)
     process = HttpProcess(listener, page.fd, lambda: in_force.settings)
+    pages = flow.pool.author_pages
+    for number, fd in enumerate(pages.descriptors):
+        process.add_page(http_boot.AUTHOR, number, fd)
+    pages.on_new = lambda number, fd: process.add_page(http_boot.AUTHOR, number, fd)
     reporter.metrics = process.address
     process.start()
     started.callback(process.close)

@@ -41,7 +41,16 @@ MAY_IMPORT = {
         *("arbd.core.lines", "arbd.model", "arbd.wire", "arbd.links.base", "arbd.links.ending"),
         "arbd.host.process_state",
     ),
-    "arbd.worker": ("arbd.author", "arbd.rate_limit", "arbd.schema", "arbd.ipc", "arbd.host", "arbd.model"),
+    "arbd.metrics": ("arbd.ipc", "arbd.model"),
+    "arbd.worker": (
+        "arbd.author",
+        "arbd.metrics",
+        "arbd.rate_limit",
+        "arbd.schema",
+        "arbd.ipc",
+        "arbd.host",
+        "arbd.model",
+    ),
     "arbd.supervisor": (
         *("arbd.core", "arbd.ipc", "arbd.host", "arbd.links", "arbd.control", "arbd.rate_limit", "arbd.model"),
         "arbd.settings",

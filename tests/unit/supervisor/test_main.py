@@ -460,7 +460,7 @@ def test_signals_call_what_others_call(owner: Rig, monkeypatch: pytest.MonkeyPat
 def test_descriptors_are_asked_for_before_anything_takes_them(owner: Rig) -> None:
     owner.when = [(1.0, owner.daemon.request_stop)]
     owner.run()
-    assert owner.notes.index("require 76") < owner.notes.index("adopt")
+    assert owner.notes.index("require 80") < owner.notes.index("adopt")
     assert owner.notes[:2] == ["load", "logs"]
 
 

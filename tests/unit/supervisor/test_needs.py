@@ -34,7 +34,7 @@ def test_what_each_needs_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, str]] = []
     monkeypatch.setattr(open_files, "require", lambda *words: asked.append(words))
     needs.require_files(10, 2, 5)
-    assert asked == [(48 + 140 + 24 + 5, "10 workers and 2 link processes")]
+    assert asked == [(48 + 160 + 24 + 5, "10 workers and 2 link processes")]
 
 
 def test_memory_that_is_there_is_enough(machine: dict[str, int | None]) -> None:

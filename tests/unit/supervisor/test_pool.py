@@ -499,3 +499,23 @@ def test_closing_gives_everything_back(serving: PoolRig) -> None:
     pool.close()
     assert all(worker.is_closed for worker in made)
     assert serving.loop.later == []
+
+
+# -- pages of metrics --------------------------------------------------------------------------------------------------
+
+
+def test_a_page_of_metrics_is_the_next_worker_s_when_one_is_gone(serving: PoolRig) -> None:
+    pages = serving.pool.author_pages
+    assert len(pages.descriptors) == 2
+    worker, _ = serving.workers()
+    serving.end(worker, -9)
+    serving.boot()
+    assert len(pages.descriptors) == 2
+
+
+def test_where_a_worker_cannot_be_asked_for_its_page_is_free(rig: PoolRig) -> None:
+    rig.zygote.error = NO_DESCRIPTOR
+    rig.move_to(rig.zygote)
+    rig.loop.step(2.0)
+    assert len(rig.pool.author_pages.descriptors) == 1
+    assert rig.workers() == []
