@@ -59,7 +59,9 @@ def test_each_way_to_end_is_counted_with_its_action_outcome_and_reason() -> None
         daemon.run("quick_stubborn", {"seconds": 5})
         daemon.run("die", {"how": "SIGKILL"})
         daemon.run("\x1b[2Jnothing\n", {})
-        series = scraped(address, 14)
+        scraped(address, 14)
+        eventually(lambda: total(scrape(address)[0], "arbd_worker_starts_total") >= 3)  # snapshot and rows: two writes
+        series, _ = scrape(address)
         verdicts = answered(daemon)
     assert total(series, "arbd_tasks_total", action="echo", outcome="success") == 7
     by_reason = {
@@ -286,8 +288,8 @@ def test_it_holds_no_token_and_cannot_write_what_it_reads(tmp_path: Path) -> Non
             assert b"canary-token-58f1" not in Path(f"/proc/{pid}/{name}").read_bytes()
         for path in ("/metrics", "/livez", "/readyz"):
             assert "canary-token-58f1" not in get(address, path).text
-        [mapped] = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "arbd-metrics" in line]
-        assert mapped.split()[1] == "r--s"
+        mapped = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "arbd-metrics" in line]
+        assert {line.split()[1] for line in mapped} == {"r--s"}
         held = [link.name for link in Path(f"/proc/{pid}/fd").iterdir() if "arbd-metrics" in os.readlink(link)]
         infos = [Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines() for fd in held]
         flags = [int(line.split()[1], 8) for info in infos for line in info if line.startswith("flags:")]
