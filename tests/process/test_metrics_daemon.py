@@ -60,7 +60,9 @@ def test_each_way_to_end_is_counted_with_its_action_outcome_and_reason() -> None
         daemon.run("die", {"how": "SIGKILL"})
         daemon.run("\x1b[2Jnothing\n", {})
         scraped(address, 14)
-        eventually(lambda: total(scrape(address)[0], "arbd_worker_starts_total") >= 3)  # snapshot and rows: two writes
+        # The snapshot is written after the rows.
+        eventually(lambda: total(scrape(address)[0], "arbd_worker_replacements_total", reason="timeout"))
+        eventually(lambda: total(scrape(address)[0], "arbd_worker_starts_total") >= 3)
         series, _ = scrape(address)
         verdicts = answered(daemon)
     assert total(series, "arbd_tasks_total", action="echo", outcome="success") == 7
