@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from arbd.control.snapshot import Snapshot
 from arbd.ipc import metrics_page as page
-from arbd.ipc.metrics_page import Row
+from arbd.ipc.metrics_page import ActionRow
 from arbd.model.link_stats import STATES
 from arbd.model.reasons import NUMBER_OF
 from arbd.model.task import STATUSES
@@ -130,11 +130,11 @@ class Footprint(NamedTuple):
     cpu_s: float | None = None
 
 
-class Figures(NamedTuple):
+class MetricFigures(NamedTuple):
     """All that is shown, as it was read: the rows of actions, the counters of slots that were ever used, the last
     snapshot (``None``: none can be read) and its age, what /readyz says, and what processes hold: workers by slot."""
 
-    rows: Sequence[Row]
+    rows: Sequence[ActionRow]
     slots: Mapping[int, Sequence[int]]
     snapshot: Snapshot | None
     age_s: float
@@ -189,7 +189,7 @@ class Exposition:
     def __init__(self) -> None:
         self._texts: dict[str, _ActionText] = {}
 
-    def pieces(self, figures: Figures, more: Iterable[str] = ()) -> Iterator[bytes]:
+    def pieces(self, figures: MetricFigures, more: Iterable[str] = ()) -> Iterator[bytes]:
         """The text in pieces of a millisecond or so. ``more``: metrics of others, in whole families."""
         rows = _by_label(figures.rows)
         self._texts = {action: self._texts.get(action) or _ActionText(action) for action in rows}
@@ -226,7 +226,7 @@ def _joined(lines: Sequence[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode() if lines else b""
 
 
-def _by_label(rows: Sequence[Row]) -> dict[str, list[int]]:
+def _by_label(rows: Sequence[ActionRow]) -> dict[str, list[int]]:
     """The counters of each label. Two actions whose names are cut to the same text share one: twice the same line would
     make the whole text unreadable."""
     found: dict[str, list[int]] = {}
@@ -281,7 +281,7 @@ def _of_actions(rows: Mapping[str, Sequence[int]]) -> Iterator[str]:
     yield from _family("task_cpu_seconds_total", cpu)
 
 
-def _of_daemon(figures: Figures) -> Iterator[str]:
+def _of_daemon(figures: MetricFigures) -> Iterator[str]:
     yield from _one("snapshot_age_seconds", figures.age_s)
     yield from _one("ready", int(figures.is_ready))
     yield from _of_processes(figures)
@@ -318,7 +318,7 @@ def _of_daemon(figures: Figures) -> Iterator[str]:
     yield from _of_hub(snapshot)
 
 
-def _of_processes(figures: Figures) -> Iterator[str]:
+def _of_processes(figures: MetricFigures) -> Iterator[str]:
     slots = figures.slots.items()
     yield from _family("worker_starts_total", (({"worker": str(slot)}, has[page.SLOT_STARTS]) for slot, has in slots))
     yield from _family("worker_tasks_total", (({"worker": str(slot)}, has[page.SLOT_TASKS]) for slot, has in slots))

@@ -19,9 +19,10 @@ import time
 from collections.abc import Mapping
 
 from arbd import logs
-from arbd.control import exposition, http_boot, page, probes, snapshot, status_document
-from arbd.control.exposition import Exposition, Figures, Footprint
-from arbd.control.http_request import Answer, plain
+from arbd.control import exposition, http_boot, probes, snapshot, status_document
+from arbd.control import page as status_page
+from arbd.control.exposition import Exposition, Footprint, MetricFigures
+from arbd.control.http_request import HttpAnswer, plain
 from arbd.control.http_server import HttpServer, LongAnswer, Route
 from arbd.control.recent import PERIOD_S, Recent
 from arbd.control.snapshot import Snapshot
@@ -60,12 +61,12 @@ class View:
         seen = self.snapshot()
         return probes.ready(self.age_s(), None if seen is None else seen.status)
 
-    def figures(self) -> Figures:
+    def figures(self) -> MetricFigures:
         """All that /metrics shows, at this moment."""
         seen = self.snapshot()
         counted = ((slot, self.metrics.slot(slot)) for slot in range(layout.MAX_SLOTS))
         slots = {slot: counters for slot, counters in counted if counters[SLOT_STARTS]}
-        return Figures(
+        return MetricFigures(
             rows=self.metrics.read_rows(),
             slots=slots,
             snapshot=seen,
@@ -128,13 +129,18 @@ def routes(view: View) -> dict[str, Route]:
         "/metrics": metrics,
         "/livez": lambda: _probe(probes.live(view.age_s())),
         "/readyz": lambda: _probe(view.ready()),
-        "/": lambda: Answer(200, page.page().body, page.CONTENT_TYPE, page.page().headers),
-        "/status.json": lambda: Answer(200, view.status(), status_document.CONTENT_TYPE, page.HEADERS),
+        "/": _page,
+        "/status.json": lambda: HttpAnswer(200, view.status(), status_document.CONTENT_TYPE, status_page.HEADERS),
     }
 
 
-def _probe(verdict: probes.Verdict) -> Answer:
+def _probe(verdict: probes.Verdict) -> HttpAnswer:
     return plain(200 if verdict.is_good else 503, "\n".join(verdict.lines))
+
+
+def _page() -> HttpAnswer:
+    page = status_page.page()
+    return HttpAnswer(200, page.body, status_page.CONTENT_TYPE, page.headers)
 
 
 # -- the process -----------------------------------------------------------------------------------------------------
@@ -161,7 +167,7 @@ async def _serve(control_fd: int) -> int:
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     boot, (page, listener_fd, *losses) = http_boot.receive(control)
-    assert isinstance(boot, http_boot.Boot)
+    assert isinstance(boot, http_boot.HttpBoot)
     logs.configure(boot.log_level, boot.log_format, boot.log_silent, role="http", losses=losses[0] if losses else None)
     control.setblocking(False)
     has_failed = asyncio.Event()

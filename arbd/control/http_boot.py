@@ -1,7 +1,7 @@
 """What the supervisor says to `arbd:http`, both ends: its start by exec, and pages that come and go while it runs.
 
     supervisor ──exec: python -m arbd.control.http FD PID──> arbd:http
-               ──Boot, with the metrics page and the listener──> maps the page read-only, and serves
+               ──HttpBoot, with the metrics page and the listener──> maps the page read-only, and serves
                ──PageAdded, with its descriptor──────────────> maps that, too     (author's metrics of a worker)
                ──PageRemoved─────────────────────────────────> unmaps it
                ──end of the stream───────────────────────────> leaves
@@ -25,7 +25,7 @@ from arbd.host import channel, child
 PROGRAM: Final = "arbd.control.http"
 
 
-class Boot(msgspec.Struct, frozen=True, tag=True):
+class HttpBoot(msgspec.Struct, frozen=True, tag=True):
     """The start: the IP address it listens on, how to log. Descriptors: the metrics page, the listener, and the one
     that counts lost log lines, where there is one (``child.start`` adds it)."""
 
@@ -49,13 +49,13 @@ class PageRemoved(msgspec.Struct, frozen=True, tag=True):
     key: int
 
 
-Message = Boot | PageAdded | PageRemoved
+Message = HttpBoot | PageAdded | PageRemoved
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 
 
 def start(
-    boot: Boot, environment: Mapping[str, str], page: int, listener: int
+    boot: HttpBoot, environment: Mapping[str, str], page: int, listener: int
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process; it, and the socket whose end ends it. Raises ``OSError`` if there is none to be had."""
     reading = readable(page)

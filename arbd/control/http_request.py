@@ -30,7 +30,7 @@ _REASONS: Final = {
 PLAIN: Final = "text/plain; charset=utf-8"
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer with its whole body. ``headers``: beyond those that every answer has."""
 
     status: int
@@ -56,9 +56,9 @@ class Request(NamedTuple):
     keep_alive: bool
 
 
-def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
+def plain(status: int, text: str, *headers: tuple[str, str]) -> HttpAnswer:
     """An answer of one line, or several."""
-    return Answer(status, f"{text}\n".encode(), PLAIN, headers)
+    return HttpAnswer(status, f"{text}\n".encode(), PLAIN, headers)
 
 
 def parse(head: bytes) -> Request:
@@ -122,7 +122,7 @@ def is_loopback(address: str) -> bool:
     return found.is_loopback
 
 
-def head_of(answer: Answer, length: int | None, *, keep_alive: bool) -> bytes:
+def head_of(answer: HttpAnswer, length: int | None, *, keep_alive: bool) -> bytes:
     """The head of an answer; ``length`` of its body in bytes, ``None``: it is sent in chunks."""
     lines = [
         f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}",

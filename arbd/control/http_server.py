@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from arbd.control import http_request
-from arbd.control.http_request import Answer, RefusedError, Request, plain
+from arbd.control.http_request import HttpAnswer, RefusedError, Request, plain
 from arbd.logs import get_logger
 from arbd.supervised import supervised
 
@@ -26,7 +26,7 @@ REQUEST_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 120.0  # Prometheus asks every 15 to 60 s, and keeps its connection
 SEND_TIMEOUT_S: Final = 10.0
 
-Route = Callable[[], "Answer | LongAnswer"]
+Route = Callable[[], "HttpAnswer | LongAnswer"]
 
 
 class LongAnswer:
@@ -34,7 +34,7 @@ class LongAnswer:
 
     def __init__(self, pieces: Iterable[bytes], content_type: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self.pieces: Iterator[bytes] = iter(pieces)
-        self.head = Answer(200, b"", content_type, headers)
+        self.head = HttpAnswer(200, b"", content_type, headers)
 
 
 class HttpServer:
@@ -129,7 +129,7 @@ class HttpServer:
         except TimeoutError:
             raise RefusedError(408, f"the request did not come within {self._request_timeout_s:g} s") from None
 
-    def _answer(self, request: Request) -> Answer | LongAnswer:
+    def _answer(self, request: Request) -> HttpAnswer | LongAnswer:
         route = self._routes.get(request.path)
         if route is None:
             return plain(404, f"there is nothing here; there is {', '.join(sorted(self._routes))}")
@@ -140,11 +140,11 @@ class HttpServer:
             return plain(500, f"this could not be answered ({type(error).__name__}); see the log of the daemon")
 
     async def _send(
-        self, writer: asyncio.StreamWriter, answer: Answer | LongAnswer, request: Request | None = None
+        self, writer: asyncio.StreamWriter, answer: HttpAnswer | LongAnswer, request: Request | None = None
     ) -> None:
         keep_alive = request is not None and request.keep_alive
         has_body = request is None or request.method != "HEAD"
-        if isinstance(answer, Answer):
+        if isinstance(answer, HttpAnswer):
             writer.write(http_request.head_of(answer, len(answer.body), keep_alive=keep_alive))
             if has_body:
                 writer.write(answer.body)

@@ -1,7 +1,7 @@
 """The last ten minutes of a daemon as points of a chart, and its actions over the last seconds. Pure.
 
-    readings of counters, every 2 s ──> differences ──> Point: rates, percentiles, busy share
-                                    └─> over 20 s  ──> ActionRates: one per action
+    readings of counters, every 2 s ──> differences ──> HistoryPoint: rates, percentiles, busy share
+                                    └─> over 20 s  ──> RecentAction: one per action
 
 A counter that is smaller than before began anew, from zero, and what it shows is what it has counted since. After a
 gap, as of a machine that slept, the first reading gives no rates: they would be a mean over a time that nobody saw.
@@ -46,7 +46,7 @@ class Reading(NamedTuple):
     outbox: int = 0
 
 
-class Point(msgspec.Struct, frozen=True):
+class HistoryPoint(msgspec.Struct, frozen=True):
     """The daemon over the ``PERIOD_S`` seconds before ``at``, in seconds since 1970: answers per second, by status;
     percentiles of the time from arrival to verdict; the share of workers that were busy. ``None``: not known, as there
     was no answer, or no reading before."""
@@ -63,7 +63,7 @@ class Point(msgspec.Struct, frozen=True):
     busy: float | None = None
 
 
-class ActionRates(msgspec.Struct, frozen=True):
+class RecentAction(msgspec.Struct, frozen=True):
     """One action over the last ``span_s`` seconds: answers per second by status, percentiles of run time and of the
     wait for a worker; ``timeouts``: how many since the start."""
 
@@ -115,7 +115,8 @@ class Recent:
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._readings: deque[Reading] = deque(maxlen=WINDOW + 1)
-        self.points: deque[Point] = deque(maxlen=POINTS)
+        self.points: deque[HistoryPoint] = deque(maxlen=POINTS)
+        self._actions: list[RecentAction] | None = None  # of 200 it takes milliseconds: once for each reading
 
     def add(self, reading: Reading) -> None:
         """Take a reading that is later than the last one."""
@@ -126,14 +127,15 @@ class Recent:
             self._readings.clear()
             before = None
         self._readings.append(reading)
+        self._actions = None
         self.points.append(self._point(reading, before))
 
-    def _point(self, now: Reading, before: Reading | None) -> Point:
+    def _point(self, now: Reading, before: Reading | None) -> HistoryPoint:
         if before is None:
-            return Point(now.unix_s, now.in_flight, now.outbox)
+            return HistoryPoint(now.unix_s, now.in_flight, now.outbox)
         span_s = now.at_s - before.at_s
         took = _increases(now.end_to_end, before.end_to_end)
-        return Point(
+        return HistoryPoint(
             at=now.unix_s,
             in_flight=now.in_flight,
             outbox=now.outbox,
@@ -146,18 +148,21 @@ class Recent:
             busy=_busy(now, before, span_s),
         )
 
-    def actions(self) -> list[ActionRates]:
+    def actions(self) -> list[RecentAction]:
         """The actions over the last seconds, in the order of the last reading; none before there are two readings."""
-        if len(self._readings) < 2:
-            return []
+        if self._actions is None:
+            self._actions = self._recent_actions() if len(self._readings) > 1 else []
+        return self._actions
+
+    def _recent_actions(self) -> list[RecentAction]:
         first, last = self._readings[0], self._readings[-1]
         span_s = last.at_s - first.at_s
         none = ActionReading({})
         return [self._action(name, now, first.actions.get(name, none), span_s) for name, now in last.actions.items()]
 
-    def _action(self, name: str, now: ActionReading, before: ActionReading, span_s: float) -> ActionRates:
+    def _action(self, name: str, now: ActionReading, before: ActionReading, span_s: float) -> RecentAction:
         run, wait = _increases(now.run, before.run), _increases(now.wait, before.wait)
-        return ActionRates(
+        return RecentAction(
             name=name,
             span_s=span_s,
             success=_rate(now.outcomes, before.outcomes, "success", span_s),

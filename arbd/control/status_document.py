@@ -24,7 +24,7 @@ from arbd.control.probes import Verdict
 from arbd.control.recent import ActionReading, Reading, Recent
 from arbd.control.snapshot import Snapshot
 from arbd.ipc import metrics_page as page
-from arbd.ipc.metrics_page import Row
+from arbd.ipc.metrics_page import ActionRow
 from arbd.model.reasons import NUMBER_OF
 
 CONTENT_TYPE: Final = "application/json"
@@ -34,7 +34,7 @@ BOUNDS_S: Final = tuple(2**bits / 1e9 for bits in range(page.BUCKETS))
 _TIMEOUTS: Final = page.FAILURES + NUMBER_OF["timeout"]
 
 
-def reading(at_ns: int, snapshot: Snapshot, rows: Sequence[Row]) -> Reading:
+def reading(at_ns: int, snapshot: Snapshot, rows: Sequence[ActionRow]) -> Reading:
     """The counters that were written at ``at_ns`` (CLOCK_MONOTONIC): the supervisor's moment, and not that of whoever
     reads them, because what is written once a second and read every two would show rates that swing by half."""
     status = snapshot.status
@@ -49,12 +49,12 @@ def reading(at_ns: int, snapshot: Snapshot, rows: Sequence[Row]) -> Reading:
     )
 
 
-def _action(row: Row) -> ActionReading:
+def _action(row: ActionRow) -> ActionReading:
     outcomes = {status: row.count(status) for status in page.OF_STATUS}
     return ActionReading(outcomes, row.words[_TIMEOUTS], row.buckets(page.RUN), row.buckets(page.WAIT))
 
 
-def _end_to_end(row: Row) -> list[int]:
+def _end_to_end(row: ActionRow) -> list[int]:
     return [sum(counts) for counts in zip(*(row.buckets(at) for at in page.OF_STATUS.values()), strict=True)]
 
 

@@ -34,7 +34,7 @@ _OF_STATUS: Final = {status: at - page.COUNTERS_FROM for status, at in page.OF_S
 _COUNTERS: Final = page.COUNTERS_TO - page.COUNTERS_FROM
 
 
-class _Row:
+class _CountedRow:
     __slots__ = ("counters", "number", "published")
 
     def __init__(self, number: int) -> None:
@@ -50,9 +50,9 @@ class TaskMetrics:
 
     def __init__(self, writer: MetricsWriter) -> None:
         self._writer = writer
-        self._others = _Row(0)
-        self._rows: dict[str, _Row] = {}
-        self._unnamed: list[tuple[_Row, str]] = []
+        self._others = _CountedRow(0)
+        self._rows: dict[str, _CountedRow] = {}
+        self._unnamed: list[tuple[_CountedRow, str]] = []
         # The same lists again: one look-up less for each task.
         self._counters: dict[str, list[int]] = {}
         self._shared = self._others.counters
@@ -65,7 +65,7 @@ class TaskMetrics:
             number = self._free_row(offered)
             if number is None:
                 break
-            row = self._rows[action] = _Row(number)
+            row = self._rows[action] = _CountedRow(number)
             self._counters[action] = row.counters
             self._unnamed.append((row, action))
 

@@ -65,6 +65,8 @@ runs, and then two pages by which they are requested and published (``arbd.rate_
     1     REQUESTS, REQUEST_LENGTH         worker: how many it has made, and bytes of the last
           (from line 1)     worker      the last request
 
+Behind these pages lies one word for each action: the CPU time in nanoseconds that the worker has used for it.
+
 Each link process has one memory of its own, too: a control page, then a ring of tasks and acknowledgements *up* to the
 supervisor, then a ring of results *down* to the link::
 
@@ -220,6 +222,16 @@ def news_at(slot: int) -> int:
 def ledger_bytes(limits: int, actions: int) -> int:
     """The size in bytes of the ledger of a worker that has this many rate limits and actions."""
     return ((limits + actions + 1) * SEAT_WORDS + LIVE_WORDS) * 8
+
+
+def worker_bytes(ring_bytes: int, limits: int, actions: int) -> int:
+    """The size in bytes of all that a worker shares: cell, ledger, CPU time by action."""
+    return cell_bytes(ring_bytes) + ledger_bytes(limits, actions) + actions * 8
+
+
+def action_cpu_at(ring_bytes: int, limits: int, actions: int) -> int:
+    """The index of the first action's CPU time among the cell's words."""
+    return (cell_bytes(ring_bytes) + ledger_bytes(limits, actions)) // 8
 
 
 def seat_at(ring_bytes: int, number: int) -> int:

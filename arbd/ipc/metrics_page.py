@@ -149,7 +149,7 @@ class MetricsWriter:
         words[_SNAPSHOT_SEQ] += 1
 
 
-class Row(NamedTuple):
+class ActionRow(NamedTuple):
     """The counters of one action, as they were read. ``name`` is empty for row 0; ``words``: the row from its first
     word on."""
 
@@ -186,9 +186,9 @@ class MetricsReader:
         """How many rows there are, row 0 included."""
         return max(1, min(int(self._words[_ROWS_USED]), self._rows))
 
-    def read_rows(self) -> list[Row]:
+    def read_rows(self) -> list[ActionRow]:
         """All rows, as they were at one moment. Where the supervisor was stopped while it wrote, what there is."""
-        rows: list[Row] = []
+        rows: list[ActionRow] = []
         for _ in range(_TRIES):
             seq = self._words[_ROWS_SEQ]
             rows = [self._row(number) for number in range(self.used)]
@@ -196,12 +196,12 @@ class MetricsReader:
                 break
         return rows
 
-    def _row(self, number: int) -> Row:
+    def _row(self, number: int) -> ActionRow:
         at = row_at(number)
         words = self._words[at : at + ROW_WORDS].tolist()
         length = min(words[NAME_LENGTH], NAME_BYTES)
         name = bytes(self._bytes[(at + 1) * 8 : (at + 1) * 8 + length]).decode("utf-8", "replace") if number else ""
-        return Row(name, words)
+        return ActionRow(name, words)
 
     def slot(self, number: int) -> list[int]:
         """The counters of one slot."""

@@ -63,7 +63,7 @@ class HttpProcess:
         """Start the process; where that fails, it is tried again later."""
         self._timer = None
         settings = self._settings()
-        boot = http_boot.Boot(
+        boot = http_boot.HttpBoot(
             self._listener.getsockname()[0], settings.log_level, settings.log_format, settings.log_silent
         )
         try:

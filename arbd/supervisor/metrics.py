@@ -73,7 +73,7 @@ class Metrics:
         self._link = Growing()
         self._link_failures = Growing()
         self._allowed, self._refused = Growing(), Growing()
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, _SeenTotals] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._log = get_logger("arbd.metrics")
@@ -111,7 +111,7 @@ class Metrics:
     def _note_totals(self, worker: Worker, now_ns: int) -> None:
         seen = self._seen.get(worker.id)
         if seen is None:
-            seen = self._seen[worker.id] = _Seen(worker.spawned_at_ns)
+            seen = self._seen[worker.id] = _SeenTotals(worker.spawned_at_ns)
             self._tasks.add_to_slot(worker.slot, (0, 0, 0, 1))
         _, busy_ns, cpu_ns = worker.cell.totals()
         most_ns = seen.most(now_ns)
@@ -125,6 +125,17 @@ class Metrics:
         seen.busy_ns += added[1]
         seen.cpu_ns += added[2]
         seen.at_ns = now_ns
+        self._note_action_cpu(worker, seen, most_ns)
+
+    def _note_action_cpu(self, worker: Worker, seen: _SeenTotals, most_ns: int) -> None:
+        used = worker.action_cpu.tolist()
+        if used == seen.by_action:
+            return
+        before = seen.by_action or [0] * len(used)
+        for action, was_ns, is_ns in zip(worker.zygote.description.actions, before, used, strict=True):
+            if is_ns != was_ns:
+                self._tasks.used_cpu(action.name, _grown(was_ns, is_ns, most_ns))
+        seen.by_action = used
 
     def _snapshot(self) -> Snapshot:
         flow, now = self._flow, time.monotonic()
@@ -170,13 +181,14 @@ class Metrics:
         ]
 
 
-class _Seen(msgspec.Struct):
+class _SeenTotals(msgspec.Struct):
     """What was last read of one worker's totals, and when."""
 
     at_ns: int
     answered: int = 0
     busy_ns: int = 0
     cpu_ns: int = 0
+    by_action: list[int] = []
 
     def most(self, now_ns: int) -> int:
         """By how much a clock of one worker can have grown since; with its threads, it has all CPUs."""

@@ -58,15 +58,15 @@ class Worker:
         self.pidfd = -1
         self._inline_limit = layout.largest_record(ring_bytes)
         with ExitStack() as undo:
-            self._cell_fd = memory.create(
-                "arbd-cell",
-                layout.cell_bytes(ring_bytes) + layout.ledger_bytes(len(description.limits), len(description.actions)),
-            )
+            limits, actions = len(description.limits), len(description.actions)
+            self._cell_fd = memory.create("arbd-cell", layout.worker_bytes(ring_bytes, limits, actions))
             undo.callback(os.close, self._cell_fd)
             self._mapping = memory.attach(self._cell_fd)
             words = memory.words_of(self._mapping)
             self.cell = SupervisorCell(self._mapping, words, ring_bytes)
-            self.seats = words[layout.seat_at(ring_bytes, 0) :]
+            cpu_at = layout.action_cpu_at(ring_bytes, limits, actions)
+            self.seats = words[layout.seat_at(ring_bytes, 0) : cpu_at]
+            self.action_cpu = words[cpu_at : cpu_at + actions]
             self.bell = doorbell.create()
             undo.callback(os.close, self.bell)
             self.answers_bell = doorbell.create()

@@ -43,6 +43,7 @@ from arbd.model.reasons import NUMBER_OF
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
+from arbd.worker.action_cpu import ActionCpu, nowhere
 from arbd.worker.children import end_child
 from arbd.worker.execute import Context, execute
 from arbd.worker.guard import python_state
@@ -74,6 +75,7 @@ class Loop:
 
     # An attribute of an object with more than thirty takes 3 ns longer (CPython 3.11, 3.12): a task reads some seventy.
     __slots__ = (
+        "_action_cpu",
         "_actions",
         "_bell",
         "_board",
@@ -103,6 +105,7 @@ class Loop:
         "_output_look_at_ns",
         "_proven",
         "_quota",
+        "_ran",
         "_results",
         "_results_bell",
         "_set_level",
@@ -131,6 +134,7 @@ class Loop:
         timer: SoftTimer,
         quota: Quota | None = None,
         leave_reasons: LeaveReasons | None = None,
+        action_cpu: ActionCpu | None = None,
         look: Callable[[], bool] = lambda: False,
         set_level: Callable[[int], None] = logs.change_level,
     ) -> None:
@@ -150,6 +154,8 @@ class Loop:
         self._limits = limits
         self._context = context
         self._here = context.here
+        self._action_cpu = nowhere(list(actions)) if action_cpu is None else action_cpu
+        self._ran = self._action_cpu.ran
         self._timer = timer
         self._quota = quota or Quota(0, 0)
         self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
@@ -177,6 +183,7 @@ class Loop:
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
+        self._action_cpu.begin(time.process_time_ns())
         self._fresh = task_context.of_tasks()
         self._is_as_before = python_state.remembered()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
@@ -315,7 +322,8 @@ class Loop:
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
         self._busy_ns += run_ns
-        reason = 0
+        ran, reason = self._ran, 0
+        ran[action] = ran[action] + run_ns if action in ran else run_ns
         if status == "error":
             reason, self._context.reason = self._context.reason, 0
         if len(answer) <= self._inline_limit:
@@ -367,7 +375,8 @@ class Loop:
         words = self._words
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
-        words[layout.CPU_NS] = time.process_time_ns()
+        words[layout.CPU_NS] = cpu_ns = time.process_time_ns()
+        self._action_cpu.share_out(cpu_ns)
 
     def _publish(self, record: bytes, news: int) -> None:
         """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look. A

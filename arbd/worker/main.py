@@ -27,12 +27,13 @@ from arbd.host import cpus, dispositions, doorbell, memory, oom, process_state, 
 from arbd.host.fork_mark import ForkMark
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.host.stack_signal import COROUTINES_SIGNAL, STACKS_SIGNAL
-from arbd.ipc import frame, notice
+from arbd.ipc import frame, layout, notice
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
 from arbd.logs.tasks import keep_streams
 from arbd.worker import child_starts, children, coroutine_stacks, inherited
+from arbd.worker.action_cpu import ActionCpu
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
 from arbd.worker.guard import descriptors, guard
@@ -154,6 +155,9 @@ def run(
     )
     side = socket.socket(fileno=handles.side)
     log_fd = logs.log_descriptor()
+    ring_bytes = int(words[layout.RING_SIZE])
+    cpu_at = layout.action_cpu_at(ring_bytes, len(numbers.limits), len(numbers.actions))
+    action_cpu = ActionCpu(words[cpu_at : cpu_at + len(numbers.actions)], numbers.actions)
     quota = Quota(spawn.max_tasks, spawn.memory_limit)
     log_fds = () if log_fd is None else (log_fd,)
     descriptors.protect(*handles, *(output_fds or ()), *log_fds, *quota.descriptors)
@@ -171,6 +175,7 @@ def run(
         timer=timer,
         quota=quota,
         leave_reasons=reasons,
+        action_cpu=action_cpu,
         set_level=partial(_set_level, process),
         **({} if output is None else {"look": output.look}),
     )

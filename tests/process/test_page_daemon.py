@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -102,8 +103,8 @@ def test_the_history_sums_to_what_was_answered(daemon: tuple[RunningProvider, st
 
     def counted() -> bool:
         points = document(address)["history"]
-        pairs = zip(points, points[1:], strict=False)
-        return round(sum(now["success"] * (now["at"] - before["at"]) for before, now in pairs)) == 200
+        answered = (now["success"] * (now["at"] - before["at"]) for before, now in itertools.pairwise(points))
+        return round(sum(answered, 0.0)) == 200
 
     eventually(counted)
 

@@ -29,8 +29,8 @@ class WorkerEnds:
     """What a supervisor shares with one worker."""
 
     def __init__(self, description: Description) -> None:
-        ledger = layout.ledger_bytes(len(description.limits), len(description.actions))
-        cell_fd = memory.create("arbd-cell", layout.cell_bytes(RING) + ledger)
+        size = layout.worker_bytes(RING, len(description.limits), len(description.actions))
+        cell_fd = memory.create("arbd-cell", size)
         board_fd = memory.create("arbd-board", layout.board_bytes(1))
         self._mapping = memory.attach(cell_fd)
         self.cell = SupervisorCell(self._mapping, memory.words_of(self._mapping), RING)

@@ -12,16 +12,16 @@ from arbd.control.reports import NotableEvent, StatusReport, WorkerReport
 from arbd.control.snapshot import LimitTotals, Snapshot
 from arbd.control.status_document import BOUNDS_S, encode, reading
 from arbd.ipc import metrics_page as page
-from arbd.ipc.metrics_page import Row
+from arbd.ipc.metrics_page import ActionRow
 from arbd.model.link_stats import LinkStats
 from arbd.model.reasons import NUMBER_OF
 
 GOOD = Verdict(True, ("ready",))
 
 
-def row(name: str, counters: Mapping[int, int]) -> Row:
+def row(name: str, counters: Mapping[int, int]) -> ActionRow:
     """One with these words."""
-    return Row(name, [counters.get(at, 0) for at in range(page.ROW_WORDS)])
+    return ActionRow(name, [counters.get(at, 0) for at in range(page.ROW_WORDS)])
 
 
 def worker(slot: int, pid: int, busy_s: float = 0.0) -> WorkerReport:
