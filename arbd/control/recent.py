@@ -19,6 +19,7 @@ PERIOD_S: Final = 2.0
 POINTS: Final = 300  # ten minutes
 WINDOW: Final = 10  # readings, over which the rates of actions are means
 _GAP_S: Final = 2.5 * PERIOD_S  # one reading may be late; two that are missing are a gap
+_STEP_S: Final = 0.5  # a time of day that is off by so much at once was set, and not slowed down
 _NO_TIME_S: Final = 1e-3  # two readings closer than that give no rate worth showing
 
 Buckets = Sequence[int]
@@ -116,6 +117,7 @@ class Recent:
         self._bounds = bounds
         self._readings: deque[Reading] = deque(maxlen=WINDOW + 1)
         self.points: deque[HistoryPoint] = deque(maxlen=POINTS)
+        self._clock_s: float | None = None  # the time of day at zero of the monotonic clock
         self._actions: list[RecentAction] | None = None  # of 200 it takes milliseconds: once for each reading
 
     def add(self, reading: Reading) -> None:
@@ -126,9 +128,18 @@ class Recent:
         if before is not None and reading.at_s - before.at_s > _GAP_S:
             self._readings.clear()
             before = None
+        self._follow_clock(reading.unix_s - reading.at_s)
         self._readings.append(reading)
         self._actions = None
         self.points.append(self._point(reading, before))
+
+    def _follow_clock(self, clock_s: float) -> None:
+        """The time of day was set: the points before move with it, so that they stay as far apart as they were."""
+        step_s = 0.0 if self._clock_s is None else clock_s - self._clock_s
+        self._clock_s = clock_s
+        if abs(step_s) > _STEP_S:
+            moved = [msgspec.structs.replace(point, at=point.at + step_s) for point in self.points]
+            self.points = deque(moved, maxlen=POINTS)
 
     def _point(self, now: Reading, before: Reading | None) -> HistoryPoint:
         if before is None:
