@@ -311,9 +311,12 @@ def _of_daemon(figures: MetricFigures) -> Iterator[str]:
     yield from _family("tasks_running", running)
     paused = {each.action for each in status.paused}
     yield from _family("action_paused", (({"action": label[name]}, int(name in paused)) for name in label if name))
-    for name, attribute in (("worker_age_seconds", "age_s"), ("worker_waiting_tasks", "waiting")):
-        of_workers = (({"worker": str(each.slot)}, getattr(each, attribute)) for each in status.workers)
-        yield from _family(name, of_workers)
+    waiting = (({"worker": str(each.slot)}, each.waiting) for each in status.workers)
+    yield from _family("worker_waiting_tasks", waiting)
+    ages: dict[int, float] = {}
+    for worker in status.workers:  # of two in one slot, that of the older one
+        ages[worker.slot] = max(ages.get(worker.slot, 0.0), worker.age_s)
+    yield from _family("worker_age_seconds", (({"worker": str(slot)}, age_s) for slot, age_s in ages.items()))
     yield from _of_limits(snapshot)
     yield from _of_hub(snapshot)
 

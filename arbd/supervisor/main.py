@@ -114,6 +114,7 @@ class Daemon:
         self._stop_at_once = asyncio.Event()
         self._exit_code = EXIT_OK
         self.is_to_be_restarted = False
+        self.metrics_address = ""  # where they are served, as it stands in a URL
         self._reload_is_due = False
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
@@ -300,9 +301,8 @@ class Daemon:
         reporter = Reporter(settings, flow, lambda: steering.state, lambda: pinning.workers_of(in_force.next_start))
         self._in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
-        served_at = None
         if page is not None and listener is not None:
-            served_at = metrics.serve(page, listener, flow, reporter, lambda: self._in_force.settings, started)
+            self.metrics_address = metrics.serve(page, listener, flow, reporter, in_force, started)
         operations = Operations()
         started.push_async_callback(operations.close)
         scaling = self._scaling = Scaling(in_force, flow.pool, pinning, operations)
@@ -336,7 +336,7 @@ class Daemon:
             cpus=[in_words(each) for each in pinned],
             actions=len(description.actions),
             control=str(control.path) if control else None,
-            **({} if served_at is None else {"metrics": served_at}),
+            **({"metrics": self.metrics_address} if self.metrics_address else {}),
         )
         if self._reload_is_due:
             self.request_reload()

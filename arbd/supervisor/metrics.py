@@ -14,7 +14,7 @@ import mmap
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
@@ -31,9 +31,10 @@ from arbd.ipc.metrics_page import MetricsWriter, SnapshotTooLongError, page_byte
 from arbd.logs import get_logger, notable
 from arbd.logs.seldom import Seldom
 from arbd.model.link_stats import COUNTERS
-from arbd.settings.table import Settings
+from arbd.supervised import report
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.http_process import HttpProcess
+from arbd.supervisor.in_force import InForce
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.worker import Worker
 
@@ -104,8 +105,11 @@ class Metrics:
                 self._log.error("metrics_not_written", reason=str(error))
 
     def worker_gone(self, worker: Worker) -> None:
-        """A worker has ended; its memory can still be read."""
-        self._note_totals(worker, time.monotonic_ns())
+        """A worker has ended; its memory can still be read. Whatever is wrong with that, its tasks are settled next."""
+        try:
+            self._note_totals(worker, time.monotonic_ns())
+        except Exception as error:
+            report(error, "the totals of a worker that has ended")
         self._seen.pop(worker.id, None)
 
     def _note_totals(self, worker: Worker, now_ns: int) -> None:
@@ -227,7 +231,7 @@ def serve(
     listener: socket.socket,
     flow: Flow,
     reporter: Reporter,
-    settings: Callable[[], Settings],
+    in_force: InForce,
     started: AsyncExitStack,
 ) -> str:
     """Count from now on, and serve that; where. ``started`` undoes it."""
@@ -235,7 +239,7 @@ def serve(
     flow.on_worker_gone = metrics.worker_gone
     metrics.start()
     started.callback(metrics.close)
-    process = HttpProcess(listener, page.fd, settings)
+    process = HttpProcess(listener, page.fd, lambda: in_force.settings)
     reporter.metrics = process.address
     process.start()
     started.callback(process.close)

@@ -1,0 +1,47 @@
+"""CPU time by action: all that was used between two looks is some action's, and what the start used is none's."""
+
+from __future__ import annotations
+
+from arbd.worker.action_cpu import ActionCpu, nowhere
+
+
+def made() -> tuple[ActionCpu, memoryview]:
+    words = memoryview(bytearray(16)).cast("Q")
+    return ActionCpu(words, ["a", "b"]), words
+
+
+def test_one_action_gets_all() -> None:
+    cpu, words = made()
+    cpu.begin(1000)
+    cpu.ran["b"] = 5
+    cpu.share_out(1300)
+    assert words.tolist() == [0, 300]
+
+
+def test_several_share_it_by_how_long_they_ran() -> None:
+    cpu, words = made()
+    cpu.begin(0)
+    cpu.ran.update(a=30, b=10)
+    cpu.share_out(400)
+    assert (words.tolist(), cpu.ran) == ([300, 100], {})
+
+
+def test_what_is_used_between_tasks_counts_with_the_next() -> None:
+    cpu, words = made()
+    cpu.begin(0)
+    cpu.share_out(50)
+    cpu.ran["a"] = 0
+    cpu.share_out(80)
+    assert words.tolist() == [80, 0]
+
+
+def test_runs_of_no_length_lose_nothing_they_cannot_lose() -> None:
+    cpu, words = made()
+    cpu.begin(0)
+    cpu.ran.update(a=0, b=0)
+    cpu.share_out(80)
+    assert words.tolist() == [0, 0]
+
+
+def test_one_that_nobody_reads_needs_no_actions() -> None:
+    nowhere([]).share_out(5)
