@@ -170,6 +170,21 @@ class Operation(msgspec.Struct, frozen=True):
     data: Any = None
 
 
+class Profile(msgspec.Struct, frozen=True):
+    """What ``workers`` of ``of_workers`` were seen at, ``rate`` times a second each, for ``seconds``. ``samples``
+    counts the stacks that belong to what was asked for; ``stacks`` are the most frequent of them, folded, with counts.
+    ``troubles``: why some could not be seen; ``shared_with``: other actions whose handler is the same code."""
+
+    workers: int
+    of_workers: int
+    rate: int
+    seconds: float
+    samples: int
+    stacks: list[tuple[str, int]]
+    troubles: list[str] = []
+    shared_with: list[str] = []
+
+
 class Holding(msgspec.Struct, frozen=True):
     """What one worker holds of a limit: calls ``granted`` to it so far, ``spent`` of them, and ``held``: granted,
     neither spent nor given back."""

@@ -131,6 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_idle_max: float
     response_envelope: Literal["plain", "metadata"]
     result_nan: Literal["error", "null"]
+    metrics_author_series: int
     log_level: Literal["debug", "info", "warning", "error", "critical"]
     log_format: Literal["auto", "json", "console"]
     log_silent: bool
@@ -244,6 +245,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="metadata: wrap the data of every result with provider, action and times."),
     Setting("result.nan", choice("error", "null"), "error", reloadable=True,
             doc="NaN and the infinities in a result, which JSON does not have: refuse them, or send null."),
+    Setting("metrics.author_series", whole(0, 100_000, "series"), 2000,
+            doc="The most series that the metrics of the provider's code (arbd.metrics) may have; 0: none."),
     Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
             reloadable=True,
             doc="The least important lines to write."),

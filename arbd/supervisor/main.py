@@ -351,7 +351,9 @@ class Daemon:
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         times, recycle = loading.worker_limits(settings)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, recycle)
+        pool = self.pool = Pool(
+            pinned, settings.ring_size, limits, loaded.zygote, times, recycle, settings.metrics_author_series
+        )
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))

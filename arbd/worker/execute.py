@@ -44,6 +44,7 @@ from arbd.model.task import Status, Task
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.schema import Invalid, Schema
+from arbd.worker import error_place
 from arbd.worker.children import end_child, end_if_child
 from arbd.worker.guard.imports import broken_import
 
@@ -252,8 +253,10 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     _log_failure(context, task, exc)
     message, name = type_name(exc), type_name(exc)
     told: Any = None
+    error_at = ""
     try:
-        response = from_exception(exc)
+        error_at = _place_of(context, task, exc)
+        response = from_exception(exc, error_at)
         message = response.message or ""
         return context.encode(task.action, response)
     except BaseException as problem:  # the failure's own data cannot be sent: the head of its message still can
@@ -263,10 +266,20 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
         told = problem.data if type(problem) is ResultError else None
     # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
     try:
-        data = {"error_type": name, **(told or {})}
+        data = {"error_type": name, **({"error_at": error_at} if error_at else {}), **(told or {})}
         return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], data))
     except Exception:  # the path to what cannot be sent cannot be sent itself
         return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name}))
+
+
+def _place_of(context: Context, task: Task, exc: BaseException) -> str:
+    """Where it was raised; empty for what was raised on purpose: its message says it all."""
+    if issubclass(type(exc), ProviderError):
+        return ""
+    try:
+        return error_place.place_of(exc, error_place.package_of(context.actions[task.action].handler))
+    except Exception:  # the exception, or the state of the interpreter, is the author's to break
+        return ""
 
 
 def _log_failure(context: Context, task: Task, exc: BaseException) -> None:

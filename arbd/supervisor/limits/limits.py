@@ -262,8 +262,8 @@ class DaemonLimits:
             decision = account.decide(now_ns, time.time_ns())
             for worker_id in decision.answered:
                 self._ring(account, worker_id)
-            if decision.crossed:
-                log_crossing(account.spec, account.figures(now_ns))
+            if decision.crossed is not None:
+                log_crossing(account.spec, decision.crossed, account.thresholds.level)
         except Exception as error:
             self._put_off.failed(account, error, time.monotonic_ns())
             if not isinstance(error, OSError):
@@ -300,7 +300,7 @@ def _report(account: Account, trouble: str | None, slots: Mapping[int, int], now
         scope=spec.scope,
         rule=in_words(spec),
         rate=calls_per_second(spec.rates),
-        usage=account.limit.usage(now_ns),
+        usage=account.limit.usage(now_ns, account.outstanding),
         at_limit=spec.on_limit,
         holdings=[
             Holding(slots[worker_id], *seat.holding, seat.outstanding)
