@@ -7,6 +7,7 @@
 #   make test-systemd   the tests of the units under a real systemd, in namespaces of its own; needs root; 2 minutes
 #   make soak    five million tasks, and what grows meanwhile: nothing should; two minutes
 #   make faults  two minutes of load with one fault after the other: no task may be lost, and none falsified
+#   make metrics-campaign   10,000 workers killed under load while metrics are read: no counter may fall; a quarter of an hour
 #   make hostile  actions that do to their worker what they like, among innocent ones: nobody innocent is hurt; 15 minutes
 #   make libraries   17 libraries in workers beside bare processes, in 20 minutes; torch, where somebody has installed it
 #   make picture  docs/demo.svg: what `make demo` prints, recorded from a run
@@ -35,7 +36,7 @@ BENCH_EXTRAS := bench,examples,test
 # not. ARGS="-n 0" runs one test after the other, in one process.
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder -n
 
-.PHONY: demo picture man test test-fast test-thorough test-latest test-oldest test-systemd lint format bench bench-smoke soak faults hostile libraries peers limits-campaign protos clean help
+.PHONY: demo picture man test test-fast test-thorough test-latest test-oldest test-systemd lint format bench bench-smoke soak faults hostile libraries peers limits-campaign metrics-campaign protos clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -94,6 +95,9 @@ bench: $(call STAMP,$(BENCH_EXTRAS))
 
 bench-smoke: $(call STAMP,$(BENCH_EXTRAS))
 	ARBD_BENCH_SMOKE=1 $(BIN)/python -m pytest bench -q $(ARGS)
+
+metrics-campaign: $(call STAMP,$(BENCH_EXTRAS))
+	$(BIN)/python -m bench.metrics_campaign $(ARGS)
 
 limits-campaign: $(call STAMP,$(BENCH_EXTRAS))
 	$(BIN)/python -m bench.limits_campaign $(ARGS)
