@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping
 
 from arbd import logs
-from arbd.control import exposition, http_boot, page, probes, snapshot, status_document
+from arbd.control import exposition, http_boot, probes, snapshot, status_document
+from arbd.control import page as status_page
 from arbd.control.author_text import AuthorText
 from arbd.control.exposition import Exposition, Footprint, MetricFigures
 from arbd.control.http_request import HttpAnswer, plain
@@ -130,13 +131,18 @@ def routes(view: View) -> dict[str, Route]:
         "/metrics": metrics,
         "/livez": lambda: _probe(probes.live(view.age_s())),
         "/readyz": lambda: _probe(view.ready()),
-        "/": lambda: HttpAnswer(200, page.page().body, page.CONTENT_TYPE, page.page().headers),
-        "/status.json": lambda: HttpAnswer(200, view.status(), status_document.CONTENT_TYPE, page.HEADERS),
+        "/": _page,
+        "/status.json": lambda: HttpAnswer(200, view.status(), status_document.CONTENT_TYPE, status_page.HEADERS),
     }
 
 
 def _probe(verdict: probes.Verdict) -> HttpAnswer:
     return plain(200 if verdict.is_good else 503, "\n".join(verdict.lines))
+
+
+def _page() -> HttpAnswer:
+    page = status_page.page()
+    return HttpAnswer(200, page.body, status_page.CONTENT_TYPE, page.headers)
 
 
 # -- the process -----------------------------------------------------------------------------------------------------

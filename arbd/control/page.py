@@ -20,7 +20,7 @@ CONTENT_TYPE: Final = "text/html; charset=utf-8"
 HEADERS: Final = (("Referrer-Policy", "no-referrer"), ("Cross-Origin-Resource-Policy", "same-origin"))
 
 
-class Page(NamedTuple):
+class StatusPage(NamedTuple):
     """The body of a page and its headers."""
 
     body: bytes
@@ -28,7 +28,7 @@ class Page(NamedTuple):
 
 
 @cache
-def page() -> Page:
+def page() -> StatusPage:
     """The status page."""
     body = files("arbd.control").joinpath("page.html").read_bytes()
     policy = "; ".join(
@@ -45,7 +45,7 @@ def page() -> Page:
             "trusted-types 'none'",
         )
     )
-    return Page(body, (("Content-Security-Policy", policy), *HEADERS))
+    return StatusPage(body, (("Content-Security-Policy", policy), *HEADERS))
 
 
 def _hashes(tag: str, body: bytes) -> str:

@@ -1,7 +1,7 @@
 """The last ten minutes of a daemon as points of a chart, and its actions over the last seconds. Pure.
 
-    readings of counters, every 2 s ──> differences ──> Point: rates, percentiles, busy share
-                                    └─> over 20 s  ──> ActionRates: one per action
+    readings of counters, every 2 s ──> differences ──> HistoryPoint: rates, percentiles, busy share
+                                    └─> over 20 s  ──> RecentAction: one per action
 
 A counter that is smaller than before began anew, from zero, and what it shows is what it has counted since. After a
 gap, as of a machine that slept, the first reading gives no rates: they would be a mean over a time that nobody saw.
@@ -19,6 +19,7 @@ PERIOD_S: Final = 2.0
 POINTS: Final = 300  # ten minutes
 WINDOW: Final = 10  # readings, over which the rates of actions are means
 _GAP_S: Final = 2.5 * PERIOD_S  # one reading may be late; two that are missing are a gap
+_STEP_S: Final = 0.5  # a time of day that is off by so much at once was set, and not slowed down
 _NO_TIME_S: Final = 1e-3  # two readings closer than that give no rate worth showing
 
 Buckets = Sequence[int]
@@ -46,7 +47,7 @@ class Reading(NamedTuple):
     outbox: int = 0
 
 
-class Point(msgspec.Struct, frozen=True):
+class HistoryPoint(msgspec.Struct, frozen=True):
     """The daemon over the ``PERIOD_S`` seconds before ``at``, in seconds since 1970: answers per second, by status;
     percentiles of the time from arrival to verdict; the share of workers that were busy. ``None``: not known, as there
     was no answer, or no reading before."""
@@ -63,7 +64,7 @@ class Point(msgspec.Struct, frozen=True):
     busy: float | None = None
 
 
-class ActionRates(msgspec.Struct, frozen=True):
+class RecentAction(msgspec.Struct, frozen=True):
     """One action over the last ``span_s`` seconds: answers per second by status, percentiles of run time and of the
     wait for a worker; ``timeouts``: how many since the start."""
 
@@ -115,7 +116,9 @@ class Recent:
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._readings: deque[Reading] = deque(maxlen=WINDOW + 1)
-        self.points: deque[Point] = deque(maxlen=POINTS)
+        self.points: deque[HistoryPoint] = deque(maxlen=POINTS)
+        self._clock_s: float | None = None  # the time of day at zero of the monotonic clock
+        self._actions: list[RecentAction] | None = None  # of 200 it takes milliseconds: once for each reading
 
     def add(self, reading: Reading) -> None:
         """Take a reading that is later than the last one."""
@@ -125,15 +128,25 @@ class Recent:
         if before is not None and reading.at_s - before.at_s > _GAP_S:
             self._readings.clear()
             before = None
+        self._follow_clock(reading.unix_s - reading.at_s)
         self._readings.append(reading)
+        self._actions = None
         self.points.append(self._point(reading, before))
 
-    def _point(self, now: Reading, before: Reading | None) -> Point:
+    def _follow_clock(self, clock_s: float) -> None:
+        """The time of day was set: the points before move with it, so that they stay as far apart as they were."""
+        step_s = 0.0 if self._clock_s is None else clock_s - self._clock_s
+        self._clock_s = clock_s
+        if abs(step_s) > _STEP_S:
+            moved = [msgspec.structs.replace(point, at=point.at + step_s) for point in self.points]
+            self.points = deque(moved, maxlen=POINTS)
+
+    def _point(self, now: Reading, before: Reading | None) -> HistoryPoint:
         if before is None:
-            return Point(now.unix_s, now.in_flight, now.outbox)
+            return HistoryPoint(now.unix_s, now.in_flight, now.outbox)
         span_s = now.at_s - before.at_s
         took = _increases(now.end_to_end, before.end_to_end)
-        return Point(
+        return HistoryPoint(
             at=now.unix_s,
             in_flight=now.in_flight,
             outbox=now.outbox,
@@ -146,18 +159,21 @@ class Recent:
             busy=_busy(now, before, span_s),
         )
 
-    def actions(self) -> list[ActionRates]:
+    def actions(self) -> list[RecentAction]:
         """The actions over the last seconds, in the order of the last reading; none before there are two readings."""
-        if len(self._readings) < 2:
-            return []
+        if self._actions is None:
+            self._actions = self._recent_actions() if len(self._readings) > 1 else []
+        return self._actions
+
+    def _recent_actions(self) -> list[RecentAction]:
         first, last = self._readings[0], self._readings[-1]
         span_s = last.at_s - first.at_s
         none = ActionReading({})
         return [self._action(name, now, first.actions.get(name, none), span_s) for name, now in last.actions.items()]
 
-    def _action(self, name: str, now: ActionReading, before: ActionReading, span_s: float) -> ActionRates:
+    def _action(self, name: str, now: ActionReading, before: ActionReading, span_s: float) -> RecentAction:
         run, wait = _increases(now.run, before.run), _increases(now.wait, before.wait)
-        return ActionRates(
+        return RecentAction(
             name=name,
             span_s=span_s,
             success=_rate(now.outcomes, before.outcomes, "success", span_s),

@@ -47,6 +47,10 @@ def test_the_units_are_in_it(site: Path) -> None:
     }
 
 
+def test_the_status_page_is_in_it(site: Path) -> None:
+    assert (site / "arbd/control/page.html").read_bytes() == (ROOT / "arbd/control/page.html").read_bytes()
+
+
 def test_they_are_found_there(site: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "arbd", "install-units", "--root", ".", "--arbd", "/opt/arbd/bin/arbd"]
     environ = {**os.environ, "PYTHONPATH": str(site)}

@@ -86,6 +86,8 @@ PURE = (
         "arbd.control.probes",
         "arbd.control.exposition",
         "arbd.control.http_request",
+        "arbd.control.recent",
+        "arbd.control.status_document",
         "arbd.control.chrome_trace",
         "arbd.control.flame_graph",
         "arbd.control.folded_stacks",

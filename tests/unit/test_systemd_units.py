@@ -117,10 +117,12 @@ def test_the_user_is_the_unit_s() -> None:
     "file", sorted(path for path in UNITS.rglob("*") if path.is_file()), ids=lambda path: path.name
 )
 def test_what_is_shipped_is_what_is_installed(file: Path) -> None:
-    """Found where a wheel has it; lines as long as in the rest of the project."""
+    """Found where a wheel has it; lines as long as in the rest of the project. What is for Grafana and Prometheus is
+    theirs to load, and nothing of a machine's."""
     name = str(file.relative_to(UNITS))
     known = {each.source for each in (*_unit_files.SYSTEM, _unit_files.NOTIFY_RELOAD, _unit_files.USER)}
-    assert name in known
+    assert (name in known) != (file.parent.name == "observability")
     assert _unit_files.shipped(name) == file.read_text()
-    assert [line for line in file.read_text().splitlines() if len(line) > 120] == []
+    if file.suffix != ".json":  # a query is one string
+        assert [line for line in file.read_text().splitlines() if len(line) > 120] == []
     assert (ROOT / "arbd/systemd").resolve() == UNITS

@@ -73,6 +73,14 @@ def test_two_readings_of_one_moment_are_one() -> None:
     assert len(found.points) == 1
 
 
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_points_stay_as_far_apart_as_they_were_when_the_time_of_day_is_set(step_s: float) -> None:
+    last = reading(14, 520)
+    found = recent(reading(10, 500), reading(12, 510), last._replace(unix_s=last.unix_s + step_s))
+    assert [point.at - step_s for point in found.points] == [1010, 1012, 1014]
+    assert found.points[-1].success == 5
+
+
 def test_the_points_are_those_of_the_last_ten_minutes() -> None:
     found = recent(*(reading(PERIOD_S * number, number) for number in range(POINTS + 50)))
     assert len(found.points) == POINTS
