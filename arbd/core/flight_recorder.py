@@ -111,6 +111,7 @@ class FlightRecorder:
                 break
             if flight.answered_ns > after_ns:
                 newer.append(flight)
+        newer.reverse()
         newer.sort(key=lambda flight: flight.answered_ns)
         return newer[: _up_to([flight.answered_ns for flight in newer], most)]
 
