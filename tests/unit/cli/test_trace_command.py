@@ -34,6 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         seconds.append(length)
         if isinstance(found[0], BaseException):
             raise found[0]
+        assert isinstance(found[0], Recording)
         return found[0]
 
     monkeypatch.setattr(control, "find", lambda name, settings: Path(f"/run/{name}.sock"))
