@@ -14,11 +14,10 @@ from types import SimpleNamespace
 from typing import Final
 
 from arbd.core.dispatch import Assignment
-from arbd.core.flight_recorder import AckLog, FlightRecorder
-from arbd.core.outbox import MemoryOutbox
+from arbd.core.flight_recorder import FlightRecorder
 from arbd.core.under_way import UnderWay
 from arbd.ipc.frame import ResultFrame
-from arbd.model.task import Outcome, Task
+from arbd.model.task import Task
 
 _TASKS: Final = 1000
 _LOOPS: Final = 30
@@ -50,20 +49,21 @@ def verdict_ns() -> float:
 
 
 def ack_ns() -> float:
-    """An acknowledgement, against one that notes neither moment nor id."""
-    outcomes = [Outcome(Task(f"task-{n:08d}", "act"), "success", b"{}") for n in range(_TASKS)]
-
-    def through(outbox: MemoryOutbox) -> Callable[[], None]:
-        def acknowledge() -> None:
-            for each in outcomes:
-                outbox.append(each)
-            while (taken := outbox.take()) is not None:
-                outbox.ack(taken)
-
-        return acknowledge
-
+    """What an acknowledgement notes, with its reading of the clock."""
     recorder = FlightRecorder(UnderWay(), time.monotonic_ns)
-    return best(through(MemoryOutbox(acks=recorder.acks))) - best(through(MemoryOutbox(acks=AckLog(int))))
+    note_id, note_at, clock = recorder.acks.ids.append, recorder.acks.at.append, recorder.acks.clock
+    ids = [f"task-{number:08d}" for number in range(_TASKS)]
+
+    def note() -> None:
+        for each in ids:
+            note_id(each)
+            note_at(clock())
+
+    def nothing() -> None:
+        for _ in ids:
+            pass
+
+    return best(note) - best(nothing)
 
 
 if __name__ == "__main__":
