@@ -38,6 +38,7 @@ from arbd.core.dispatch import Assignment, Dispatcher
 from arbd.core.flight_recorder import FlightRecorder
 from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
+from arbd.core.metrics import TaskMetrics
 from arbd.core.outbox import MemoryOutbox, Verdicts
 from arbd.core.paused import PausedActions
 from arbd.core.progress import Sight
@@ -52,6 +53,7 @@ from arbd.logs import get_logger, task_fields
 from arbd.logs.notable import note
 from arbd.model.description import ActionInfo, Description
 from arbd.model.encoding import Encoder
+from arbd.model.reasons import reason_of
 from arbd.model.response import (
     ProviderResponse,
     aborted,
@@ -126,6 +128,8 @@ class Flow:
         self.task_stacks = TaskStacks()
         self.streaks = Streaks()
         self.actions: Sequence[ActionInfo] = ()
+        self.metrics: TaskMetrics | None = None  # only where somebody can read them
+        self.on_worker_gone: Callable[[Worker], None] = lambda worker: None
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
         self.on_collected: Callable[[], None] = lambda: None
@@ -476,9 +480,19 @@ class Flow:
                 failed = result.status == "error"
                 if failed or self.streaks.watched:
                     self._watch_failures(worker, assignment.task.action, failed)
+                if self.metrics is not None:
+                    self._count(self.metrics, worker, assignment.task, result)
                 self.pass_on(assignment.task, result.status, body)
                 self.recorder.ran(assignment, result, worker, self._batch_ns)
         return True
+
+    def _count(self, metrics: TaskMetrics, worker: Worker, task: Task, result: frame.ResultFrame) -> None:
+        """Count a task that a worker answered."""
+        arrived, action, now_ns = self.under_way.get(task.id), task.action, self._batch_ns
+        worker.answered += 1
+        metrics.finished(action, result.status, result.run_ns, now_ns if arrived is None else arrived[1], now_ns)
+        if result.status == "error":
+            metrics.failed(action, result.reason)
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
         """Have a worker replaced that fails over and over where another does well."""
@@ -516,6 +530,8 @@ class Flow:
     def _blame(self, action: str, worker: Worker) -> None:
         """A worker ended, or ends, for a task of this action."""
         count = self.culprits.ended(action, worker.id)
+        if self.metrics is not None:
+            self.metrics.ended_worker(action)
         if is_worth_a_line(count):
             note(self._log, "warning", "action_ends_workers", action=action, count=count)
 
@@ -554,6 +570,10 @@ class Flow:
     def decide(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it.
         ``run``: the run that was lost."""
+        if self.metrics is not None:
+            arrived, now_ns = self.under_way.get(task.id), time.monotonic_ns()
+            took_ns = 0 if arrived is None else now_ns - arrived[1]
+            self.metrics.decided(task.action, response.status, reason_of(response.data), took_ns)
         try:
             result = self._encode(task.action, response)
         except BaseException:  # a bug in there must not cost the task its verdict
@@ -612,6 +632,8 @@ class Flow:
         end, unless ``verdict`` says something else."""
         task = assignment.task
         self._blame(task.action, worker)
+        if self.metrics is not None:
+            self.metrics.killed(task.action)
         self.dispatcher.close_worker(worker.id)
         ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
@@ -639,6 +661,7 @@ class Flow:
             self.collect_from(worker)
         finally:  # whatever was raised at one of its results
             self.streaks.forget(worker.id)
+            self.on_worker_gone(worker)
             if self.dispatcher.has_worker(worker.id):
                 self._settle_rest(worker, status)
         self.pump()
@@ -685,6 +708,8 @@ class Flow:
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self.verdicts.tally.offer(list(self._timeouts))
+        if self.metrics is not None:
+            self.metrics.offer(self._timeouts)
         self._note_paused()
         self.shortest_s = min(self._timeouts.values(), default=default)
         self._joins.look_at(self._timeouts)
