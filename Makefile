@@ -28,7 +28,7 @@ define NEEDS_PYTHON
 endef
 
 RUN_EXTRAS := examples
-TEST_EXTRAS := examples,pydantic,test
+TEST_EXTRAS := examples,pydantic,stacks,test
 LINT_EXTRAS := bench,examples,lint,pydantic,test
 PEERS := bench/peers/peers
 BENCH_EXTRAS := bench,examples,test

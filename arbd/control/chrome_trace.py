@@ -63,7 +63,7 @@ def legs_of(flights: Iterable[Flight], acks: Iterable[tuple[str, int]], now_ns: 
 
 def _leg(flight: Flight, now_ns: int) -> Leg:
     answered = flight.answered_ns or now_ns
-    since = min(flight.since_ns, answered) if flight.since_ns else 0
+    since = min(flight.since_ns, answered) if flight.worker != NO_WORKER else 0
     run_ns = flight.run_ns if flight.answered_ns else answered - since
     ended = min(since + run_ns, answered) if since else answered
     first = since or answered
@@ -137,13 +137,14 @@ def _task(number: int, leg: Leg, base_ns: int) -> Iterator[Event]:
     yield same | {"ph": "e", "name": flight.action, "ts": _us(until, base_ns)}
 
 
-def _runs(legs: Iterable[Leg], base_ns: int) -> Iterator[Event]:
+def _runs(legs: Sequence[Leg], base_ns: int) -> Iterator[Event]:
     """What each worker did, in its order."""
+    numbers = _tracks(legs)
     ended_at: dict[tuple[int, int], int] = {}
     for leg in sorted((each for each in legs if each.since_ns), key=lambda each: each.since_ns):
         flight = leg.flight
         track = (flight.worker, flight.pid)
-        same = {"ph": "X", "pid": WORKERS, "tid": flight.pid}
+        same = {"ph": "X", "pid": WORKERS, "tid": numbers[track]}
         woken_ns = max(leg.since_ns - flight.woke_ns, ended_at.get(track, base_ns))
         if flight.woke_ns and woken_ns < leg.since_ns:
             yield same | {"name": "wakes", "ts": _us(woken_ns, base_ns), "dur": _us(leg.since_ns, woken_ns)}
@@ -175,15 +176,20 @@ def _counts(legs: Sequence[Leg], base_ns: int) -> Iterator[Event]:
             yield {"ph": "C", "name": "waiting", "pid": SUPERVISOR, "ts": _us(at_ns, base_ns), "args": counted}
 
 
+def _tracks(legs: Iterable[Leg]) -> dict[tuple[int, int], int]:
+    """A number for each worker process, in the order of their slots."""
+    workers = {(leg.flight.worker, leg.flight.pid) for leg in legs if leg.flight.worker != NO_WORKER}
+    return {worker: number for number, worker in enumerate(sorted(workers), 1)}
+
+
 def _names(provider: str, legs: Iterable[Leg]) -> list[Event]:
     """The names of the tracks."""
-    workers = sorted({(leg.flight.worker, leg.flight.pid) for leg in legs if leg.flight.worker != NO_WORKER})
     named: list[Event] = [
         {"ph": "M", "name": "process_name", "pid": SUPERVISOR, "args": {"name": f"{provider}: supervisor"}},
         {"ph": "M", "name": "process_name", "pid": WORKERS, "args": {"name": f"{provider}: workers"}},
     ]
-    for order, (slot, pid) in enumerate(workers):
-        same = {"ph": "M", "pid": WORKERS, "tid": pid}
+    for (slot, pid), number in _tracks(legs).items():
+        same = {"ph": "M", "pid": WORKERS, "tid": number}
         named.append(same | {"name": "thread_name", "args": {"name": f"worker {slot} (pid {pid})"}})
-        named.append(same | {"name": "thread_sort_index", "args": {"sort_index": order}})
+        named.append(same | {"name": "thread_sort_index", "args": {"sort_index": number}})
     return named

@@ -18,6 +18,7 @@ from arbd.model.flight import Flight
 
 MOST_TASKS: Final = 100_000  # some 80 MB of JSON, which a browser still opens
 _PAUSE_S: Final = 0.05  # in which 80,000 tasks a second fill what the recorder holds
+_SHORTEST_S: Final = 0.001
 _ACKS_S: Final = 0.5
 _NOW: Final = 2**62  # no moment of a monotonic clock comes after it: a page from there on is empty
 
@@ -68,7 +69,7 @@ class TraceReader:
         begun, reply = self._clock(), first
         try:
             while (passed_s := self._clock() - begun) < seconds and len(self._flights) < MOST_TASKS:
-                self._sleep(min(_PAUSE_S, seconds - passed_s))
+                self._sleep(min(_PAUSE_S, max(_SHORTEST_S, seconds - passed_s)))
                 reply = self._read()
                 self._on_progress(min(seconds, self._clock() - begun), len(self._flights))
         except KeyboardInterrupt:

@@ -8,7 +8,7 @@ what an author or a caller wrote.
       ├─ pool.py, worker.py            worker processes: memory, life, replacement
       ├─ generations.py, loading.py, zygote_link.py   the author's code: load, reload, fork
       ├─ drain.py        the end of service
-      └─ reporter.py     what the daemon tells about itself
+      └─ reporter.py     what the daemon tells about itself          tracing.py, profiling.py   pictures of time
 
     request.py  what the command line asks for        describe.py  what is in a target, without running it
 """

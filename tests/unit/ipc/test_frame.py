@@ -16,6 +16,7 @@ from arbd.model.task import STATUSES, Status
 traces = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200)
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)
+u16 = st.integers(0, 2**16 - 1)
 seconds = st.floats(allow_nan=False)
 #: What a hub may use as an id: anything that is text, and what gRPC lets through although UTF-8 has no such thing.
 ids = st.text(st.characters(exclude_categories=())) | st.sampled_from(["", "\0", "é" * 300, "\ud800", "🦆/../'\n"])
@@ -46,11 +47,13 @@ def test_a_task_by_reference_round_trips(
     assert frame.decode_task(record) == expected
 
 
-@given(seq=u64, run_ns=u64, status=st.sampled_from(STATUSES), body=st.binary(), since=u64, woke=u32)
-def test_a_result_round_trips(seq: int, run_ns: int, status: Status, body: bytes, since: int, woke: int) -> None:
-    record = frame.encode_result(seq, run_ns, status, body, since, woke)
+@given(seq=u64, run_ns=u64, status=st.sampled_from(STATUSES), body=st.binary(), since=u64, woke=u32, reason=u16)
+def test_a_result_round_trips(
+    seq: int, run_ns: int, status: Status, body: bytes, since: int, woke: int, reason: int
+) -> None:
+    record = frame.encode_result(seq, run_ns, status, body, since, woke, reason)
     assert frame.decode_result(record) == frame.ResultFrame(
-        seq, run_ns, status, False, body, since_ns=since, woke_ns=woke
+        seq, run_ns, status, False, body, since_ns=since, woke_ns=woke, reason=reason
     )
     assert len(record) == frame.RESULT_HEADER + len(body)
 
@@ -85,9 +88,9 @@ def test_a_record_too_short_for_a_result_is_an_error(record: bytes) -> None:
         frame.decode_result(record)
 
 
-@given(status=st.integers(len(STATUSES), 2**16 - 1))
+@given(status=st.integers(len(STATUSES), 2**8 - 1))
 def test_a_status_that_does_not_exist_is_an_error(status: int) -> None:
-    record = struct.pack("<QQQIHH", 1, 0, 0, 0, status, 0)
+    record = struct.pack("<QQQIBBH", 1, 0, 0, 0, status, 0, 0)
     with pytest.raises(IndexError):
         frame.decode_result(record)
 
