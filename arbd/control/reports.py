@@ -106,7 +106,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
     worker, with how many in a row. ``workers_wanted``: how many workers there are to be, and
-    ``workers_at_next_start`` how many the settings say; 0: not told. ``actions``: those that are offered."""
+    ``workers_at_next_start`` how many the settings say; 0: not told. ``actions``: those that are offered. ``refused``:
+    tasks that were refused for what their caller sent, by kind (``arbd.core.refusals``)."""
 
     provider: str
     version: str
@@ -130,6 +131,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     workers_at_next_start: int = 0
     paused: list[PausedAction] = []
     actions: list[ActionReport] = []
+    refused: dict[str, int] = {}
 
 
 class NotableEvent(msgspec.Struct, frozen=True):

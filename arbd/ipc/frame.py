@@ -8,6 +8,7 @@ With ``BY_REFERENCE`` the long part (payload and account; the response) is not i
 was sent over the worker's side socket *before* the record was published, in the same order.
 With ``SKIPPED`` a result is none: the task was not begun, because it has been taken back.
 With ``NOTICE`` it is none either: the body says something of the worker itself (``arbd.ipc.notice``), ``seq`` is 0.
+With ``INVALID`` it is the answer to a task whose payload or account does not fit the schema.
 With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
 ``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
 """
@@ -25,6 +26,7 @@ BY_REFERENCE: Final = 1
 TRACED: Final = 2
 SKIPPED: Final = 4
 NOTICE: Final = 8
+INVALID: Final = 16
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")
@@ -64,6 +66,7 @@ class ResultFrame(msgspec.Struct, gc=False):
     body: bytes
     skipped: bool = False
     notice: bool = False
+    invalid: bool = False
 
 
 def encode_task(
@@ -112,6 +115,12 @@ def encode_result_reference(seq: int, run_ns: int, status: Status) -> bytes:
     return _pack_result(seq, run_ns, _STATUS_CODE[status], BY_REFERENCE)
 
 
+def marked_invalid(record: bytes) -> bytes:
+    """A result's record with the mark that the task was refused for its payload or account."""
+    seq, run_ns, status, flags = _unpack_result(record)
+    return _pack_result(seq, run_ns, status, flags | INVALID) + record[RESULT_HEADER:]
+
+
 def encode_skipped(seq: int) -> bytes:
     """The record of a task that was not begun."""
     return _pack_result(seq, 0, 0, SKIPPED)
@@ -131,4 +140,5 @@ def decode_result(record: bytes) -> ResultFrame:
     if not flags:
         return ResultFrame(seq, run_ns, STATUSES[status], False, record[RESULT_HEADER:])
     by_reference, skipped, notice = flags & BY_REFERENCE != 0, flags & SKIPPED != 0, flags & NOTICE != 0
-    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped, notice)
+    body, invalid = record[RESULT_HEADER:], flags & INVALID != 0
+    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, body, skipped, notice, invalid)

@@ -70,6 +70,7 @@ from arbd.supervised import report
 from arbd.supervisor.joins import Joins
 from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool, how_it_ended
+from arbd.supervisor.refusal_lines import RefusalLines
 from arbd.supervisor.task_stacks import TaskStacks
 from arbd.supervisor.worker import Worker
 
@@ -109,6 +110,7 @@ class Flow:
         self.paused = PausedActions()
         self.task_stacks = TaskStacks()
         self.streaks = Streaks()
+        self.refusals = RefusalLines()
         self.actions: Sequence[ActionInfo] = ()
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
@@ -134,6 +136,7 @@ class Flow:
     def close(self) -> None:
         """Cancel every timer."""
         self._hold.close()
+        self.refusals.close()
         self._joins.close()
         for timer in (self._retry, self._late_collect, self._late_announce):
             if timer is not None:
@@ -218,6 +221,7 @@ class Flow:
             if late and self.paused.keep(task):
                 return True
             self.paused.note_refused(task.action)
+            self.refusals.refused(task, response)
         self.decide(task, response)
         return True
 
@@ -455,6 +459,8 @@ class Flow:
                     self.culprits.finished(assignment.task.action, worker.id)
                 failed = result.status == "error"
                 if failed or self.streaks.watched:
+                    if result.invalid:
+                        self.refusals.invalid(assignment.task)
                     self._watch_failures(worker, assignment.task.action, failed)
                 self.pass_on(assignment.task, result.status, body)
         return True

@@ -27,6 +27,7 @@ import uvloop
 
 from arbd import logs, supervised
 from arbd.control import server
+from arbd.core.history import first_names
 from arbd.core.placement import in_words
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import open_files, runtime_dir, strays
@@ -330,6 +331,7 @@ class Daemon:
             workers=len(pinned),
             cpus=[in_words(each) for each in pinned],
             actions=len(description.actions),
+            names=first_names([action.name for action in description.actions]),
             control=str(control.path) if control else None,
         )
         if self._reload_is_due:

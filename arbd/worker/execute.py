@@ -109,7 +109,7 @@ class Context:
 
     __slots__ = (
         *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
-        *("logger", "run_async", "spoil", "steps"),
+        *("logger", "refused", "run_async", "spoil", "steps"),
     )
 
     def __init__(
@@ -129,6 +129,8 @@ class Context:
         opened = ResourceValues() if resources is None else resources
         binding_context = BindingContext(name, timezone, provider.logger, utc_now, opened)
         self.logger = provider.logger
+        #: Set where the last task's payload or account did not fit; whoever reads it puts it back.
+        self.refused = False
         self._default_timeout = provider.execution_timeout
         self.here = here
         self.spoil = spoil
@@ -205,16 +207,19 @@ def _run(context: Context, step: _Step, task: Task, deadline: float) -> Provider
         try:
             payload = step.decode_payload(task.payload)
         except Invalid as exc:
+            context.refused = True
             return _invalid("payload", exc, step.action.payload_schema)
         account = None
         if step.decode_account is not None:
             try:
                 account = step.decode_account(task.account)
             except Invalid as exc:
+                context.refused = True
                 return _invalid("account", exc, step.action.account_schema)
         try:
             value = step.call(payload, account, task, deadline)
         except MissingParametersError as exc:
+            context.refused = True
             errors = [f"Missing key: {name}" for name in exc.names]
             return invalid("payload", errors, missing=exc.names, schema=step.action.payload_schema.summary)
         if hasattr(type(value), "__await__"):

@@ -311,7 +311,9 @@ class Loop:
     def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
         self._done += 1
         self._busy_ns += run_ns
-        if len(answer) <= self._inline_limit:
+        if status == "error" and self._context.refused:
+            self._answer_refused(seq, run_ns, action, answer)
+        elif len(answer) <= self._inline_limit:
             self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
         else:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
@@ -389,6 +391,16 @@ class Loop:
             response = worker_exhausted(action, "result", reason)
             return frame.encode_result(seq, run_ns, "error", self._context.encode_any_size(action, response))
         return frame.encode_result_reference(seq, run_ns, status)
+
+    def _answer_refused(self, seq: int, run_ns: int, action: str, answer: bytes) -> None:
+        """Publish the answer to a task whose payload or account does not fit, marked as that."""
+        self._context.refused = False
+        if len(answer) <= self._inline_limit:
+            record = frame.encode_result(seq, run_ns, "error", answer)
+        else:
+            self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
+            record = self._by_reference(seq, run_ns, "error", action, answer)
+        self._publish(frame.marked_invalid(record), seq)
 
     def _send_parcel(self, answer: bytes) -> None:
         """Send an answer, however long that takes: a finished one is never dropped for want of a descriptor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +91,11 @@ def test_a_status_that_does_not_exist_is_an_error(status: int) -> None:
 def test_an_id_that_is_no_text_is_an_error() -> None:
     with pytest.raises(UnicodeDecodeError):
         frame.decode_task(frame.encode_task(1, 1.0, 0, b"\xff\xfe", b"", b""))
+
+
+@pytest.mark.parametrize(
+    "record", [frame.encode_result(7, 5, "error", b"no"), frame.encode_result_reference(7, 5, "error")]
+)
+def test_a_refused_task_is_marked(record: bytes) -> None:
+    before, after = frame.decode_result(record), frame.decode_result(frame.marked_invalid(record))
+    assert (before.invalid, after) == (False, msgspec.structs.replace(before, invalid=True))
