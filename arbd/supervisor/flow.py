@@ -221,6 +221,7 @@ class Flow:
             if late and self.paused.keep(task):
                 return True
             self.paused.note_refused(task.action)
+        else:
             self.refusals.refused(task, response)
         self.decide(task, response)
         return True

@@ -47,7 +47,8 @@ def _told(exc: BaseException) -> str:
     text, name = message_of(exc), type(exc).__name__
     if isinstance(exc, RegistrationError):
         return _placed(exc, text)
-    return text if text == name or isinstance(exc, ConfigError) else f"{name}: {text}"
+    text = text if text == name or isinstance(exc, ConfigError) else f"{name}: {text}"
+    return "; ".join([text, *(getattr(exc, "__notes__", None) or ())[:1]]) if type(exc) in _NOTED else text
 
 
 def _listed_among(exc: BaseException) -> str:
@@ -103,6 +104,7 @@ def of_second_import(exc: BaseException) -> SecondImport:
     return SecondImport(f"{head_of_it}; {hint}", hint)
 
 
+_NOTED: Final = (ImportError, ModuleNotFoundError, AttributeError)  # with a remark of arbd.worker.target
 _HELD: Final = (errno.EADDRINUSE, errno.EAGAIN, errno.EACCES, errno.EBUSY, errno.ETXTBSY, errno.EEXIST, errno.EDEADLK)
 _HELD_WORDS: Final = ("lock", "in use", "already", "busy", "another process", "temporarily unavailable")
 
