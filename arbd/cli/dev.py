@@ -170,7 +170,7 @@ def _hub(listen: str, max_message: int) -> Iterator[tuple[int, str]]:
     is killed."""
     from arbd import logs
 
-    _hub_words.require_listen(listen)
+    _hub_words.require_listen(listen, f"the hub of arbd dev did not start on {listen}: ")
     parent = ["--parent", str(os.getpid())]
     process = subprocess.Popen(
         # -P: as above.
