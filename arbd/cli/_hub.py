@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_S: Final = 10.0  # of one call, unless --timeout leaves less
 _STEP_TIMEOUT_S: Final = 3.0  # of one step of the way there
-_SHORTEST_S: Final = 0.05  # a step needs some time, even where none is left
+_SHORTEST_S: Final = 0.5  # one call or step may need that, however little is left
 _SIZES: Final = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
 _STARTS: Final = (
     "`arbd hub` starts one, `arbd dev PROVIDER.py` one with a provider; --hub or HUB_GRPC_URL names another"

@@ -113,14 +113,14 @@ def test_a_file_that_does_not_load_is_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "broken.py"
     file.write_text("from arbd import Provder\n", encoding="utf-8")
     with Arbd(["-m", "arbd", "dev", "broken.py", "--listen", "127.0.0.1:0", "--workers", "1"], tmp_path) as arbd:
-        eventually(lambda: "waiting for a change" in arbd.log.read_text(), timeout=60)
+        eventually(lambda: "waiting for a change" in arbd.log.read_text(), timeout_s=60)
         assert "cannot import name 'Provder'" in arbd.log.read_text()
         hub = arbd.log.read_text().partition("listens on ")[2].partition(";")[0]
         file.write_text("also wrong\n", encoding="utf-8")
-        eventually(lambda: arbd.log.read_text().count("waiting for a change") == 2, timeout=60)
+        eventually(lambda: arbd.log.read_text().count("waiting for a change") == 2, timeout_s=60)
         assert "SyntaxError" in arbd.log.read_text()
         file.write_text(DESK, encoding="utf-8")
-        eventually(lambda: '"event":"started"' in arbd.log.read_text(), timeout=60)
+        eventually(lambda: '"event":"started"' in arbd.log.read_text(), timeout_s=60)
         assert is_listening(hub)
         names = {" ".join(each.cmdline()).strip() for each in psutil.Process(arbd.process.pid).children(recursive=True)}
         assert {"arbd:zygote", "arbd:worker-0 desk"} <= names
@@ -132,7 +132,7 @@ def test_a_file_that_does_not_load_is_waited_for(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_waiting(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ValueError\n", encoding="utf-8")
     with Arbd(["-m", "arbd", "dev", "broken.py", "--listen", "127.0.0.1:0", "--workers", "1"], tmp_path) as arbd:
-        eventually(lambda: "waiting for a change" in arbd.log.read_text(), timeout=60)
+        eventually(lambda: "waiting for a change" in arbd.log.read_text(), timeout_s=60)
         arbd.process.send_signal(signal.SIGINT)
         assert arbd.process.wait(30) == 130
     assert psutil.Process().children(recursive=True) == []
