@@ -109,6 +109,8 @@ def _run_or_wait(request: RunRequest, *, is_first: bool) -> int:
         if code not in _BROKEN:
             return code
     click.echo("arbd dev: waiting for a change of the code or of its settings; Ctrl-C ends it", err=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # those of the run are gone, and so is its event loop
     names = loaded.wait()
     click.echo(f"arbd dev: changed: {', '.join(names[:_MOST_NAMES])}; trying again", err=True)
     return RESTART
