@@ -6,33 +6,35 @@ Whoever asks wants to see how it is called before he reads what each option mean
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
-_EXAMPLES: Final = re.compile(r"\A\s*\x08\nExamples:\n.*?(?=\n\s*\n|\Z)", re.DOTALL)
+_EXAMPLES: Final = "\b\nExamples:"  # after click's mark for lines that stay as they are
+_BETWEEN_PARAGRAPHS: Final = re.compile(r"\n\s*\n")
 
 
 class ExamplesFirst(click.Command):
     """A command whose help shows its examples before its options."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help: the epilog's first paragraph goes before the options, if it is that of the examples."""
-        epilog = self.epilog or ""
-        found = _EXAMPLES.match(epilog.strip("\n"))
-        examples, rest = (found.group(), epilog.strip("\n")[found.end() :]) if found else ("", epilog)
+        """Write the help: the epilog's examples go before the options."""
+        paragraphs = _BETWEEN_PARAGRAPHS.split((self.epilog or "").strip("\n"))
+        examples = [each for each in paragraphs if each.startswith(_EXAMPLES)]
         self.format_usage(ctx, formatter)
         self.format_help_text(ctx, formatter)
         _write(formatter, examples)
         self.format_options(ctx, formatter)
-        _write(formatter, rest)
+        _write(formatter, [each for each in paragraphs if each not in examples])
 
 
-def _write(formatter: click.HelpFormatter, text: str) -> None:
+def _write(formatter: click.HelpFormatter, paragraphs: Sequence[str]) -> None:
+    text = "\n\n".join(paragraphs)
     if text.strip():
         formatter.write_paragraph()
         with formatter.indentation():
-            formatter.write_text(text.strip("\n"))
+            formatter.write_text(text)
 
 
 def lay_out(command: click.Command) -> click.Command:
