@@ -13,6 +13,7 @@ from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_t
 from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
 from arbd.author.marks import ACTION, ON_START, ON_STOP, RESOURCE, marked_methods
 from arbd.author.refused import keeping
+from arbd.author.source import source_of
 from arbd.errors import ConfigError, RegistrationError
 from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.model.limit_spec import LimitSpec
@@ -214,6 +215,7 @@ def _describe_action(action: Action) -> ActionInfo:
         is_async=action.is_async,
         notes=action.notes,
         resources=list(action.binding.resources),
+        source=source_of(action.handler),
     )
 
 

@@ -54,7 +54,7 @@ class _Failure(click.ClickException):
 # Those that stay: what they print on stderr must not wait for whoever reads it, see ``arbd.logs.own_stderr``.
 _DAEMONS: Final = ("dev", "run", "hub")
 # Those that an operator waits for, perhaps because every CPU is burnt: they are over before there is any garbage.
-_SHORT: Final = frozenset(GROUPS[STEERING]) - {"top"}
+_SHORT: Final = frozenset(GROUPS[STEERING]) - {"top", "trace", "profile"}
 
 
 class _Commands(click.Group):

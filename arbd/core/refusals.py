@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, get_args
 
 from arbd.core.history import shown
+from arbd.model.reasons import Reason, reason_of
 from arbd.model.response import ProviderResponse
 
 RefusalKind = Literal["unknown action", "payload too large", "payload invalid", "id too long", "too late"]
@@ -20,7 +21,11 @@ has too many characters; the task's own deadline had passed."""
 
 EVERY_NS: Final = 60 * 1_000_000_000
 _MOST_OF_TEXT: Final = 200
-_KIND_OF_CODE: Final[dict[str, RefusalKind]] = {"PAYLOAD_TOO_LARGE": "payload too large", "EXPIRED": "too late"}
+_KIND_OF_REASON: Final[dict[Reason, RefusalKind]] = {
+    "unknown_action": "unknown action",
+    "too_large": "payload too large",
+    "expired": "too late",
+}
 
 
 class RefusalLine(NamedTuple):
@@ -80,9 +85,6 @@ class Refusals:
 
 def kind_of(response: ProviderResponse) -> RefusalKind | None:
     """What kind of refusal the supervisor's own response is; ``None``: none that its caller is to blame for."""
-    data = response.data
-    if not isinstance(data, dict):
-        return "id too long" if response.status == "error" and data is None else None
-    if "available_actions" in data:
-        return "unknown action"
-    return _KIND_OF_CODE.get(data.get("error_code", ""))
+    if response.status != "error":
+        return None
+    return "id too long" if response.data is None else _KIND_OF_REASON.get(reason_of(response.data))

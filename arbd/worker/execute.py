@@ -27,6 +27,7 @@ from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import call, interruptible, uninterruptible
 from arbd.model.encoding import Encoder, Envelope, NonFiniteForm
+from arbd.model.reasons import NUMBER_OF
 from arbd.model.response import (
     ProviderResponse,
     action_not_found,
@@ -55,6 +56,9 @@ Admit = Callable[[float], dict[str, Any] | None]
 
 #: How much of a message survives when the response that carried it could not be sent.
 _MESSAGE_KEPT: Final = 1000
+_INVALID: Final = NUMBER_OF["invalid"]
+_EXCEPTION: Final = NUMBER_OF["exception"]
+_BAD_RESULT: Final = NUMBER_OF["bad_result"]
 
 _members: Final = BaseExceptionGroup.__dict__["exceptions"].__get__
 
@@ -104,12 +108,13 @@ class Context:
     datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
     ``max_result`` is in bytes of JSON, ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the
     mark of this process: a child that the author's code forks ends where it would come back. ``spoil`` is told what
-    will fail in every later task of this process.
+    will fail in every later task of this process. ``reason``: the number of why the last error was one
+    (``arbd.model.reasons``); whoever passes that on sets it back to 0, which is an error that the action returned.
     """
 
     __slots__ = (
         *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
-        *("logger", "refused", "run_async", "spoil", "steps"),
+        *("logger", "reason", "run_async", "spoil", "steps"),
     )
 
     def __init__(
@@ -129,10 +134,9 @@ class Context:
         opened = ResourceValues() if resources is None else resources
         binding_context = BindingContext(name, timezone, provider.logger, utc_now, opened)
         self.logger = provider.logger
-        #: Set where the last task's payload or account did not fit; whoever reads it puts it back.
-        self.refused = False
         self._default_timeout = provider.execution_timeout
         self.here = here
+        self.reason = 0
         self.spoil = spoil
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
@@ -207,20 +211,18 @@ def _run(context: Context, step: _Step, task: Task, deadline: float) -> Provider
         try:
             payload = step.decode_payload(task.payload)
         except Invalid as exc:
-            context.refused = True
-            return _invalid("payload", exc, step.action.payload_schema)
+            return _invalid(context, "payload", exc, step.action.payload_schema)
         account = None
         if step.decode_account is not None:
             try:
                 account = step.decode_account(task.account)
             except Invalid as exc:
-                context.refused = True
-                return _invalid("account", exc, step.action.account_schema)
+                return _invalid(context, "account", exc, step.action.account_schema)
         try:
             value = step.call(payload, account, task, deadline)
         except MissingParametersError as exc:
-            context.refused = True
             errors = [f"Missing key: {name}" for name in exc.names]
+            context.reason = _INVALID
             return invalid("payload", errors, missing=exc.names, schema=step.action.payload_schema.summary)
         if hasattr(type(value), "__await__"):
             value = context.run_async(value, deadline)
@@ -245,6 +247,7 @@ def _is_timeout(exc: BaseException) -> bool:
 
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     """The answer for an exception. Whatever is odd about it, there is one."""
+    context.reason = _BAD_RESULT if type(exc) is ResultError else _EXCEPTION
     if broken := broken_import(exc):
         context.spoil(f"an import fails from now on in this process: {broken}")
     _log_failure(context, task, exc)
@@ -349,5 +352,8 @@ def _counted(monitor: RateLimitMonitor | None, handler: Call, here: ForkMark) ->
     return lambda payload, account, task, deadline: request(in_parent, payload, account, task, deadline)
 
 
-def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:
+def _invalid(
+    context: Context, subject: Literal["payload", "account"], found: Invalid, schema: Schema
+) -> ProviderResponse:
+    context.reason = _INVALID
     return invalid(subject, found.texts, missing=found.missing_params, schema=schema.summary)

@@ -10,6 +10,7 @@ from flow_support import Rig, rig, tasks
 
 from arbd.core.refusals import EVERY_NS
 from arbd.ipc import frame
+from arbd.model.reasons import NUMBER_OF
 from arbd.model.task import Task
 
 __all__ = ["rig"]
@@ -48,7 +49,7 @@ def test_an_invalid_payload_is_what_its_worker_says(rig: Rig, lines: list[dict[s
     rig.flow.take(tasks("a", "b"))
     worker = next(each for each in rig.workers if each.has)
     first = worker.has[0]
-    record = frame.marked_invalid(frame.encode_result(first.seq, 1000, "error", b"{}"))
+    record = frame.encode_result(first.seq, 1000, "error", b"{}", reason=NUMBER_OF["invalid"])
     worker.cell.records = [record]
     rig.flow.collect_from(worker)  # type: ignore[arg-type] # a fake
     assert rig.flow.refusals.counts["payload invalid"] == 1
