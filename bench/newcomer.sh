@@ -13,7 +13,7 @@ began=$(date +%s)
 git clone --quiet "$repository" "$place/arbd"
 cd "$place/arbd"
 python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check -e .
+.venv/bin/pip install --quiet --disable-pip-version-check -e '.[examples]'
 echo "installed after $(($(date +%s) - began)) s"
 . .venv/bin/activate
 sed -n '/^Save this as `prices.py`/,/^```$/p' README.md | sed -n '/^```python$/,/^```$/p' | sed '/^```/d' > prices.py
