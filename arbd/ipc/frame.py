@@ -28,7 +28,7 @@ BY_REFERENCE: Final = 1
 TRACED: Final = 2
 SKIPPED: Final = 4
 NOTICE: Final = 8
-REASON_SHIFT: Final = 16
+REASON_SHIFT: Final = 8
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from arbd.author.refused import RefusedError
+from arbd.author.refused import BadRegistrationsError
 from arbd.errors import ConfigError, RegistrationError
 from arbd.ipc.zygote_protocol import Failed
 from arbd.logs.tracebacks import exc_info_of
@@ -37,7 +37,7 @@ def failed(exc: BaseException) -> Failed:
     """The message to the supervisor about an exception."""
     if isinstance(exc, ConfigError):
         return Failed(True, listed(exc.problems))
-    if isinstance(exc, RefusedError):
+    if isinstance(exc, BadRegistrationsError):
         return Failed(True, listed([_listed_among(each) for each in exc.errors]), traceback_of(exc.errors[-1]))
     return Failed(isinstance(exc, RegistrationError), listed([_told(exc)]), traceback_of(exc))
 
