@@ -35,7 +35,7 @@ class BadRegistrationsError(RegistrationError):
 
 @contextmanager
 def collecting() -> Iterator[None]:
-    """Keep what is refused inside this block, and raise it at its end: one as it is, several as ``BadRegistrationsError``."""
+    """Keep what is refused inside this block, and raise it at its end: one as it is, several together."""
     global _kept
     before, _kept = _kept, []
     try:
