@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -109,6 +110,15 @@ def test_a_setting_that_needs_a_restart_restarts_the_daemon_and_not_the_hub(tmp_
         assert not is_listening(second["hub"])
 
 
+def titles_below(pid: int) -> set[str]:
+    """What ``ps -ef`` shows of the processes below this one."""
+    titles = set()
+    for each in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            titles.add(" ".join(each.cmdline()).strip())
+    return titles
+
+
 def test_a_file_that_does_not_load_is_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "broken.py"
     file.write_text("from arbd import Provder\n", encoding="utf-8")
@@ -122,8 +132,7 @@ def test_a_file_that_does_not_load_is_waited_for(tmp_path: Path) -> None:
         file.write_text(DESK, encoding="utf-8")
         eventually(lambda: '"event":"started"' in arbd.log.read_text(), timeout_s=60)
         assert is_listening(hub)
-        names = {" ".join(each.cmdline()).strip() for each in psutil.Process(arbd.process.pid).children(recursive=True)}
-        assert {"arbd:zygote", "arbd:worker-0 desk"} <= names
+        eventually(lambda: {"arbd:zygote", "arbd:worker-0 desk"} <= titles_below(arbd.process.pid), timeout_s=20)
         arbd.process.send_signal(signal.SIGTERM)
         assert arbd.process.wait(30) == 0
     assert not is_listening(hub)
