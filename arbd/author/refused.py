@@ -25,7 +25,7 @@ _MOST: Final = 1000  # kept; a loop may register without end
 _kept: list[RegistrationError] | None = None
 
 
-class RefusedError(RegistrationError):
+class BadRegistrationsError(RegistrationError):
     """Several registrations were refused; ``errors``, and what the code raised after them, if it did."""
 
     def __init__(self, errors: Sequence[BaseException]) -> None:
@@ -35,16 +35,16 @@ class RefusedError(RegistrationError):
 
 @contextmanager
 def collecting() -> Iterator[None]:
-    """Keep what is refused inside this block, and raise it at its end: one as it is, several as ``RefusedError``."""
+    """Keep what is refused inside this block, and raise it at its end: one as it is, several together."""
     global _kept
     before, _kept = _kept, []
     try:
         yield
         raise_kept()
     except (Exception, SystemExit) as error:
-        if not _kept or error is _kept[0] or isinstance(error, RefusedError):
+        if not _kept or error is _kept[0] or isinstance(error, BadRegistrationsError):
             raise
-        raise RefusedError([*_kept, error]) from error
+        raise BadRegistrationsError([*_kept, error]) from error
     finally:
         _kept = before
 
@@ -52,7 +52,7 @@ def collecting() -> Iterator[None]:
 def raise_kept() -> None:
     """Raise what was refused until now, if anything was."""
     if _kept:
-        raise _kept[0] if len(_kept) == 1 else RefusedError(_kept)
+        raise _kept[0] if len(_kept) == 1 else BadRegistrationsError(_kept)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import click
 
 from arbd.cli._groups import COMMANDS as COMMANDS
 from arbd.cli._groups import GROUPS, STEERING
+from arbd.cli._help import RareOption, lay_out
 from arbd.errors import (
     EXIT_CONFIG,
     EXIT_FAILURE,
@@ -66,7 +67,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"arbd.cli.{cmd_name.replace('-', '_')}").command
-        return command
+        return lay_out(command)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -136,8 +137,12 @@ def _no_such_option(error: click.NoSuchOption, before: list[str]) -> click.Usage
 
 
 def _options_of(command: click.Command, ctx: click.Context) -> list[str]:
-    """Every way to write an option of this command, but of those that are hidden."""
-    options = [each for each in command.get_params(ctx) if isinstance(each, click.Option) and not each.hidden]
+    """Every way to write an option of this command, but of those that no help shows."""
+    options = [
+        each
+        for each in command.get_params(ctx)
+        if isinstance(each, click.Option) and (isinstance(each, RareOption) or not each.hidden)
+    ]
     return [name for each in options for name in (*each.opts, *each.secondary_opts)]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_S: Final = 10.0  # of one call, unless --timeout leaves less
 _STEP_TIMEOUT_S: Final = 3.0  # of one step of the way there
-_SHORTEST_S: Final = 0.05  # a step needs some time, even where none is left
+_SHORTEST_S: Final = 0.5  # one call or step may need that, however little is left
 _SIZES: Final = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
 _STARTS: Final = (
     "`arbd hub` starts one, `arbd dev PROVIDER.py` one with a provider; --hub or HUB_GRPC_URL names another"
@@ -75,14 +75,14 @@ def client(hub: str, token: str, deadline: Deadline) -> HubClient:
         raise ConfigError([each.replace("hub.url:", "--hub:", 1) for each in error.problems]) from error
 
 
-def require_listen(address: str) -> None:
-    """Raise in words if no hub can listen there now."""
+def require_listen(address: str, before: str = "") -> None:
+    """Raise in words if no hub can listen there now; ``before`` them: whose hub it is."""
     from arbd.hub import listen
 
     try:
         listen.require_listen(address)
     except HubError as error:
-        raise ExplainedHubError(error.code, error.details) from error
+        raise ExplainedHubError(error.code, before + error.details) from error
 
 
 def explained(error: HubError, hub: str, *, has_token: bool, deadline: Deadline) -> HubError:
@@ -96,8 +96,10 @@ def _said(error: HubError, hub: str, has_token: bool, deadline: Deadline) -> str
         return _why_unreached(hub, deadline) or _unreached(error)
     if error.code == "UNAUTHENTICATED":
         if has_token:
-            return "it does not know the token in PROVIDER_AUTH_TOKEN; give it one that it was started with"
-        return "it wants a token, and there is none: set PROVIDER_AUTH_TOKEN"
+            return (
+                "it does not know the token in PROVIDER_AUTH_TOKEN (UNAUTHENTICATED); use one that it was started with"
+            )
+        return "it wants a token, and there is none (UNAUTHENTICATED): set PROVIDER_AUTH_TOKEN"
     if error.code == "PERMISSION_DENIED":
         return f"it does not let this token do that: {error.details}"
     if error.code == "UNIMPLEMENTED":

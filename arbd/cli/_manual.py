@@ -20,6 +20,7 @@ import click
 
 from arbd.cli import cli
 from arbd.cli._groups import COMMANDS, GROUPS
+from arbd.cli._help import RareOption
 from arbd.cli._show import value
 from arbd.settings.table import CONFIG_FILE, TABLE, Setting
 
@@ -111,12 +112,23 @@ def _described(command: click.Command, more: Iterable[str]) -> Iterator[str]:
 
 def _options(context: click.Context) -> Iterator[str]:
     options = [param for param in context.command.get_params(context) if isinstance(param, click.Option)]
-    records = [option.get_help_record(context) for option in options]
+    records = [_record(option, context) for option in options]
     shown = [record for record in records if record is not None]
     if shown:
         yield ".SH OPTIONS\n"
         for names, text in shown:
             yield _tagged(_bold(names), text)
+
+
+def _record(option: click.Option, context: click.Context) -> tuple[str, str] | None:
+    """What the help says of an option; a page has those, too, that only ``--help-all`` shows."""
+    if not isinstance(option, RareOption):
+        return option.get_help_record(context)
+    was, option.hidden = option.hidden, False
+    try:
+        return option.get_help_record(context)
+    finally:
+        option.hidden = was
 
 
 def _commands(context: click.Context) -> Iterator[str]:

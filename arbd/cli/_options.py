@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from arbd.cli import _completers
+from arbd.cli._help import RareOption, help_all_option
 from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_sources, read_token
 from arbd.settings.kinds import Kind, size
@@ -35,6 +36,7 @@ else:
     _ParamType = click.ParamType  # generic for type checkers only, until click 8.3
 
 FLAGGED: Final = tuple(setting for setting in TABLE if setting.flag)
+_FLAGGED_NAMES: Final = tuple(setting.name for setting in FLAGGED)
 LOCAL_HUB: Final = "127.0.0.1:50051"  # where `arbd hub` listens and `arbd submit` calls, unless told otherwise
 SECONDS: Final = "In seconds, or with a unit: 250ms, 1.5s, 2m, 1h."
 TOML: Final = _completers.files(".toml")
@@ -152,7 +154,16 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
 
     The values stay as they were written: the settings table judges them, together with all other layers.
     """
+    return _with_settings(function, _FLAGGED_NAMES)
 
+
+def settings_options_showing(*shown: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same for a command to which only these settings matter: it takes the others too, and ``--help-all`` shows
+    them."""
+    return lambda function: help_all_option(_with_settings(function, shown))
+
+
+def _with_settings(function: Callable[..., None], shown: Collection[str]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*, config_file: str | None, **params: Any) -> None:
         flags = {setting.name: params.pop(setting.attribute) for setting in FLAGGED}
@@ -164,9 +175,12 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     decorated = click.option("--config", "config_file", metavar="FILE", help=help_text, shell_complete=TOML)(command)
     for setting in reversed(FLAGGED):
         default = "" if setting.default in ("", None) else f"  [default: {_written(setting.default)}]"
+        is_rare = setting.name not in shown
         decorated = click.option(
             setting.flag,
             setting.attribute,
+            cls=RareOption if is_rare else click.Option,
+            hidden=is_rare,
             default=None,
             metavar=_METAVARS.get(setting.name, None if isinstance(setting.default, bool) else _metavar(setting.kind)),
             help=f"{setting.doc}{_units(setting.kind)}{default}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from arbd.cli import _completers, _show
-from arbd.cli._options import CommandSettings, settings_options
+from arbd.cli._options import CommandSettings, settings_options_showing
 from arbd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from arbd.model.description import ActionInfo, Description
 from arbd.settings.table import Resolved
@@ -26,7 +26,7 @@ no worker starts.""",
 )
 @click.argument("target", required=False, shell_complete=_completers.target)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@settings_options
+@settings_options_showing("env_file", "workers")
 @click.pass_context
 def command(ctx: click.Context, target: str | None, as_json: bool, given: CommandSettings) -> None:
     """Load TARGET as `arbd run` would, start one worker, which runs nothing, and print actions, schemas, timeouts and

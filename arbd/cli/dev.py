@@ -23,7 +23,7 @@ import click
 
 from arbd.cli import _completers
 from arbd.cli import _hub as _hub_words
-from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, settings_options
+from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, settings_options_showing
 from arbd.cli.hub import READY
 from arbd.errors import EXIT_CONFIG, EXIT_ZYGOTE, ConfigError, HubError, ZygoteError
 from arbd.settings.table import CONFIG_FILE, from_flags, resolve
@@ -56,7 +56,7 @@ no such TARGET.""",
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--listen", type=ListenType(), default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
 @click.option(_HUB_OPTION, "adopted", nargs=2, type=(int, str), hidden=True, help="PID ADDRESS of a hub that runs.")
-@settings_options
+@settings_options_showing("name", "execution_timeout", "workers", "env_file", "log.level")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -109,6 +109,8 @@ def _run_or_wait(request: RunRequest, *, is_first: bool) -> int:
         if code not in _BROKEN:
             return code
     click.echo("arbd dev: waiting for a change of the code or of its settings; Ctrl-C ends it", err=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # those of the run are gone, and so is its event loop
     names = loaded.wait()
     click.echo(f"arbd dev: changed: {', '.join(names[:_MOST_NAMES])}; trying again", err=True)
     return RESTART
@@ -170,7 +172,7 @@ def _hub(listen: str, max_message: int) -> Iterator[tuple[int, str]]:
     is killed."""
     from arbd import logs
 
-    _hub_words.require_listen(listen)
+    _hub_words.require_listen(listen, f"the hub of arbd dev did not start on {listen}: ")
     parent = ["--parent", str(os.getpid())]
     process = subprocess.Popen(
         # -P: as above.

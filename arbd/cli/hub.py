@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from arbd.cli import _hub
+from arbd.cli._help import ExamplesFirst, lay_out
 from arbd.cli._hub_status import status
 from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, ListenType, max_message_option, parent_option
 from arbd.settings.kinds import seconds
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 READY: Final = "arbd hub: listening on "  # with the address: the first line on stdout, which `arbd dev` waits for
 
 
-class _HubGroup(click.Group):
+class _HubGroup(ExamplesFirst, click.Group):
     """The hub, and what asks one that runs."""
 
     def resolve_command(
@@ -87,4 +88,4 @@ async def _serve(options: HubOptions) -> int:
     return await serve(options, should_exit=should_exit, on_ready=lambda address: click.echo(READY + address))
 
 
-command.add_command(status)
+command.add_command(lay_out(status))

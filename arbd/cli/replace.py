@@ -10,9 +10,10 @@ import click
 from arbd.cli import _completers
 from arbd.cli._daemon import daemon_options
 from arbd.cli._follow import follow
+from arbd.cli._help import ExamplesFirst
 
 
-class _WorkerFirst(click.Command):
+class _WorkerFirst(ExamplesFirst):
     """A command whose first argument is a worker's number, and may be left out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

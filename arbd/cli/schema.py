@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from arbd.cli import _completers, _show
-from arbd.cli._options import CommandSettings, settings_options
+from arbd.cli._options import CommandSettings, settings_options_showing
 from arbd.model.description import ActionInfo
 
 
@@ -26,7 +26,7 @@ Exit codes: 0 good, 2 no such action, 70 the provider's code failed, 78 wrong se
 @click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("action", required=False)
 @click.option("--account", is_flag=True, help="The schema of the account instead of the payload; needs ACTION.")
-@settings_options
+@settings_options_showing("env_file")
 def command(target: str | None, action: str | None, account: bool, given: CommandSettings) -> None:
     """Print JSON Schema (2020-12) of every action of TARGET (see `arbd run --help`), or of one ACTION."""
     found = given.required_target(target)

@@ -127,6 +127,9 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield "        failed calls: " + ", ".join(f"{call} {times} times" for call, times in link.failures.items())
     answered = ", ".join(f"{times} {status}" for status, times in report.verdicts.items())
     yield f"tasks   {report.in_flight} in flight, of which {report.backlog} wait for a worker; answered: {answered}"
+    if report.refused:
+        refused = ", ".join(f"{times} {shown(kind)}" for kind, times in report.refused.items())
+        yield f"        refused for what their callers sent: {refused}"
     if report.joined:
         yield f"        handed out again by the hub while under way: {count(report.joined, 'time')}; each id runs once"
     if report.workers_wanted != report.workers_at_next_start:

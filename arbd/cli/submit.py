@@ -19,7 +19,7 @@ import msgspec
 
 from arbd.cli import _completers, _hub, _waiting
 from arbd.cli._options import SECONDS, KindType, hub_option, json_text
-from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, HubError
+from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PRIORITIES: Final = click.IntRange(-(2**31), 2**31 - 1)  # what the protocol ha
 _MANY: Final = 20  # from so many tasks on, a bar says more than lines that rush by
 
 
-class WaitError(ArbdError):
+class LateResultsError(HubError):
     """The time for waiting is over, and results are missing."""
 
 
@@ -132,6 +132,8 @@ async def _send(submission: Submission) -> int:
                 await _warn_if_alone(client, submission, deadline)
                 return EXIT_OK
             return await _wait(client, batch.name, submission, deadline)
+    except LateResultsError:
+        raise
     except HubError as error:
         has_token = bool(submission.token)
         raise _hub.explained(error, submission.hub, has_token=has_token, deadline=deadline) from error
@@ -147,7 +149,8 @@ async def _wait(client: HubClient, batch: str, submission: Submission, deadline:
         async with asyncio.timeout(deadline.left_s):
             await _print_results(client.results(batch), submission, counts)
     except TimeoutError:
-        raise WaitError(await _why_late(client, submission, counts)) from None
+        late = f"not all results came within {submission.timeout_s:g} s"
+        raise LateResultsError("DEADLINE_EXCEEDED", late) from None
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
@@ -177,14 +180,6 @@ async def _tell_while_waiting(client: HubClient, submission: Submission, counts:
         elif line := words.say(_awaited(submission, counts), status, time.monotonic() - since):
             click.echo(f"arbd: {line}", err=True)
         await asyncio.sleep(_waiting.LOOK_EVERY_S)
-
-
-async def _why_late(client: HubClient, submission: Submission, counts: Counter[str]) -> str:
-    left = len(submission.tasks) - counts.total()
-    late = f"{left} of {len(submission.tasks)} results did not come within {submission.timeout_s:g} s"
-    status = await _status(client)
-    alone = "" if status is None else _waiting.nobody(_awaited(submission, counts), status)
-    return f"{late}: {alone}" if alone else late
 
 
 async def _status(client: HubClient) -> HubStatus | None:

@@ -107,7 +107,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
     worker, with how many in a row. ``workers_wanted``: how many workers there are to be, and
     ``workers_at_next_start`` how many the settings say; 0: not told. ``actions``: those that are offered.
-    ``metrics``: where /metrics is served, as it stands in a URL; empty: nowhere."""
+    ``metrics``: where /metrics is served, as it stands in a URL; empty: nowhere. ``refused``: tasks that were refused
+    for what their caller sent, by kind (``arbd.core.refusals``)."""
 
     provider: str
     version: str
@@ -132,6 +133,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     paused: list[PausedAction] = []
     actions: list[ActionReport] = []
     metrics: str = ""
+    refused: dict[str, int] = {}
 
 
 class NotableEvent(msgspec.Struct, frozen=True):

@@ -7,13 +7,15 @@ are kept.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 _MOST_REPLACEMENTS: Final = 20
 _MOST_OF_DETAIL: Final = 300  # characters
+_MOST_NAMES: Final = 20  # on a line
+_MOST_OF_NAME: Final = 60  # characters
 _MOST_ACTIONS: Final = 1000
 _TELL_APART_NS: Final = 1_000_000_000  # of one reason: workers may be replaced after a few tasks, many times a second
 
@@ -22,6 +24,13 @@ def shown(text: str, most: int = _MOST_OF_DETAIL) -> str:
     """A text as it may be printed anywhere: cut, and whatever is no printable character written as its escape."""
     cut = text if len(text) <= most else f"{text[: most - 3]}..."
     return cut if cut.isprintable() else "".join(map(_shown, cut))
+
+
+def first_names(names: Sequence[str]) -> list[str]:
+    """The first of many names as they may be printed, and how many more there are."""
+    first = [shown(name, _MOST_OF_NAME) for name in names[:_MOST_NAMES]]
+    left = len(names) - len(first)
+    return [*first, f"and {left} more"] if left else first
 
 
 def _shown(character: str) -> str:

@@ -29,7 +29,7 @@ class ProviderPresence(msgspec.Struct, frozen=True, kw_only=True):
     actions: Sequence[str] = ()
 
 
-class Callers:
+class RecentCallers:
     """When each provider called last, for those that have no stream. A busy hub with names without end forgets the
     oldest."""
 

@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import Receipt
-from arbd.hub.presence import Callers
+from arbd.hub.presence import RecentCallers
 from arbd.hub.state import CallContext, HubState, guarded
 from arbd.model.task import Task
 from arbd.wire.call_metadata import LEASE_KEY, LONG_POLL_KEY, TELL_LEASE_KEY, Metadata, milliseconds, seconds_of
@@ -35,7 +35,7 @@ class UnaryService:
     def __init__(self, state: HubState) -> None:
         self._state = state
         self._board = state.board
-        self._callers = Callers()
+        self._callers = RecentCallers()
         self._polls: deque[tuple[str, asyncio.Future[Task | None]]] = deque()  # held, oldest first
         state.on_tasks_waiting(self.feed_polls)
 

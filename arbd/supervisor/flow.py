@@ -53,7 +53,7 @@ from arbd.logs import get_logger, task_fields
 from arbd.logs.notable import note
 from arbd.model.description import ActionInfo, Description
 from arbd.model.encoding import Encoder
-from arbd.model.reasons import reason_of
+from arbd.model.reasons import NUMBER_OF, reason_of
 from arbd.model.response import (
     ProviderResponse,
     aborted,
@@ -73,6 +73,7 @@ from arbd.supervised import report
 from arbd.supervisor.joins import Joins
 from arbd.supervisor.limits.hold import Hold
 from arbd.supervisor.pool import Pool, how_it_ended
+from arbd.supervisor.refusal_lines import RefusalLines
 from arbd.supervisor.task_stacks import TaskStacks
 from arbd.supervisor.worker import Worker
 
@@ -80,6 +81,7 @@ from arbd.supervisor.worker import Worker
 _MAX_ID_CHARS: Final = 1000
 _PAUSED_WAIT_S: Final = 30.0  # what callers of a paused action are told: nobody knows how long, and they come in masses
 _RETRY_S: Final = 0.05  # until what could not be done is tried again, if nothing happens before
+_INVALID: Final = NUMBER_OF["invalid"]
 _BATCH: Final = 64  # results of one worker before the next one's turn
 _TRIES: Final = 20  # for a result whose body cannot be taken, while somebody waits for all that its worker has answered
 _TRY_PAUSE_S: Final = 0.001
@@ -127,6 +129,7 @@ class Flow:
         self.paused = PausedActions()
         self.task_stacks = TaskStacks()
         self.streaks = Streaks()
+        self.refusals = RefusalLines()
         self.actions: Sequence[ActionInfo] = ()
         self.metrics: TaskMetrics | None = None  # only where somebody can read them
         self.on_worker_gone: Callable[[Worker], None] = lambda worker: None
@@ -155,6 +158,7 @@ class Flow:
     def close(self) -> None:
         """Cancel every timer."""
         self._hold.close()
+        self.refusals.close()
         self._joins.close()
         for timer in (self._retry, self._late_collect, self._late_announce):
             if timer is not None:
@@ -239,6 +243,8 @@ class Flow:
             if late and self.paused.keep(task):
                 return True
             self.paused.note_refused(task.action)
+        else:
+            self.refusals.refused(task, response)
         self.decide(task, response)
         return True
 
@@ -479,6 +485,8 @@ class Flow:
                     self.culprits.finished(assignment.task.action, worker.id)
                 failed = result.status == "error"
                 if failed or self.streaks.watched:
+                    if failed and result.reason == _INVALID:
+                        self.refusals.invalid(assignment.task)
                     self._watch_failures(worker, assignment.task.action, failed)
                 if self.metrics is not None:
                     self._count(self.metrics, worker, assignment.task, result)

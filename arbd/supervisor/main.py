@@ -27,6 +27,7 @@ import uvloop
 
 from arbd import logs, supervised
 from arbd.control import server
+from arbd.core.history import first_names
 from arbd.core.placement import in_words
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
 from arbd.host import open_files, runtime_dir, strays
@@ -335,6 +336,7 @@ class Daemon:
             workers=len(pinned),
             cpus=[in_words(each) for each in pinned],
             actions=len(description.actions),
+            names=first_names([action.name for action in description.actions]),
             control=str(control.path) if control else None,
             **({"metrics": self.metrics_address} if self.metrics_address else {}),
         )

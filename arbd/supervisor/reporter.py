@@ -85,6 +85,7 @@ class Reporter:
             workers_wanted=self._pool.size,
             workers_at_next_start=self._at_next_start(),
             paused=[PausedAction(*each) for each in self._flow.paused.describe(now_ns / 1e9)],
+            refused={str(kind): count for kind, count in self._flow.refusals.counts.items() if count},
             metrics=self.metrics,
             actions=self._actions(Counter(each.running.action for each in reports if each.running)),
         )

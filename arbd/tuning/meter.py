@@ -8,6 +8,7 @@ processes, and psutil tells a reused pid from the old process.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Final
@@ -46,6 +47,7 @@ class Load(msgspec.Struct, frozen=True):
     supervisor_busy: float
     cpus_busy: list[float]
     links_busy: float = 0.0  # of all link processes together
+    others_busy: float = 0.0  # of the CPUs that the daemon may use, by whatever is neither it nor the meter's process
 
 
 class _Seen(msgspec.Struct):
@@ -73,6 +75,8 @@ class Meter:
         spent_s = _cpu_seconds(self._daemon)
         self._supervisor = _Seen("supervisor", (), spent_s, spent_s)
         self._below: dict[psutil.Process, _Seen] = {}  # workers and link processes
+        self._usable = self._daemon.cpu_affinity() or []
+        self._here_at_start_s = time.process_time()
         self._cpus_at_start = psutil.cpu_times(percpu=True)
         self._look(is_first=True)
 
@@ -108,7 +112,13 @@ class Meter:
             supervisor_busy=self._supervisor.spent_s / elapsed_s,
             cpus_busy=cpus_busy,
             links_busy=links_s / elapsed_s,
+            others_busy=others_share(cpus_busy, self._usable, self._ours_s() / elapsed_s),
         )
+
+    def _ours_s(self) -> float:
+        """CPU seconds of the daemon, and of this process, in which a hub may run."""
+        below_s = sum(seen.spent_s for seen in self._below.values())
+        return self._supervisor.spent_s + below_s + time.process_time() - self._here_at_start_s
 
     def _look(self, *, is_first: bool) -> None:
         try:
@@ -135,6 +145,13 @@ class Meter:
             # A worker that came later did all of its work since the start.
             first_s = spent_s if is_first else 0.0
             self._below[process] = _Seen(name, cpus, first_s, spent_s)
+
+
+def others_share(cpus_busy: Sequence[float], usable: Sequence[int], ours: float) -> float:
+    """The part of the usable CPUs' time, 0 to 1, that others had. ``cpus_busy``: the share in which each CPU ran
+    anything; ``ours``: how many CPUs we had on average."""
+    found = [cpus_busy[cpu] for cpu in usable if cpu < len(cpus_busy)]
+    return min(1.0, max(0.0, (sum(found) - ours) / len(found))) if found else 0.0
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from arbd.author.refused import RefusedError
+from arbd.author.refused import BadRegistrationsError
 from arbd.errors import ConfigError, RegistrationError
 from arbd.ipc.zygote_protocol import Failed
 from arbd.logs.tracebacks import exc_info_of
@@ -37,7 +37,7 @@ def failed(exc: BaseException) -> Failed:
     """The message to the supervisor about an exception."""
     if isinstance(exc, ConfigError):
         return Failed(True, listed(exc.problems))
-    if isinstance(exc, RefusedError):
+    if isinstance(exc, BadRegistrationsError):
         return Failed(True, listed([_listed_among(each) for each in exc.errors]), traceback_of(exc.errors[-1]))
     return Failed(isinstance(exc, RegistrationError), listed([_told(exc)]), traceback_of(exc))
 
@@ -47,7 +47,8 @@ def _told(exc: BaseException) -> str:
     text, name = message_of(exc), type(exc).__name__
     if isinstance(exc, RegistrationError):
         return _placed(exc, text)
-    return text if text == name or isinstance(exc, ConfigError) else f"{name}: {text}"
+    text = text if text == name or isinstance(exc, ConfigError) else f"{name}: {text}"
+    return "; ".join([text, *(getattr(exc, "__notes__", None) or ())[:1]]) if type(exc) in _NOTED else text
 
 
 def _listed_among(exc: BaseException) -> str:
@@ -103,6 +104,7 @@ def of_second_import(exc: BaseException) -> SecondImport:
     return SecondImport(f"{head_of_it}; {hint}", hint)
 
 
+_NOTED: Final = (ImportError, ModuleNotFoundError, AttributeError)  # with a remark of arbd.worker.target
 _HELD: Final = (errno.EADDRINUSE, errno.EAGAIN, errno.EACCES, errno.EBUSY, errno.ETXTBSY, errno.EEXIST, errno.EDEADLK)
 _HELD_WORDS: Final = ("lock", "in use", "already", "busy", "another process", "temporarily unavailable")
 

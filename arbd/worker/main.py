@@ -23,7 +23,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED, EXIT_UNFIT, os_reason
-from arbd.host import cpus, dispositions, doorbell, memory, oom, process_state, procs
+from arbd.host import cpus, dispositions, doorbell, memory, oom, process_state, process_title, procs
 from arbd.host.fork_mark import ForkMark
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.host.stack_signal import COROUTINES_SIGNAL, STACKS_SIGNAL
@@ -208,7 +208,7 @@ def _settle(configure: protocol.Configure, spawn: protocol.Spawn, parent: int) -
     dispositions.stop_timers()
     process_state.establish(keep_handler=True)  # the author's code has been imported, here or in the zygote
     os.setpgid(0, 0)  # a group of its own: what an action starts is killed with its worker
-    procs.set_name(f"arbd:worker-{spawn.slot}")
+    process_title.set_title(f"arbd:worker-{spawn.slot}", configure.name)
     ignore_termination()
     here = children.watch()
     pin(spawn)  # in a worker started by exec once more: the module may have moved the process while it was imported

@@ -12,6 +12,8 @@ import importlib.util
 import inspect
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -24,6 +26,10 @@ from arbd.errors import TargetError
 
 FACTORY_NAME: Final = "create_provider"
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+#: What a file may well be called: nothing imports these of Python's.
+_HARMLESS: Final = frozenset({"test", "this", "antigravity", "idlelib", "turtle", "turtledemo", "lib2to3", "__hello__"})
+#: What arbd imports in the processes of the author's code, or may import later.
+_ARBD_NEEDS: Final = frozenset({"msgspec", "uvloop", "redis", "pydantic", "grpc", "google", "opentelemetry"})
 _NOT_THE_AUTHORS: Final = (Path(os.__file__).parent, Path(__file__).parents[1])
 
 
@@ -60,6 +66,39 @@ def is_authors(file: object) -> bool:
     return not any(file.startswith(f"{directory}{os.sep}") for directory in _NOT_THE_AUTHORS)
 
 
+def hidden_by(module: str) -> str:
+    """What a file of this name beside an author's code would hide from every import; empty: nothing that matters."""
+    if module == "arbd":
+        return "arbd itself"
+    if module in sys.stdlib_module_names and module not in _HARMLESS:
+        return f"Python's own module {module!r}"
+    if module in _ARBD_NEEDS:
+        return f"the package {module!r}, which arbd needs"
+    return ""
+
+
+def _hiding_files(directory: Path) -> list[str]:
+    """The files beside the author's code that hide something, each with what."""
+    try:
+        names = sorted(
+            path.name for path in directory.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        )
+    except OSError:
+        return []
+    return [f"{name} hides {hidden}" for name in names if (hidden := hidden_by(name.removesuffix(".py")))]
+
+
+@contextmanager
+def _naming_hiding_files(directory: Path) -> Iterator[None]:
+    """Where an import fails inside this block, say of files beside the code that may be why."""
+    try:
+        yield
+    except (ImportError, AttributeError) as error:
+        if found := _hiding_files(directory):
+            error.add_note(f"beside the provider's code: {'; '.join(found)}: rename it, if that is why")
+        raise
+
+
 def _split(target: str) -> tuple[str, str, str]:
     if not target.strip():
         raise TargetError(["no TARGET: name a module, module:attribute or path/file.py[:attribute]"])
@@ -80,12 +119,16 @@ def _import(place: str, argv: list[str]) -> ModuleType:
     if _is_path(place):
         path = _existing_file(place)
         sys.path.insert(0, str(path.parent))
-        return _load_file(path.stem, path)
+        with _naming_hiding_files(path.parent):
+            return _load_file(path.stem, path)
     if place.startswith("."):
         raise TargetError([f"TARGET {place!r} is neither a module nor a path/file.py"])
     sys.path.insert(0, str(Path.cwd()))
+    if (hidden := hidden_by(place.partition(".")[0])) and Path(f"{place.partition('.')[0]}.py").exists():
+        raise TargetError([f"TARGET {place!r}: the file of that name here hides {hidden}; rename it"])
     try:
-        return importlib.import_module(place)
+        with _naming_hiding_files(Path.cwd()):
+            return importlib.import_module(place)
     except ModuleNotFoundError as exc:
         if exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}.")):
             raise TargetError(
@@ -104,7 +147,8 @@ def _run_file(place: str, argv: list[str]) -> ModuleType:
     sys.argv = [place, *argv]
     sys.path.insert(0, str(path.parent))
     code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-    return _run_as_main(code, str(path), None)
+    with _naming_hiding_files(path.parent):
+        return _run_as_main(code, str(path), None)
 
 
 def _run_module(place: str, argv: list[str]) -> ModuleType:
@@ -133,6 +177,8 @@ def _existing_file(place: str) -> Path:
     path = Path(place).resolve()
     if not path.is_file():
         raise TargetError([f"TARGET {place!r}: there is no file {path}"])
+    if hidden := hidden_by(path.stem):
+        raise TargetError([f"TARGET {place!r}: a file of that name hides {hidden}, for whatever imports it; rename it"])
     return path
 
 

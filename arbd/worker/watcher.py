@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from arbd import logs
-from arbd.host import children, procs, tags
+from arbd.host import children, process_title, procs, tags
 from arbd.host.orphans import TRACKER_S
 from arbd.host.tags import Tag
 from arbd.ipc.zygote_protocol import Watched
@@ -58,7 +58,7 @@ def _fork_again(zygote: int, supervisor: int, generation: int, watched: Watched)
 
 
 def _run(zygote: int, supervisor: int, generation: int, watched: Watched) -> NoReturn:
-    procs.set_name("arbd:watch")
+    process_title.set_title("arbd:watch")
     try:
         tags.put_on(Tag(generation, tags.WATCH))
     except OSError:  # then nothing else has one either, and this process finds nobody

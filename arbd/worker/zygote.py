@@ -37,7 +37,19 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stack_signal, stdio, tags
+from arbd.host import (
+    channel,
+    cpus,
+    dispositions,
+    memory,
+    parcels,
+    process_state,
+    process_title,
+    procs,
+    stack_signal,
+    stdio,
+    tags,
+)
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -383,7 +395,7 @@ def _leave(status: int) -> NoReturn:
 def _main(control_fd: int, parent: int) -> None:
     process_state.establish()
     procs.die_with_parent(parent)
-    procs.set_name(_NAME)
+    process_title.set_title(_NAME)
     worker.ignore_termination()
     child_starts.install()
     guard.install()  # before the author's module takes functions out of theirs

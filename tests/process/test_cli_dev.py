@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -107,3 +108,47 @@ def test_a_setting_that_needs_a_restart_restarts_the_daemon_and_not_the_hub(tmp_
         dev.signal(signal.SIGTERM)
         assert dev.exit_code() == 0
         assert not is_listening(second["hub"])
+
+
+def titles_below(pid: int) -> set[str]:
+    """What ``ps -ef`` shows of the processes below this one."""
+    titles = set()
+    for each in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            titles.add(" ".join(each.cmdline()).strip())
+    return titles
+
+
+def test_a_file_that_does_not_load_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("from arbd import Provder\n", encoding="utf-8")
+    with Arbd(["-m", "arbd", "dev", "broken.py", "--listen", "127.0.0.1:0", "--workers", "1"], tmp_path) as arbd:
+        eventually(lambda: "waiting for a change" in arbd.log.read_text(), timeout_s=60)
+        assert "cannot import name 'Provder'" in arbd.log.read_text()
+        hub = arbd.log.read_text().partition("listens on ")[2].partition(";")[0]
+        file.write_text("also wrong\n", encoding="utf-8")
+        eventually(lambda: arbd.log.read_text().count("waiting for a change") == 2, timeout_s=60)
+        assert "SyntaxError" in arbd.log.read_text()
+        file.write_text(DESK, encoding="utf-8")
+        eventually(lambda: '"event":"started"' in arbd.log.read_text(), timeout_s=60)
+        assert is_listening(hub)
+        eventually(lambda: {"arbd:zygote", "arbd:worker-0 desk"} <= titles_below(arbd.process.pid), timeout_s=20)
+        arbd.process.send_signal(signal.SIGTERM)
+        assert arbd.process.wait(30) == 0
+    assert not is_listening(hub)
+
+
+def test_ctrl_c_ends_the_waiting(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ValueError\n", encoding="utf-8")
+    with Arbd(["-m", "arbd", "dev", "broken.py", "--listen", "127.0.0.1:0", "--workers", "1"], tmp_path) as arbd:
+        eventually(lambda: "waiting for a change" in arbd.log.read_text(), timeout_s=60)
+        arbd.process.send_signal(signal.SIGINT)
+        assert arbd.process.wait(30) == 130
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.parametrize("arguments", [["nowhere.py"], ["nowhere_at_all"], ["desk.py", "--workers", "0"]])
+def test_what_no_change_of_a_file_mends_is_told_and_ends_it(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    with Arbd(["-m", "arbd", "dev", *arguments, "--listen", "127.0.0.1:0"], tmp_path) as arbd:
+        assert arbd.process.wait(60) == 78

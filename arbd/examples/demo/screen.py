@@ -21,6 +21,7 @@ from arbd.examples.demo.report import Assessment, Report
 
 _SHOWN_PORTFOLIOS: Final = 10
 _BAR_WIDTH: Final = 24
+_WORTH_A_WORD: Final = 0.1  # of the CPUs' time: less is noise of the kernel's counting
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -117,6 +118,12 @@ def _verdict(report: Report) -> Text:
     line.append(f": {report.speed_up:.2f} times as long", style="bold green")
     workers = len(report.load.workers)
     line.append(f" as {workers} worker{'' if workers == 1 else 's'}.")
+    if report.load.others_busy >= _WORTH_A_WORD:
+        line.append(
+            f" Other work had {report.load.others_busy:.0%} of the CPUs meanwhile: with nothing else to do, they are "
+            "faster.",
+            style="yellow",
+        )
     if report.sample_mismatches:
         line.append(f"\n{report.sample_mismatches} of these results DIFFER from the daemon's.", style="bold red")
     else:

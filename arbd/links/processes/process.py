@@ -21,7 +21,7 @@ import uvloop
 
 from arbd import logs
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, ConfigError
-from arbd.host import channel, memory, process_state, procs, strays
+from arbd.host import channel, memory, process_state, process_title, procs, strays
 from arbd.ipc.link_cell import LinkEnd
 from arbd.links.base import HubLink
 from arbd.links.options import LinkOptions, link_options
@@ -71,7 +71,7 @@ def _run(control_fd: int, make_link: LinkMaker) -> int:
     os.set_inheritable(control_fd, False)
     told, descriptors = boot.receive(control)
     settings = told.settings
-    procs.set_name(f"arbd:link-{told.number}")
+    process_title.set_title(f"arbd:link-{told.number}")
     _configure_logs(settings, [settings.hub_auth_token], descriptors.losses)
     control.setblocking(False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

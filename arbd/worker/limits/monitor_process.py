@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.errors import EXIT_UNEXPECTED, RegistrationError
-from arbd.host import procs, strays
+from arbd.host import process_title, procs, strays
 from arbd.worker.limits.monitor_client import redirect
 from arbd.worker.limits.monitor_server import find, listen, serve
 
@@ -76,7 +76,7 @@ class MonitorProcess:
         try:
             before()
             strays.ignore(logs.get_logger("arbd.limits"))
-            procs.set_name("arbd:limits")
+            process_title.set_title("arbd:limits")
             serve(self._listener, self._monitors)
         except BaseException as error:
             logs.get_logger("arbd.limits").critical("shared_monitors_failed", exc_info=error)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arbd import Provider, action, on_worker_start
-from arbd.author.refused import RefusedError, collecting, keeping, raise_kept
+from arbd.author.refused import BadRegistrationsError, collecting, keeping, raise_kept
 from arbd.errors import ConfigError, RegistrationError
 
 
@@ -24,7 +24,7 @@ def kept(load: Callable[[], object]) -> BaseException:
 
 def all_kept(load: Callable[[], object]) -> list[BaseException]:
     error = kept(load)
-    assert isinstance(error, RefusedError)
+    assert isinstance(error, BadRegistrationsError)
     return error.errors
 
 

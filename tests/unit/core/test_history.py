@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.core.history import Culprits, History, Why, is_worth_a_line, shown
+from arbd.core.history import Culprits, History, Why, first_names, is_worth_a_line, shown
 
 
 @given(st.text())
@@ -72,3 +72,11 @@ def test_names_without_end_do_not_fill_the_memory() -> None:
 
 def test_a_row_is_worth_a_line_once_per_doubling() -> None:
     assert [count for count in range(1, 40) if is_worth_a_line(count)] == [2, 4, 8, 16, 32]
+
+
+def test_the_first_of_many_names_and_how_many_more() -> None:
+    assert first_names(["b", "a"]) == ["b", "a"]
+    assert first_names([]) == []
+    many = first_names([f"n{number}" for number in range(5000)])
+    assert (len(many), many[0], many[-1]) == (21, "n0", "and 4980 more")
+    assert first_names(["x" * 500, "\x1b[2J"]) == ["x" * 57 + "...", r"\x1b[2J"]

@@ -13,7 +13,7 @@ from rich.console import Console
 from arbd.examples.demo.jobs import DemoJob, Portfolio
 from arbd.examples.demo.report import JobResult, Report, SampledCall, choose_sample, make_report
 from arbd.examples.demo.screen import print_report
-from arbd.tuning.meter import Load, WorkerLoad, percentile
+from arbd.tuning.meter import Load, WorkerLoad, others_share, percentile
 
 PORTFOLIOS = [
     Portfolio(base="EUR", shares=[("USD", 0.8), ("JPY", 0.4), ("CHF", -0.2)], positions=[]),
@@ -158,3 +158,27 @@ def test_screen_does_not_hide_failures_and_differences(report: Report) -> None:
     assert "failed: 3 of convert: [bold]no[/bold]" in text
     assert "2 of these results DIFFER from the daemon's." in text
     assert "equal to the last digit" not in text
+
+
+def test_it_is_said_when_other_work_had_the_cpus(report: Report) -> None:
+    busy = msgspec.structs.replace(report, load=msgspec.structs.replace(report.load, others_busy=0.484))
+    assert "Other work had 48% of the CPUs meanwhile" in " ".join(printed(busy, 200))
+    calm = msgspec.structs.replace(report, load=msgspec.structs.replace(report.load, others_busy=0.04))
+    assert "Other work" not in " ".join(printed(calm, 200))
+
+
+@pytest.mark.parametrize(
+    ("cpus_busy", "usable", "ours", "share"),
+    [
+        ([1.0, 1.0], [0, 1], 1.0, 0.5),
+        ([1.0, 0.0], [0, 1], 1.0, 0.0),
+        ([1.0, 1.0, 1.0, 1.0], [2], 0.25, 0.75),
+        ([0.5], [0], 0.9, 0.0),  # the kernel counts in ticks
+        ([1.0], [0, 7], 0.0, 1.0),  # one that is not counted
+        ([], [], 0.0, 0.0),
+    ],
+)
+def test_what_others_had_is_what_is_neither_idle_nor_ours(
+    cpus_busy: list[float], usable: list[int], ours: float, share: float
+) -> None:
+    assert others_share(cpus_busy, usable, ours) == pytest.approx(share)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.author.refused import RefusedError
+from arbd.author.refused import BadRegistrationsError
 from arbd.errors import ConfigError, RegistrationError, SchemaError, TargetError
 from arbd.host import channel
 from arbd.ipc import zygote_protocol as protocol
@@ -98,7 +98,9 @@ def test_an_action_that_can_never_work_is_told_with_its_place() -> None:
 
 
 def test_all_that_were_refused_are_told() -> None:
-    several = RefusedError([raised(RegistrationError("one")), raised(SchemaError("two")), raised(ValueError("later"))])
+    several = BadRegistrationsError(
+        [raised(RegistrationError("one")), raised(SchemaError("two")), raised(ValueError("later"))]
+    )
     message = told(several)
     place = f"(test_failures.py:{raised.__code__.co_firstlineno + 7})"
     assert (message.target_error, message.problems) == (

@@ -397,3 +397,49 @@ def test_a_directory_whose_name_begins_like_arbd_s_is_not_arbd_s(write: Write, m
     target.load(str(other), [])
     assert str(file) in target.author_files()
     assert str(other) not in target.author_files()
+
+
+# Names that hide others -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("arbd", "arbd itself"),
+        ("logging", "Python's own module 'logging'"),
+        ("queue", "Python's own module 'queue'"),
+        ("msgspec", "the package 'msgspec'"),
+    ],
+)
+@pytest.mark.parametrize("script", [False, True])
+def test_a_file_that_hides_what_others_import_is_a_sentence(write: Write, name: str, hidden: str, script: bool) -> None:
+    file = write(f"{name}.py", ONE)
+    with pytest.raises(TargetError, match=hidden):
+        target.load(str(file), [], script=script)
+    assert name not in sys.modules or getattr(sys.modules[name], "__file__", None) != str(file)
+
+
+def test_a_module_of_such_a_name_is_too(write: Write) -> None:
+    write("logging.py", ONE)
+    with pytest.raises(TargetError, match="rename it"):
+        target.load("logging", [])
+
+
+@pytest.mark.parametrize("name", ["test", "prices", "my_logging", "arbd_prices"])
+def test_other_names_hide_nothing(write: Write, name: str) -> None:
+    assert target.load(str(write(f"{name}.py", ONE)), []).name == "one"
+
+
+def test_a_neighbour_that_may_be_why_an_import_fails_is_named(write: Write) -> None:
+    write("random.py", "")
+    file = write("desk.py", "from arbd.nowhere import nothing")
+    with pytest.raises(ImportError) as caught:
+        target.load(str(file), [])
+    assert "random.py hides Python's own module 'random'" in caught.value.__notes__[0]
+
+
+def test_without_such_a_neighbour_nothing_is_said(write: Write) -> None:
+    file = write("desk.py", "from arbd.nowhere import nothing")
+    with pytest.raises(ImportError) as caught:
+        target.load(str(file), [])
+    assert not hasattr(caught.value, "__notes__")
