@@ -24,6 +24,7 @@ from arbd.settings.table import BY_NAME, Resolved
 
 if TYPE_CHECKING:
     from arbd.model.description import ActionInfo
+    from arbd.model.limit_spec import LimitSpec
     from arbd.tuning.bench import Bench, BenchRequest
     from arbd.tuning.compare import Comparison
     from arbd.tuning.record import Record
@@ -152,7 +153,7 @@ def command(
     if info is None:
         known = ", ".join(each.name for each in description.actions) or "none"
         raise click.BadParameter(f"no action {action!r}; there are: {known}", param_hint="ACTION")
-    bench = Bench(_request(target, info, texts, resolved, options), dict(os.environ))
+    bench = Bench(_request(target, info, description.limits, texts, resolved, options), dict(os.environ))
     failure = _run(bench)
     ctx.exit(_conclude(bench.record(), before, options, failure))
 
@@ -199,7 +200,12 @@ def _may_write(path: Path) -> bool:
 
 
 def _request(
-    target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: BenchOptions
+    target: str,
+    info: ActionInfo,
+    limits: list[LimitSpec],
+    texts: tuple[bytes, bytes],
+    resolved: Resolved,
+    options: BenchOptions,
 ) -> BenchRequest:
     from arbd.tuning.bench import BenchRequest
     from arbd.tuning.own import Workload
@@ -213,6 +219,7 @@ def _request(
         only_protocols=options.quick,
         duration_s=options.duration_s,
         repeats=options.repeats,
+        limits=limits,
     )
 
 
@@ -225,9 +232,11 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
         bench.measure_own()
     except KeyboardInterrupt as interrupt:
         return interrupt
-    runs = count(bench.most_runs, "run")
-    click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
-    with ProgressLine(bench.most_runs) as line:
+    runs, limit = count(bench.expected_runs, "run"), bench.limit_rate
+    bound = "" if limit is None else f", bound by a rate limit of {limit:g}/s"
+    took = f"about {runs}{bound}, {duration(bench.estimate_s)}"
+    click.echo(f"arbd bench: {took}; Ctrl-C shows what is there", err=True)
+    with ProgressLine(bench.expected_runs) as line:
         return bench.sweep(lambda point: line.begin(show_point(point)))
 
 

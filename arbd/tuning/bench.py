@@ -14,15 +14,18 @@ import uvloop
 
 from arbd.core.placement import worker_count, worker_cpus
 from arbd.errors import ArbdError
+from arbd.model.limit_spec import LimitSpec
 from arbd.settings.table import Resolved, Settings
 from arbd.supervisor.request import zygote_environment
-from arbd.tuning import own, plan
+from arbd.tuning import growth, own, plan
+from arbd.tuning.bounds import limit_rate
 from arbd.tuning.daemon_process import interruptible
 from arbd.tuning.machine import facts
 from arbd.tuning.measure import OWN_HUB, LoadSpec, daemon_environment, measure
 from arbd.tuning.own import Workload
 from arbd.tuning.record import OwnTime, Point, Record, Setup
-from arbd.tuning.sweep import Sweep
+from arbd.tuning.room import room
+from arbd.tuning.sweep import Sweep, grows
 
 _OWN_SHARE: Final = 0.5  # of the duration, for the action by itself
 
@@ -39,6 +42,7 @@ class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
     only_protocols: bool
     duration_s: float
     repeats: int
+    limits: Sequence[LimitSpec] = ()
 
 
 class Bench:
@@ -59,17 +63,54 @@ class Bench:
         if request.only_protocols:
             asked = {name: [getattr(current, name)] for name in plan.DIMENSIONS if name != "protocol"} | asked
         self._space = plan.space(current, asked, worker_count(usable, self._cpus_each))
+        #: What the action's rate limits allow, in tasks/s; ``None``: as far as is known, they have no bound.
+        self.limit_rate = limit_rate(request.limits, request.workload.action)
 
     @property
-    def most_runs(self) -> int:
-        """How many runs ``sweep`` will make at most."""
-        return plan.most_runs(self._space, self._request.repeats, full=self._request.full)
+    def expected_runs(self) -> int:
+        """About how many runs ``sweep`` will make: at most so many, but for those that find how many workers do."""
+        request = self._request
+        return len(self._first()) + plan.most_runs(self._likely(), request.repeats, full=request.full)
 
     @property
     def estimate_s(self) -> float:
         """About how long ``sweep`` will take."""
-        request = self._request
-        return plan.estimate_s(self._space, self._own, request.duration_s, request.repeats, full=request.full)
+        request, usable = self._request, self._machine.usable_cpus
+        first_s = sum(
+            plan.run_s(
+                msgspec.structs.replace(self._space.baseline, workers=count),
+                self._own,
+                usable,
+                request.duration_s,
+                self.limit_rate,
+            )
+            for count in self._first()
+        )
+        return first_s + plan.estimate_s(
+            self._likely(),
+            self._own,
+            request.duration_s,
+            request.repeats,
+            full=request.full,
+            cpus=usable,
+            limit_rate=self.limit_rate,
+        )
+
+    def _first(self) -> dict[int, float]:
+        """The numbers of workers that will probably be tried beforehand, with the tasks/s that are expected of them."""
+        usable, own, base = self._machine.usable_cpus, self._own, self._space.baseline
+        if not grows(self._space, own, usable, self.limit_rate):
+            return {}
+
+        def guess(count: int) -> float:
+            return plan.guess_rate(msgspec.structs.replace(base, workers=count), own, usable, self.limit_rate)
+
+        return growth.predicted(usable, room(0).most, guess)
+
+    def _likely(self) -> plan.Space:
+        """The space in which the repeats will probably be."""
+        first = self._first()
+        return plan.grown(self._space, growth.worth_repeating(first)) if first else self._space
 
     def measure_own(self) -> None:
         """Measure the action by itself. Raises ``ActionError`` if it fails: there is nothing more to measure then."""
@@ -88,6 +129,8 @@ class Bench:
             repeats=request.repeats,
             full=request.full,
             before=before,
+            room=room,
+            limit_rate=self.limit_rate,
         )
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -120,6 +163,7 @@ class Bench:
             measurements=self._sweep.measurements if self._sweep else [],
             complete=self._is_complete,
             load_before=round(self._load_before, 2),
+            bound=self._sweep.bound if self._sweep else "",
         )
 
 

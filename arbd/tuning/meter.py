@@ -19,6 +19,7 @@ from arbd.host import cpu_clock
 
 _WORKER_PREFIX: Final = "arbd:worker"
 _LINK_PREFIX: Final = "arbd:link"
+_LOOKED_AT: Final = 4  # workers, for their memory: the kernel walks all of it
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:
@@ -46,6 +47,7 @@ class Load(msgspec.Struct, frozen=True):
     supervisor_busy: float
     cpus_busy: list[float]
     links_busy: float = 0.0  # of all link processes together
+    worker_bytes: int = 0  # memory that the largest of some workers has for itself; 0: not known
 
 
 class _Seen(msgspec.Struct):
@@ -108,7 +110,19 @@ class Meter:
             supervisor_busy=self._supervisor.spent_s / elapsed_s,
             cpus_busy=cpus_busy,
             links_busy=links_s / elapsed_s,
+            worker_bytes=self._worker_bytes(),
         )
+
+    def _worker_bytes(self) -> int:
+        """Memory that the largest of the first few workers shares with nobody."""
+        found = [process for process, seen in self._below.items() if seen.name.startswith(_WORKER_PREFIX)]
+        sizes = [0]
+        for process in found[:_LOOKED_AT]:
+            try:
+                sizes.append(process.memory_full_info().uss)
+            except psutil.Error:
+                pass  # it ended, or may not be looked at
+        return max(sizes)
 
     def _look(self, *, is_first: bool) -> None:
         try:
