@@ -52,8 +52,8 @@ class Bench:
         self._request = request
         self._machine = facts()
         self._load_before = os.getloadavg()[0]
-        self._environment = daemon_environment(request.resolved, environ)
-        self._own = OwnTime(0, 0.0, 0.0, 0.0)
+        self.environment = daemon_environment(request.resolved, environ)
+        self.own = OwnTime(0, 0.0, 0.0, 0.0)
         self._sweep: Sweep | None = None
         self._is_complete = False
         usable = self._machine.usable_cpus
@@ -67,10 +67,25 @@ class Bench:
         self.limit_rate = limit_rate(request.limits, request.workload.action)
 
     @property
-    def expected_runs(self) -> int:
-        """About how many runs ``sweep`` will make: at most so many, but for those that find how many workers do."""
-        request = self._request
-        return len(self._first()) + plan.most_runs(self._likely(), request.repeats, full=request.full)
+    def baseline(self) -> Point:
+        """The point it begins from: the settings of today, or what was asked for."""
+        return self._space.baseline
+
+    @property
+    def usable_cpus(self) -> int:
+        """How many CPUs it may use."""
+        return self._machine.usable_cpus
+
+    @property
+    def most_runs(self) -> int:
+        """How many runs ``sweep`` will make at most."""
+        request, usable = self._request, self._machine.usable_cpus
+        usual = plan.most_runs(self._space, request.repeats, full=request.full)
+        if not self._first():
+            return usual
+        most = plan.grown(self._space, [10**6 + number for number in range(growth.MOST_REPEATED)])
+        first = growth.most_tries(usable, room(0).most)
+        return first + max(usual, plan.most_runs(most, request.repeats, full=request.full))
 
     @property
     def estimate_s(self) -> float:
@@ -79,7 +94,7 @@ class Bench:
         first_s = sum(
             plan.run_s(
                 msgspec.structs.replace(self._space.baseline, workers=count),
-                self._own,
+                self.own,
                 usable,
                 request.duration_s,
                 self.limit_rate,
@@ -88,7 +103,7 @@ class Bench:
         )
         return first_s + plan.estimate_s(
             self._likely(),
-            self._own,
+            self.own,
             request.duration_s,
             request.repeats,
             full=request.full,
@@ -98,7 +113,7 @@ class Bench:
 
     def _first(self) -> dict[int, float]:
         """The numbers of workers that will probably be tried beforehand, with the tasks/s that are expected of them."""
-        usable, own, base = self._machine.usable_cpus, self._own, self._space.baseline
+        usable, own, base = self._machine.usable_cpus, self.own, self._space.baseline
         if not grows(self._space, own, usable, self.limit_rate):
             return {}
 
@@ -116,15 +131,15 @@ class Bench:
         """Measure the action by itself. Raises ``ActionError`` if it fails: there is nothing more to measure then."""
         request = self._request
         call = own.OwnTimeRequest(request.workload, request.duration_s * _OWN_SHARE, request.timeout_s, os.getpid())
-        self._own = own.measure(call, zygote_environment(self._environment, (), self._cpus_each))
+        self.own = own.measure(call, zygote_environment(self.environment, (), self._cpus_each))
 
     def sweep(self, before: Callable[[Point], None]) -> ArbdError | KeyboardInterrupt | None:
         """Measure all points; ``before`` is told of each. What ended it too early, after every process was stopped."""
         request = self._request
-        spec = LoadSpec(request.workload, request.duration_s, self._own.median_s, self._environment)
+        spec = LoadSpec(request.workload, request.duration_s, self.own.median_s, self.environment)
         self._sweep = Sweep(
             self._space,
-            self._own,
+            self.own,
             self._machine.usable_cpus,
             repeats=request.repeats,
             full=request.full,
@@ -157,7 +172,7 @@ class Bench:
                 repeats=request.repeats,
                 settings=_operators_own(request.resolved),
             ),
-            own=self._own,
+            own=self.own,
             baseline=self._space.baseline,
             current=self._space.current,
             measurements=self._sweep.measurements if self._sweep else [],

@@ -20,7 +20,7 @@ _GREW: Final = 1.05  # times the best before: one sample's noise is about that
 _STALLS: Final = 2  # doublings in a row without growth end it: one may be a busy moment
 _GAP: Final = 1.5  # neighbours of the best are not farther from it than that
 _NEAR: Final = 0.85  # of the best: worth all repeats
-_MOST_NEAR: Final = 4
+MOST_REPEATED: Final = 4
 _COMPUTES: Final = 0.75  # of its time: such an action needs no more workers than CPUs
 
 
@@ -44,12 +44,17 @@ def worth_repeating(rates: Mapping[int, float]) -> list[int]:
     """The numbers of workers that may be the best, ascending: those near the best, by one sample each."""
     best = max(rates.values())
     near = [count for count, rate in rates.items() if rate >= _NEAR * best]
-    return sorted(sorted(near, key=lambda count: -rates[count])[:_MOST_NEAR])
+    return sorted(sorted(near, key=lambda count: -rates[count])[:MOST_REPEATED])
 
 
 def is_at_edge(rates: Mapping[int, float]) -> bool:
     """Whether throughput still grew at the largest number that was tried."""
     return bool(rates) and not _has_stalled(rates) and max(rates, key=rates.__getitem__) == max(rates)
+
+
+def most_tries(first: int, most: int) -> int:
+    """How many numbers are tried at most: all doublings, and one on either side of the best."""
+    return max(1, most // max(1, first)).bit_length() + 3
 
 
 def predicted(first: int, most: int, guess: Callable[[int], float]) -> dict[int, float]:

@@ -157,7 +157,8 @@ def _max_message(payload: bytes) -> int:
 
 def _command(python: str, target: str, address: str) -> list[str]:
     options = ["--hub", address, "--config", os.devnull, "--parent", str(os.getpid())]
-    return [python, "-m", "arbd", "run", target, *options]
+    # -P: of two builds, the one in this directory is not the one that is meant because of that.
+    return [python, "-P", "-m", "arbd", "run", target, *options]
 
 
 class _Run:
@@ -191,12 +192,12 @@ class _Run:
         await self._all_workers()
         first = await self._wait_done(self._count // 10, time.monotonic() + self._longest_s)
         meter, spent = Meter(self._daemon.pid, first.at), self._spent()
-        before = self._status()
+        before = self._status_or_none()
         last = await self._wait_done(self._count * 9 // 10, first.at + self._longest_s)
         load = meter.stop(last.at)
         spent_s = [later - earlier for earlier, later in zip(spent, self._spent(), strict=True)]
         metered_s = max(last.at - first.at, 1e-9)
-        after = self._status()
+        after = self._status_or_none()
         if last.done < self._count * 9 // 10:
             return _TooLong(max(last.done, 1) / (last.at - begin.at))
         limits = self._limits()
@@ -212,7 +213,7 @@ class _Run:
             window_s=window_s,
             supervisor_cpu_s=load.supervisor_busy * window_s / tasks,
             workers_cpu_s=sum(worker.busy for worker in load.workers) * window_s / tasks,
-            busy=_busy(before, after),
+            busy=_busy(before, after) if before and after else 0.0,
             idle_p50_s=percentile(idle_s, 0.5),
             idle_p99_s=percentile(idle_s, 0.99),
             loaded_p50_s=percentile(loaded_s, 0.5),
@@ -278,6 +279,13 @@ class _Run:
     def _status(self) -> StatusReport:
         return ask(self._socket, GetStatus(), StatusReply).report
 
+    def _status_or_none(self) -> StatusReport | None:
+        """The daemon's report; ``None``: another build tells it in another way."""
+        try:
+            return self._status()
+        except ControlError:
+            return None
+
     async def _loaded_latencies(self) -> list[float]:
         """Latencies of tasks from the middle of the run, ascending."""
         middle = self._batch.ids[self._count // 10 : self._count * 9 // 10] or self._batch.ids
@@ -301,8 +309,11 @@ class _Run:
 
     async def _failures(self) -> tuple[int, str]:
         """How many of all tasks did not succeed, and what the first of them was answered."""
-        verdicts = self._status().verdicts
-        failed = sum(count for status, count in verdicts.items() if status != "success")
+        report = self._status_or_none()
+        if report is None:
+            failures = [result async for result in self._client.results(self._batch.name) if result.status != "success"]
+            return len(failures), _describe_failure(failures[0]) if failures else ""
+        failed = sum(count for status, count in report.verdicts.items() if status != "success")
         if not failed:
             return 0, ""
         for batch in (self._batch.name, f"{self._batch.name}-idle"):
