@@ -189,7 +189,7 @@ def command(
             )
         )
     bench = Bench(request, dict(os.environ))
-    failure = _run(bench)
+    failure = _run(bench, request)
     ctx.exit(_conclude(bench.record(), before, options, failure))
 
 
@@ -280,9 +280,10 @@ def _request(
     )
 
 
-def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
+def _run(bench: Bench, request: BenchRequest) -> ArbdError | KeyboardInterrupt | None:
     """Measure, with progress on stderr; what ended it too early. Raises ``ActionError``: then there is nothing."""
     from arbd.cli._progress import ProgressLine
+    from arbd.tuning.bounds import limit_rate
     from arbd.tuning.report import show_point
 
     try:
@@ -291,10 +292,8 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
         return interrupt
     runs = count(bench.most_runs, "run")
     click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
-    if bench.limit_rate is not None:
-        click.echo(
-            f"arbd bench: a rate limit allows {bench.limit_rate:g} tasks/s; it is part of what is measured", err=True
-        )
+    if (rate := limit_rate(request.limits, request.workload.action)) is not None:
+        click.echo(f"arbd bench: a rate limit allows {rate:g} tasks/s; it is part of what is measured", err=True)
     with ProgressLine(bench.most_runs) as line:
         return bench.sweep(lambda point: line.begin(show_point(point)))
 
