@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from arbd.cli import _completers, _show
-from arbd.cli._against import EXIT_SLOWER
+from arbd.cli._against import EXIT_SLOWER as EXIT_SLOWER
 from arbd.cli._daemon import count, duration
 from arbd.cli._options import SECONDS, TOML, CommandSettings, KindType, checked_json, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
