@@ -10,7 +10,8 @@ from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.words import calls_per_second
 from arbd.tuning.record import Sample
 
-_CLOSE: Final = 0.15  # of a limit's rate: a short window begins and ends amid its steps
+_CLOSE: Final = 0.15  # of a limit's rate: a burst at the beginning, a busy machine
+_STEPS: Final = 2  # a window begins and ends between two tasks
 _USED_UP: Final = 0.9
 _HUB_BUSY: Final = 0.85  # of one CPU: it has one thread for all
 
@@ -24,12 +25,13 @@ def limit_rate(limits: Iterable[LimitSpec], action: str) -> float | None:
     return min((rate for spec in counted if (rate := calls_per_second(spec.rates)) is not None), default=None)
 
 
-def binding_limit(limits: Iterable[LimitReport], action: str, tasks_per_s: float) -> str:
-    """The rule of the limit that was at its bound at so many tasks/s; empty: none was."""
+def binding_limit(limits: Iterable[LimitReport], action: str, tasks: int, window_s: float) -> str:
+    """The rule of the limit that was at its bound when so many tasks were done in this time; empty: none was."""
+    near = _CLOSE + _STEPS / tasks
     for limit in limits:
         if limit.scope == "action" and action not in limit.actions:
             continue
-        is_near = limit.rate is not None and abs(tasks_per_s / limit.rate - 1) <= _CLOSE
+        is_near = limit.rate is not None and abs(tasks / window_s / limit.rate - 1) <= near
         if is_near or (limit.rate is None and limit.usage >= _USED_UP):
             return limit.rule
     return ""

@@ -223,7 +223,7 @@ class _Run:
             links_cpu_s=load.links_busy * window_s / tasks,
             others_cpus=_others(load, sum(spent_s) / metered_s),
             hub_busy=spent_s[0] / metered_s,
-            limit=binding_limit(limits, self._spec.workload.action, tasks / window_s),
+            limit=binding_limit(limits, self._spec.workload.action, tasks, window_s),
             worker_bytes=load.worker_bytes,
         )
 

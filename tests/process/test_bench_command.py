@@ -136,7 +136,9 @@ def test_two_builds_are_measured_by_turns(tmp_path: Path) -> None:
 
 def test_what_waits_for_a_rate_limit_takes_as_long_as_was_said(tmp_path: Path) -> None:
     (tmp_path / "limited.py").write_text(LIMITED)
-    done = arbd_bench("limited.py", "seldom", "--quick", *ONE_POINT, "--out", "limited.json", cwd=tmp_path)
+    done = arbd_bench(
+        "limited.py", "seldom", "--duration", "1", "--repeat", "1", *ONE_POINT, "--out", "limited.json", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "a rate limit allows 10 tasks/s" in done.stderr
     assert "a rate limit is what was measured: 0.1 s between starts" in done.stdout

@@ -17,13 +17,18 @@ COST = LimitReport("cpu", "action", "0.5 s of CPU per second", None, 0.95, [], a
 
 @pytest.mark.parametrize(("tasks_per_s", "rule"), [(9.6, RATE.rule), (10.9, RATE.rule), (5.0, ""), (20.0, "")])
 def test_a_limit_that_is_reached_is_named(tasks_per_s: float, rule: str) -> None:
-    assert binding_limit([RATE], "total", tasks_per_s) == rule
+    assert binding_limit([RATE], "total", 1000, 1000 / tasks_per_s) == rule
+
+
+def test_a_window_of_few_tasks_is_not_taken_at_its_word() -> None:
+    assert binding_limit([RATE], "total", 4, 0.6) == RATE.rule
+    assert binding_limit([RATE], "total", 4, 0.1) == ""
 
 
 def test_a_limit_of_costs_is_reached_when_it_is_used_up_and_of_another_action_never() -> None:
-    assert binding_limit([COST], "total", 3.0) == COST.rule
-    assert binding_limit([msgspec.structs.replace(COST, usage=0.5)], "total", 3.0) == ""
-    assert binding_limit([COST], "other", 3.0) == ""
+    assert binding_limit([COST], "total", 30, 10.0) == COST.rule
+    assert binding_limit([msgspec.structs.replace(COST, usage=0.5)], "total", 30, 10.0) == ""
+    assert binding_limit([COST], "other", 30, 10.0) == ""
 
 
 def with_samples(*samples: Sample) -> Record:
