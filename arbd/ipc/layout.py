@@ -93,7 +93,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC_VALUE: Final = 0x61726264_63656C6C  # "arbdcell"
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 
 LINE: Final = 64 // 8  # words in one cache line
 PAGE_BYTES: Final = 4096

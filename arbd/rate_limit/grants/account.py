@@ -63,6 +63,7 @@ class Account:
         self._deltas: list[SeatDelta] = []
         self._asking: dict[int, None] = {}  # workers, in the order in which they asked
         self._refused_before = 0  # by workers that are gone
+        self._spent_before = 0  # likewise
         self.last_refusals: deque[Refusal] = deque(maxlen=_REFUSALS_KEPT)
         self._usable_until_ns = NEVER_NS
         self._killed = 0  # calls that ended with their worker, since the last look
@@ -98,6 +99,7 @@ class Account:
         self._observe(seat)
         self.outstanding -= seat.outstanding
         self._refused_before += seat.refused
+        self._spent_before += seat.holding[1]
         if self.spec.metered and seat.running > 0:
             self._killed += seat.running
             self._killed_since_ns = seat.last_start_ns
@@ -111,6 +113,11 @@ class Account:
     def refused(self) -> int:
         """The number of calls ever turned away."""
         return self._refused_before + sum(seat.refused for seat in self._seats.values())
+
+    @property
+    def spent(self) -> int:
+        """The number of calls ever let through, as far as it was looked."""
+        return self._spent_before + sum(seat.holding[1] for seat in self._seats.values())
 
     # -- one look ----------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -146,6 +146,10 @@ class DaemonLimits:
             for account in self._accounts.all()
             if account.seats
         ]
+
+    def accounts(self) -> Iterator[tuple[Account, str | None]]:
+        """Every limit that a worker has, and what stands in its way."""
+        return ((account, self._troubled.get(account)) for account in self._accounts.all() if account.seats)
 
     def held(self) -> Account | None:
         """The provider's limit, if the daemon is to take no tasks that it would only make wait."""
