@@ -71,7 +71,8 @@ def test_every_block_has_two_runs_of_each_and_the_verdict_is_about_this_build(mo
     assert failure is None
     assert [sorted(block.order) for block in record.blocks] == [["here", "here", "there", "there"]] * blocks
     assert (told.count("this build"), told.count("the other build")) == (2 * blocks, 2 * blocks)
-    assert (record.is_slower, record.complete, record.rows[0].ratio) == (True, True, pytest.approx(0.5))
+    assert (record.is_slower, record.complete) == (True, True)
+    assert record.rows[0].ratio == pytest.approx(0.5)
     assert {side: facts.packages["arbd"] for side, facts in record.builds.items()} == {"here": "1.1", "there": "1.0"}
 
 
