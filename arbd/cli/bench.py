@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from arbd.cli import _completers, _show
+from arbd.cli._against import EXIT_SLOWER as EXIT_SLOWER
 from arbd.cli._daemon import count, duration
 from arbd.cli._options import SECONDS, TOML, CommandSettings, KindType, checked_json, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
@@ -24,12 +25,15 @@ from arbd.settings.table import BY_NAME, Resolved
 
 if TYPE_CHECKING:
     from arbd.model.description import ActionInfo
+    from arbd.model.limit_spec import LimitSpec
     from arbd.tuning.bench import Bench, BenchRequest
     from arbd.tuning.compare import Comparison
     from arbd.tuning.record import Record
     from arbd.tuning.report import Recommendation
 
-EXIT_SLOWER: Final = 3  # --fail-on-regression: something got slower by more than noise
+_REPEATS: Final = 7
+_DURATION_S: Final = 2.0
+_PAIRED_DURATION_S: Final = 1.0
 _QUICK: Final = {"duration_s": 0.2, "repeats": 1}
 
 
@@ -53,6 +57,7 @@ class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
     out: str | None
     plot: str | None
     compare: str | None
+    against: str | None
     fail_on_regression: bool
     as_json: bool
 
@@ -68,15 +73,22 @@ Examples:
   arbd bench prices.py total --payload @order.json --workers 8,12,16 --prefetch 256 --pin on,off
   arbd bench prices.py total --payload @order.json --out today.json --plot today
   arbd bench prices.py total --payload @order.json --compare before.json --fail-on-regression
+  arbd bench prices.py total --payload @order.json --against ../before/.venv     two builds by turns
 
 THE ACTION REALLY RUNS, many thousands of times: give it a payload that may be run so often.
 The hub is one of its own on this machine; your settings hold but for that hub, and no token is sent.
 
+More and more workers are tried for an action that waits, as long as that does more and memory allows it.
 Differences are judged by a Mann-Whitney test over the repeats. A change is recommended, or said to be slower, only if
 it is more than noise; that takes 5 repeats, and 7 to find one change in a comparison of many runs. Let nothing else
 run meanwhile. --plot needs pip install 'arbd[plot]'.
 
-Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regression), 130 interrupted.""",
+--compare says what differs beside the build (machine, Python, packages, load), and then nothing about slower or faster.
+--against has no such trouble: it runs this build and another one by turns, twelve times two runs of each, with the
+settings of today or with those that are asked for. ENV is a virtual environment, its python, or a checkout.
+
+Exit codes: 0 good, 1 the action or the daemon failed, or --fail-on-regression cannot tell, 3 slower
+(--fail-on-regression), 130 interrupted.""",
 )
 @click.argument("target", shell_complete=_completers.target)
 @click.argument("action")
@@ -106,12 +118,13 @@ Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regre
     "--duration",
     "duration_s",
     type=KindType("seconds", seconds(0.05, 600)),
-    default=2.0,
-    show_default=True,
-    help=f"How long to measure in each run. {SECONDS}",
+    help=f"How long to measure in each run. {SECONDS}  [default: 2; with --against 1]",
 )
 @click.option(
-    "--repeat", "repeats", type=click.IntRange(1, 25), default=7, show_default=True, help="How often, in turn."
+    "--repeat",
+    "repeats",
+    type=click.IntRange(1, 25),
+    help="How often, in turn; with --against, how many blocks of four runs.  [default: 7; with --against 12]",
 )
 @click.option("--quick", is_flag=True, help="A smoke run of seconds: two points, once; its figures mean little.")
 @click.option(
@@ -127,7 +140,17 @@ Exit codes: 0 good, 1 the action or the daemon failed, 3 slower (--fail-on-regre
     help="Say what changed since this file was written by --out.",
     shell_complete=_completers.files(".json"),
 )
-@click.option("--fail-on-regression", is_flag=True, help="With --compare: exit code 3 if something got slower.")
+@click.option(
+    "--against",
+    metavar="ENV",
+    help="Run another build by turns with this one: a virtual environment, its python, or a checkout.",
+    shell_complete=_completers.files(""),
+)
+@click.option(
+    "--fail-on-regression",
+    is_flag=True,
+    help="With --compare or --against: exit code 3 if something got slower, 1 if that cannot be told.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--config", "config_file", metavar="FILE", help="Settings file.  [default: arbd.toml here]", shell_complete=TOML
@@ -152,19 +175,54 @@ def command(
     if info is None:
         known = ", ".join(each.name for each in description.actions) or "none"
         raise click.BadParameter(f"no action {action!r}; there are: {known}", param_hint="ACTION")
-    bench = Bench(_request(target, info, texts, resolved, options), dict(os.environ))
-    failure = _run(bench)
+    request = _request(target, info, description.limits, texts, resolved, options)
+    if options.against is not None:
+        from arbd.cli import _against
+
+        ctx.exit(
+            _against.run(
+                request,
+                options.against,
+                out=options.out,
+                as_json=options.as_json,
+                fail_on_regression=options.fail_on_regression,
+            )
+        )
+    bench = Bench(request, dict(os.environ))
+    failure = _run(bench, request)
     ctx.exit(_conclude(bench.record(), before, options, failure))
 
 
 def _options(given: dict[str, Any]) -> BenchOptions:
     asked = {name: given.pop(name) for name in ("workers", "pin", "prefetch", "protocol", "links")}
     asked = {name: values for name, values in asked.items() if values is not None}
-    if given["fail_on_regression"] and given["compare"] is None:
-        raise click.UsageError("--fail-on-regression needs --compare FILE.")
+    if given["fail_on_regression"] and given["compare"] is None and given["against"] is None:
+        raise click.UsageError("--fail-on-regression needs --compare FILE or --against ENV.")
+    if given["against"] is not None:
+        _check_against(asked, given)
     if given["quick"]:
         given |= _QUICK
+    given |= {name: value for name, value in _usual(given).items() if given[name] is None}
     return BenchOptions(asked=asked, **given)
+
+
+def _usual(given: dict[str, Any]) -> dict[str, Any]:
+    """What holds where nothing was said."""
+    if given["against"] is None:
+        return {"duration_s": _DURATION_S, "repeats": _REPEATS}
+    from arbd.tuning.paired import USUAL_BLOCKS
+
+    return {"duration_s": _PAIRED_DURATION_S, "repeats": USUAL_BLOCKS}
+
+
+def _check_against(asked: dict[str, list[Any]], given: dict[str, Any]) -> None:
+    """Two builds are compared with the same settings, at one point."""
+    for name, option in (("compare", "--compare"), ("plot", "--plot"), ("full", "--full")):
+        if given[name]:
+            raise click.UsageError(f"--against compares two builds by turns; it does not go with {option}.")
+    for name, values in asked.items():
+        if len(values) > 1:
+            raise click.UsageError(f"--against runs both builds with the same settings: one value for --{name}.")
 
 
 def _payload(text: str) -> bytes:
@@ -199,7 +257,12 @@ def _may_write(path: Path) -> bool:
 
 
 def _request(
-    target: str, info: ActionInfo, texts: tuple[bytes, bytes], resolved: Resolved, options: BenchOptions
+    target: str,
+    info: ActionInfo,
+    limits: list[LimitSpec],
+    texts: tuple[bytes, bytes],
+    resolved: Resolved,
+    options: BenchOptions,
 ) -> BenchRequest:
     from arbd.tuning.bench import BenchRequest
     from arbd.tuning.own import Workload
@@ -213,12 +276,14 @@ def _request(
         only_protocols=options.quick,
         duration_s=options.duration_s,
         repeats=options.repeats,
+        limits=limits,
     )
 
 
-def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
+def _run(bench: Bench, request: BenchRequest) -> ArbdError | KeyboardInterrupt | None:
     """Measure, with progress on stderr; what ended it too early. Raises ``ActionError``: then there is nothing."""
     from arbd.cli._progress import ProgressLine
+    from arbd.tuning.bounds import limit_rate
     from arbd.tuning.report import show_point
 
     try:
@@ -227,6 +292,8 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
         return interrupt
     runs = count(bench.most_runs, "run")
     click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
+    if (rate := limit_rate(request.limits, request.workload.action)) is not None:
+        click.echo(f"arbd bench: a rate limit allows {rate:g} tasks/s; it is part of what is measured", err=True)
     with ProgressLine(bench.most_runs) as line:
         return bench.sweep(lambda point: line.begin(show_point(point)))
 
@@ -254,7 +321,15 @@ def _conclude(
         raise failure
     if any(found.failed for found in record.measurements):
         return EXIT_FAILURE
-    return EXIT_SLOWER if options.fail_on_regression and comparison and comparison.is_slower else EXIT_OK
+    return _exit_code(comparison) if options.fail_on_regression and comparison is not None else EXIT_OK
+
+
+def _exit_code(comparison: Comparison) -> int:
+    """The exit code of ``--fail-on-regression``: what cannot be told is not good."""
+    if comparison.inconclusive is not None:
+        click.echo(f"arbd bench: --fail-on-regression: {comparison.inconclusive}", err=True)
+        return EXIT_FAILURE
+    return EXIT_SLOWER if comparison.is_slower else EXIT_OK
 
 
 def _write(record: Record, options: BenchOptions) -> None:
@@ -300,7 +375,7 @@ def _print_comparison(comparison: Comparison) -> None:
     _print_table(columns, report.comparison_rows(comparison))
     for note in report.comparison_notes(comparison):
         click.echo(f"note: {note}")
-    click.echo("Slower by more than noise." if comparison.is_slower else "Nothing is slower by more than noise.")
+    click.echo(report.comparison_verdict(comparison))
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -14,15 +14,18 @@ import uvloop
 
 from arbd.core.placement import worker_count, worker_cpus
 from arbd.errors import ArbdError
+from arbd.model.limit_spec import LimitSpec
 from arbd.settings.table import Resolved, Settings
 from arbd.supervisor.request import zygote_environment
-from arbd.tuning import own, plan
+from arbd.tuning import growth, own, plan
+from arbd.tuning.bounds import limit_rate
 from arbd.tuning.daemon_process import interruptible
 from arbd.tuning.machine import facts
 from arbd.tuning.measure import OWN_HUB, LoadSpec, daemon_environment, measure
 from arbd.tuning.own import Workload
 from arbd.tuning.record import OwnTime, Point, Record, Setup
-from arbd.tuning.sweep import Sweep
+from arbd.tuning.room import room
+from arbd.tuning.sweep import Sweep, grows
 
 _OWN_SHARE: Final = 0.5  # of the duration, for the action by itself
 
@@ -39,6 +42,7 @@ class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
     only_protocols: bool
     duration_s: float
     repeats: int
+    limits: Sequence[LimitSpec] = ()
 
 
 class Bench:
@@ -48,8 +52,8 @@ class Bench:
         self._request = request
         self._machine = facts()
         self._load_before = os.getloadavg()[0]
-        self._environment = daemon_environment(request.resolved, environ)
-        self._own = OwnTime(0, 0.0, 0.0, 0.0)
+        self.environment = daemon_environment(request.resolved, environ)
+        self.own = OwnTime(0, 0.0, 0.0, 0.0)
         self._sweep: Sweep | None = None
         self._is_complete = False
         usable = self._machine.usable_cpus
@@ -59,35 +63,89 @@ class Bench:
         if request.only_protocols:
             asked = {name: [getattr(current, name)] for name in plan.DIMENSIONS if name != "protocol"} | asked
         self._space = plan.space(current, asked, worker_count(usable, self._cpus_each))
+        #: What the action's rate limits allow, in tasks/s; ``None``: as far as is known, they have no bound.
+        self.limit_rate = limit_rate(request.limits, request.workload.action)
+
+    @property
+    def baseline(self) -> Point:
+        """The point it begins from: the settings of today, or what was asked for."""
+        return self._space.baseline
+
+    @property
+    def usable_cpus(self) -> int:
+        """How many CPUs it may use."""
+        return self._machine.usable_cpus
 
     @property
     def most_runs(self) -> int:
         """How many runs ``sweep`` will make at most."""
-        return plan.most_runs(self._space, self._request.repeats, full=self._request.full)
+        request, usable = self._request, self._machine.usable_cpus
+        usual = plan.most_runs(self._space, request.repeats, full=request.full)
+        if not self._first():
+            return usual
+        most = plan.grown(self._space, [10**6 + number for number in range(growth.MOST_REPEATED)])
+        first = growth.most_tries(usable, room(0).most)
+        return first + max(usual, plan.most_runs(most, request.repeats, full=request.full))
 
     @property
     def estimate_s(self) -> float:
         """About how long ``sweep`` will take."""
-        request = self._request
-        return plan.estimate_s(self._space, self._own, request.duration_s, request.repeats, full=request.full)
+        request, usable = self._request, self._machine.usable_cpus
+        first_s = sum(
+            plan.run_s(
+                msgspec.structs.replace(self._space.baseline, workers=count),
+                self.own,
+                usable,
+                request.duration_s,
+                self.limit_rate,
+            )
+            for count in self._first()
+        )
+        return first_s + plan.estimate_s(
+            self._likely(),
+            self.own,
+            request.duration_s,
+            request.repeats,
+            full=request.full,
+            cpus=usable,
+            limit_rate=self.limit_rate,
+        )
+
+    def _first(self) -> dict[int, float]:
+        """The numbers of workers that will probably be tried beforehand, with the tasks/s that are expected of them."""
+        usable, own, base = self._machine.usable_cpus, self.own, self._space.baseline
+        if not grows(self._space, own, usable, self.limit_rate):
+            return {}
+
+        def guess(count: int) -> float:
+            return plan.guess_rate(msgspec.structs.replace(base, workers=count), own, usable, self.limit_rate)
+
+        return growth.predicted(usable, room(0).most, guess)
+
+    def _likely(self) -> plan.Space:
+        """The space in which the repeats will probably be."""
+        first = self._first()
+        return plan.grown(self._space, growth.worth_repeating(first)) if first else self._space
 
     def measure_own(self) -> None:
         """Measure the action by itself. Raises ``ActionError`` if it fails: there is nothing more to measure then."""
         request = self._request
         call = own.OwnTimeRequest(request.workload, request.duration_s * _OWN_SHARE, request.timeout_s, os.getpid())
-        self._own = own.measure(call, zygote_environment(self._environment, (), self._cpus_each))
+        self.own = own.measure(call, zygote_environment(self.environment, (), self._cpus_each))
 
     def sweep(self, before: Callable[[Point], None]) -> ArbdError | KeyboardInterrupt | None:
         """Measure all points; ``before`` is told of each. What ended it too early, after every process was stopped."""
         request = self._request
-        spec = LoadSpec(request.workload, request.duration_s, self._own.median_s, self._environment)
+        spec = LoadSpec(request.workload, request.duration_s, self.own.median_s, self.environment)
         self._sweep = Sweep(
             self._space,
-            self._own,
+            self.own,
             self._machine.usable_cpus,
             repeats=request.repeats,
             full=request.full,
             before=before,
+            room=room,
+            limit_rate=self.limit_rate,
         )
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -114,12 +172,13 @@ class Bench:
                 repeats=request.repeats,
                 settings=_operators_own(request.resolved),
             ),
-            own=self._own,
+            own=self.own,
             baseline=self._space.baseline,
             current=self._space.current,
             measurements=self._sweep.measurements if self._sweep else [],
             complete=self._is_complete,
             load_before=round(self._load_before, 2),
+            bound=self._sweep.bound if self._sweep else "",
         )
 
 

@@ -1,16 +1,18 @@
 """One run at one point: an embedded hub in a process of its own, the real daemon with exactly these settings.
 
-    fill the hub ──> start the daemon ──> 1/10 done ── the window ── 9/10 done ──> all done ──> one task at a time
-                                              │ CPU and busy times of supervisor and workers │
+    fill the hub ──> start the daemon ──> all workers, 1/10 done ── the window ── 9/10 done ──> all done ──> one task
+                                              │ CPU and busy times of all processes │                       at a time
 
 The hub is full before the daemon comes, and nothing is submitted in the window: submitting costs CPU too. Rates are
 by the hub's own count. The daemon is killed afterwards: everything is answered, and polls that the hub still holds
-need not be waited for.
+need not be waited for. A run that turns out to be much too long or too short is ended, and made once more with the
+number of tasks that is right for the rate it had.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import tempfile
@@ -22,8 +24,10 @@ from typing import Any, Final
 import msgspec
 
 from arbd.control.client import ask
-from arbd.control.protocol import GetStatus, StatusReply
-from arbd.control.reports import StatusReport
+from arbd.control.protocol import GetLimits, GetStatus, LimitsReply, StatusReply
+from arbd.control.reports import LimitReport, StatusReport
+from arbd.errors import ControlError
+from arbd.host import cpu_clock
 from arbd.hub.board import NewTask, Result
 from arbd.hub.client import Batch, HubClient
 from arbd.hub.process import HubProcess
@@ -31,8 +35,9 @@ from arbd.hub.state import DEFAULT_MAX_MESSAGE
 from arbd.settings.secrets import scrub
 from arbd.settings.table import BY_NAME, TABLE, Resolved
 from arbd.tuning import plan
+from arbd.tuning.bounds import binding_limit
 from arbd.tuning.daemon_process import DaemonError, DaemonProcess, daemon_process
-from arbd.tuning.meter import Meter, percentile
+from arbd.tuning.meter import Load, Meter, percentile
 from arbd.tuning.own import Workload, describe_failure
 from arbd.tuning.record import Point, Sample
 
@@ -45,6 +50,9 @@ _IDLE_TASKS: Final = 100
 _AFTER_ACTION_S: Final = 0.003  # until a task that runs alone has surely been answered
 _ROOM: Final = 8 * 1024 * 1024  # for results
 _TOO_SHORT: Final = 1 / 3  # of the wanted duration: the rate was guessed badly
+_TOO_LONG: Final = 3  # the same
+_READY_LOOK_S: Final = 0.05
+_NO_LONGER_FULL: Final = 0.5  # of the tasks done before all workers were there: then the window begins with those
 # The daemon of a benchmark has its own hub; what else the operator says about the hub (calls in flight, pauses) holds.
 OWN_HUB: Final = frozenset(
     {
@@ -56,12 +64,13 @@ OWN_HUB: Final = frozenset(
 
 class LoadSpec(msgspec.Struct, frozen=True):
     """The load of a benchmark: what to run at every point, for about ``duration_s``. ``own_s``: what a call takes by
-    itself; ``environment``: the daemon's, without what the point says."""
+    itself; ``environment``: the daemon's, without what the point says; ``python``: the interpreter it runs on."""
 
     workload: Workload
     duration_s: float
     own_s: float
     environment: dict[str, str]
+    python: str = sys.executable
 
     @property
     def task(self) -> NewTask:
@@ -97,17 +106,29 @@ def _written(value: Any) -> str:
 async def measure(spec: LoadSpec, point: Point, rate: float) -> Sample:
     """One sample; ``rate`` is what to expect, in tasks/s. Raises ``DaemonError``.
 
-    If so few tasks were sent that the window was much too short, the sample is taken once more with more of them.
+    If so few tasks were sent that the window was much too short, or so many that it would be much too long, the sample
+    is taken once more.
     """
-    sample = await _run(spec, point, plan.task_count(rate, point.workers, spec.duration_s, len(spec.workload.payload)))
-    if sample.window_s < spec.duration_s * _TOO_SHORT and not sample.failed:
-        count = plan.task_count(sample.tasks_per_s, point.workers, spec.duration_s, len(spec.workload.payload))
-        if count > 2 * sample.tasks / plan.WINDOW:
-            return await _run(spec, point, count)
-    return sample
+    begun = await _run(spec, point, rate, is_last=False)
+    if isinstance(begun, _TooLong):
+        begun = await _run(spec, point, begun.tasks_per_s, is_last=True)
+        assert isinstance(begun, Sample)
+        return begun
+    if begun.window_s < spec.duration_s * _TOO_SHORT and not begun.failed:
+        count = _count(spec, point, begun.tasks_per_s)
+        if count > 2 * begun.tasks / plan.WINDOW:
+            again = await _run(spec, point, begun.tasks_per_s, is_last=True)
+            assert isinstance(again, Sample)
+            return again
+    return begun
 
 
-async def _run(spec: LoadSpec, point: Point, count: int) -> Sample:
+def _count(spec: LoadSpec, point: Point, rate: float) -> int:
+    return plan.task_count(rate, point.workers, spec.duration_s, len(spec.workload.payload), spec.own_s)
+
+
+async def _run(spec: LoadSpec, point: Point, rate: float, *, is_last: bool) -> Sample | _TooLong:
+    count = _count(spec, point, rate)
     with (
         tempfile.TemporaryDirectory(prefix="arbd-bench-") as place,
         HubProcess(
@@ -118,10 +139,12 @@ async def _run(spec: LoadSpec, point: Point, count: int) -> Sample:
         environment = {**spec.environment, **point_environment(point), "ARBD_CONTROL_SOCKET": str(socket)}
         async with HubClient(hub.address, timeout_s=_START_TIMEOUT_S) as client:
             batch = await client.submit([spec.task] * count)
-            async with daemon_process(_command(spec.workload.target, hub.address), environment) as daemon:
-                run = _Run(spec, client, daemon, socket, batch)
-                # Each task may take five times as long as by itself before something must be wrong.
-                timeout_s = _START_TIMEOUT_S + 5 * (spec.duration_s + count * spec.own_s)
+            command = _command(spec.python, spec.workload.target, hub.address)
+            async with daemon_process(command, environment) as daemon:
+                run = _Run(spec, point, client, (daemon, hub.process.pid), socket, batch, is_last=is_last)
+                # Each task may take five times as long as by itself, or as expected, before something must be wrong.
+                each_s = max(spec.own_s, 1 / rate)
+                timeout_s = _START_TIMEOUT_S + 5 * (spec.duration_s + (count + plan.FEWEST_IDLE) * each_s)
                 sample = await daemon.during(run.sample(), timeout_s)
                 daemon.kill()
     return sample
@@ -132,31 +155,52 @@ def _max_message(payload: bytes) -> int:
     return max(DEFAULT_MAX_MESSAGE, 4 * len(payload) + _ROOM)
 
 
-def _command(target: str, address: str) -> list[str]:
+def _command(python: str, target: str, address: str) -> list[str]:
     options = ["--hub", address, "--config", os.devnull, "--parent", str(os.getpid())]
-    return [sys.executable, "-P", "-m", "arbd", "run", target, *options]
+    # -P: of two builds, the one in this directory is not the one that is meant because of that.
+    return [python, "-P", "-m", "arbd", "run", target, *options]
 
 
 class _Run:
     """One hub that is full, and one daemon that has just been started."""
 
-    def __init__(self, spec: LoadSpec, client: HubClient, daemon: DaemonProcess, socket: Path, batch: Batch) -> None:
+    def __init__(
+        self,
+        spec: LoadSpec,
+        point: Point,
+        client: HubClient,
+        processes: tuple[DaemonProcess, int],
+        socket: Path,
+        batch: Batch,
+        *,
+        is_last: bool,
+    ) -> None:
         self._spec = spec
+        self._point = point
         self._client = client
-        self._daemon = daemon
+        self._daemon, self._hub_pid = processes
         self._socket = socket
         self._batch = batch
         self._count = len(batch.ids)
+        # Each worker has its few tasks, and that may take a while where they are long.
+        longest_s = _TOO_LONG * max(spec.duration_s, plan.ROUNDS_PER_WORKER * spec.own_s)
+        self._longest_s = math.inf if is_last else longest_s
 
-    async def sample(self) -> Sample:
+    async def sample(self) -> Sample | _TooLong:
         """Measure everything, in the order of the drawing above."""
         begin = _Mark(time.monotonic(), 0)
-        first = await self._wait_done(self._count // 10)
-        meter = Meter(self._daemon.pid, first.at)
-        before = self._status()
-        last = await self._wait_done(self._count * 9 // 10)
+        await self._all_workers()
+        first = await self._wait_done(self._count // 10, time.monotonic() + self._longest_s)
+        meter, spent = Meter(self._daemon.pid, first.at), self._spent()
+        before = self._status_or_none()
+        last = await self._wait_done(self._count * 9 // 10, first.at + self._longest_s)
         load = meter.stop(last.at)
-        after = self._status()
+        spent_s = [later - earlier for earlier, later in zip(spent, self._spent(), strict=True)]
+        metered_s = max(last.at - first.at, 1e-9)
+        after = self._status_or_none()
+        if last.done < self._count * 9 // 10:
+            return _TooLong(max(last.done, 1) / (last.at - begin.at))
+        limits = self._limits()
         await self._wait_done(self._count)
         if last.done == first.done:  # a handful of large tasks, done between two looks: with the daemon's start, then
             first = begin
@@ -169,7 +213,7 @@ class _Run:
             window_s=window_s,
             supervisor_cpu_s=load.supervisor_busy * window_s / tasks,
             workers_cpu_s=sum(worker.busy for worker in load.workers) * window_s / tasks,
-            busy=_busy(before, after),
+            busy=_busy(before, after) if before and after else 0.0,
             idle_p50_s=percentile(idle_s, 0.5),
             idle_p99_s=percentile(idle_s, 0.99),
             loaded_p50_s=percentile(loaded_s, 0.5),
@@ -177,17 +221,45 @@ class _Run:
             failed=failed,
             failure=failure,
             links_cpu_s=load.links_busy * window_s / tasks,
+            others_cpus=_others(load, sum(spent_s) / metered_s),
+            hub_busy=spent_s[0] / metered_s,
+            limit=binding_limit(limits, self._spec.workload.action, tasks, window_s),
+            worker_bytes=load.worker_bytes,
         )
 
-    async def _wait_done(self, least: int) -> _Mark:
-        """The moment at which so many tasks are first seen to be done.
+    async def _all_workers(self) -> None:
+        """Wait until all workers take tasks: it is their throughput together that is measured. Where that takes so long
+        that half of the tasks are done meanwhile, those that are there have to do."""
+        while (await self._look()).done < self._count * _NO_LONGER_FULL:
+            try:
+                workers = self._status().workers
+            except ControlError:  # it is only just starting
+                workers = []
+            if sum(worker.state != "starting" for worker in workers) >= self._point.workers:
+                return
+            await asyncio.sleep(_READY_LOOK_S)
+
+    def _spent(self) -> tuple[float, float]:
+        """CPU seconds of the hub, and of this process, which asks it."""
+        return cpu_clock.used_s(self._hub_pid), time.process_time()
+
+    def _limits(self) -> list[LimitReport]:
+        try:
+            return ask(self._socket, GetLimits(), LimitsReply).limits
+        except ControlError:  # another build, whose limits are told in another way
+            return []
+
+    async def _wait_done(self, least: int, give_up_at: float = math.inf) -> _Mark:
+        """The moment at which so many tasks are first seen to be done, or the last one before it is given up.
 
         Slow actions that began together end together; a mark amid them would count some and not the others. So it is
         set when no more come, if that is soon.
         """
         pause_s = min(max(self._spec.duration_s / _LOOKS, 0.002), 0.05)
-        while (mark := await self._look()).done < max(least, 1):  # noqa: ASYNC110 - the hub can only be asked
+        mark = await self._look()
+        while mark.done < max(least, 1) and mark.at < give_up_at:
             await asyncio.sleep(pause_s)
+            mark = await self._look()
         for _ in range(_BURST_LOOKS if self._spec.own_s > _BURST_LOOKS * pause_s else 0):
             await asyncio.sleep(pause_s)
             later = await self._look()
@@ -206,6 +278,13 @@ class _Run:
 
     def _status(self) -> StatusReport:
         return ask(self._socket, GetStatus(), StatusReply).report
+
+    def _status_or_none(self) -> StatusReport | None:
+        """The daemon's report; ``None``: another build tells it in another way."""
+        try:
+            return self._status()
+        except ControlError:
+            return None
 
     async def _loaded_latencies(self) -> list[float]:
         """Latencies of tasks from the middle of the run, ascending."""
@@ -230,8 +309,11 @@ class _Run:
 
     async def _failures(self) -> tuple[int, str]:
         """How many of all tasks did not succeed, and what the first of them was answered."""
-        verdicts = self._status().verdicts
-        failed = sum(count for status, count in verdicts.items() if status != "success")
+        report = self._status_or_none()
+        if report is None:
+            failures = [result async for result in self._client.results(self._batch.name) if result.status != "success"]
+            return len(failures), _describe_failure(failures[0]) if failures else ""
+        failed = sum(count for status, count in report.verdicts.items() if status != "success")
         if not failed:
             return 0, ""
         for batch in (self._batch.name, f"{self._batch.name}-idle"):
@@ -241,11 +323,23 @@ class _Run:
         raise DaemonError(f"the daemon counts {failed} failed tasks, the hub none")
 
 
+class _TooLong(msgspec.Struct, frozen=True):
+    """A run that was ended because it would have taken much too long, at this rate."""
+
+    tasks_per_s: float
+
+
 class _Mark(msgspec.Struct, frozen=True):
     """How many tasks were done at a moment."""
 
     at: float
     done: int
+
+
+def _others(load: Load, ours: float) -> float:
+    """How many CPUs processes of others used: all but the daemon, and the ``ours`` of the hub and this process."""
+    of_daemon = load.supervisor_busy + load.links_busy + sum(worker.busy for worker in load.workers)
+    return round(max(0.0, sum(load.cpus_busy) - of_daemon - ours), 2)
 
 
 def _busy(before: StatusReport, after: StatusReport) -> float:

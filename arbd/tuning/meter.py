@@ -20,6 +20,7 @@ from arbd.host import cpu_clock
 
 _WORKER_PREFIX: Final = "arbd:worker"
 _LINK_PREFIX: Final = "arbd:link"
+_LOOKED_AT: Final = 4  # workers, for their memory: the kernel walks all of it
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:
@@ -48,6 +49,7 @@ class Load(msgspec.Struct, frozen=True):
     cpus_busy: list[float]
     links_busy: float = 0.0  # of all link processes together
     others_busy: float = 0.0  # of the CPUs that the daemon may use, by whatever is neither it nor the meter's process
+    worker_bytes: int = 0  # memory that the largest of some workers has for itself; 0: not known
 
 
 class _Seen(msgspec.Struct):
@@ -113,12 +115,24 @@ class Meter:
             cpus_busy=cpus_busy,
             links_busy=links_s / elapsed_s,
             others_busy=others_share(cpus_busy, self._usable, self._ours_s() / elapsed_s),
+            worker_bytes=self._worker_bytes(),
         )
 
     def _ours_s(self) -> float:
         """CPU seconds of the daemon, and of this process, in which a hub may run."""
         below_s = sum(seen.spent_s for seen in self._below.values())
         return self._supervisor.spent_s + below_s + time.process_time() - self._here_at_start_s
+
+    def _worker_bytes(self) -> int:
+        """Memory that the largest of the first few workers shares with nobody."""
+        found = [process for process, seen in self._below.items() if seen.name.startswith(_WORKER_PREFIX)]
+        sizes = [0]
+        for process in found[:_LOOKED_AT]:
+            try:
+                sizes.append(process.memory_full_info().uss)
+            except psutil.Error:
+                pass  # it ended, or may not be looked at
+        return max(sizes)
 
     def _look(self, *, is_first: bool) -> None:
         try:

@@ -33,10 +33,13 @@ SETTINGS: Final = {
 MAX_TASKS: Final = 150_000  # in one run: the hub remembers each
 _MAX_BYTES: Final = 256 * 1024 * 1024  # of payloads in the hub
 _BYTES_PER_TASK: Final = 2048  # beside its payload: assumed, on the safe side
-_ROUNDS_PER_WORKER: Final = 5  # at least so many tasks for each worker, however slow they are
+ROUNDS_PER_WORKER: Final = 5  # at least so many tasks for each worker, however slow they are
+_HELD_UP: Final = 0.2  # of the workers at work
+_FEWEST_TASKS: Final = 5
 WINDOW: Final = 0.8  # of the tasks: from one tenth done to nine tenths done
 # What a run takes beside its tasks: a hub and a daemon start and end. Measured: 0.8 to 1.2 s on two cores.
 _START_S: Final = 1.0
+_WORKER_START_S: Final = 0.004  # for each worker: it is forked, and ends
 # A first guess, low on purpose: too few tasks cost a second run of a second, too many could cost minutes. From the
 # first run on the measured rate counts.
 _FASTEST: Final = {"stream": 5_000.0, "unary": 2_000.0}
@@ -47,11 +50,12 @@ _AROUND_ACTION_S: Final = 10e-6  # a worker's own time for a task
 
 class Space(msgspec.Struct, frozen=True):
     """Everything that may be tried: values by dimension, the point to begin from, and the settings of today, which are
-    that point unless other values were asked for."""
+    that point unless other values were asked for. ``may_grow``: more workers than these, if the action waits."""
 
     baseline: Point
     values: dict[str, list[Any]]
     current: Point | None = None
+    may_grow: bool = False
 
 
 def worker_counts(cpus: int) -> list[int]:
@@ -85,7 +89,7 @@ def space(current: Point, asked: Mapping[str, Sequence[Any]], cpus: int) -> Spac
         found = list(asked[name]) if name in asked else [*usual[name], now]
         values[name] = list(dict.fromkeys(found if name == "protocol" else sorted(found)))
         begin[name] = now if now in found else found[0]
-    return Space(_valid(Point(**begin)), values, _valid(current))
+    return Space(_valid(Point(**begin)), values, _valid(current), may_grow="workers" not in asked)
 
 
 def stages(of: Space, *, full: bool) -> list[tuple[str, ...]]:
@@ -124,24 +128,55 @@ def idle_tasks_s(own_s: float, duration_s: float) -> float:
     return max(_IDLE_SHARE * duration_s, FEWEST_IDLE * own_s)
 
 
-def estimate_s(of: Space, own: OwnTime, duration_s: float, repeats: int, *, full: bool) -> float:
-    """About how long the whole sweep takes."""
-    loaded_s = max(duration_s / WINDOW, _ROUNDS_PER_WORKER * own.median_s)
-    return most_runs(of, repeats, full=full) * (_START_S + loaded_s + idle_tasks_s(own.median_s, duration_s))
+def run_s(point: Point, own: OwnTime, cpus: int, duration_s: float, limit_rate: float | None = None) -> float:
+    """About how long one run takes."""
+    rate = guess_rate(point, own, cpus, limit_rate)
+    loaded_s = max(duration_s / WINDOW, task_count(rate, point.workers, duration_s, 0, own.median_s) / rate)
+    each_s = max(own.median_s, 1 / limit_rate if limit_rate else 0.0)
+    return _START_S + _WORKER_START_S * point.workers + loaded_s + idle_tasks_s(each_s, duration_s)
 
 
-def guess_rate(point: Point, own: OwnTime, cpus: int) -> float:
-    """Tasks/s to expect where nothing was measured yet."""
-    # An action that waits leaves its CPU to others: then it is the number of workers that counts.
+def estimate_s(
+    of: Space,
+    own: OwnTime,
+    duration_s: float,
+    repeats: int,
+    *,
+    full: bool,
+    cpus: int = 1,
+    limit_rate: float | None = None,
+) -> float:
+    """About how long a sweep of these points takes."""
+    runs = [point for stage in stages(of, full=full) for point in points(of, stage, of.baseline) or [of.baseline]]
+    return repeats * sum(run_s(point, own, cpus, duration_s, limit_rate) for point in runs)
+
+
+def grown(of: Space, workers: Sequence[int]) -> Space:
+    """The space with these numbers of workers in place of the usual ones, and that of the baseline."""
+    counts = sorted({*workers, of.baseline.workers})
+    return msgspec.structs.replace(of, values=of.values | {"workers": counts}, may_grow=False)
+
+
+def guess_rate(point: Point, own: OwnTime, cpus: int, limit_rate: float | None = None) -> float:
+    """Tasks/s to expect where nothing was measured yet. ``limit_rate``: what a rate limit allows."""
+    # An action that waits leaves its CPU to others: then it is the number of workers that counts, as long as there is
+    # CPU enough for all.
     waits = own.cpu_s < own.median_s / 2
     at_once = point.workers if waits else min(point.workers, cpus)
-    return min(at_once / (own.median_s + _AROUND_ACTION_S), _FASTEST[point.protocol])
+    bounds = [at_once / (own.median_s + _AROUND_ACTION_S), _FASTEST[point.protocol]]
+    bounds += [cpus / own.cpu_s] if waits and own.cpu_s > 0 else []
+    bounds += [limit_rate] if limit_rate is not None else []
+    return min(bounds)
 
 
-def task_count(rate: float, workers: int, duration_s: float, payload_bytes: int) -> int:
-    """How many tasks to put into the hub, so that the window of a run lasts about ``duration_s``."""
+def task_count(rate: float, workers: int, duration_s: float, payload_bytes: int, own_s: float | None = None) -> int:
+    """How many tasks to put into the hub, so that the window of a run lasts about ``duration_s``. ``own_s``: what a
+    call takes by itself; where workers do much less than that allows, something holds them up: then one task for each
+    will do."""
     most = min(MAX_TASKS, _MAX_BYTES // (payload_bytes + _BYTES_PER_TASK))
-    return min(max(round(rate * duration_s / WINDOW), _ROUNDS_PER_WORKER * workers), max(most, 10))
+    is_held_up = own_s is not None and rate * own_s < _HELD_UP * workers
+    rounds = 1 if is_held_up else ROUNDS_PER_WORKER
+    return min(max(round(rate * duration_s / WINDOW), rounds * workers, _FEWEST_TASKS), max(most, _FEWEST_TASKS))
 
 
 def _powers_of_two(below: int) -> Iterator[int]:

@@ -107,7 +107,8 @@ class Setup(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True):
     """One benchmark. ``baseline`` is the point it began from; ``complete``: it was not cut short; ``load_before``: the
     load average of the last minute before it began; ``current``: the point that the settings of today mean, the
-    baseline unless other values were asked for (then it was not measured)."""
+    baseline unless other values were asked for (then it was not measured); ``bound``: why no more workers were tried,
+    though throughput still grew."""
 
     created_at: str  # ISO 8601, UTC
     machine: Machine
@@ -118,6 +119,7 @@ class Record(msgspec.Struct, frozen=True):
     complete: bool = True
     load_before: float = 0.0
     current: Point | None = None
+    bound: str = ""
     format: int = FORMAT
 
 

@@ -10,11 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from arbd.tuning import plan
+from arbd.tuning.bounds import measured_hub, measured_limit
 from arbd.tuning.choose import Measured, against, choose, throughput
 from arbd.tuning.compare import FALSE_DISCOVERIES, THROUGHPUT, Change, Comparison, Row, smallest_p, values
 from arbd.tuning.record import Measurement, Point, Record
 
+_GROWS: Final = 1.05  # times the next smaller value: it may go on
 _BUSY_LOAD: Final = 0.5  # of each CPU
+_HARDLY: Final = 0.05  # as far as that from 1 a ratio may be called no difference
 COLUMNS: Final = (
     *("", "proto-\ncol", "work-\ners", "\npin", "pre-\nfetch", "\ntasks/s", "\n±", "\ninside", "\nbusy"),
     *("CPU,\nµs", "alone,\nms", "loaded,\nms"),
@@ -97,15 +100,60 @@ def notes(record: Record) -> Iterator[str]:
             yield f"{found.failed} tasks failed with {show_point(found.point)}; the first: {failure}"
     if not can_tell(record):
         yield "too few samples to tell a difference from noise, so nothing is recommended; use --repeat 5 or more"
+    yield from _bounds(record)
     if not record.complete:
         yield "the sweep was cut short: this is what had been measured by then"
+
+
+def _bounds(record: Record) -> Iterator[str]:
+    """What was measured instead of the settings, and where the best lies at the edge of what was tried."""
+    good = [found for found in record.measurements if not found.failed]
+    if not good:
+        return
+    best = max(good, key=throughput)
+    if limit := measured_limit(best.samples):
+        yield f"a rate limit is what was measured: {limit}; no settings change that"
+    elif measured_hub(best.samples):
+        busy = median(sample.hub_busy for sample in best.samples)
+        yield (
+            f"the hub is what was measured: this benchmark's own used {busy:.0%} of a CPU at the most tasks/s; "
+            f"another hub may take more"
+        )
+    else:
+        yield from _edges(record, good, best)
+
+
+def _edges(record: Record, good: list[Measurement], best: Measurement) -> Iterator[str]:
+    """Dimensions whose largest value is the best, and is better than the next by more than noise."""
+    for name in ("workers", "prefetch", "links"):
+        rivals = {found.point: found for found in good if _differs_only_in(name, found.point, best.point)}
+        below = [point for point in rivals if getattr(point, name) < getattr(best.point, name)]
+        if not below or len(below) < len(rivals):
+            continue
+        rival = max(below, key=lambda point: getattr(point, name))
+        if throughput(best) < _GROWS * throughput(rivals[rival]):
+            continue
+        value = getattr(best.point, name)
+        why = f" (not more: {record.bound})" if name == "workers" and record.bound else ""
+        option = f"--{name} {value},{2 * value},{4 * value}"
+        yield f"the best lies at the edge: {_short(name, best.point)} is the most that was tried{why}; try {option}"
 
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """The table of changes, point by point; CPU times only where they changed by more than noise."""
     shown = [row for row in comparison.rows if row.counts or row.change.kind != "noise"]
     points = [None, *(row.point for row in shown)]
-    return [_comparison_row(row, is_first=row.point != before) for before, row in zip(points, shown, strict=False)]
+    return [
+        _comparison_row(row, is_first=row.point != before, claims=not comparison.obstacles)
+        for before, row in zip(points, shown, strict=False)
+    ]
+
+
+def comparison_verdict(comparison: Comparison) -> str:
+    """What the comparison says, in a sentence."""
+    if comparison.inconclusive is not None:
+        return f"Nothing is said about slower or faster: {comparison.inconclusive}."
+    return "Slower by more than noise." if comparison.is_slower else "Nothing is slower by more than noise."
 
 
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
@@ -113,7 +161,10 @@ def comparison_notes(comparison: Comparison) -> Iterator[str]:
     for caution in comparison.cautions:
         yield f"not the same: {caution}"
     if not comparison.can_tell:
-        yield "too few samples to tell slower from noise, so nothing is found; use --repeat 5 or more, both times"
+        yield (
+            f"too few samples to tell slower from noise, so nothing is found; use --repeat {comparison.needed} or "
+            f"more, both times"
+        )
     for point in comparison.only_old:
         yield f"only in the older one: {show_point(point)}"
     for point in comparison.only_new:
@@ -160,9 +211,11 @@ def _reasons(good: Measured, chosen: Point, baseline: Point, today: Point) -> It
 
 def _seen(change: Change) -> str:
     does = f"does {change.ratio:.2f} times the tasks/s"
-    return (
-        does if change.kind != "noise" else f"makes no difference beyond noise ({change.ratio:.2f} times the tasks/s)"
-    )
+    if change.kind != "noise":
+        return does
+    if abs(change.ratio - 1) < _HARDLY:
+        return f"makes no difference beyond noise ({change.ratio:.2f} times the tasks/s)"
+    return f"{does}, which these samples cannot tell from noise"
 
 
 def _differs_only_in(name: str, one: Point, other: Point) -> bool:
@@ -248,7 +301,7 @@ def _digits(value: float, count: int) -> str:
 # -- the comparison --------------------------------------------------------------------------------------------------
 
 
-def _comparison_row(row: Row, *, is_first: bool) -> tuple[str, ...]:
+def _comparison_row(row: Row, *, is_first: bool, claims: bool) -> tuple[str, ...]:
     return (
         show_point(row.point) if is_first else "",
         row.quantity,
@@ -256,7 +309,7 @@ def _comparison_row(row: Row, *, is_first: bool) -> tuple[str, ...]:
         _show_quantity(row, row.new),
         f"{row.change.ratio:.2f}",
         f"{row.change.p:.3f}" if row.change.p >= 0.001 else "<.001",
-        _verdict(row),
+        _verdict(row) if claims else "not comparable",
     )
 
 

@@ -33,6 +33,17 @@ def twice():
         raise ValueError("worn out")
 """
 
+LIMITED = """
+from arbd import Provider
+from arbd.rate_limit import TimeBasedRateLimitMonitor
+
+provider = Provider(name="limited", rate_limit_monitor=TimeBasedRateLimitMonitor(min_delay=0.1, on_limit="wait"))
+
+@provider.actions.register(name="seldom")
+def seldom():
+    pass
+"""
+
 
 def arbd_bench(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -99,14 +110,41 @@ def test_what_it_writes_names_neither_host_nor_secret_nor_payload(
     assert os.uname().nodename not in written.replace(str(ZOO), "")
 
 
-def test_compared_with_itself_nothing_is_slower(
+def test_compared_with_itself_nothing_is_said_of_one_sample_each(
     measured: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     arguments = [str(ZOO), "add", "--payload", "@sum.json", "--quick", "--compare", "out.json", "--fail-on-regression"]
     done = arbd_bench(*arguments, "--protocol", "stream", cwd=measured[0])
-    assert done.returncode == 0, done.stderr
-    assert "Nothing is slower by more than noise." in done.stdout
+    assert done.returncode == 1  # one sample each tells nothing, and that is no good news
+    assert "SLOWER" not in done.stdout
+    assert "too few samples" in done.stderr or "not comparable: another load" in done.stderr
     assert "only in the older one: unary" in done.stdout
+
+
+def test_two_builds_are_measured_by_turns(tmp_path: Path) -> None:
+    here = str(Path(__file__).parents[2])
+    arguments = [str(ZOO), "add", "--payload", '{"a": 1, "b": 2}', "--quick", "--protocol", "stream", "--workers", "1"]
+    done = arbd_bench(*arguments, "--against", here, "--out", "both.json", "--fail-on-regression", cwd=tmp_path)
+    assert (done.returncode, "Too few blocks" in done.stderr) == (1, True)
+    document: dict[str, Any] = json.loads((tmp_path / "both.json").read_text())
+    (block,) = document["blocks"]
+    assert sorted(block["order"]) == ["here", "here", "there", "there"]
+    assert all(sample["failed"] == 0 < sample["tasks"] for sample in block["samples"])
+    assert [row["verdict"] for row in document["rows"]] == ["too few samples"] * 2
+    assert here not in json.dumps(document["builds"])
+
+
+def test_what_waits_for_a_rate_limit_takes_as_long_as_was_said(tmp_path: Path) -> None:
+    (tmp_path / "limited.py").write_text(LIMITED)
+    done = arbd_bench(
+        "limited.py", "seldom", "--duration", "1", "--repeat", "1", *ONE_POINT, "--out", "limited.json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a rate limit allows 10 tasks/s" in done.stderr
+    assert "a rate limit is what was measured: 0.1 s between starts" in done.stdout
+    document: dict[str, Any] = json.loads((tmp_path / "limited.json").read_text())
+    (sample,) = document["measurements"][0]["samples"]
+    assert sample["tasks"] < 50
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ PURE = (
     "arbd.hub.presence",
     *("arbd.doctor.checks", "arbd.doctor.findings", "arbd.doctor.unit_text", "arbd.doctor.certificates"),
     *("arbd.tuning.plan", "arbd.tuning.compare", "arbd.tuning.choose", "arbd.tuning.report", "arbd.tuning.record"),
+    *("arbd.tuning.bounds", "arbd.tuning.growth", "arbd.tuning.paired", "arbd.tuning.paired_report"),
 )
 #: Packages whose modules are of both kinds; their ``__init__`` is a map, or names what has to be loaded first.
 MIXED = (

@@ -16,6 +16,7 @@ from click.testing import Result
 
 from arbd.errors import ArbdError
 from arbd.model.description import ActionInfo, Description
+from arbd.model.limit_spec import LimitSpec, Rates
 from arbd.supervisor import describe as describing
 from arbd.tuning import bench as tuning_bench
 from arbd.tuning import own
@@ -231,6 +232,24 @@ class TestCompare:
         assert result.exit_code == 0
         assert "Nothing is slower by more than noise." in result.stdout
 
+    @pytest.mark.parametrize("before", [[200.0] * 3, [100.0]])
+    def test_too_few_samples_are_no_good_news(self, stand_in: StandIn, before: list[float]) -> None:
+        assert self.compared(stand_in, before).exit_code == 0
+        result = self.compared(stand_in, before, "--fail-on-regression")
+        assert result.exit_code == 1
+        assert "too few samples" in result.stderr
+        assert "Nothing is slower" not in result.stdout
+
+    def test_what_is_not_comparable_is_no_good_news(self, stand_in: StandIn) -> None:
+        self.compared(stand_in, [200.0] * 7)
+        old = decode(Path("old.json").read_bytes())
+        Path("old.json").write_bytes(encode(msgspec.structs.replace(old, load_before=99.0)))
+        result = bench("--compare", "old.json", "--fail-on-regression")
+        assert result.exit_code == 1
+        assert "not comparable: another load" in result.stderr
+        assert "SLOWER" not in result.stdout
+        assert "not comparable" in result.stdout
+
     def test_json_has_the_comparison(self, stand_in: StandIn) -> None:
         document: dict[str, Any] = json.loads(self.compared(stand_in, [200.0] * 7, "--json").stdout)
         rows = document["comparison"]["rows"]
@@ -243,3 +262,30 @@ def test_interrupted_before_the_first_sample_an_earlier_file_stays(stand_in: Sta
     (tmp_path / "out.json").write_text("earlier")
     assert bench("--out", "out.json").exit_code == 130
     assert (tmp_path / "out.json").read_text() == "earlier"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--workers", "1,2"], "one value for --workers"),
+        (["--full"], "does not go with --full"),
+        (["--plot", "plot"], "does not go with --plot"),
+        (["--compare", "old.json"], "does not go with --compare"),
+    ],
+)
+def test_two_builds_run_with_the_same_settings(arguments: list[str], told: str) -> None:
+    result = bench("--against", "there", *arguments)
+    assert (result.exit_code, told in result.stderr) == (2, True)
+
+
+def test_what_is_no_build_is_said_before_anything_is_measured(stand_in: StandIn) -> None:
+    result = bench("--against", "nowhere")
+    assert (result.exit_code, stand_in.requests) == (2, [])
+    assert "is no build of arbd" in result.stderr
+
+
+def test_a_rate_limit_is_said_beforehand(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = LimitSpec("api", "time_based", Rates(max_calls_per_second=2), scope="provider")
+    description = Description(given={"name": "prices"}, actions=[TOTAL], limits=[limit])
+    monkeypatch.setattr(describing, "describe", lambda target, argv, environ: description)
+    assert "a rate limit allows 2 tasks/s" in bench().stderr

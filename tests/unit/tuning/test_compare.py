@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from random import Random
 from statistics import median
+from typing import Any
 
 import msgspec
 import pytest
@@ -170,3 +171,99 @@ def test_another_machine_version_or_action_is_said() -> None:
         "another action: total then, sum now",
         "another setting hub.max_polls: default then, 64 now",
     ]
+
+
+@pytest.mark.parametrize(
+    ("machine", "setup", "load_before", "obstacle"),
+    [
+        ({"cpu": "6502"}, {}, 0.0, "another cpu"),
+        ({"usable_cpus": 1}, {}, 0.0, "another usable cpus"),
+        ({"kernel": "7.0"}, {}, 0.0, "another kernel"),
+        ({"python": "3.12.1"}, {}, 0.0, "another python"),
+        ({"packages": {"arbd": "0.1.0", "msgspec": "9"}}, {}, 0.0, "another msgspec"),
+        ({}, {"action": "sum"}, 0.0, "another action"),
+        ({}, {"payload_sha256": "cd" * 32}, 0.0, "another payload"),
+        ({}, {"duration_s": 0.2}, 0.0, "another duration"),
+        ({}, {"settings": {"hub.max_polls": 64}}, 0.0, "another setting"),
+        ({}, {}, 3.0, "another load before it began: 0.0 then, 3.0 now"),
+    ],
+)
+def test_where_something_else_differs_nothing_is_claimed(
+    machine: dict[str, Any], setup: dict[str, Any], load_before: float, obstacle: str
+) -> None:
+    old, new = record({BASE: [200.0] * 9}), record({BASE: [100.0] * 9})
+    other = msgspec.structs.replace(
+        new,
+        machine=msgspec.structs.replace(MACHINE, **machine),
+        setup=msgspec.structs.replace(SETUP, **setup),
+        load_before=load_before,
+    )
+    assert compare(old, new).is_slower
+    for found in (compare(old, other), compare(other, old)):
+        assert not found.is_slower
+        assert {row.change.kind for row in found.rows} == {"noise"}
+        assert not any(row.slower or row.faster for row in found.rows)
+        assert found.inconclusive is not None
+    assert compare(old, other).inconclusive == f"not comparable: {compare(old, other).obstacles[0]}"
+    assert compare(old, other).obstacles[0].startswith(obstacle)
+
+
+def test_the_load_of_others_while_it_was_measured_counts_before_that_at_its_begin() -> None:
+    def under(others: float, load_before: float) -> Record:
+        loaded = [msgspec.structs.replace(sample(100.0), others_cpus=others) for _ in range(7)]
+        return msgspec.structs.replace(record({}), measurements=[Measurement(BASE, loaded)], load_before=load_before)
+
+    assert compare(under(0.1, 0.0), under(0.2, 3.0)).obstacles == []  # the benchmark before it made that load
+    assert compare(under(0.1, 0.0), under(1.5, 0.0)).obstacles == ["another load: others used 0.1 CPUs then, 1.5 now"]
+
+
+def test_another_version_of_arbd_is_what_is_compared() -> None:
+    newer = msgspec.structs.replace(MACHINE, packages={"arbd": "0.2.0"})
+    found = compare(record({BASE: [200.0] * 7}), msgspec.structs.replace(record({BASE: [100.0] * 7}), machine=newer))
+    assert (found.is_slower, found.cautions) == (True, ["another arbd: 0.1.0 then, 0.2.0 now"])
+
+
+def test_nothing_in_common_and_too_few_samples_say_nothing() -> None:
+    assert compare(record({BASE: STEADY}), record({OTHER: STEADY})).inconclusive is not None
+    few = compare(record({BASE: STEADY[:3]}), record({BASE: [50.0] * 3}))
+    assert (few.is_slower, few.can_tell, few.needed) == (False, False, 5)
+    assert compare(record({BASE: STEADY}), record({BASE: [50.0] * 5})).inconclusive is None
+
+
+def test_as_many_points_as_are_compared_need_samples_enough_for_that() -> None:
+    points = [msgspec.structs.replace(BASE, workers=count) for count in range(1, 13)]
+    five = compare(record(dict.fromkeys(points, STEADY)), record({point: [50.0] * 5 for point in points}))
+    assert (five.can_tell, five.needed) == (False, 7)
+    old = record({point: [100.0 + number for number in range(7)] for point in points})
+    new = msgspec.structs.replace(old, measurements=[Measurement(points[0], [sample(50.0)] * 7), *old.measurements[1:]])
+    assert [row.point for row in compare(old, new).rows if row.slower] == [points[0]]
+
+
+def test_points_with_one_sample_do_not_hinder_the_others() -> None:
+    points = [msgspec.structs.replace(BASE, workers=count) for count in range(4, 40)]
+    once = {point: [100.0] for point in points}
+    found = compare(record({BASE: STEADY, **once}), record({BASE: [50.0] * 5, **once}))
+    assert [row.point for row in found.rows if row.slower] == [BASE]
+
+
+def test_a_difference_of_less_than_5_percent_between_two_sittings_is_noise() -> None:
+    old = [100.0 + number / 100 for number in range(10)]
+    assert not compare(record({BASE: old}), record({BASE: [rate * 0.96 for rate in old]})).is_slower
+    assert compare(record({BASE: old}), record({BASE: [rate * 0.9 for rate in old]})).is_slower
+
+
+def test_a_whole_comparison_of_equal_records_is_rarely_an_alarm() -> None:
+    """In 300 comparisons of 6 points without any difference, at most 5 % say anything at all, also where samples of a
+    sitting scatter by 10 %."""
+    rng = Random(5)
+    points = [msgspec.structs.replace(BASE, workers=count) for count in range(1, 7)]
+
+    def made() -> Record:
+        drawn = [
+            Measurement(point, [sample(rng.gauss(100, 10), idle_s=rng.gauss(5e-4, 5e-5)) for _ in range(7)])
+            for point in points
+        ]
+        return msgspec.structs.replace(record({}), measurements=drawn)
+
+    alarms = sum(any(row.slower or row.faster for row in compare(made(), made()).rows) for _ in range(300))
+    assert alarms <= 0.06 * 300

@@ -162,7 +162,7 @@ def test_where_the_settings_of_today_were_not_measured_it_does_not_say_that_they
     assert recommendation.reasons["workers"] == "as it is: nothing else was tried"
 
 
-@pytest.mark.parametrize(("count", "notes"), [(1, 1), (3, 1), (4, 0), (5, 0)])
+@pytest.mark.parametrize(("count", "notes"), [(1, 1), (3, 1), (4, 1), (5, 0)])
 def test_a_comparison_of_too_few_samples_says_so(count: int, notes: int) -> None:
     found = record({BASE: around(100, count)})
     told = list(report.comparison_notes(compare(found, found)))
