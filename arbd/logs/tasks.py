@@ -22,15 +22,15 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Final
 
-from arbd.model.trace import trace_id
+from arbd.model.trace import ids
 
-TaskTuple = tuple[str, str, str]
-"""A task's id, its action, and the trace context that came with it."""
+TaskTuple = tuple[str, str, str, int]
+"""A task's id, its action, the trace context that came with it or that of its span, and its attempt."""
 
 _REMEMBERED: Final = "_arbd_task"
 _WAITS_FOR_WORK: Final = _worker.__code__
 
-_NOBODY: Final[TaskTuple] = ("", "", "")  # bound by identity
+_NOBODY: Final[TaskTuple] = ("", "", "", 0)  # bound by identity
 
 _task: TaskTuple | None = None
 _at_begin: Callable[[], object] | None = None
@@ -40,13 +40,13 @@ _stderr: Any = None
 _bound: ContextVar[TaskTuple | None] = ContextVar("arbd_task", default=None)
 
 
-def enter_task(task_id: str, action: str, traceparent: str = "") -> None:
+def enter_task(task_id: str, action: str, traceparent: str = "", attempt: int = 1) -> None:
     """Give every line of this process the fields of that task until ``leave_task``. ``traceparent``: W3C trace context.
 
     A plain global: 40 ns. For actions that interleave on an event loop there is ``bind_task``.
     """
     global _task
-    _task = (task_id, action, traceparent)
+    _task = (task_id, action, traceparent, attempt)
     if _at_begin is not None:
         _at_begin()
 
@@ -166,9 +166,11 @@ def remember_starts() -> None:
     threading.Thread.start = remember_and_start  # type: ignore[method-assign] # that is the point
 
 
-def task_fields(task_id: str, action: str, traceparent: str = "") -> dict[str, str]:
-    """The fields that tell which task a line is about."""
-    fields = {"task_id": task_id, "action": action}
-    if traceparent and (trace := trace_id(traceparent)):
+def task_fields(task_id: str, action: str, traceparent: str = "", attempt: int = 0) -> dict[str, Any]:
+    """The fields that tell which task a line is about. ``attempt``: 0 where it is not known."""
+    fields: dict[str, Any] = {"task_id": task_id, "action": action}
+    if attempt:
+        fields["attempt"] = attempt
+    if traceparent and (trace := ids(traceparent)[0]):
         fields["trace_id"] = trace
     return fields

@@ -638,7 +638,7 @@ class Flow:
             note(self._log, "error", "worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
 
     def _give_lost(self, worker: Worker, task: Task, how: WorkerEnd) -> None:
-        fields = task_fields(task.id, task.action, task.traceparent)
+        fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
         note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
         self.give(task, worker_lost(task.action, **how))
 

@@ -29,6 +29,8 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Final
 
+import msgspec
+
 from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
 from arbd.host import doorbell, memory, parcels
@@ -251,7 +253,9 @@ class Loop:
                 self._answer_unstarted(task_frame.seq, since_ns, action, exc)
                 return
         at = task_frame.payload_length
-        task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
+        task = Task(task_frame.id, action, body[:at], body[at:], task_frame.attempt, traceparent=trace)
+        if trace:
+            task = _with_context(task)
         run_ns, status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         self._answer(task_frame.seq, run_ns, status, action, answer)
         if run_ns > OUTPUT_LOOK_WORTH_NS:
@@ -278,7 +282,7 @@ class Loop:
         raised: the caller was promised an answer within the timeout.
         """
         deadline = since_ns / 1e9 + timeout
-        logs.enter_task(task.id, task.action, task.traceparent)
+        logs.enter_task(task.id, task.action, task.traceparent, task.attempt)
         try:
             try:
                 self._timer.arm(deadline, seq)
@@ -415,3 +419,9 @@ class Loop:
                     raise
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PARCEL_PAUSE_S)
+
+
+def _with_context(task: Task) -> Task:
+    """A task whose trace context came as one text, with its two parts."""
+    parent, _, state = task.traceparent.partition(" ")
+    return msgspec.structs.replace(task, traceparent=parent, tracestate=state) if state else task

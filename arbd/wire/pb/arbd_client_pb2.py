@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x61rbd_client.proto\x12\x0e\x61rbd.client.v1\"\x94\x01\n\x07NewTask\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\x0c\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12\x12\n\ntimeout_ms\x18\x07 \x01(\x04\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"F\n\rSubmitRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12&\n\x05tasks\x18\x02 \x03(\x0b\x32\x17.arbd.client.v1.NewTask\")\n\x0bSubmitReply\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"+\n\x0c\x41waitRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0c\n\x04skip\x18\x02 \x01(\x04\"y\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0e\n\x06result\x18\x05 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\r\x12\x0f\n\x07taken_s\x18\x07 \x01(\x01\"2\n\x07Results\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.arbd.client.v1.Result\"\x1b\n\rCancelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1f\n\x0b\x43\x61ncelReply\x12\x10\n\x08\x66inished\x18\x01 \x01(\x08\"\x1c\n\x0eHistoryRequest\x12\n\n\x02id\x18\x01 \x01(\t\"V\n\x05\x45vent\x12\x0c\n\x04\x61t_s\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0e\n\x06status\x18\x05 \x01(\t\"5\n\x0cHistoryReply\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.arbd.client.v1.Event\"\x0e\n\x0cStatsRequest\"y\n\nStatsReply\x12:\n\x08\x63ounters\x18\x01 \x03(\x0b\x32(.arbd.client.v1.StatsReply.CountersEntry\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\xe2\x02\n\x06\x43lient\x12\x44\n\x06Submit\x12\x1d.arbd.client.v1.SubmitRequest\x1a\x1b.arbd.client.v1.SubmitReply\x12@\n\x05\x41wait\x12\x1c.arbd.client.v1.AwaitRequest\x1a\x17.arbd.client.v1.Results0\x01\x12\x44\n\x06\x43\x61ncel\x12\x1d.arbd.client.v1.CancelRequest\x1a\x1b.arbd.client.v1.CancelReply\x12G\n\x07History\x12\x1e.arbd.client.v1.HistoryRequest\x1a\x1c.arbd.client.v1.HistoryReply\x12\x41\n\x05Stats\x12\x1c.arbd.client.v1.StatsRequest\x1a\x1a.arbd.client.v1.StatsReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x61rbd_client.proto\x12\x0e\x61rbd.client.v1\"\xa8\x01\n\x07NewTask\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\x0c\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12\x12\n\ntimeout_ms\x18\x07 \x01(\x04\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x12\n\ntracestate\x18\t \x01(\t\"F\n\rSubmitRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12&\n\x05tasks\x18\x02 \x03(\x0b\x32\x17.arbd.client.v1.NewTask\")\n\x0bSubmitReply\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"+\n\x0c\x41waitRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0c\n\x04skip\x18\x02 \x01(\x04\"y\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0e\n\x06result\x18\x05 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\r\x12\x0f\n\x07taken_s\x18\x07 \x01(\x01\"2\n\x07Results\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.arbd.client.v1.Result\"\x1b\n\rCancelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1f\n\x0b\x43\x61ncelReply\x12\x10\n\x08\x66inished\x18\x01 \x01(\x08\"\x1c\n\x0eHistoryRequest\x12\n\n\x02id\x18\x01 \x01(\t\"V\n\x05\x45vent\x12\x0c\n\x04\x61t_s\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0e\n\x06status\x18\x05 \x01(\t\"5\n\x0cHistoryReply\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.arbd.client.v1.Event\"\x0e\n\x0cStatsRequest\"y\n\nStatsReply\x12:\n\x08\x63ounters\x18\x01 \x03(\x0b\x32(.arbd.client.v1.StatsReply.CountersEntry\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\xe2\x02\n\x06\x43lient\x12\x44\n\x06Submit\x12\x1d.arbd.client.v1.SubmitRequest\x1a\x1b.arbd.client.v1.SubmitReply\x12@\n\x05\x41wait\x12\x1c.arbd.client.v1.AwaitRequest\x1a\x17.arbd.client.v1.Results0\x01\x12\x44\n\x06\x43\x61ncel\x12\x1d.arbd.client.v1.CancelRequest\x1a\x1b.arbd.client.v1.CancelReply\x12G\n\x07History\x12\x1e.arbd.client.v1.HistoryRequest\x1a\x1c.arbd.client.v1.HistoryReply\x12\x41\n\x05Stats\x12\x1c.arbd.client.v1.StatsRequest\x1a\x1a.arbd.client.v1.StatsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,33 +34,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATSREPLY_COUNTERSENTRY']._loaded_options = None
   _globals['_STATSREPLY_COUNTERSENTRY']._serialized_options = b'8\001'
   _globals['_NEWTASK']._serialized_start=38
-  _globals['_NEWTASK']._serialized_end=186
-  _globals['_SUBMITREQUEST']._serialized_start=188
-  _globals['_SUBMITREQUEST']._serialized_end=258
-  _globals['_SUBMITREPLY']._serialized_start=260
-  _globals['_SUBMITREPLY']._serialized_end=301
-  _globals['_AWAITREQUEST']._serialized_start=303
-  _globals['_AWAITREQUEST']._serialized_end=346
-  _globals['_RESULT']._serialized_start=348
-  _globals['_RESULT']._serialized_end=469
-  _globals['_RESULTS']._serialized_start=471
-  _globals['_RESULTS']._serialized_end=521
-  _globals['_CANCELREQUEST']._serialized_start=523
-  _globals['_CANCELREQUEST']._serialized_end=550
-  _globals['_CANCELREPLY']._serialized_start=552
-  _globals['_CANCELREPLY']._serialized_end=583
-  _globals['_HISTORYREQUEST']._serialized_start=585
-  _globals['_HISTORYREQUEST']._serialized_end=613
-  _globals['_EVENT']._serialized_start=615
-  _globals['_EVENT']._serialized_end=701
-  _globals['_HISTORYREPLY']._serialized_start=703
-  _globals['_HISTORYREPLY']._serialized_end=756
-  _globals['_STATSREQUEST']._serialized_start=758
-  _globals['_STATSREQUEST']._serialized_end=772
-  _globals['_STATSREPLY']._serialized_start=774
-  _globals['_STATSREPLY']._serialized_end=895
-  _globals['_STATSREPLY_COUNTERSENTRY']._serialized_start=848
-  _globals['_STATSREPLY_COUNTERSENTRY']._serialized_end=895
-  _globals['_CLIENT']._serialized_start=898
-  _globals['_CLIENT']._serialized_end=1252
+  _globals['_NEWTASK']._serialized_end=206
+  _globals['_SUBMITREQUEST']._serialized_start=208
+  _globals['_SUBMITREQUEST']._serialized_end=278
+  _globals['_SUBMITREPLY']._serialized_start=280
+  _globals['_SUBMITREPLY']._serialized_end=321
+  _globals['_AWAITREQUEST']._serialized_start=323
+  _globals['_AWAITREQUEST']._serialized_end=366
+  _globals['_RESULT']._serialized_start=368
+  _globals['_RESULT']._serialized_end=489
+  _globals['_RESULTS']._serialized_start=491
+  _globals['_RESULTS']._serialized_end=541
+  _globals['_CANCELREQUEST']._serialized_start=543
+  _globals['_CANCELREQUEST']._serialized_end=570
+  _globals['_CANCELREPLY']._serialized_start=572
+  _globals['_CANCELREPLY']._serialized_end=603
+  _globals['_HISTORYREQUEST']._serialized_start=605
+  _globals['_HISTORYREQUEST']._serialized_end=633
+  _globals['_EVENT']._serialized_start=635
+  _globals['_EVENT']._serialized_end=721
+  _globals['_HISTORYREPLY']._serialized_start=723
+  _globals['_HISTORYREPLY']._serialized_end=776
+  _globals['_STATSREQUEST']._serialized_start=778
+  _globals['_STATSREQUEST']._serialized_end=792
+  _globals['_STATSREPLY']._serialized_start=794
+  _globals['_STATSREPLY']._serialized_end=915
+  _globals['_STATSREPLY_COUNTERSENTRY']._serialized_start=868
+  _globals['_STATSREPLY_COUNTERSENTRY']._serialized_end=915
+  _globals['_CLIENT']._serialized_start=918
+  _globals['_CLIENT']._serialized_end=1272
 # @@protoc_insertion_point(module_scope)
