@@ -37,6 +37,8 @@ _at_begin: Callable[[], object] | None = None
 _at_end: tuple[Callable[[], object], ...] = ()
 _stdout: Any = None
 _stderr: Any = None
+_current_span: Callable[[], tuple[str, str] | None] | None = None
+_has_spans = False
 _bound: ContextVar[TaskTuple | None] = ContextVar("arbd_task", default=None)
 
 
@@ -171,6 +173,36 @@ def task_fields(task_id: str, action: str, traceparent: str = "", attempt: int =
     fields: dict[str, Any] = {"task_id": task_id, "action": action}
     if attempt:
         fields["attempt"] = attempt
-    if traceparent and (trace := ids(traceparent)[0]):
-        fields["trace_id"] = trace
+    if traceparent:
+        trace, span = ids(traceparent)
+        if trace:
+            fields["trace_id"] = trace
+            if _has_spans:
+                fields["span_id"] = span
     return fields
+
+
+def name_spans(current: Callable[[], tuple[str, str] | None] | None = None) -> None:
+    """Have lines name their span from now on: the trace context of a task is that of its own span. ``current``: asked
+    for trace and span of what this thread does now."""
+    global _has_spans, _current_span
+    _has_spans, _current_span = True, current
+
+
+def forget_spans() -> None:
+    """Undo ``name_spans``, for tests."""
+    global _has_spans, _current_span
+    _has_spans, _current_span = False, None
+
+
+def span_fields() -> dict[str, str]:
+    """The fields of the span that this thread is in; none without one."""
+    found = _current_span() if _current_span is not None else None
+    return {} if found is None else {"trace_id": found[0], "span_id": found[1]}
+
+
+def retrace(traceparent: str) -> None:
+    """Give the lines of the task that runs this trace context: that of its span."""
+    global _task
+    if _task is not None:
+        _task = (_task[0], _task[1], traceparent, _task[3])

@@ -265,7 +265,8 @@ def _log_failure(context: Context, task: Task, exc: BaseException) -> None:
     logger = context.logger
     try:
         if issubclass(type(exc), ProviderError):  # raised on purpose: the message says it all
-            logger.warning(f"action refused the task: {type_name(exc)}: {message_of(exc)}")
+            if not logs.is_repeated(exc, "action refused the task", task.action):
+                logger.warning(f"action refused the task: {type_name(exc)}: {message_of(exc)}")
         else:
             logs.report_failure(logger, exc, task.id, task.action)
     except BaseException as problem:  # the author's logger may be what is broken; the caller still gets the answer

@@ -22,6 +22,7 @@ from arbd import logs
 from arbd.author.lifespan import Hook, Lifespan, Moment, in_order
 from arbd.errors import EXIT_FAILURE, EXIT_UNFIT, TaskTimeout
 from arbd.interrupts import uninterruptible
+from arbd.logs.tracebacks import exc_info_of
 from arbd.model.response import message_of
 from arbd.worker import endings, inherited
 from arbd.worker.aio import AsyncRunner
@@ -113,7 +114,7 @@ class WorkerLife:
         except TaskTimeout:
             pass
         except BaseException as exc:  # SystemExit of an author's, too
-            self._log.error("worker_not_fit", step=step.name, exc_info=exc)
+            self._log.error("worker_not_fit", step=step.name, exc_info=exc_info_of(exc))
             raise NotFit(f"{step.name}: {_said(exc)}") from None
         self._log.error("worker_not_fit", step=step.name, reason=self._too_slow())
         raise NotFit(f"{step.name}: {self._too_slow()}")
@@ -177,7 +178,7 @@ class WorkerLife:
             reason = f"not done within worker.stop_timeout ({self._stop_timeout:g} s)"
             self._log.error("stop_step_interrupted", step=step.name, reason=reason)
         except BaseException as exc:
-            self._log.error("stop_step_failed", step=step.name, exc_info=exc)
+            self._log.error("stop_step_failed", step=step.name, exc_info=exc_info_of(exc))
 
     def _write_out(self) -> None:
         for failure in inherited.write_out():

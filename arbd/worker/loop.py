@@ -22,11 +22,13 @@ never hits a task that had not earned it.
 from __future__ import annotations
 
 import mmap
+import select
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from math import ceil, inf
 from typing import Final
 
 import msgspec
@@ -104,6 +106,7 @@ class Loop:
         "_output_look_at_ns",
         "_proven",
         "_quota",
+        "_repeated",
         "_results",
         "_results_bell",
         "_set_level",
@@ -170,6 +173,7 @@ class Loop:
         self._fence_begin, self._fence_publish = make_fences()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
+        self._repeated = logs.repeated_errors()
         self._told_where = Seldom(_WHERE_EVERY_S, 4)
         self._done = 0
         self._busy_ns = 0
@@ -227,8 +231,21 @@ class Loop:
         self._fence_begin()
         self._fence_publish()
         if self._tasks.is_empty() and words[layout.CONDEMNED] != layout.LEAVE:
-            doorbell.wait(self._bell)
+            if self._repeated.next_at == inf:
+                doorbell.wait(self._bell)
+            else:
+                self._wait_to_tell()
         words[layout.WORKER_SLEEPING] = 0
+
+    def _wait_to_tell(self) -> None:
+        """Sleep until rung, or until it is time to tell how often an error has repeated."""
+        due_in_s = max(0.0, self._repeated.next_at - time.monotonic())
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        if poll.poll(ceil(due_in_s * 1000)):
+            doorbell.wait(self._bell)
+        else:
+            logs.tell_repeated()
 
     def _run_task(self, record: bytes) -> None:
         if self._limits.changed():
@@ -365,6 +382,8 @@ class Loop:
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
         words[layout.CPU_NS] = time.process_time_ns()
+        if self._repeated.next_at != inf:
+            logs.tell_repeated()
 
     def _publish(self, record: bytes, news: int) -> None:
         """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look. A
