@@ -276,7 +276,7 @@ def tell_repeated(all_of_them: bool = False) -> None:
     """Write a line for each kind of error that was counted for a minute; ``all_of_them``: or for less."""
     for told in _repeats.take_due(time.monotonic(), all_of_them=all_of_them):
         kind = {name: value for name, value in told.kind._asdict().items() if value}
-        get_logger("arbd.logs").error("error_repeated", **kind, count=told.count, in_s=round(told.in_s))
+        get_logger("arbd.logs").error("error_repeated", **kind, count=told.times, in_s=round(told.in_s))
 
 
 def repeated_errors() -> Repeats:

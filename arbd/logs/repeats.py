@@ -31,7 +31,7 @@ class Repeated(NamedTuple):
     """So many of a kind that were not written, within so many seconds."""
 
     kind: ErrorKind
-    count: int
+    times: int
     in_s: float
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures.thread import _worker  # the loop of a pool's threads
 from contextvars import ContextVar
@@ -39,6 +40,7 @@ _stdout: Any = None
 _stderr: Any = None
 _current_span: Callable[[], tuple[str, str] | None] | None = None
 _has_spans = False
+_quiet: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _bound: ContextVar[TaskTuple | None] = ContextVar("arbd_task", default=None)
 
 
@@ -145,12 +147,19 @@ def is_any_thread_busy(but_of: TaskTuple | None = None) -> bool:
     waits for work does nothing."""
     frames = sys._current_frames()
     frames.pop(get_ident(), None)
+    for thread in list(_quiet):
+        frames.pop(thread.ident or 0, None)
     if but_of is not None:
         frames.pop(threading.main_thread().ident or 0, None)
         for thread in threading.enumerate():
             if getattr(thread, _REMEMBERED, None) is but_of:
                 frames.pop(thread.ident or 0, None)
     return any(frame.f_code is not _WAITS_FOR_WORK for frame in frames.values())
+
+
+def is_quiet(thread: threading.Thread) -> None:
+    """Say of a thread that it prints nothing, whatever it does."""
+    _quiet.add(thread)
 
 
 def remember_starts() -> None:
@@ -199,10 +208,3 @@ def span_fields() -> dict[str, str]:
     """The fields of the span that this thread is in; none without one."""
     found = _current_span() if _current_span is not None else None
     return {} if found is None else {"trace_id": found[0], "span_id": found[1]}
-
-
-def retrace(traceparent: str) -> None:
-    """Give the lines of the task that runs this trace context: that of its span."""
-    global _task
-    if _task is not None:
-        _task = (_task[0], _task[1], traceparent, _task[3])

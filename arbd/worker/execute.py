@@ -108,7 +108,7 @@ class Context:
 
     __slots__ = (
         *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
-        *("logger", "run_async", "spoil", "steps"),
+        *("logger", "on_failure", "run_async", "spoil", "steps"),
     )
 
     def __init__(
@@ -131,6 +131,7 @@ class Context:
         self._default_timeout = provider.execution_timeout
         self.here = here
         self.spoil = spoil
+        self.on_failure: Callable[[BaseException], object] = lambda _: None  # told what an action has raised
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
         self._binding_context = binding_context
@@ -241,6 +242,7 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     """The answer for an exception. Whatever is odd about it, there is one."""
     if broken := broken_import(exc):
         context.spoil(f"an import fails from now on in this process: {broken}")
+    context.on_failure(exc)
     _log_failure(context, task, exc)
     message, name = type_name(exc), type_name(exc)
     told: Any = None

@@ -21,13 +21,13 @@ never hits a task that had not earned it.
 
 from __future__ import annotations
 
+import contextvars
 import mmap
 import select
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
 from math import ceil, inf
 from typing import Final
 
@@ -166,7 +166,7 @@ class Loop:
         self._is_as_before = python_state.remembered()
         self._looks = Looks()
         self._proven = self._looks.proven
-        self._fresh = copy_context  # the context of a task
+        self._fresh = contextvars.copy_context  # the context of a task
         self._look_at_output = look
         self._set_level = set_level
         self._level = 0  # as it was configured
@@ -182,7 +182,7 @@ class Loop:
     def run(self) -> None:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
-        self._fresh = task_context.of_tasks()
+        self._fresh = self._contexts()
         self._is_as_before = python_state.remembered()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._pop_within_memory if self._quota.memory_limit else self._tasks.pop
@@ -199,6 +199,16 @@ class Loop:
                 self._sleep()
         if not self._is_leaving:
             self.say(Leaving("told"))
+
+    def trace(self, service: str, slot: int) -> None:
+        """Set up what makes spans of tasks, before the first: nothing here (``arbd.worker.tracing``)."""
+
+    def flush(self, until: float) -> None:
+        """Send the spans that wait, until that moment of the monotonic clock: none here."""
+
+    def _contexts(self) -> Callable[[], contextvars.Context]:
+        """What makes the context (``contextvars``) of a task."""
+        return task_context.of_tasks()
 
     def _pop_within_memory(self) -> bytes | None:
         """The next task, of a worker that has a limit of memory; one that is over it leaves before it says that it runs
