@@ -1,4 +1,4 @@
-"""What the setting ``tracing`` needs to be installed. Nothing of it is imported here: spans are the workers' business."""
+"""What the setting ``tracing`` needs to be installed. Nothing of it is imported here: spans are made in workers."""
 
 from __future__ import annotations
 

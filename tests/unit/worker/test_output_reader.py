@@ -17,7 +17,7 @@ from arbd.ipc.plate import OwnPipes, PlateWriter, encode
 from arbd.logs.lines import MOST_LINES
 from arbd.worker.output_reader import OutputReader, Prepared, Show
 
-TASK, OTHER = ("1", "a", ""), ("2", "b", "")
+TASK, OTHER = ("1", "a", "", 1), ("2", "b", "", 1)
 
 
 class Printing:
