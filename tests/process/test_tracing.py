@@ -4,7 +4,11 @@ lines name it; whatever a task's end, the span tells it; and a worker that stops
 from __future__ import annotations
 
 import signal
+import socket
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +125,65 @@ def test_an_exporter_that_nobody_offers_is_a_configuration_error(tmp_path: Path)
         assert daemon.exit_code() == EXIT_CONFIG
     text = daemon.log.read_text()
     assert all(words in text for words in ("nonsense", "OTEL_TRACES_EXPORTER", "arbd[otel]"))
+
+
+class Collector:
+    """An HTTP server that takes OTLP, as a collector does."""
+
+    def __init__(self) -> None:
+        bodies: list[bytes] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.bodies = bodies
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> Collector:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def test_otlp_goes_to_a_collector(tmp_path: Path) -> None:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    with Collector() as collector:
+        endpoint = f"http://127.0.0.1:{collector.server.server_port}"
+        tasks = [NewTask("waits", b"{}", id=f"otlp {n}") for n in range(20)]
+        run(tmp_path, tasks, 2, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+    requests = [ExportTraceServiceRequest.FromString(body) for body in collector.bodies]
+    spans = [
+        span
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+        if span.name == "waits"
+    ]
+    ids = [each.value.string_value for span in spans for each in span.attributes if each.key == "arbd.task_id"]
+    assert sorted(ids) == sorted(task.id for task in tasks)
+
+
+def test_a_collector_that_is_not_there_delays_no_stop_beyond_its_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes the connection, and never answers
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        more = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        begun = time.monotonic()
+        responses, daemon = run(tmp_path, [NewTask("waits", b"{}", id="silent")], ARBD_WORKER_STOP_TIMEOUT="2", **more)
+    assert responses["silent"]["status"] == "success"
+    assert [line["level"] for line in daemon.events("spans_not_sent")] == ["warning"]
+    assert daemon.events("stop_timeout") == []
+    assert time.monotonic() - begun < 60
