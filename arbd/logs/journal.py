@@ -74,22 +74,10 @@ def with_priority(line: bytes) -> bytes:
 class JournalOutput:
     """Log lines to the journal, and to ``lines``, its stream, what its socket does not take."""
 
-    def __init__(self, lines: LineOutput, path: str = SOCKET) -> None:
+    def __init__(self, lines: LineOutput, path: str = "") -> None:
         self.lines = lines
-        self._path = path
-        self._socket = self._connect()
-
-    def _connect(self) -> socket.socket | None:
-        made = None
-        try:
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            made.connect(self._path)
-        except OSError:  # a sandbox without it, no descriptor left
-            if made is not None:
-                made.close()
-            return None
-        return made
+        self._path = path or SOCKET
+        self._socket = _make_socket()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -104,23 +92,26 @@ class JournalOutput:
 
     def write(self, line: bytes) -> None:
         """Write a line, or drop it and count it."""
-        if self._socket is None or not isinstance(line, EventLine) or not self._send(entry(line.event, line)):
+        if not isinstance(line, EventLine) or not self._send(entry(line.event, line)):
             self.lines.write(with_priority(line))
 
     def _send(self, data: bytes) -> bool:
-        assert self._socket is not None
+        if self._socket is None:
+            return False
         try:
-            return self._socket.send(data) == len(data)
-        except (BlockingIOError, InterruptedError):
+            # Not connected: a journal that was started again has another socket in the same place.
+            return self._socket.sendto(data, self._path) == len(data)
+        except OSError:  # it is full, is not there, or takes none of that size
             return False
-        except OSError as exc:
-            # A journal that was started again has another socket in the same place; one that is too long has none.
-            if isinstance(exc, ConnectionError):
-                self.close()
-                self._socket = self._connect()
-                if self._socket is not None:
-                    try:
-                        return self._socket.send(data) == len(data)
-                    except OSError:
-                        return False
-            return False
+
+
+def _make_socket() -> socket.socket | None:
+    try:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    except OSError:  # no descriptor is left
+        return None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    except OSError:
+        pass
+    return made
