@@ -25,7 +25,7 @@ from arbd.settings.table import Layer, Resolved, Settings, from_constructor, fro
 from arbd.supervisor.cpu_share import share_of
 from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.request import RunRequest, zygote_environment
-from arbd.supervisor.tracing import require_tracing
+from arbd.supervisor.tracing_needs import require_tracing
 from arbd.supervisor.zygote_link import ZygoteLink
 
 

@@ -95,9 +95,10 @@ def test_under_systemd_each_line_has_a_priority(tmp_path: Path) -> None:
     reader.start()
     env = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
     before = "from arbd.logs import journal; journal.SOCKET = '/nonexistent'"
-    with Hub() as hub, Arbd.run(
-        hub.address, tmp_path, target=target, workers=1, env=env, stderr=theirs.fileno(), before=before
-    ) as d:
+    with (
+        Hub() as hub,
+        Arbd.run(hub.address, tmp_path, target=target, workers=1, env=env, stderr=theirs.fileno(), before=before) as d,
+    ):
         hub.results_of([NewTask("fails", b'{"n": 1}', id="under systemd")])
         d.signal(signal.SIGTERM)
         d.exit_code()

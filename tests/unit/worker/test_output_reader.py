@@ -36,7 +36,7 @@ class Printing:
 
         self.channel = socket.socket(fileno=end)
 
-    def run(self, seq: int, task: tuple[str, str, str] | None = None) -> None:
+    def run(self, seq: int, task: tuple[str, str, str, int] | None = None) -> None:
         self.words[layout.RUNNING_SEQ] = seq
         if task is not None:
             self.plate.write(task, threads=1)
@@ -44,7 +44,7 @@ class Printing:
     def say(self, text: str) -> None:
         os.write(self.out, text.encode())
 
-    def own_pipes(self, task: tuple[str, str, str] | None) -> int:
+    def own_pipes(self, task: tuple[str, str, str, int] | None) -> int:
         """Pipes of a task's own; the end of the first to write to."""
         (out, out_end), (err, err_end) = pipes.make(), pipes.make()
         channel.send(self.channel, encode(OwnPipes(task)), (out, err))

@@ -32,7 +32,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     return {**found, "PYTHONPATH": ":".join(path)}
 
 
-def run(directory: Path, tasks: list[NewTask], workers: int = 1, **more: str) -> tuple[dict[str, Any], Arbd]:
+def run(directory: Path, tasks: list[NewTask], *, workers: int = 1, **more: Any) -> tuple[dict[str, Any], Arbd]:
     """Run tasks on a daemon that is stopped then; responses by id, and the daemon."""
     with Hub() as hub:
         env = environment(directory, **more)
@@ -104,7 +104,7 @@ def test_a_worker_that_is_replaced_loses_no_span(tmp_path: Path) -> None:
     """The exporter's thread would send after a minute."""
     tasks = [NewTask("waits", b"{}", id=f"replaced {n}") for n in range(60)]
     more = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "ARBD_WORKER_MAX_TASKS": "10"}
-    responses, _ = run(tmp_path, tasks, 2, **more)
+    responses, _ = run(tmp_path, tasks, workers=2, **more)
     pids = {response["data"]["pid"] for response in responses.values()}
     assert len(pids) > 4
     found = [span for span in otel_support.spans(tmp_path) if span["name"] == "waits"]
@@ -163,7 +163,7 @@ def test_otlp_goes_to_a_collector(tmp_path: Path) -> None:
     with Collector() as collector:
         endpoint = f"http://127.0.0.1:{collector.server.server_port}"
         tasks = [NewTask("waits", b"{}", id=f"otlp {n}") for n in range(20)]
-        run(tmp_path, tasks, 2, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        run(tmp_path, tasks, workers=2, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
     requests = [ExportTraceServiceRequest.FromString(body) for body in collector.bodies]
     spans = [
         span
