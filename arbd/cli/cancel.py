@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from arbd.cli import _hub
 from arbd.cli._options import hub_option
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 
@@ -44,15 +45,14 @@ def command(ctx: click.Context, /, task_ids: tuple[str, ...], as_json: bool, hub
 
 
 async def _cancel(hub: str, task_ids: Sequence[str], as_json: bool) -> int:
-    from arbd.hub.client import HubClient
-
     fates = []
-    async with HubClient(hub, token=os.environ.get("PROVIDER_AUTH_TOKEN", "")) as client:
+    token, deadline = os.environ.get("PROVIDER_AUTH_TOKEN", ""), _hub.Deadline(None)
+    async with _hub.client(hub, token, deadline) as client:
         for task_id in task_ids:
             try:
                 fate = await _fate(client, task_id)
             except HubError as error:
-                raise HubError(error.code, f"hub {hub}: {error.details}; is it running?") from error
+                raise _hub.explained(error, hub, has_token=bool(token), deadline=deadline) from error
             fates.append(fate)
             click.echo(msgspec.json.encode({"id": task_id, "fate": fate}) if as_json else f"{task_id} {fate}")
     return EXIT_OK if set(fates) == {"cancelled"} else EXIT_FAILURE

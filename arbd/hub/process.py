@@ -31,7 +31,7 @@ class HubProcess:
     """
 
     def __init__(self, **options: Any) -> None:
-        argv = [sys.executable, "-m", "arbd.hub.process", msgspec.json.encode(HubOptions(**options)).decode()]
+        argv = [sys.executable, "-P", "-m", "arbd.hub.process", msgspec.json.encode(HubOptions(**options)).decode()]
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,

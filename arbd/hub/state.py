@@ -27,6 +27,9 @@ from arbd.supervised import report
 DEFAULT_MAX_MESSAGE: Final = 4 * 1024 * 1024
 """gRPC's own default limit for a received message, which most hubs have."""
 
+_UNKNOWN: Final = "the token is not known here"
+_NO_TOKEN: Final = "this hub wants a token, and none came"
+
 CallContext = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -93,6 +96,7 @@ class HubState:
             run=uuid.uuid4().hex[:8],
         )
         self.is_stopping = False
+        self.started_at = time.monotonic()
         self._tokens = frozenset(options.tokens)
         self._watchers: dict[str, set[asyncio.Event]] = {}  # by batch
         self._takers: list[Callable[[], None]] = []
@@ -104,7 +108,7 @@ class HubState:
         """End the call with UNAUTHENTICATED if this token may not call."""
         if self._tokens and token not in self._tokens:
             self.calls["refused"] += 1
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not known here")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNKNOWN if token else _NO_TOKEN)
 
     async def check_bearer(self, context: CallContext) -> None:
         """End the call with UNAUTHENTICATED if the token in its metadata may not call."""

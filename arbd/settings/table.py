@@ -29,6 +29,7 @@ from arbd.settings.kinds import (
     auto_or,
     choice,
     hub_address,
+    listen_address,
     path,
     power_of_two,
     seconds,
@@ -111,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str | None
     env_file: str | None
     control_socket: str
+    metrics_listen: str | None
     hub_url: str
     hub_auth_token: str
     hub_auth_token_file: str | None
@@ -130,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     response_envelope: Literal["plain", "metadata"]
     result_nan: Literal["error", "null"]
     tracing: Literal["off", "otel"]
+    metrics_author_series: int
     log_level: Literal["debug", "info", "warning", "error", "critical"]
     log_format: Literal["auto", "json", "console"]
     log_silent: bool
@@ -204,6 +207,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="A file of NAME=VALUE lines that count as the environment, also the code's; it wins over that."),
     Setting("control.socket", socket_place(), "auto",
             doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
+    Setting("metrics.listen", listen_address(), None,
+            doc="Where to serve /metrics, /livez and /readyz over HTTP: a port of this machine alone, or IP:port."),
     Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
             doc="Where the hub listens."),
     Setting("hub.auth_token", text(), "", env="PROVIDER_AUTH_TOKEN", argument="auth_token", secret=True,
@@ -243,6 +248,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="NaN and the infinities in a result, which JSON does not have: refuse them, or send null."),
     Setting("tracing", choice("off", "otel"), "off",
             doc="otel: a span for each task, sent as the OTEL_* variables say; needs pip install 'arbd[otel]'."),
+    Setting("metrics.author_series", whole(0, 100_000, "series"), 2000,
+            doc="The most series that the metrics of the provider's code (arbd.metrics) may have; 0: none."),
     Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
             reloadable=True,
             doc="The least important lines to write."),
