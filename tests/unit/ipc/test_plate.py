@@ -50,5 +50,5 @@ def test_whatever_is_stored_there(page: bytearray, length: int) -> None:
 
 
 @pytest.mark.parametrize("task", [TASK, None])
-def test_the_message_with_pipes_of_a_tasks_own(task: tuple[str, str, str] | None) -> None:
+def test_the_message_with_pipes_of_a_tasks_own(task: tuple[str, str, str, int] | None) -> None:
     assert decode_own_pipes(encode(OwnPipes(task))).task == task

@@ -95,7 +95,7 @@ def test_each_traceback_of_a_chain_begins_with_the_authors_code() -> None:
 
 def test_a_group_and_what_is_in_it() -> None:
     def many() -> None:
-        raise ExceptionGroup("many", [raised(call, fail), ValueError("never raised")])
+        raise BaseExceptionGroup("many", [raised(call, fail), ValueError("never raised")])
 
     text = text_of(exc_info_of(raised(call, many)))
     assert [line.split('"')[1] for line in text.splitlines() if "File " in line and "interrupts.py" in line] == []

@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from arbd import logs
 from arbd.logs import tasks
 from arbd.model.task import Task
 from arbd.worker import tracing
@@ -45,7 +44,7 @@ def test_a_span_is_the_tasks(exporter: InMemorySpanExporter) -> None:
     task = spans.begin(TASK)
     context = spans.enter(contextvars.copy_context())
     current = context.run(trace.get_current_span).get_span_context()
-    named = context.run(logs.span_fields)
+    named = context.run(tasks.span_fields)
     spans.end("success", b"{}")
     span = only(exporter)
     assert named == {"trace_id": TRACE, "span_id": f"{current.span_id:016x}"}
