@@ -50,7 +50,7 @@ def by_name(directory: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("protocol", ["stream", "unary", "links"])
 def test_a_task_is_a_child_of_what_the_hub_sent(tmp_path: Path, protocol: str) -> None:
-    how = {"ARBD_HUB_PROTOCOL": "stream"} if protocol == "stream" else {"ARBD_HUB_PROTOCOL": "unary"}
+    how: dict[str, Any] = {"ARBD_HUB_PROTOCOL": "stream"} if protocol == "stream" else {"ARBD_HUB_PROTOCOL": "unary"}
     how |= {"ARBD_HUB_LINKS": "1"} if protocol == "links" else {}
     task = NewTask("told", b"{}", id=f"traced {protocol}", traceparent=TRACEPARENT, tracestate=STATE)
     responses, daemon = run(tmp_path, [task], **how)
@@ -103,7 +103,7 @@ def test_how_tasks_end(tmp_path: Path) -> None:
 def test_a_worker_that_is_replaced_loses_no_span(tmp_path: Path) -> None:
     """The exporter's thread would send after a minute."""
     tasks = [NewTask("waits", b"{}", id=f"replaced {n}") for n in range(60)]
-    more = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "ARBD_WORKER_MAX_TASKS": "10"}
+    more: dict[str, Any] = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "ARBD_WORKER_MAX_TASKS": "10"}
     responses, _ = run(tmp_path, tasks, workers=2, **more)
     pids = {response["data"]["pid"] for response in responses.values()}
     assert len(pids) > 4
@@ -180,7 +180,7 @@ def test_otlp_goes_to_a_collector(tmp_path: Path) -> None:
 def test_a_collector_that_is_not_there_delays_no_stop_beyond_its_time(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes the connection, and never answers
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        more = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        more: dict[str, Any] = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
         begun = time.monotonic()
         responses, daemon = run(tmp_path, [NewTask("waits", b"{}", id="silent")], ARBD_WORKER_STOP_TIMEOUT="2", **more)
     assert responses["silent"]["status"] == "success"
