@@ -268,8 +268,10 @@ def is_repeated(exc: BaseException | None, what: str, action: str) -> bool:
     if get_logger().isEnabledFor("debug"):
         return False
     kind = ErrorKind(what, action, "" if exc is None else class_name(exc), "" if exc is None else place_of(exc))
-    tell_repeated()
-    return _repeats.is_repeated(kind, time.monotonic())
+    now = time.monotonic()
+    if now >= _repeats.next_at:
+        tell_repeated()
+    return _repeats.is_repeated(kind, now)
 
 
 def tell_repeated(all_of_them: bool = False) -> None:

@@ -57,8 +57,14 @@ class Repeats:
         self.next_at = math.inf
 
     def is_repeated(self, kind: ErrorKind, now: float) -> bool:
-        """Whether one of this kind was written already; then this one is counted. Ask ``take_due`` before."""
+        """Whether one of this kind was written already; then this one is counted. Take what is due
+        (``next_at``) before."""
         found = self._counts.get(kind)
+        if found is not None and not found.count and now - found.begun_at >= self._every_s:
+            self._counts.pop(kind, None)  # a quiet minute
+            found = None
+        if found is None and len(self._counts) >= self._most:
+            self._forget_quiet(now)
         if found is None and len(self._counts) >= self._most:
             # Types or places that are made anew for each task must not fill the log, nor the memory.
             kind = ErrorKind(kind.what, kind.action, "others", "")
@@ -69,6 +75,11 @@ class Repeats:
         found.count += 1
         self.next_at = min(self.next_at, found.begun_at + self._every_s)
         return True
+
+    def _forget_quiet(self, now: float) -> None:
+        for kind, each in list(self._counts.items()):
+            if not each.count and now - each.begun_at >= self._every_s:
+                self._counts.pop(kind, None)
 
     def take_due(self, now: float, *, all_of_them: bool = False) -> list[Repeated]:
         """The counts to be told now. ``all_of_them``: also those of a minute that is not over, at the end of a

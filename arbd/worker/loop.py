@@ -407,7 +407,7 @@ class Loop:
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
         words[layout.CPU_NS] = time.process_time_ns()
-        if self._repeated.next_at != inf:
+        if self._repeated.next_at != inf and time.monotonic() >= self._repeated.next_at:
             logs.tell_repeated()
 
     def _publish(self, record: bytes, news: int) -> None:

@@ -71,3 +71,11 @@ def test_written_and_told_are_all_there_were(steps: list[tuple[ErrorKind, float]
         seen += not repeats.is_repeated(kind, now)
     seen += sum(told.times for told in repeats.take_due(now, all_of_them=True))
     assert seen == len(steps)
+
+
+def test_kinds_that_are_quiet_make_room_for_new_ones() -> None:
+    repeats = Repeats(most=4)
+    for n in range(4):
+        repeats.is_repeated(LOOKUP._replace(error=f"Old{n}"), 100.0)
+    assert [repeats.is_repeated(LOOKUP._replace(error=f"New{n}"), 161.0) for n in range(4)] == [False] * 4
+    assert repeats.is_repeated(LOOKUP._replace(error="New3"), 162.0)
