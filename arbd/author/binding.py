@@ -337,8 +337,13 @@ def _reserved_readers(context: BindingContext) -> dict[str, Reader]:
         "timezone": lambda values: timezone,
         "now": lambda values: values.now_utc.astimezone(local) if values.now_utc else None,
         "now_utc": attrgetter("now_utc"),
-        "task": lambda values: TaskInfo(values.task.id, values.task.action, values.deadline, values.task.traceparent),
+        "task": _task_info,
     }
+
+
+def _task_info(values: Any) -> TaskInfo:
+    task = values.task
+    return TaskInfo(task.id, task.action, values.deadline, task.traceparent, task.tracestate, task.attempt)
 
 
 def _no_time() -> None:

@@ -43,7 +43,7 @@ class NewTask(msgspec.Struct, frozen=True, gc=False):
     """A task to be submitted. ``id``: empty = the board makes one. ``provider``: empty = any provider.
 
     ``priority``: the higher one is handed out first. ``timeout``: seconds after which its result is worth nothing, 0 =
-    no such time. ``traceparent``: W3C trace context.
+    no such time. ``traceparent``, ``tracestate``: W3C trace context.
     """
 
     action: str
@@ -54,6 +54,7 @@ class NewTask(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     timeout: float = 0.0
     traceparent: str = ""
+    tracestate: str = ""
 
 
 class TaskEvent(msgspec.Struct, frozen=True, gc=False):
@@ -202,7 +203,8 @@ class TaskBoard:
         group = self._batches.setdefault(name, _Batch(name))
         for task_id, new in named:
             deadline = now + new.timeout if new.timeout > 0 else math.inf
-            task = Task(task_id, new.action, new.payload, new.account, 1, deadline, new.traceparent, new.priority)
+            trace, state = new.traceparent, new.tracestate
+            task = Task(task_id, new.action, new.payload, new.account, 1, deadline, trace, new.priority, state)
             record = _Record(task, new.provider, next(self._numbers), group, now, [TaskEvent(now, "submitted")])
             self._records[task_id] = record
             self._queues.push(record)

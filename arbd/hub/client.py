@@ -177,6 +177,7 @@ def _calls(tasks: Iterable[NewTask]) -> Iterator[list[client_pb.NewTask]]:
                 priority=task.priority,
                 timeout_ms=round(task.timeout * 1000),
                 traceparent=task.traceparent,
+                tracestate=task.tracestate,
             )
         )
     yield call  # also when it is empty: a batch without tasks is a batch

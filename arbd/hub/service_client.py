@@ -140,6 +140,7 @@ def _new_task(new: client_pb.NewTask) -> NewTask:
         new.priority,
         new.timeout_ms / 1000,
         new.traceparent,
+        new.tracestate,
     )
 
 

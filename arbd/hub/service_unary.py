@@ -23,7 +23,15 @@ from arbd.hub.board import Receipt
 from arbd.hub.presence import RecentCallers
 from arbd.hub.state import CallContext, HubState, guarded
 from arbd.model.task import Task
-from arbd.wire.call_metadata import LEASE_KEY, LONG_POLL_KEY, TELL_LEASE_KEY, Metadata, milliseconds, seconds_of
+from arbd.wire.call_metadata import (
+    LEASE_KEY,
+    LONG_POLL_KEY,
+    TELL_LEASE_KEY,
+    TRACE_KEYS,
+    Metadata,
+    milliseconds,
+    seconds_of,
+)
 from arbd.wire.pb import hub_pb2 as pb
 
 _NO_TASK: Final = b""  # an empty Task on the wire
@@ -79,6 +87,8 @@ class UnaryService:
             task = await self._hold_call(request.provider, context)
         if task is not None:
             self._state.arm_timer()
+            if task.traceparent:
+                context.set_trailing_metadata(_trace_of(task))
             return _encode_task(task)
         calls["GetTask empty"] += 1
         if self._state.options.no_task == "not_found":
@@ -147,6 +157,12 @@ class UnaryService:
             payload, account = message.payload.encode(), message.account.encode()
             return _encode_task(Task(message.id, message.action, payload, account))
         return _NO_TASK
+
+
+def _trace_of(task: Task) -> tuple[tuple[str, str], ...]:
+    """The trace context of a task, as metadata; what metadata cannot hold is left out."""
+    values = zip(TRACE_KEYS, (task.traceparent, task.tracestate), strict=True)
+    return tuple((key, value) for key, value in values if value and value.isascii() and value.isprintable())
 
 
 def _end_hold(poll: asyncio.Future[Task | None]) -> None:

@@ -2,6 +2,7 @@
 
     task     | seq u64 | timeout f64 s | action u32 | flags u32 | id u32 | payload u32 | id payload account |
                                                                                           └ with TRACED: id NUL trace
+                                                     └ the bits, and above them how often it was tried before
     result   | seq u64 | run u64 ns | since u64 ns | woke u32 ns | status u8 | flags u8 | reason u16 | response JSON |
 
 With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
@@ -9,7 +10,8 @@ was sent over the worker's side socket *before* the record was published, in the
 With ``SKIPPED`` a result is none: the task was not begun, because it has been taken back.
 With ``NOTICE`` it is none either: the body says something of the worker itself (``arbd.ipc.notice``), ``seq`` is 0.
 ``reason`` is the number of why a result is an error (``arbd.model.reasons``).
-With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
+With ``TRACED`` a trace context stands behind the id (``arbd.model.trace``: traceparent, and perhaps tracestate);
+without one it costs no byte and no look.
 ``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
 ``since`` is when the run began (CLOCK_MONOTONIC), ``woke`` how long before that its worker had been woken for it; 0: it
 was awake.
@@ -29,6 +31,8 @@ TRACED: Final = 2
 SKIPPED: Final = 4
 NOTICE: Final = 8
 READY_SEQ: Final = 0
+_TRIES_SHIFT: Final = 8
+_MOST_TRIES: Final = (1 << 24) - 1
 
 _TASK: Final = Struct("<QdIIII")
 _RESULT: Final = Struct("<QQQIBBH")
@@ -46,7 +50,8 @@ _unpack_result = _RESULT.unpack_from
 
 class TaskFrame(msgspec.Struct, gc=False):
     """A decoded task record. ``timeout`` is in seconds. ``body`` is payload and account, empty if it comes by
-    reference; ``trace`` is its W3C trace context, empty if it has none."""
+    reference; ``trace`` is its W3C trace context (``arbd.model.trace.joined``), empty if it has none; ``attempt`` is 1
+    for the first time that it was handed out."""
 
     seq: int
     timeout: float
@@ -56,6 +61,7 @@ class TaskFrame(msgspec.Struct, gc=False):
     payload_length: int
     body: bytes
     trace: str = ""
+    attempt: int = 1
 
 
 class ResultFrame(msgspec.Struct, gc=False):
@@ -76,26 +82,38 @@ class ResultFrame(msgspec.Struct, gc=False):
 
 
 def encode_task(
-    seq: int, timeout: float, action: int, task_id: bytes, payload: bytes, account: bytes, trace: bytes = b""
+    seq: int,
+    timeout: float,
+    action: int,
+    task_id: bytes,
+    payload: bytes,
+    account: bytes,
+    trace: bytes = b"",
+    tries: int = 0,
 ) -> bytes:
-    """The record of a task with its body. ``trace`` is free of NUL."""
+    """The record of a task with its body. ``trace`` is free of NUL; ``tries``: ``tries_of`` its attempt."""
     if trace:
         task_id = b"\0".join((task_id, trace))
-        head = _pack_task(seq, timeout, action, TRACED, len(task_id), len(payload))
+        head = _pack_task(seq, timeout, action, TRACED | tries, len(task_id), len(payload))
     else:
-        head = _pack_task(seq, timeout, action, 0, len(task_id), len(payload))
+        head = _pack_task(seq, timeout, action, tries, len(task_id), len(payload))
     return b"".join((head, task_id, payload, account))
 
 
 def encode_task_reference(
-    seq: int, timeout: float, action: int, task_id: bytes, payload_length: int, trace: bytes = b""
+    seq: int, timeout: float, action: int, task_id: bytes, payload_length: int, trace: bytes = b"", tries: int = 0
 ) -> bytes:
     """The record of a task whose body (payload, then account) goes through a memfd."""
-    flags = BY_REFERENCE
+    flags = BY_REFERENCE | tries
     if trace:
         task_id = b"\0".join((task_id, trace))
         flags |= TRACED
     return _pack_task(seq, timeout, action, flags, len(task_id), payload_length) + task_id
+
+
+def tries_of(attempt: int) -> int:
+    """The bits of a task's flags that tell its attempt; none for the first."""
+    return max(0, min(attempt - 1, _MOST_TRIES)) << _TRIES_SHIFT
 
 
 def decode_task(record: bytes) -> TaskFrame:
@@ -108,7 +126,8 @@ def decode_task(record: bytes) -> TaskFrame:
     trace = ""
     if flags & TRACED:
         task_id, _, trace = task_id.rpartition("\0")
-    return TaskFrame(seq, timeout, action, flags & BY_REFERENCE != 0, task_id, payload_length, record[body_at:], trace)
+    by_reference, attempt = flags & BY_REFERENCE != 0, 1 + (flags >> _TRIES_SHIFT)
+    return TaskFrame(seq, timeout, action, by_reference, task_id, payload_length, record[body_at:], trace, attempt)
 
 
 def encode_result(

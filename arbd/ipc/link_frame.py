@@ -1,6 +1,7 @@
 """The records in the rings between the supervisor and a link process.
 
-    up    TASK      | kind u32 | flags u32 | id u32 | action u32 | payload u32 | 0 u32 | id action payload account |
+    up    TASK      | kind u32 | flags u32 | id u32 | action u32 | payload u32 | trace u32 |
+                                                                   id action payload trace account         |
           ACKS      | kind u32 | 0 u32     | number u64 ...                                                        |
           STOPPED   | kind u32 | stop u32  |                   every poll is answered, and its task is above
           FAILURES  | kind u32 | 0 u32     | msgpack: calls that failed, by method and status                      |
@@ -25,6 +26,7 @@ import msgspec
 
 from arbd.errors import ArbdError
 from arbd.model.task import STATUSES, Outcome, Status, Task
+from arbd.model.trace import joined
 
 TASK: Final = 1
 ACKS: Final = 2
@@ -67,8 +69,9 @@ class Encoded(NamedTuple):
 def encode_task(task: Task, longest: int) -> Encoded:
     """The record of a task on its way up. ``longest``: bytes of the longest record that travels in the ring."""
     task_id, action = _text(task.id), _text(task.action)
-    body = (task_id, action, task.payload, task.account)
-    lengths = (len(task_id), len(action), len(task.payload), 0)
+    trace = joined(task.traceparent, task.tracestate).encode() if task.traceparent else b""
+    body = (task_id, action, task.payload, trace, task.account)
+    lengths = (len(task_id), len(action), len(task.payload), len(trace))
     if _TASK.size + sum(map(len, body)) <= longest:
         return Encoded(b"".join((_pack_task(TASK, 0, *lengths), *body)), None)
     return Encoded(_pack_task(TASK, _BY_REFERENCE, *lengths), body)
@@ -86,18 +89,22 @@ def kind_of(record: bytes) -> int:
 def decode_task(record: bytes, take_parcel: Callable[[], bytes]) -> Task:
     """The task in a record. ``take_parcel`` returns what came beside it."""
     try:
-        _, flags, id_length, action_length, payload_length, _ = _unpack_task(record)
+        _, flags, id_length, action_length, payload_length, trace_length = _unpack_task(record)
         at, body = (0, take_parcel()) if flags & _BY_REFERENCE else (_TASK.size, record)
         action_at = at + id_length
         payload_at = action_at + action_length
-        account_at = payload_at + payload_length
+        trace_at = payload_at + payload_length
+        account_at = trace_at + trace_length
         if account_at > len(body) or not id_length:
             raise LinkRecordError(f"a task of {len(body)} bytes does not hold what its lengths say")
+        parent, _, state = body[trace_at:account_at].decode("ascii").partition(" ") if trace_length else ("", "", "")
         return Task(
             body[at:action_at].decode("utf-8", "surrogatepass"),
             body[action_at:payload_at].decode("utf-8", "surrogatepass"),
-            body[payload_at:account_at],
+            body[payload_at:trace_at],
             body[account_at:],
+            traceparent=parent,
+            tracestate=state,
         )
     except (StructError, UnicodeDecodeError) as error:
         raise LinkRecordError(f"a record is no task: {error}") from error

@@ -14,8 +14,8 @@ import msgspec
 
 from arbd.ipc import layout
 
-TaskTuple = tuple[str, str, str]
-"""A task's id, its action and its trace context."""
+TaskTuple = tuple[str, str, str, int]
+"""A task's id, its action, its trace context and its attempt."""
 
 
 class OwnPipes(msgspec.Struct, frozen=True):

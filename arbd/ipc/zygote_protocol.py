@@ -18,12 +18,25 @@ page of the author's metrics (``arbd.ipc.author_page``).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 import msgspec
 
 Watched = Literal["", "zygote", "daemon"]
 """What a watcher is to see to the end of, if there is one (``arbd.worker.watcher``)."""
+
+
+EXPORTERS_GROUP: Final = "opentelemetry_traces_exporter"
+"""The entry points by which packages offer exporters of spans."""
+
+
+def exporter_names(environ: Mapping[str, str]) -> list[str]:
+    """The entry points of the exporters that ``OTEL_TRACES_EXPORTER`` names: OTLP, unless it says something else. OTLP
+    goes by HTTP whatever the protocol is said to be: no process of an author's code may have gRPC."""
+    names = [name.strip().lower() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",")]
+    given = [name for name in names if name] or ["otlp"]
+    return ["otlp_proto_http" if name in ("otlp", "otlp_proto_grpc") else name for name in given if name != "none"]
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -68,6 +81,7 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     reseed: bool = True
     start_timeout: float = 30.0  # seconds
     stop_timeout: float = 5.0  # seconds
+    tracing: bool = False
 
 
 class ChangeLogLevel(msgspec.Struct, frozen=True, tag=True):

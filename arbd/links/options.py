@@ -30,7 +30,8 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``max_polls``, ``max_submits``: calls under way at most. ``idle_min_s``, ``idle_max_s``: first and longest back-off
     at a hub that answers "nothing" at once. ``refused_interval_s``: between two calls with a token the hub refuses.
     ``tls``: ``None`` = as the URL says. ``max_message``: larger results are replaced before they are sent.
-    ``max_receive``: a larger task cannot be received at all, nor answered. ``too_large_result``: makes the response
+    ``max_receive``: a larger task cannot be received at all, nor answered. ``reads_trace``: look for a trace context in
+    the metadata of a unary answer, which takes microseconds for each task. ``too_large_result``: makes the response
     that stands for a result that is too large, from its task, its size and the limit (0 = unknown).
     """
 
@@ -50,6 +51,7 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls_options: Tls = Tls()
     max_message: int = 4 * 1024 * 1024
     max_receive: int = 256 * 1024 * 1024
+    reads_trace: bool = False
     too_large_result: Callable[[Task, int, int], bytes] = plain_too_large
 
 
@@ -70,6 +72,7 @@ def link_options(settings: Settings, encoder: Encoder, tls: Tls) -> LinkOptions:
         # A task above max_payload must still arrive, to be refused with a clear result.
         too_large_result=lambda task, size, limit: encoder.encode_any_size(task.action, result_too_large(size, limit)),
         max_receive=max_receive(settings),
+        reads_trace=settings.tracing == "otel",
     )
 
 

@@ -17,8 +17,11 @@ Invariants:
 * logging never waits for a reader, but for some milliseconds when one falls behind (``output.py``);
 * a secret given to ``configure`` appears in no field, nested or not; tracebacks carry no local variables,
   because those hold payloads;
-* a line carries the ``task_id`` and ``action`` of the task it belongs to (``tasks.py``), and its ``trace_id`` if the
-  hub sent a trace context; never those of another;
+* a line carries ``task_id``, ``action`` and ``attempt`` of the task it belongs to (``tasks.py``), and its ``trace_id``
+  if the hub sent a trace context; never those of another;
+* an error that repeats is counted (``repeats.py``): the first is whole, then one line a minute; all are written where
+  the level is ``debug``;
+* where standard error leads to the journal of systemd, an event is an entry of it, with fields (``journal.py``);
 * a disabled level costs one call of an empty method: the choice is made when the level is set, not per line.
 
 ``configure`` may come later than ``get_logger``, and may come again.
@@ -30,6 +33,7 @@ import atexit
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -46,24 +50,27 @@ finally:
         del sys.modules["rich"]
 
 from structlog.contextvars import merge_contextvars
-from structlog.processors import StackInfoRenderer, format_exc_info
+from structlog.processors import StackInfoRenderer
 
 from arbd.host import outlet
 from arbd.logs import standard, unhandled
 from arbd.logs.captured import RawLines, as_event, descriptor_of_log
-from arbd.logs.format import LEVELS, EventDict, LineFormat
+from arbd.logs.format import LEVELS, EventDict, EventLine, LineFormat
+from arbd.logs.journal import JournalOutput, leads_to_journal, with_priority
 from arbd.logs.lines import Line
 from arbd.logs.output import MAX_WAIT_S, LineOutput, LineStream, LossCounter, NoOutput, StreamOutput
+from arbd.logs.repeats import ErrorKind, Repeats
 from arbd.logs.streams import ACTION_LOGGER, Capture, CapturedStream
-from arbd.logs.tasks import TaskTuple, current_task, keep_streams, remember_starts
+from arbd.logs.tasks import TaskTuple, current_task, keep_streams, remember_starts, span_fields
 from arbd.logs.tasks import enter_task as enter_task
 from arbd.logs.tasks import leave_task as leave_task
 from arbd.logs.tasks import task_fields as task_fields
-from arbd.logs.tracebacks import exc_info_of
+from arbd.logs.tracebacks import class_name, exc_info_of, place_of, text_of
 
 _MAX_WAIT_S: Final = {"worker": 0.05}  # what an action logs is in its own time
 _OWN_ATTRIBUTES: Final = frozenset(("_logger", "_processors", "_context", "__class__"))  # structlog's, and the level
 _FINISH_S: Final = 0.1  # for what is pending at the end of a process
+_FAILED: Final = "action failed"
 
 
 class Logger(structlog.typing.FilteringBoundLogger if TYPE_CHECKING else object):  # type: ignore[misc] # two bases
@@ -112,14 +119,15 @@ class _DefaultSink(_Sink):
     __slots__ = ()
 
 
-def _output_to(stream: TextIO, max_wait_s: float) -> LineOutput | StreamOutput:
+def _output_to(stream: TextIO, max_wait_s: float) -> LineOutput | JournalOutput | StreamOutput:
     """The output for a stream: by its descriptor, if it has one."""
     try:
-        lines = stream.lines if isinstance(stream, LineStream) else _lines_to(stream.fileno())
+        fd = stream.fileno()
+        lines = stream.lines if isinstance(stream, LineStream) else _lines_to(fd)
     except (OSError, ValueError, AttributeError):  # a StringIO; a closed stream; a stand-in of a test runner
         return StreamOutput(_losses.add, stream)
     lines.limit_wait(max_wait_s)
-    return lines
+    return JournalOutput(lines) if leads_to_journal(fd, os.environ.get("JOURNAL_STREAM")) else lines
 
 
 def _lines_to(fd: int) -> LineOutput:
@@ -130,8 +138,11 @@ class _Bridge(logging.Handler):
     """Sends the records of the standard library's ``logging`` the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == ACTION_LOGGER and not get_logger().isEnabledFor(record.levelname):
-            return  # it came past all levels
+        if record.name == ACTION_LOGGER:
+            if not get_logger().isEnabledFor(record.levelname):
+                return  # it came past all levels
+            if record.exc_info and is_repeated(record.exc_info[1], record.getMessage(), getattr(record, "action", "")):
+                return
         sink = _Sink(record.name)
         event: Any = standard.event_of(record)
         for processor in _PROCESSORS:
@@ -149,11 +160,13 @@ class _CapturedLines:
         write_dropped(lines, size, task)
 
 
+_NO_SPAN: Final[dict[str, str]] = {}
 _constants: dict[str, Any] = {}
 _format = LineFormat()
 _bridge = _Bridge()
 _losses = LossCounter()
-_output: LineOutput | StreamOutput | NoOutput = StreamOutput(_losses.add)
+_output: LineOutput | JournalOutput | StreamOutput | NoOutput = StreamOutput(_losses.add)
+_repeats = Repeats()
 _stderr_before: int | None = None
 _log: TextIO | None = None  # where standard error is captured: what it was
 _capture: Capture | None = None
@@ -181,8 +194,11 @@ def configure(
     stream = stream or _log or sys.stderr
     if losses is not None:
         _losses.fd = losses
+    if isinstance(_output, JournalOutput):
+        _output.close()
     _output = NoOutput() if silent else _output_to(stream, _MAX_WAIT_S.get(role, MAX_WAIT_S))
-    _format = LineFormat(secrets, _console_renderer(stream) if _wants_console(format, stream) else None)
+    console = _console_renderer(stream) if _wants_console(format, stream) else None
+    _format = LineFormat(secrets, console, keeps_events=isinstance(_output, JournalOutput))
     set_role(role, worker)
     number = LEVELS["critical"] if silent else _level_number(level)
     set_level(number)
@@ -234,13 +250,40 @@ def default_logger(name: str) -> Logger:
 
 
 def report_failure(logger: Any, exc: BaseException, task_id: str, action: str) -> None:
-    """Log what an action raised: with the author's own logger, or as a record of ``logging``, where Sentry and
-    OpenTelemetry look for such."""
+    """Log what an action raised, unless it repeats: with the author's own logger, or as a record of ``logging``, where
+    Sentry and OpenTelemetry look for such; they see those that repeat, too."""
     exc_info = exc_info_of(exc)
     if isinstance(getattr(logger, "_logger", None), _DefaultSink):
-        standard.report(logging.ERROR, "action failed", exc_info, {"task_id": task_id, "action": action})
-    else:
-        logger.error("action failed", exc_info=exc_info)
+        standard.report(logging.ERROR, _FAILED, exc_info, {"task_id": task_id, "action": action})
+    elif not is_repeated(exc, _FAILED, action):
+        logger.error(_FAILED, exc_info=exc_info)
+
+
+# -- errors that repeat --------------------------------------------------------------------------------------------
+
+
+def is_repeated(exc: BaseException | None, what: str, action: str) -> bool:
+    """Whether such an error of this action was logged already, within the last minute; then it has been counted. Where
+    the level is ``debug`` none is."""
+    if get_logger().isEnabledFor("debug"):
+        return False
+    kind = ErrorKind(what, action, "" if exc is None else class_name(exc), "" if exc is None else place_of(exc))
+    now = time.monotonic()
+    if now >= _repeats.next_at:
+        tell_repeated()
+    return _repeats.is_repeated(kind, now)
+
+
+def tell_repeated(all_of_them: bool = False) -> None:
+    """Write a line for each kind of error that was counted for a minute; ``all_of_them``: or for less."""
+    for told in _repeats.take_due(time.monotonic(), all_of_them=all_of_them):
+        kind = {name: value for name, value in told.kind._asdict().items() if value}
+        get_logger("arbd.logs").error("error_repeated", **kind, count=told.times, in_s=round(told.in_s))
+
+
+def repeated_errors() -> Repeats:
+    """What is counted in this process: who sleeps for long sleeps no longer than ``next_at``."""
+    return _repeats
 
 
 # -- lines that were lost ------------------------------------------------------------------------------------------
@@ -260,7 +303,8 @@ def lines_lost() -> int:
 
 def _notice_of_losses(count: int) -> bytes:
     """The line that says how many before it are missing. Of no task: they may have been of any."""
-    return _format.line({**_head("arbd.logs", "warning", "log_lines_lost"), "count": count})
+    line = _format.line({**_head("arbd.logs", "warning", "log_lines_lost"), "count": count})
+    return with_priority(line) if isinstance(line, EventLine) else line
 
 
 # -- standard error as a whole -------------------------------------------------------------------------------------
@@ -290,6 +334,7 @@ def finish() -> None:
     """Flush log and standard streams at the end of a process, in a bounded time; afterwards none of them waits."""
     if _capture is not None:
         _capture.end_task()
+    tell_repeated(all_of_them=True)
     for lines in _line_outputs():
         lines.flush(_FINISH_S)
     for stream in (sys.stdout, sys.stderr):
@@ -298,6 +343,7 @@ def finish() -> None:
 
 
 def _after_fork() -> None:
+    _repeats.clear()
     if _capture is not None:
         _capture.start_anew()
     for lines in _line_outputs():
@@ -307,7 +353,7 @@ def _after_fork() -> None:
 def _line_outputs() -> set[LineOutput]:
     """The outputs of log and standard error: usually one; two where a log that is silent, or elsewhere, leaves standard
     error to the rest."""
-    outputs = (_output, getattr(sys.stderr, "lines", None))
+    outputs = (getattr(_output, "lines", _output), getattr(sys.stderr, "lines", None))
     return {output for output in outputs if isinstance(output, LineOutput)}
 
 
@@ -338,6 +384,11 @@ def is_captured() -> bool:
     return _capture is not None and _raw is None
 
 
+def journal_descriptors() -> tuple[int, ...]:
+    """The descriptors besides ``log_descriptor`` that the log needs in this process."""
+    return _output.descriptors if isinstance(_output, JournalOutput) else ()
+
+
 def log_descriptor() -> int | None:
     """The descriptor that the log goes to in a process whose streams are captured, for those that it starts by exec."""
     return None if _log is None else _log.fileno()
@@ -352,7 +403,7 @@ def write_captured(
         return
     event = as_event(name, line, record, _format.redacted)
     head = _head(name, event.pop("level"), event.pop("event"), worker)
-    _output.write(_format.line(_together(head, task, event)))
+    _output.write(_format.line(_together(head, task, event, span_fields() if worker is None and task else {})))
 
 
 def write_dropped(lines: int, size: int, task: TaskTuple | None, worker: int | None = None) -> None:
@@ -367,6 +418,8 @@ def loop_exception_handler() -> Any:
 
 
 def _report(what: str, exc: BaseException | None, task: TaskTuple | None, **fields: str) -> None:
+    if is_repeated(exc, what, "" if task is None else task[1]):
+        return
     logger = logging.getLogger("arbd.unhandled")
     exc_info = None if exc is None else exc_info_of(exc)
     event: Any = {"event": what, "exc_info": exc_info, **{key: value for key, value in fields.items() if value}}
@@ -380,13 +433,17 @@ def _report(what: str, exc: BaseException | None, task: TaskTuple | None, **fiel
 
 def _line(sink: _Sink, level: str, fields: EventDict) -> bytes:
     """The line of an event, its fields in their fixed order: when, what, who, which task, and then the caller's."""
-    event = _together(_head(sink.name, level, fields.pop("event", "")), current_task(), fields)
+    event = _together(_head(sink.name, level, fields.pop("event", "")), current_task(), fields, span_fields())
     return _format.line(event, sink.formatter)
 
 
-def _together(event: EventDict, task: TaskTuple | None, fields: EventDict) -> EventDict:
+def _together(
+    event: EventDict, task: TaskTuple | None, fields: EventDict, span: dict[str, str] = _NO_SPAN
+) -> EventDict:
     if task is not None:
         event.update(task_fields(*task))
+    if span:
+        event.update(span)
     for key, value in fields.items():
         if key not in event:
             event[key] = value
@@ -424,9 +481,21 @@ def _logger_class(number: int) -> type[Logger]:
     return type("Logger", (Logger, structlog.make_filtering_bound_logger(number)), {})
 
 
+def _exception_as_text(sink: Any, level: str, event: EventDict) -> EventDict:
+    """What structlog's ``format_exc_info`` does, with tracebacks as ``tracebacks.py`` has them."""
+    given = event.pop("exc_info", None)
+    if isinstance(given, BaseException):
+        given = (type(given), given, given.__traceback__)
+    elif given and not isinstance(given, tuple):
+        given = sys.exc_info()
+    if given and given[0] is not None:
+        event["exception"] = text_of(given)
+    return event
+
+
 _PROCESSORS: Final[list[Any]] = [
     merge_contextvars,
     StackInfoRenderer(),
-    format_exc_info,
+    _exception_as_text,
     _line,
 ]

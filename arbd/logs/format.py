@@ -30,10 +30,20 @@ EventDict = MutableMapping[str, Any]
 Console = Callable[[Any, str, EventDict], str]
 
 
-class LineFormat:
-    """The form of a process's log lines: ``secrets`` are replaced; ``console`` renders events, or JSON without one."""
+class EventLine(bytes):
+    """A log line that keeps the event it was made of, without its secrets."""
 
-    def __init__(self, secrets: Sequence[str] = (), console: Console | None = None) -> None:
+    event: EventDict
+
+
+class LineFormat:
+    """The form of a process's log lines: ``secrets`` are replaced; ``console`` renders events, or JSON without one.
+    ``keeps_events``: each line keeps its event, for an output with fields."""
+
+    def __init__(
+        self, secrets: Sequence[str] = (), console: Console | None = None, *, keeps_events: bool = False
+    ) -> None:
+        self._keeps_events = keeps_events
         self._secrets = tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True))
         self._console = console
 
@@ -41,6 +51,13 @@ class LineFormat:
         """The line of an event. ``formatter`` takes the place of ``console``, where there is one."""
         if self._secrets:
             event = {self._redacted(key): self._redacted(_plain(value)) for key, value in event.items()}
+        line = self._line(event, formatter)
+        if self._keeps_events:
+            line = EventLine(line)
+            line.event = event
+        return line
+
+    def _line(self, event: EventDict, formatter: logging.Formatter | None) -> bytes:
         if self._console is None:
             return _json(event)
         # Control characters would let a task's id or an author's value write to the operator's terminal.

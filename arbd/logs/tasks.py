@@ -16,37 +16,41 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures.thread import _worker  # the loop of a pool's threads
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Final
 
-from arbd.model.trace import trace_id
+from arbd.model.trace import ids
 
-TaskTuple = tuple[str, str, str]
-"""A task's id, its action, and the trace context that came with it."""
+TaskTuple = tuple[str, str, str, int]
+"""A task's id, its action, the trace context that came with it or that of its span, and its attempt."""
 
 _REMEMBERED: Final = "_arbd_task"
 _WAITS_FOR_WORK: Final = _worker.__code__
 
-_NOBODY: Final[TaskTuple] = ("", "", "")  # bound by identity
+_NOBODY: Final[TaskTuple] = ("", "", "", 0)  # bound by identity
 
 _task: TaskTuple | None = None
 _at_begin: Callable[[], object] | None = None
 _at_end: tuple[Callable[[], object], ...] = ()
 _stdout: Any = None
 _stderr: Any = None
+_current_span: Callable[[], tuple[str, str] | None] | None = None
+_has_spans = False
+_quiet: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _bound: ContextVar[TaskTuple | None] = ContextVar("arbd_task", default=None)
 
 
-def enter_task(task_id: str, action: str, traceparent: str = "") -> None:
+def enter_task(task_id: str, action: str, traceparent: str = "", attempt: int = 1) -> None:
     """Give every line of this process the fields of that task until ``leave_task``. ``traceparent``: W3C trace context.
 
     A plain global: 40 ns. For actions that interleave on an event loop there is ``bind_task``.
     """
     global _task
-    _task = (task_id, action, traceparent)
+    _task = (task_id, action, traceparent, attempt)
     if _at_begin is not None:
         _at_begin()
 
@@ -143,12 +147,19 @@ def is_any_thread_busy(but_of: TaskTuple | None = None) -> bool:
     waits for work does nothing."""
     frames = sys._current_frames()
     frames.pop(get_ident(), None)
+    for thread in list(_quiet):
+        frames.pop(thread.ident or 0, None)
     if but_of is not None:
         frames.pop(threading.main_thread().ident or 0, None)
         for thread in threading.enumerate():
             if getattr(thread, _REMEMBERED, None) is but_of:
                 frames.pop(thread.ident or 0, None)
     return any(frame.f_code is not _WAITS_FOR_WORK for frame in frames.values())
+
+
+def is_quiet(thread: threading.Thread) -> None:
+    """Say of a thread that it prints nothing, whatever it does."""
+    _quiet.add(thread)
 
 
 def remember_starts() -> None:
@@ -166,9 +177,34 @@ def remember_starts() -> None:
     threading.Thread.start = remember_and_start  # type: ignore[method-assign] # that is the point
 
 
-def task_fields(task_id: str, action: str, traceparent: str = "") -> dict[str, str]:
-    """The fields that tell which task a line is about."""
-    fields = {"task_id": task_id, "action": action}
-    if traceparent and (trace := trace_id(traceparent)):
-        fields["trace_id"] = trace
+def task_fields(task_id: str, action: str, traceparent: str = "", attempt: int = 0) -> dict[str, Any]:
+    """The fields that tell which task a line is about. ``attempt``: 0 where it is not known."""
+    fields: dict[str, Any] = {"task_id": task_id, "action": action}
+    if attempt:
+        fields["attempt"] = attempt
+    if traceparent:
+        trace, span = ids(traceparent)
+        if trace:
+            fields["trace_id"] = trace
+            if _has_spans:
+                fields["span_id"] = span
     return fields
+
+
+def name_spans(current: Callable[[], tuple[str, str] | None] | None = None) -> None:
+    """Have lines name their span from now on: the trace context of a task is that of its own span. ``current``: asked
+    for trace and span of what this thread does now."""
+    global _has_spans, _current_span
+    _has_spans, _current_span = True, current
+
+
+def forget_spans() -> None:
+    """Undo ``name_spans``, for tests."""
+    global _has_spans, _current_span
+    _has_spans, _current_span = False, None
+
+
+def span_fields() -> dict[str, str]:
+    """The fields of the span that this thread is in; none without one."""
+    found = _current_span() if _current_span is not None else None
+    return {} if found is None else {"trace_id": found[0], "span_id": found[1]}

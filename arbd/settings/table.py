@@ -132,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_idle_max: float
     response_envelope: Literal["plain", "metadata"]
     result_nan: Literal["error", "null"]
+    tracing: Literal["off", "otel"]
     log_level: Literal["debug", "info", "warning", "error", "critical"]
     log_format: Literal["auto", "json", "console"]
     log_silent: bool
@@ -247,6 +248,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="metadata: wrap the data of every result with provider, action and times."),
     Setting("result.nan", choice("error", "null"), "error", reloadable=True,
             doc="NaN and the infinities in a result, which JSON does not have: refuse them, or send null."),
+    Setting("tracing", choice("off", "otel"), "off",
+            doc="otel: a span for each task, sent as the OTEL_* variables say; needs pip install 'arbd[otel]'."),
     Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
             reloadable=True,
             doc="The least important lines to write."),

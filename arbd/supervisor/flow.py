@@ -697,7 +697,7 @@ class Flow:
 
     def _give_lost(self, worker: Worker, assignment: Assignment, how: WorkerEnd) -> None:
         task = assignment.task
-        fields = task_fields(task.id, task.action, task.traceparent)
+        fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
         note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
         self.give(task, worker_lost(task.action, **how), _LostRun(worker, assignment))
 

@@ -81,7 +81,7 @@ def kill(
         get_logger("arbd.watch"),
         "warning",
         "task_killed",
-        **task_fields(task.id, task.action, task.traceparent),
+        **task_fields(task.id, task.action, task.traceparent, task.attempt),
         timeout=assignment.timeout,
         cancelled=assignment.cancelled,
         reason=why.detail if why else None,
@@ -192,7 +192,8 @@ def _tell_where(flow: Flow, worker: Worker) -> None:
 
 def _abort(flow: Flow, assignment: Assignment) -> None:
     task = assignment.task
-    get_logger("arbd.drain").warning("task_aborted", **task_fields(task.id, task.action, task.traceparent))
+    fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
+    get_logger("arbd.drain").warning("task_aborted", **fields)
     flow.decide(task, aborted(task.action))
 
 

@@ -67,7 +67,7 @@ class Joins:
 
     def _say(self, join: Join, timeouts: Mapping[str, float]) -> None:
         first = join.first
-        fields = task_fields(first.id, first.action, first.traceparent)
+        fields = task_fields(first.id, first.action, first.traceparent, first.attempt)
         after_s = round(join.after_ns / 1e9, 3)
         if join.is_another:
             self._log.warning("task_id_used_twice", **fields, after_s=after_s, hint=_ANOTHER)

@@ -25,6 +25,7 @@ from arbd.settings.table import Layer, Resolved, Settings, from_constructor, fro
 from arbd.supervisor.cpu_share import share_of
 from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.request import RunRequest, zygote_environment
+from arbd.supervisor.tracing_needs import require_tracing
 from arbd.supervisor.zygote_link import ZygoteLink
 
 
@@ -71,6 +72,8 @@ async def load(request: RunRequest, before: Earlier | None = None) -> Loaded:
         constructor = from_constructor(own_settings(zygote.description.given, secrets))
         resolved = resolve([*layers[:-1], constructor, layers[-1]], required=["name"])
         resolved = read_token(resolved, before.settings if before is not None else None)
+        if resolved.settings.tracing == "otel":
+            require_tracing(sources.environ, resolved.origin["tracing"])
         if before is not None:
             read_tls(resolved.settings)  # at the start, whoever makes the link does
     except BaseException:
@@ -121,6 +124,7 @@ def configure_message(settings: Settings) -> Configure:
         reseed=settings.worker_reseed,
         start_timeout=settings.worker_start_timeout,
         stop_timeout=settings.worker_stop_timeout,
+        tracing=settings.tracing == "otel",
     )
 
 

@@ -71,7 +71,7 @@ class TaskStacks:
         left_out = self._seldom.write(task.action, self._clock())
         self._log.warning(
             "task_stack",
-            **task_fields(task.id, task.action, task.traceparent),
+            **task_fields(task.id, task.action, task.traceparent, task.attempt),
             worker=worker.slot,
             pid=worker.pid,
             struck=struck,

@@ -22,7 +22,7 @@ from arbd.host.stack_dump import StackDump
 from arbd.ipc import frame, layout
 from arbd.ipc.cell import SupervisorCell
 from arbd.ipc.ring import Pushed
-from arbd.model.trace import trace_id
+from arbd.model.trace import joined
 from arbd.supervisor.zygote_link import ZygoteLink
 
 _GONE_TIMEOUT_S: Final = 1.0  # SIGKILL takes well under a millisecond, unless the kernel is stuck in a driver
@@ -117,12 +117,14 @@ class Worker:
         task = assignment.task
         number = self.zygote.numbers[task.action]
         task_id = task.id.encode("utf-8", "surrogatepass")
-        trace = task.traceparent.encode() if task.traceparent and trace_id(task.traceparent) else b""
+        trace = joined(task.traceparent, task.tracestate).encode() if task.traceparent else b""
+        tries = frame.tries_of(task.attempt) if task.attempt != 1 else 0
         size = frame.TASK_HEADER + len(task_id) + 1 + len(trace) + len(task.payload) + len(task.account)
         seq, timeout, payload = assignment.seq, assignment.timeout, task.payload
         if size <= self._inline_limit:
-            return self.cell.tasks.push(frame.encode_task(seq, timeout, number, task_id, payload, task.account, trace))
-        record = frame.encode_task_reference(seq, timeout, number, task_id, len(payload), trace)
+            record = frame.encode_task(seq, timeout, number, task_id, payload, task.account, trace, tries)
+            return self.cell.tasks.push(record)
+        record = frame.encode_task_reference(seq, timeout, number, task_id, len(payload), trace, tries)
         # If the worker is dead, its exit gives this task to another.
         send_body = partial(parcels.send, self._side, (payload, task.account))
         return self.cell.tasks.push_after(record, send_body) is Pushed.DONE

@@ -240,6 +240,8 @@ def encode_hub_frame(
             entry.time_left_us = max(1, _whole((task.deadline - now) * 1e6))
         if task.traceparent:
             entry.traceparent = task.traceparent
+            if task.tracestate:
+                entry.tracestate = task.tracestate
         if task.priority:
             entry.priority = task.priority
     for task_id, reason in refused:
@@ -274,6 +276,6 @@ def decode_hub_frame(data: bytes, now: float) -> HubFrame:
 def _decode_task(task: pb.Task, now: float) -> Task:
     left_us = task.time_left_us
     deadline = now + left_us / 1e6 if left_us else math.inf
-    return Task(
-        task.id, task.action, task.payload, task.account, task.attempt, deadline, task.traceparent, task.priority
-    )
+    trace = task.traceparent
+    state = task.tracestate if trace else ""
+    return Task(task.id, task.action, task.payload, task.account, task.attempt, deadline, trace, task.priority, state)

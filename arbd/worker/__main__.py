@@ -20,6 +20,7 @@ from arbd.author.provider import Provider
 from arbd.author.start import GoOn
 from arbd.errors import EXIT_OK, EXIT_ZYGOTE
 from arbd.host import cpus, memory, process_state, procs, stack_signal, stdio, tags
+from arbd.logs.tracebacks import exc_info_of
 from arbd.worker import child_starts, children, target
 from arbd.worker import main as worker
 from arbd.worker.failures import of_second_import
@@ -109,7 +110,7 @@ def _load(spec: worker.ExecSpec, handles: worker.Handles, go_on: GoOn) -> Provid
     except BaseException as exc:  # SystemExit of a script, and whatever an import can raise
         children.end_if_child(here, exc)
         problem = of_second_import(exc)
-        logs.get_logger("arbd.worker").error("worker_not_loaded", hint=problem.hint, exc_info=exc)
+        logs.get_logger("arbd.worker").error("worker_not_loaded", hint=problem.hint, exc_info=exc_info_of(exc))
         if spec.spawn.trial:
             worker.report(handles, problem.text)
         worker.leave(EXIT_ZYGOTE)

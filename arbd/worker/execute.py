@@ -114,7 +114,7 @@ class Context:
 
     __slots__ = (
         *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
-        *("logger", "reason", "run_async", "spoil", "steps"),
+        *("logger", "on_failure", "reason", "run_async", "spoil", "steps"),
     )
 
     def __init__(
@@ -138,6 +138,7 @@ class Context:
         self.here = here
         self.reason = 0
         self.spoil = spoil
+        self.on_failure: Callable[[BaseException], object] = lambda _: None  # told what an action has raised
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
         self._binding_context = binding_context
@@ -250,6 +251,7 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     context.reason = _BAD_RESULT if type(exc) is ResultError else _EXCEPTION
     if broken := broken_import(exc):
         context.spoil(f"an import fails from now on in this process: {broken}")
+    context.on_failure(exc)
     _log_failure(context, task, exc)
     message, name = type_name(exc), type_name(exc)
     told: Any = None
@@ -286,7 +288,8 @@ def _log_failure(context: Context, task: Task, exc: BaseException) -> None:
     logger = context.logger
     try:
         if issubclass(type(exc), ProviderError):  # raised on purpose: the message says it all
-            logger.warning(f"action refused the task: {type_name(exc)}: {message_of(exc)}")
+            if not logs.is_repeated(exc, "action refused the task", task.action):
+                logger.warning(f"action refused the task: {type_name(exc)}: {message_of(exc)}")
         else:
             logs.report_failure(logger, exc, task.id, task.action)
     except BaseException as problem:  # the author's logger may be what is broken; the caller still gets the answer

@@ -13,14 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from arbd.author.refused import BadRegistrationsError
 from arbd.errors import ConfigError, RegistrationError
 from arbd.ipc.zygote_protocol import Failed
-from arbd.logs.tracebacks import exc_info_of
+from arbd.logs.tracebacks import exc_info_of, lines_of
 from arbd.model.response import message_of
 from arbd.worker.error_place import place_of
 
@@ -160,7 +159,7 @@ def listed(problems: Sequence[str]) -> list[str]:
 def traceback_of(exc: BaseException) -> str:
     """The traceback of an exception as text; each message in it is cut, so that the frames are not lost behind it."""
     try:
-        lines: Iterable[str] = traceback.TracebackException(*exc_info_of(exc)).format()
+        lines: Iterable[str] = lines_of(exc_info_of(exc))
         return tail("".join(head(line, _MOST_OF_A_LINE).rstrip("\n") + "\n" for line in lines), MOST_TRACEBACK)
     except Exception as problem:  # an exception of the author's that breaks whoever looks at it
         return f"(the traceback cannot be shown: {type(problem).__name__})"

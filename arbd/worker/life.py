@@ -2,7 +2,7 @@
 
     start   start hooks in order, each with the resources it takes; then the other resources, but for lazy ones
             ── one fails, or it takes longer than worker.start_timeout ──> NotFit: the worker takes no task
-    stop    stop hooks in reverse ─> resources closed in reverse ─> event loop ─> threads ─> atexit ─> files
+    stop    stop hooks in reverse ─> resources closed in reverse ─> event loop ─> threads ─> spans ─> atexit ─> files
             together within worker.stop_timeout
 
 What fails at the stop is logged, and the next step is made all the same. Hooks and resources are interrupted a moment
@@ -22,6 +22,7 @@ from arbd import logs
 from arbd.author.lifespan import Hook, Lifespan, Moment, in_order
 from arbd.errors import EXIT_FAILURE, EXIT_UNFIT, TaskTimeout
 from arbd.interrupts import uninterruptible
+from arbd.logs.tracebacks import exc_info_of
 from arbd.model.response import message_of
 from arbd.worker import endings, inherited
 from arbd.worker.aio import AsyncRunner
@@ -49,7 +50,8 @@ class NotFit(Exception):
 
 class WorkerLife:
     """Start and stop of one worker. ``say_unfit`` tells the supervisor why it cannot take tasks; timeouts in seconds.
-    ``end_if_child`` ends a process that a step has forked and that came back from it."""
+    ``end_if_child`` ends a process that a step has forked and that came back from it. ``flush`` sends the spans
+    that wait, until a moment."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class WorkerLife:
         start_timeout: float,
         stop_timeout: float,
         end_if_child: Callable[[], object] = lambda: None,
+        flush: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._lifespan = lifespan
         self._resources = resources
@@ -71,6 +74,7 @@ class WorkerLife:
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._end_if_child = end_if_child
+        self._flush = flush
         self._is_started = False
         self._log = logs.get_logger("arbd.worker")
 
@@ -113,7 +117,7 @@ class WorkerLife:
         except TaskTimeout:
             pass
         except BaseException as exc:  # SystemExit of an author's, too
-            self._log.error("worker_not_fit", step=step.name, exc_info=exc)
+            self._log.error("worker_not_fit", step=step.name, exc_info=exc_info_of(exc))
             raise NotFit(f"{step.name}: {_said(exc)}") from None
         self._log.error("worker_not_fit", step=step.name, reason=self._too_slow())
         raise NotFit(f"{step.name}: {self._too_slow()}")
@@ -166,6 +170,7 @@ class WorkerLife:
         loop = self._runner.made_loop
         yield Step("event loop", lambda _: endings.shut_down(loop, over_at - reserved / 2), bounded=True)
         yield Step("threads", lambda _: endings.join_threads(over_at - reserved / 4), bounded=True)
+        yield Step("spans", lambda _: self._flush(over_at - reserved / 4), bounded=True)
         yield Step("atexit", lambda _: endings.run_exit_functions(over_at - reserved / 4), bounded=True)
         yield Step("files", lambda _: self._write_out(), bounded=True)
         yield Step("resource tracker", lambda _: inherited.end_tracker(over_at), bounded=True)
@@ -177,7 +182,7 @@ class WorkerLife:
             reason = f"not done within worker.stop_timeout ({self._stop_timeout:g} s)"
             self._log.error("stop_step_interrupted", step=step.name, reason=reason)
         except BaseException as exc:
-            self._log.error("stop_step_failed", step=step.name, exc_info=exc)
+            self._log.error("stop_step_failed", step=step.name, exc_info=exc_info_of(exc))
 
     def _write_out(self) -> None:
         for failure in inherited.write_out():

@@ -21,13 +21,17 @@ never hits a task that had not earned it.
 
 from __future__ import annotations
 
+import contextvars
 import mmap
+import select
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from math import ceil, inf
 from typing import Final
+
+import msgspec
 
 from arbd import logs
 from arbd.errors import TaskCancelled, TaskTimeout
@@ -106,6 +110,7 @@ class Loop:
         "_proven",
         "_quota",
         "_ran",
+        "_repeated",
         "_results",
         "_results_bell",
         "_set_level",
@@ -169,13 +174,14 @@ class Loop:
         self._is_as_before = python_state.remembered()
         self._looks = Looks()
         self._proven = self._looks.proven
-        self._fresh = copy_context  # the context of a task
+        self._fresh = contextvars.copy_context  # the context of a task
         self._look_at_output = look
         self._set_level = set_level
         self._level = 0  # as it was configured
         self._fence_begin, self._fence_publish = make_fences()
         self._inline_limit = layout.largest_record(int(words[layout.RING_SIZE])) - frame.RESULT_HEADER
         self._log = logs.get_logger("arbd.worker")
+        self._repeated = logs.repeated_errors()
         self._told_where = Seldom(_WHERE_EVERY_S, 4)
         self._done = 0
         self._busy_ns = 0
@@ -186,7 +192,7 @@ class Loop:
         """Serve tasks until told to leave. Where there is a reason to leave before, say so; then skip them."""
         self._quota.begin()
         self._action_cpu.begin(time.process_time_ns())
-        self._fresh = task_context.of_tasks()
+        self._fresh = self._contexts()
         self._is_as_before = python_state.remembered()
         self._publish(frame.READY, layout.READY_NEWS + self._worker_id)
         pop = self._pop_within_memory if self._quota.memory_limit else self._tasks.pop
@@ -203,6 +209,16 @@ class Loop:
                 self._sleep()
         if not self._is_leaving:
             self.say(Leaving("told"))
+
+    def trace(self, service: str, slot: int) -> None:
+        """Set up what makes spans of tasks, before the first: nothing here (``arbd.worker.tracing``)."""
+
+    def flush(self, until: float) -> None:
+        """Send the spans that wait, until that moment of the monotonic clock: none here."""
+
+    def _contexts(self) -> Callable[[], contextvars.Context]:
+        """What makes the context (``contextvars``) of a task."""
+        return task_context.of_tasks()
 
     def _pop_within_memory(self) -> bytes | None:
         """The next task, of a worker that has a limit of memory; one that is over it leaves before it says that it runs
@@ -235,9 +251,22 @@ class Loop:
         self._fence_begin()
         self._fence_publish()
         if self._tasks.is_empty() and words[layout.CONDEMNED] != layout.LEAVE:
-            doorbell.wait(self._bell)
+            if self._repeated.next_at == inf:
+                doorbell.wait(self._bell)
+            else:
+                self._wait_to_tell()
             self._woken_ns = time.monotonic_ns()
         words[layout.WORKER_SLEEPING] = 0
+
+    def _wait_to_tell(self) -> None:
+        """Sleep until rung, or until it is time to tell how often an error has repeated."""
+        due_in_s = max(0.0, self._repeated.next_at - time.monotonic())
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        if poll.poll(ceil(due_in_s * 1000)):
+            doorbell.wait(self._bell)
+        else:
+            logs.tell_repeated()
 
     def _run_task(self, record: bytes) -> None:
         if self._limits.changed():
@@ -262,7 +291,9 @@ class Loop:
                 self._answer_unstarted(task_frame.seq, since_ns, action, exc)
                 return
         at = task_frame.payload_length
-        task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
+        task = Task(task_frame.id, action, body[:at], body[at:], task_frame.attempt, traceparent=trace)
+        if trace:
+            task = _with_context(task)
         run_ns, status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
         self._answer(task_frame.seq, since_ns, run_ns, status, action, answer)
         if run_ns > OUTPUT_LOOK_WORTH_NS:
@@ -290,7 +321,7 @@ class Loop:
         raised: the caller was promised an answer within the timeout.
         """
         deadline = since_ns / 1e9 + timeout
-        logs.enter_task(task.id, task.action, task.traceparent)
+        logs.enter_task(task.id, task.action, task.traceparent, task.attempt)
         try:
             try:
                 self._timer.arm(deadline, seq)
@@ -385,6 +416,8 @@ class Loop:
         words[layout.BUSY_NS] = self._busy_ns
         words[layout.CPU_NS] = cpu_ns = time.process_time_ns()
         self._action_cpu.share_out(cpu_ns)
+        if self._repeated.next_at != inf and time.monotonic() >= self._repeated.next_at:
+            logs.tell_repeated()
 
     def _publish(self, record: bytes, news: int) -> None:
         """Push a record, then store ``news``, a number never used before, which tells the supervisor where to look. A
@@ -443,3 +476,9 @@ class Loop:
                     raise
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PARCEL_PAUSE_S)
+
+
+def _with_context(task: Task) -> Task:
+    """A task whose trace context came as one text, with its two parts."""
+    parent, _, state = task.traceparent.partition(" ")
+    return msgspec.structs.replace(task, traceparent=parent, tracestate=state) if state else task

@@ -163,9 +163,10 @@ def run(
     cpu_at = layout.action_cpu_at(ring_bytes, len(numbers.limits), len(numbers.actions))
     action_cpu = ActionCpu(words[cpu_at : cpu_at + len(numbers.actions)], numbers.actions)
     quota = Quota(spawn.max_tasks, spawn.memory_limit)
-    log_fds = () if log_fd is None else (log_fd,)
+    log_fds: tuple[int, ...] = () if log_fd is None else (log_fd,)
+    log_fds += logs.journal_descriptors()
     descriptors.protect(*handles, *(output_fds or ()), *log_fds, *quota.descriptors)
-    loop = Loop(
+    loop = _loop_kind(configure)(
         cell,
         memory.attach(handles.board),
         worker_id=spawn.worker_id,
@@ -192,14 +193,25 @@ def run(
         start_timeout=configure.start_timeout,
         stop_timeout=configure.stop_timeout,
         end_if_child=resources.end_if_child,
+        flush=loop.flush,
     )
     _start(life, loop)
     children.end_if_child(here)  # a hook has forked, and this is not the worker
     keep_streams()
+    loop.trace(configure.name, spawn.slot)
     resources.opening = process.adopting
     process.arm(here)
     loop.run()
     life.stop()
+
+
+def _loop_kind(configure: protocol.Configure) -> type[Loop]:
+    """The loop with spans, or the plain one, which knows nothing of them."""
+    if not configure.tracing:
+        return Loop
+    from arbd.worker.tracing import TracedLoop
+
+    return TracedLoop
 
 
 def _settle(configure: protocol.Configure, spawn: protocol.Spawn, parent: int) -> ForkMark:

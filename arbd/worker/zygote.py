@@ -258,6 +258,8 @@ class Zygote:
             self._configure = message
             worker.apply(message, self._provider)
             logs.change_level(message.log.level)  # the author's code may have set another one than there was before
+            if message.tracing:
+                _preload_tracing()
             gc.collect()
             inherited.remember()
             gc.freeze()  # a collection in a worker would otherwise write to, and so copy, every page shared with it
@@ -360,6 +362,16 @@ class Zygote:
                 if exc.errno not in parcels.NOT_NOW or attempt == _SEND_ATTEMPTS - 1:
                     raise
             time.sleep(_SEND_PAUSE_S)
+
+
+def _preload_tracing() -> None:
+    """Import what spans need once, for all workers; where that fails, each worker says so."""
+    try:
+        from arbd.worker import tracing
+
+        tracing.preload()
+    except Exception as exc:
+        logs.get_logger("arbd.zygote").warning("tracing_not_imported", exc_info=exc)
 
 
 def main(control_fd: int, parent: int) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NewTask(_message.Message):
-    __slots__ = ("id", "action", "payload", "account", "provider", "priority", "timeout_ms", "traceparent")
+    __slots__ = ("id", "action", "payload", "account", "provider", "priority", "timeout_ms", "traceparent", "tracestate")
     ID_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class NewTask(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     action: str
     payload: bytes
@@ -24,7 +25,8 @@ class NewTask(_message.Message):
     priority: int
     timeout_ms: int
     traceparent: str
-    def __init__(self, id: _Optional[str] = ..., action: _Optional[str] = ..., payload: _Optional[bytes] = ..., account: _Optional[bytes] = ..., provider: _Optional[str] = ..., priority: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    tracestate: str
+    def __init__(self, id: _Optional[str] = ..., action: _Optional[str] = ..., payload: _Optional[bytes] = ..., account: _Optional[bytes] = ..., provider: _Optional[str] = ..., priority: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
     __slots__ = ("batch", "tasks")

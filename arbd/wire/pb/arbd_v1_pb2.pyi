@@ -113,7 +113,7 @@ class Welcome(_message.Message):
     def __init__(self, version: _Optional[int] = ..., lease_ms: _Optional[int] = ..., max_frame: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "action", "payload", "account", "attempt", "time_left_us", "traceparent", "priority")
+    __slots__ = ("id", "action", "payload", "account", "attempt", "time_left_us", "traceparent", "priority", "tracestate")
     ID_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class Task(_message.Message):
     TIME_LEFT_US_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     action: str
     payload: bytes
@@ -130,7 +131,8 @@ class Task(_message.Message):
     time_left_us: int
     traceparent: str
     priority: int
-    def __init__(self, id: _Optional[str] = ..., action: _Optional[str] = ..., payload: _Optional[bytes] = ..., account: _Optional[bytes] = ..., attempt: _Optional[int] = ..., time_left_us: _Optional[int] = ..., traceparent: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    tracestate: str
+    def __init__(self, id: _Optional[str] = ..., action: _Optional[str] = ..., payload: _Optional[bytes] = ..., account: _Optional[bytes] = ..., attempt: _Optional[int] = ..., time_left_us: _Optional[int] = ..., traceparent: _Optional[str] = ..., priority: _Optional[int] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("id", "reason")

@@ -31,6 +31,7 @@ from arbd.host.posix_timer import TIMER_SIGNAL
 from arbd.host.procs import CANCEL_SIGNAL
 from arbd.host.stack_signal import COROUTINES_SIGNAL
 from arbd.interrupts import is_importing, may_interrupt
+from arbd.logs.tracebacks import exc_info_of
 from arbd.worker import children
 from arbd.worker.guard.kinds import Spoiled, StateKind
 from arbd.worker.guard.notices import NOTICES
@@ -140,7 +141,7 @@ def _shim(signum: int, frame: FrameType | None) -> None:
         if _async_fails is not None:
             _async_fails(exc)
         else:
-            logs.get_logger("arbd.worker").error("signal_handler_failed", signal=signum, exc_info=exc)
+            logs.get_logger("arbd.worker").error("signal_handler_failed", signal=signum, exc_info=exc_info_of(exc))
 
 
 # -- the kinds --------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider
 from arbd.host import reserve
+from arbd.logs.tracebacks import exc_info_of
 from arbd.model.response import message_of
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -134,7 +135,7 @@ def _reply(monitor: RateLimitMonitor, op: Literal["check", "count"]) -> bytes:
             monitor.make_safe_request(lambda: None)
         reply = encode(MonitorReply(limits))
     except BaseException as error:  # as in a worker: it may raise SystemExit, and is asked again for the next task
-        logs.get_logger("arbd.limits").error("monitor_failed", monitor=name, exc_info=error)
+        logs.get_logger("arbd.limits").error("monitor_failed", monitor=name, exc_info=exc_info_of(error))
         problem = message_of(error)
         return encode(MonitorReply(error=head(f"{name}: {type(error).__name__}: {problem}", _MOST_OF_AN_ERROR)))
     if len(reply) > MAX_MESSAGE:

@@ -108,3 +108,17 @@ def test_the_reason_of_an_error_comes_with_it(reason: int) -> None:
     assert (inline.reason, inline.body, inline.by_reference) == (reason, b"{}", False)
     assert (beside.reason, beside.body, beside.by_reference) == (reason, b"", True)
     assert [inline.skipped, inline.notice, beside.skipped, beside.notice] == [False] * 4
+
+
+@given(attempt=st.integers(0, 2**32 - 1), by_reference=st.booleans(), trace=traces)
+def test_an_attempt_travels_in_the_flags(attempt: int, by_reference: bool, trace: str) -> None:
+    tries = frame.tries_of(attempt)
+    if by_reference:
+        record = frame.encode_task_reference(1, 1.0, 2, b"id", 4, trace.encode(), tries)
+    else:
+        record = frame.encode_task(1, 1.0, 2, b"id", b"body", b"", trace.encode(), tries)
+    got = frame.decode_task(record)
+    assert (got.attempt, got.by_reference, got.trace) == (min(max(attempt, 1), 1 << 24), by_reference, trace)
+    assert len(record) == len(
+        frame.encode_task(1, 1.0, 2, b"id", b"" if by_reference else b"body", b"", trace.encode())
+    )

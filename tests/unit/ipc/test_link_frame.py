@@ -122,3 +122,14 @@ def test_a_task_that_is_none_is_refused(record: bytes) -> None:
 def test_a_record_that_is_too_short_has_no_kind(record: bytes) -> None:
     with pytest.raises(LinkRecordError, match="too short"):
         link_frame.kind_of(record)
+
+
+@pytest.mark.parametrize("longest", [1 << 16, 0])
+def test_a_trace_context_comes_out_as_it_went_in_and_what_is_none_does_not(longest: int) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for given_trace, expected in (((traceparent, "a=1"), (traceparent, "a=1")), (("none", "a=1"), ("", ""))):
+        task = Task("t", "act", b"{}", b"[]", traceparent=given_trace[0], tracestate=given_trace[1])
+        record, parcel = link_frame.encode_task(task, longest)
+        got = link_frame.decode_task(record, lambda parcel=parcel: b"".join(parcel or ()))  # type: ignore[misc] # bound now
+        assert (got.traceparent, got.tracestate) == expected
+        assert (got.payload, got.account) == (b"{}", b"[]")

@@ -7,7 +7,7 @@ import pytest
 from arbd.ipc import layout
 from arbd.ipc.plate import OwnPipes, PlateWriter, decode_own_pipes, encode, read_plate
 
-TASK = ("t-1", "price", "00-trace")
+TASK = ("t-1", "price", "00-trace", 2)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_name_too_long_for_it(page: bytearray) -> None:
     writer = PlateWriter(words)
     words[layout.RUNNING_SEQ] = 7
     writer.write(TASK, 1)
-    assert not writer.write(("t" * layout.PAGE_BYTES, "price", ""), 1)
+    assert not writer.write(("t" * layout.PAGE_BYTES, "price", "", 1), 1)
     assert read_plate(bytes(page)).certain == 0
     assert words[layout.TAKEN_BACK] == 0
 
@@ -50,5 +50,5 @@ def test_whatever_is_stored_there(page: bytearray, length: int) -> None:
 
 
 @pytest.mark.parametrize("task", [TASK, None])
-def test_the_message_with_pipes_of_a_tasks_own(task: tuple[str, str, str] | None) -> None:
+def test_the_message_with_pipes_of_a_tasks_own(task: tuple[str, str, str, int] | None) -> None:
     assert decode_own_pipes(encode(OwnPipes(task))).task == task

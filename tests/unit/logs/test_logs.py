@@ -520,7 +520,7 @@ class TestConsole:
         timestamp, rest = stream.getvalue().split(" ", 1)
         assert datetime.fromisoformat(timestamp).tzinfo == UTC
         assert " ".join(rest.split()) == (
-            "[info ] priced [prices] role=worker worker=1 task_id=t-1 action=price count=2"
+            "[info ] priced [prices] role=worker worker=1 task_id=t-1 action=price attempt=1 count=2"
         )
 
     def test_control_characters_do_not_reach_the_terminal(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 from arbd.logs import tasks
 from arbd.logs.tasks import TaskTuple
 
-ONE, TWO = ("1", "a", ""), ("2", "b", "")
+ONE, TWO = ("1", "a", "", 1), ("2", "b", "", 1)
 
 
 @pytest.fixture(autouse=True)

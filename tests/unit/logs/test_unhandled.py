@@ -31,7 +31,7 @@ class Reports:
 def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    monkeypatch.setattr(tasks, "_task", ("1", "a", ""))
+    monkeypatch.setattr(tasks, "_task", ("1", "a", "", 1))
     yield Reports()
     tasks._bound.set(None)
 
@@ -58,7 +58,7 @@ def test_what_cannot_be_raised(reports: Reports) -> None:
 
     Broken()
     [(what, exc, task, fields)] = reports.made
-    assert (what, str(exc), task) == ("exception ignored", "no", ("1", "a", ""))
+    assert (what, str(exc), task) == ("exception ignored", "no", ("1", "a", "", 1))
     assert fields["where"].endswith("Broken.__del__")
 
 
@@ -90,7 +90,7 @@ def test_a_loop(reports: Reports) -> None:
     handle(loop, {})
     loop.close()
     assert reports.made == [
-        ("never retrieved", error, ("1", "a", ""), {"where": "fail_later"}),
+        ("never retrieved", error, ("1", "a", "", 1), {"where": "fail_later"}),
         ("in a callback", error, None, {"where": "object"}),
         ("", None, None, {"where": ""}),
     ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.ipc.layout import MIN_RING_BYTES, largest_record
-from arbd.model.trace import trace_id
+from arbd.model.trace import ids, joined, trace_id, valid_state
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -47,3 +47,37 @@ def test_what_is_passed_on_fits_every_ring_and_is_ascii(traceparent: str) -> Non
     if trace_id(traceparent):
         assert traceparent.isascii()
         assert len(traceparent) < largest_record(MIN_RING_BYTES) // 4
+
+
+STATE = "rojo=00f067aa0ba902b7,congo@x=t61rcWkgMzE"
+
+
+def test_a_state_travels_with_its_trace_as_one_text() -> None:
+    traceparent = f"00-{TRACE}-{PARENT}-01"
+    assert ids(traceparent) == (TRACE, PARENT)
+    assert joined(traceparent, STATE) == f"{traceparent} {STATE}"
+    assert joined(traceparent, "") == traceparent
+    assert joined(traceparent, "none") == traceparent
+    assert joined("none", STATE) == ""
+
+
+@pytest.mark.parametrize(
+    "state", ["a", "A=1", "a=1\n", "a=b=c", "a=1,a=2", "a=é", "a=1\0b=2", "=1", "a=", "x" * 100_000]
+)
+def test_what_is_no_state_is_not_passed_on(state: str) -> None:
+    assert valid_state(state) == ""
+
+
+def test_blanks_and_empty_members_are_left_out_and_what_is_too_long_at_its_end() -> None:
+    assert valid_state(" a=1 ,\t, b=2 ") == "a=1,b=2"
+    assert valid_state(",".join(f"k{n}=v" for n in range(40))) == ",".join(f"k{n}=v" for n in range(32))
+    assert valid_state(f"a={'x' * 250},b={'x' * 250},c={'x' * 250}") == f"a={'x' * 250},b={'x' * 250}"
+
+
+@given(st.text(max_size=80) | st.from_regex(r"([a-z]{1,9}=[!-~]{1,40},){0,40}", fullmatch=True))
+def test_a_state_that_is_passed_on_fits_and_has_no_control_characters(state: str) -> None:
+    found = valid_state(state)
+    assert len(found) <= 512
+    assert found.isprintable()
+    assert found.isascii()
+    assert valid_state(found) == found

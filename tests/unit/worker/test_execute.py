@@ -110,7 +110,14 @@ def test_everything_in_kwargs_can_be_sent_back() -> None:
         "timezone": "Europe/Moscow",
         "now": "2024-07-01T15:00:00+03:00",
         "now_utc": "2024-07-01T12:00:00Z",
-        "task": {"id": "t-1", "action": "act", "deadline": 99.5, "traceparent": ""},
+        "task": {
+            "id": "t-1",
+            "action": "act",
+            "deadline": 99.5,
+            "traceparent": "",
+            "tracestate": "",
+            "attempt": 1,
+        },
         "a": 1,
     }
 

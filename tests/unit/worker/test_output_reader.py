@@ -17,7 +17,7 @@ from arbd.ipc.plate import OwnPipes, PlateWriter, encode
 from arbd.logs.lines import MOST_LINES
 from arbd.worker.output_reader import OutputReader, Prepared, Show
 
-TASK, OTHER = ("1", "a", ""), ("2", "b", "")
+TASK, OTHER = ("1", "a", "", 1), ("2", "b", "", 1)
 
 
 class Printing:
@@ -36,7 +36,7 @@ class Printing:
 
         self.channel = socket.socket(fileno=end)
 
-    def run(self, seq: int, task: tuple[str, str, str] | None = None) -> None:
+    def run(self, seq: int, task: tuple[str, str, str, int] | None = None) -> None:
         self.words[layout.RUNNING_SEQ] = seq
         if task is not None:
             self.plate.write(task, threads=1)
@@ -44,7 +44,7 @@ class Printing:
     def say(self, text: str) -> None:
         os.write(self.out, text.encode())
 
-    def own_pipes(self, task: tuple[str, str, str] | None) -> int:
+    def own_pipes(self, task: tuple[str, str, str, int] | None) -> int:
         """Pipes of a task's own; the end of the first to write to."""
         (out, out_end), (err, err_end) = pipes.make(), pipes.make()
         channel.send(self.channel, encode(OwnPipes(task)), (out, err))
