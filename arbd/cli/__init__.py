@@ -176,6 +176,9 @@ def main() -> None:
     if hangup.command_in(sys.argv[1:]) in _SHORT:
         priority.raise_own()
     else:
+        from arbd.host import secrecy
+
+        secrecy.seclude()  # it knows a token, or starts what does; a short command has no time for it, and knows none
         gc.enable()
     if os.environ.get(COMPLETE_VARIABLE):
         from arbd.cli import _complete

@@ -13,10 +13,11 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from arbd.cli import _completers
+from arbd.errors import ConfigError
 from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_sources, read_token
 from arbd.settings.kinds import Kind
-from arbd.settings.secrets import own_settings
+from arbd.settings.secrets import own_settings, scrub
 from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
 
 if TYPE_CHECKING:
@@ -68,12 +69,25 @@ class CommandSettings(msgspec.Struct, frozen=True):
         """
         layers = read_layers(self.config_file, os.environ, self.flags.get("env_file"))
         flags = from_flags(self.flags)
-        given = own_settings(description.given, secrets_in(layers)) if description else {}
+        given = own_settings(description.given, self._secrets()) if description else {}
         return read_token(resolve([*layers, from_constructor(given), flags], required=["name"] if description else []))
 
+    def _secrets(self) -> list[str]:
+        """What the provider's code must not see: every token there is before it has spoken."""
+        layers = [*read_layers(self.config_file, os.environ, self.flags.get("env_file")), from_flags(self.flags)]
+        try:
+            token = read_token(resolve(layers)).settings.hub_auth_token
+        except ConfigError:  # told with all that is wrong, by whoever resolves
+            token = ""
+        return [*secrets_in(layers), token]
+
     def environ(self) -> dict[str, str]:
-        """The environment that the provider's code is to have: this one, with the variables of the environment file."""
+        """This environment, with the variables of the environment file."""
         return read_sources(self.config_file, os.environ, self.flags.get("env_file")).environ
+
+    def environ_of_code(self) -> dict[str, str]:
+        """The environment that the provider's code is to have: without tokens."""
+        return scrub(self.environ(), self._secrets())
 
     def target(self, target: str | None) -> str:
         """TARGET of the command line or, without one, of the settings; empty if neither has it."""

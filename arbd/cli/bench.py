@@ -146,8 +146,9 @@ def command(
     from arbd.supervisor.describe import describe
     from arbd.tuning.bench import Bench
 
-    description = describe(target, [], dict(os.environ))
-    resolved = CommandSettings({}, config_file).resolve(description)
+    settings = CommandSettings({}, config_file)
+    description = describe(target, [], settings.environ_of_code())
+    resolved = settings.resolve(description)
     info = next((each for each in description.actions if each.name == action), None)
     if info is None:
         known = ", ".join(each.name for each in description.actions) or "none"

@@ -35,7 +35,7 @@ def command(ctx: click.Context, target: str | None, as_json: bool, given: Comman
     from arbd.supervisor.trial import try_out
 
     description, failures = try_out(
-        found, [], given.environ(), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
+        found, [], given.environ_of_code(), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
     )
     resolved = given.resolve(description)
     problems = [*_problems(description), *failures]

@@ -41,7 +41,7 @@ def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
     if found:
         from arbd.supervisor.describe import describe
 
-        description = describe(found, [], given.environ())
+        description = describe(found, [], given.environ_of_code())
     resolved = given.resolve(description)
     for warning in resolved.warnings:
         click.echo(f"arbd: warning: {warning}", err=True)

@@ -94,7 +94,9 @@ def _start_again(pid: int, address: str) -> None:
         os.dup2(before, 2)  # as this process was given it
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # what multiprocessing uses too
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
-    os.execv(sys.executable, [sys.executable, *flags, "-P", "-m", "arbd", *words])
+    command = [sys.executable, *flags, "-P", "-m", "arbd", *words]
+    # Python's copy of the environment: in that of the process, secrets are written over.
+    os.execve(sys.executable, command, os.environ)
 
 
 @contextmanager

@@ -37,7 +37,19 @@ import msgspec
 from arbd import logs
 from arbd.author.provider import Provider, describe
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import channel, cpus, dispositions, memory, parcels, process_state, procs, stack_signal, stdio, tags
+from arbd.host import (
+    channel,
+    cpus,
+    dispositions,
+    memory,
+    parcels,
+    process_state,
+    procs,
+    secrecy,
+    stack_signal,
+    stdio,
+    tags,
+)
 from arbd.ipc import zygote_protocol as protocol
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
@@ -99,6 +111,8 @@ class Zygote:
         Where the author's code calls ``provider.start()``, the rest happens inside that call, and the process ends
         there.
         """
+        if not self._boot.core_files:
+            secrecy.leave_no_core_files()  # a worker's memory holds payloads and accounts
         self._origin = worker.Origin.here()
         self._before = Before.look()
         self._narrowed = self._import.enter_context(cpus.Narrowed(self._boot.worker_cpus))
