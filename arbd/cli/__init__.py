@@ -21,6 +21,7 @@ from arbd.cli._groups import COMMANDS as COMMANDS
 from arbd.cli._groups import GROUPS, STEERING
 from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
 from arbd.host import hangup, priority, process_state
+from arbd.printable import printable, printable_lines
 
 COMPLETE_VARIABLE: Final = "_ARBD_COMPLETE"  # set by the scripts of `arbd completion`: answer, run nothing
 
@@ -38,7 +39,7 @@ class _Failure(click.ClickException):
         if self._debug:
             import traceback
 
-            traceback.print_exception(self._error, file=file or sys.stderr)
+            click.echo(printable_lines("".join(traceback.format_exception(self._error))), file=file, err=True, nl=False)
         click.echo(f"arbd: {self.message}", file=file, err=True)
 
 
@@ -89,6 +90,10 @@ class _Commands(click.Group):
             raise _Failure(error, ctx.params["debug"]) from error
         except click.NoSuchOption as error:
             raise _no_such_option(error, _options_of(self, ctx)) from error
+        except click.ClickException as error:
+            text = printable_lines(error.message)  # it may name what an author or a hub has named
+            error.message = text  # type: ignore[misc] # final for a good reason, but there is no other way in
+            raise
         except KeyboardInterrupt:
             click.echo(err=True)  # behind the ^C
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
@@ -194,6 +199,8 @@ def _exit_code(error: ArbdError) -> int:
 
 
 def _message(error: ArbdError) -> str:
+    """What is told of an error. Hubs and authors may have put words into it: those have lines of their own only where a
+    traceback needs them."""
     if isinstance(error, ConfigError) and len(error.problems) > 1:
-        return "\n  - ".join([f"{len(error.problems)} problems", *error.problems])
-    return str(error)
+        return "\n  - ".join([f"{len(error.problems)} problems", *map(printable, error.problems)])
+    return printable_lines(str(error)) if isinstance(error, ZygoteError | ConfigError) else printable(str(error))

@@ -34,11 +34,6 @@ TOML: Final = _completers.files(".toml")
 _METAVARS: Final = {"env_file": "FILE", "hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
 
 
-hub_option: Final = click.option(
-    "--hub", metavar="HOST:PORT", envvar="HUB_GRPC_URL", default=LOCAL_HUB, show_default=True, help="The hub."
-)
-
-
 def _die_with(ctx: click.Context, _param: click.Parameter, parent: int | None) -> None:
     if parent is not None and not ctx.resilient_parsing:
         from arbd.host.procs import die_with_parent

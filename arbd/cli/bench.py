@@ -227,7 +227,7 @@ def _run(bench: Bench) -> ArbdError | KeyboardInterrupt | None:
     except KeyboardInterrupt as interrupt:
         return interrupt
     runs = count(bench.most_runs, "run")
-    click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
+    _show.say(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
     with ProgressLine(bench.most_runs) as line:
         return bench.sweep(lambda point: line.begin(show_point(point)))
 
@@ -249,7 +249,7 @@ def _conclude(
         if comparison is not None:
             _print_comparison(comparison)
     if isinstance(failure, KeyboardInterrupt):
-        click.echo("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
+        _show.say("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
         return EXIT_INTERRUPTED
     if failure is not None:
         raise failure
@@ -273,35 +273,35 @@ def _write(record: Record, options: BenchOptions) -> None:
 def _print(record: Record, recommendation: Recommendation | None) -> None:
     from arbd.tuning import report
 
-    click.echo(report.headline(record))
-    click.echo()
+    _show.say(report.headline(record))
+    _show.say()
     _print_table(report.COLUMNS, report.rows(record, recommendation))
-    click.echo()
+    _show.say()
     for line in report.LEGEND:
-        click.echo(line)
+        _show.say(line)
     for note in report.notes(record):
-        click.echo(f"note: {note}")
+        _show.say(f"note: {note}")
     if recommendation is None:
-        click.echo("Nothing is recommended.")
+        _show.say("Nothing is recommended.")
         return
-    click.echo()
+    _show.say()
     if not recommendation.is_against_today:
-        click.echo("The best of what was asked for; the settings of today were not measured:")
+        _show.say("The best of what was asked for; the settings of today were not measured:")
     else:
-        click.echo("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
+        _show.say("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
     for line in report.snippet(recommendation):
-        click.echo(f"  {line}")
+        _show.say(f"  {line}")
 
 
 def _print_comparison(comparison: Comparison) -> None:
     from arbd.tuning import report
 
-    click.echo()
+    _show.say()
     columns = ("", "", "then", "now", "ratio", "p", "")
     _print_table(columns, report.comparison_rows(comparison))
     for note in report.comparison_notes(comparison):
-        click.echo(f"note: {note}")
-    click.echo("Slower by more than noise." if comparison.is_slower else "Nothing is slower by more than noise.")
+        _show.say(f"note: {note}")
+    _show.say("Slower by more than noise." if comparison.is_slower else "Nothing is slower by more than noise.")
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

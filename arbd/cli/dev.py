@@ -21,7 +21,7 @@ from typing import Final
 
 import click
 
-from arbd.cli import _completers
+from arbd.cli import _completers, _show
 from arbd.cli._options import LOCAL_HUB, CommandSettings, settings_options
 from arbd.cli.hub import READY
 from arbd.errors import HubError
@@ -71,7 +71,7 @@ def command(
     with _hub(listen) if adopted is None else _adopted(*adopted) as (pid, address):
         if adopted is None:
             told = f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait"
-            click.echo(told, err=True)
+            _show.say(told, err=True)
         flags = given.flags | {"hub.url": address}
         request = RunRequest(target=found, argv=list(argv), flags=flags, config_file=given.config_file, dev=True)
         code = run(request)

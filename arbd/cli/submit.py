@@ -6,7 +6,6 @@ payloads (text, @file or JSON lines) ─> hub ─> results as they finish ─> s
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.cli import _completers
-from arbd.cli._options import SECONDS, KindType, hub_option, json_text
+from arbd.cli import _completers, _show
+from arbd.cli._hub_client import HubConnection, hub_options
+from arbd.cli._options import SECONDS, KindType, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 from arbd.settings.kinds import seconds
 
@@ -32,8 +32,7 @@ _MANY: Final = 20  # from so many tasks on, a bar says more than lines that rush
 class Submission(msgspec.Struct, frozen=True):
     """What to send where, and what to do with the answers."""
 
-    hub: str
-    token: str
+    hub: HubConnection
     tasks: list[NewTask]
     wait: bool
     timeout_s: float | None
@@ -72,7 +71,7 @@ With --wait the exit code is 0 if every task succeeded, else 1.""",
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--provider", default="", help="Only this provider may have the tasks.")
 @click.option("--priority", type=_PRIORITIES, default=0, help="The higher one first.  [default: 0]")
-@hub_option
+@hub_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -87,7 +86,7 @@ def command(
 ) -> None:
     """Send tasks for ACTION to a hub that `arbd hub` or `arbd dev` runs, and print task ids or results.
 
-    A hub with tokens is given the one in PROVIDER_AUTH_TOKEN.
+    A hub with tokens is given the one in PROVIDER_AUTH_TOKEN, or in --token-file.
     """
     import asyncio
 
@@ -100,8 +99,7 @@ def command(
         for text in payloads
         for _ in range(count)
     ]
-    token = os.environ.get("PROVIDER_AUTH_TOKEN", "")
-    ctx.exit(asyncio.run(_send(Submission(token=token, tasks=tasks, **options))))
+    ctx.exit(asyncio.run(_send(Submission(tasks=tasks, **options))))
 
 
 def _json_lines() -> list[bytes]:
@@ -119,17 +117,15 @@ def _json_lines() -> list[bytes]:
 async def _send(submission: Submission) -> int:
     import asyncio
 
-    from arbd.hub.client import HubClient
-
     started_at = time.monotonic()
-    async with HubClient(submission.hub, token=submission.token) as client:
+    async with submission.hub.client() as client:
         try:
             batch = await client.submit(submission.tasks)
         except HubError as error:
             raise HubError(error.code, f"hub {submission.hub}: {error.details}; `arbd hub` starts one") from error
         if not submission.wait:
             for task_id in batch.ids:
-                click.echo(msgspec.json.encode({"id": task_id}) if submission.as_json else task_id)
+                _show.say(_show.json_text({"id": task_id}) if submission.as_json else task_id)
             return EXIT_OK
         try:
             async with asyncio.timeout(submission.timeout_s):
@@ -166,11 +162,11 @@ def _print_result(result: Result, submission: Submission) -> None:
     if submission.as_json:
         line = {"id": result.id, "action": result.action, "status": result.status, "provider": result.provider}
         times = {"attempts": result.attempts, "taken_s": round(result.taken_s, 6)}
-        click.echo(msgspec.json.encode({**line, **times, "response": response}))
+        _show.json_line({**line, **times, "response": response})
     elif len(submission.tasks) == 1:
-        click.echo(msgspec.json.format(msgspec.json.encode(response), indent=2))
+        _show.json_document(response)
     else:
-        click.echo(f"{result.id} {msgspec.json.encode(response).decode()}")
+        _show.say(f"{result.id} {_show.json_text(response)}")
 
 
 def _response(result: Result) -> Any:
@@ -184,4 +180,4 @@ def _response(result: Result) -> Any:
 def _print_summary(counts: Counter[str], elapsed_s: float) -> None:
     total = sum(counts.values())
     by_status = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    click.echo(f"{total} tasks in {elapsed_s:.2f} s ({total / elapsed_s:.0f}/s): {by_status}", err=True)
+    _show.say(f"{total} tasks in {elapsed_s:.2f} s ({total / elapsed_s:.0f}/s): {by_status}", err=True)
