@@ -23,6 +23,7 @@ from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_ZYGOTE
 from arbd.host import hangup, priority, process_state
 from arbd.printable import printable, printable_lines
 
+_MOST_OF_MESSAGE: Final = 2000  # characters: a hub may answer with anything
 COMPLETE_VARIABLE: Final = "_ARBD_COMPLETE"  # set by the scripts of `arbd completion`: answer, run nothing
 
 
@@ -203,4 +204,6 @@ def _message(error: ArbdError) -> str:
     traceback needs them."""
     if isinstance(error, ConfigError) and len(error.problems) > 1:
         return "\n  - ".join([f"{len(error.problems)} problems", *map(printable, error.problems)])
-    return printable_lines(str(error)) if isinstance(error, ZygoteError | ConfigError) else printable(str(error))
+    from arbd.core.history import shown
+
+    return printable_lines(str(error)) if isinstance(error, ZygoteError | ConfigError) else shown(str(error), _MOST_OF_MESSAGE)

@@ -80,6 +80,7 @@ PURE = (
         "arbd.wire.stream_frames",
         "arbd.errors",
         "arbd.zones",
+        "arbd.printable",
     ),
     *("arbd.links.stream.session", "arbd.links.unary.policy", "arbd.links.unary.messages"),
     *("arbd.hub.board", "arbd.hub.queues", "arbd.hub.leases", "arbd.hub.desk", "arbd.hub.stream_session"),
