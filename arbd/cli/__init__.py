@@ -206,4 +206,8 @@ def _message(error: ArbdError) -> str:
         return "\n  - ".join([f"{len(error.problems)} problems", *map(printable, error.problems)])
     from arbd.core.history import shown
 
-    return printable_lines(str(error)) if isinstance(error, ZygoteError | ConfigError) else shown(str(error), _MOST_OF_MESSAGE)
+    return (
+        printable_lines(str(error))
+        if isinstance(error, ZygoteError | ConfigError)
+        else shown(str(error), _MOST_OF_MESSAGE)
+    )

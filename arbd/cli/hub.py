@@ -134,9 +134,7 @@ def _tls(tls_cert: str | None, tls_key: str | None, client_ca: str | None) -> di
         raise click.UsageError("--client-ca needs --tls-cert and --tls-key: certificates are a part of TLS")
     from arbd.links.tls_files import TlsFile, read_files
 
-    tls = read_files(
-        TlsFile("--client-ca", client_ca), TlsFile("--tls-cert", tls_cert), TlsFile("--tls-key", tls_key)
-    )
+    tls = read_files(TlsFile("--client-ca", client_ca), TlsFile("--tls-cert", tls_cert), TlsFile("--tls-key", tls_key))
     return {"tls_cert": tls.cert, "tls_key": tls.key, "client_ca": tls.ca}
 
 

@@ -9,6 +9,7 @@ before: a file that is half edited must not stand in its way.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -147,6 +148,25 @@ def warn_of_way(settings: Settings) -> None:
             reason="token, payloads and results go to another host without TLS: whoever sees the connection has them",
             hint="write grpcs:// in hub.url, or set hub.tls; hub.require_tls = true refuses to start without",
         )
+
+
+def warn_of_files(settings: Settings) -> None:
+    """Log which files of secrets others may read or change."""
+    files = {"hub.auth_token_file": settings.hub_auth_token_file, "hub.tls_key": settings.hub_tls_key}
+    for name, path in files.items():
+        try:
+            mode = os.stat(path).st_mode if path is not None else 0
+        except OSError:
+            continue  # it was there to be read, a moment ago
+        if path is not None and stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+            get_logger("arbd.supervisor").warning(
+                "secret_file_open",
+                setting=name,
+                file=path,
+                mode=f"{stat.S_IMODE(mode):04o}",
+                reason="every user of this machine may read or change it",
+                hint=f"chmod 600 {path}",
+            )
 
 
 def log_settings(settings: Settings) -> LogSettings:

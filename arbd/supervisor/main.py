@@ -277,8 +277,9 @@ class Daemon:
         if self._owns_process:
             self._configure_logs(settings)
             self._in_force.add(self._configure_logs)  # first: a new token is in no line of the others
-            loading.warn_of_way(settings)
-            self._in_force.add(loading.warn_of_way)
+            for warn in (loading.warn_of_way, loading.warn_of_files):
+                warn(settings)
+                self._in_force.add(warn)
         loading.warn(description, loaded.resolved)
         control = started.enter_context(server.opened(settings))
         encoder = Encoder.of(settings)
