@@ -38,9 +38,12 @@ class _Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         if self._debug:
+            import textwrap
             import traceback
 
-            click.echo(printable_lines("".join(traceback.format_exception(self._error))), file=file, err=True, nl=False)
+            trace = "".join(traceback.format_exception(self._error))
+            # Indented: what the error says may have lines of its own, and they must not look like one of ours.
+            click.echo(textwrap.indent(printable_lines(trace), "  "), file=file, err=True, nl=False)
         click.echo(f"arbd: {self.message}", file=file, err=True)
 
 
@@ -92,7 +95,7 @@ class _Commands(click.Group):
         except click.NoSuchOption as error:
             raise _no_such_option(error, _options_of(self, ctx)) from error
         except click.ClickException as error:
-            text = printable_lines(error.message)  # it may name what an author or a hub has named
+            text = printable_lines(error.message).replace("\n", "\n  ")  # it may name what an author has named
             error.message = text  # type: ignore[misc] # final for a good reason, but there is no other way in
             raise
         except KeyboardInterrupt:

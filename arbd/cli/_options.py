@@ -13,12 +13,11 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from arbd.cli import _completers
-from arbd.errors import ConfigError
 from arbd.model.description import Description
-from arbd.settings.files import read_layers, read_sources, read_token
+from arbd.settings.files import read_layers, read_secrets, read_sources, read_token
 from arbd.settings.kinds import Kind
 from arbd.settings.secrets import own_settings, scrub
-from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve, secrets_in
+from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve
 
 if TYPE_CHECKING:
     from arbd.cli._completers import Completer, Item
@@ -69,12 +68,8 @@ class CommandSettings(msgspec.Struct, frozen=True):
 
     def _secrets(self) -> list[str]:
         """What the provider's code must not see: every token there is before it has spoken."""
-        layers = [*read_layers(self.config_file, os.environ, self.flags.get("env_file")), from_flags(self.flags)]
-        try:
-            token = read_token(resolve(layers)).settings.hub_auth_token
-        except ConfigError:  # told with all that is wrong, by whoever resolves
-            token = ""
-        return [*secrets_in(layers), token]
+        layers = read_layers(self.config_file, os.environ, self.flags.get("env_file"))
+        return read_secrets([*layers, from_flags(self.flags)]).texts
 
     def environ(self) -> dict[str, str]:
         """This environment, with the variables of the environment file."""

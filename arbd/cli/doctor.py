@@ -90,7 +90,7 @@ def _described(target: str | None, given: CommandSettings) -> tuple[Description 
     from arbd.supervisor.describe import describe
 
     try:
-        environ = given.environ()
+        environ = given.environ_of_code()
     except ArbdError:
         environ = dict(os.environ)  # what is wrong with the files is a finding
     try:

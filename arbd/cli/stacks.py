@@ -126,4 +126,4 @@ def _lines(each: ProcessStacks) -> Iterator[str | Sequence[str]]:
     if each.trouble:
         yield f"-- {each.trouble}"
     if text := folded(each.text):
-        yield from text.split("\n")
+        yield from (f"  {line}" for line in text.split("\n"))  # a process writes there what it likes

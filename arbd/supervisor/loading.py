@@ -11,10 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Mapping
 from typing import NamedTuple
-
-import msgspec
 
 from arbd.core.recycling import RecycleLimits
 from arbd.errors import ConfigError
@@ -23,9 +20,9 @@ from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.links.tls_files import read_tls
 from arbd.logs import get_logger
 from arbd.model.description import Description
-from arbd.settings.files import Sources, read_sources, read_token
-from arbd.settings.secrets import own_settings, scrub
-from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
+from arbd.settings.files import Sources, read_secrets, read_sources, read_token
+from arbd.settings.secrets import own_settings
+from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve
 from arbd.supervisor.cpu_share import share_of
 from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.request import RunRequest, zygote_environment
@@ -58,71 +55,41 @@ async def load(request: RunRequest, before: Earlier | None = None) -> Loaded:
         sources = read_sources(request.config_file, os.environ, request.flags.get("env_file"))
     layers = [*sources.layers, from_flags(request.flags)]
     in_force = before.settings if before is not None else None
-    seen, problems = _operators_view(layers, in_force)
-    early = seen.settings if seen else None
-    secrets = [*secrets_in(layers), *([early.hub_auth_token] if early else [])]
+    early, problems = _operators_view(layers)
+    secrets = read_secrets(layers, in_force)
+    hidden = [*secrets.texts, *([in_force.hub_auth_token] if in_force else [])]  # a variable may hold the one of before
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
         sharing = early if before is None else before.settings
         cpus_each = share_of(sharing).cpus_each if sharing else 1
+        generation = tags.new_generation()
         boot = Boot(
-            *(target, request.argv, request.script, log, request.open_files, cpus_each, 0, request.watched),
+            *(target, request.argv, request.script, log, request.open_files, cpus_each, generation, request.watched),
             core_files=early is not None and early.worker_core_files,
         )
-        environ = zygote_environment(sources.environ, secrets, cpus_each)
-        zygote = await _zygote(boot, environ)
+        zygote = await ZygoteLink.load(boot, zygote_environment(sources.environ, hidden, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
-        resolved = _resolved(zygote, layers, secrets, early if in_force is None else in_force)
+        constructor = from_constructor(own_settings(zygote.description.given, hidden))
+        resolved = resolve([*layers[:-1], constructor, layers[-1]], required=["name"])
+        resolved = read_token(resolved, secrets.held or in_force)
         if in_force is not None:
             read_tls(resolved.settings)  # at the start, whoever makes the link does
-        clean = _without_token(environ, resolved)
-        if clean != environ:  # of a file that only the constructor names: this zygote has seen what it must not
-            _end(zygote)
-            zygote = await _zygote(boot, clean)
     except BaseException:
-        _end(zygote)
+        zygote.close()
+        zygote.kill()  # it has no workers yet
         raise
     return Loaded(zygote, resolved, time.monotonic() - started_at, sources)
 
 
-async def _zygote(boot: Boot, environ: Mapping[str, str]) -> ZygoteLink:
-    return await ZygoteLink.load(msgspec.structs.replace(boot, generation=tags.new_generation()), environ)
-
-
-def _end(zygote: ZygoteLink) -> None:
-    """End a zygote that has no workers yet."""
-    zygote.close()
-    zygote.kill()
-
-
-def _resolved(zygote: ZygoteLink, layers: list[Layer], secrets: list[str], before: Settings | None) -> Resolved:
-    """The settings that the operator and the constructor give, with the token. ``before``: as ``read_token`` has it."""
-    constructor = from_constructor(own_settings(zygote.description.given, secrets))
-    return read_token(resolve([*layers[:-1], constructor, layers[-1]], required=["name"]), before)
-
-
-def _without_token(environ: Mapping[str, str], resolved: Resolved) -> Mapping[str, str]:
-    """The environment without the token. One that stands in the code is not hidden from the code."""
-    if resolved.origin["hub.auth_token"] == "constructor":
-        return environ
-    return scrub(environ, [resolved.settings.hub_auth_token])
-
-
-def _operators_view(layers: list[Layer], before: Settings | None) -> tuple[Resolved | None, list[str]]:
-    """The settings before the constructor has spoken, with the token of its file: a variable may hold a copy of it.
-    What is wrong now may be overridden, so it is no error yet."""
+def _operators_view(layers: list[Layer]) -> tuple[Settings | None, list[str]]:
+    """The settings before the constructor has spoken. What is wrong now may be overridden, so it is no error yet."""
     try:
-        resolved = resolve(layers)
+        return resolve(layers).settings, []
     except ConfigError as exc:
         return None, exc.problems
-    try:
-        return read_token(resolved, before), []
-    except ConfigError:  # told when the constructor has spoken, if it still counts: nothing was read
-        settings = msgspec.structs.replace(resolved.settings, hub_auth_token_file=None)
-        return msgspec.structs.replace(resolved, settings=settings), []
 
 
 def warn(description: Description, resolved: Resolved) -> None:

@@ -75,7 +75,7 @@ class Desk:
         command = ["-m", "arbd", "hub", "--listen", "localhost:0", "--token-file", self.token_file, *files]
         (self.directory / "hub").mkdir()
         with Arbd([str(word) for word in command], self.directory / "hub") as hub:
-            ready = eventually(lambda: hub.out.read_text().strip())
+            ready = eventually(lambda: hub.out.read_text().strip(), timeout_s=60)
             assert ready.startswith(READY + "grpcs://")
             self.address = ready.removeprefix(READY)
             yield
