@@ -197,11 +197,38 @@ class RunningProvider:
         """Ask the daemon to load the provider's code again, as SIGHUP would."""
         self._loop.call_soon_threadsafe(self.daemon.request_reload)
 
+    def metric(self, name: str, **labels: object) -> float | None:
+        """What a line of the provider's own metrics (``arbd.metrics``) says now, summed over all workers:
+        ``metric("orders_total", currency="EUR")``; ``None``: there is no such line."""
+        return _line_of(self.daemon.pool.author_pages.words(), name, labels)
+
     @property
     def worker_pids(self) -> list[int]:
         """The process ids of the workers, by slot."""
         workers = sorted(self.daemon.pool.workers.values(), key=lambda worker: worker.slot)
         return [worker.pid for worker in workers]
+
+
+def metric(name: str, **labels: object) -> float | None:
+    """What a line of the metrics of this process (``arbd.metrics``) says now, as where an action was run with
+    ``run_action``: ``metric("orders_total", currency="EUR")``; ``None``: there is no such line. They are never reset:
+    compare with what it was before."""
+    from arbd.metrics.registry import REGISTRY
+
+    return _line_of([REGISTRY.words], name, labels)
+
+
+def _line_of(pages: list[memoryview], name: str, labels: dict[str, object]) -> float | None:
+    from arbd.control.author_metrics import AuthorMetrics
+    from arbd.ipc.author_page import AuthorPageReader
+
+    readers = [AuthorPageReader(words) for words in pages]
+    wanted = {label: str(value) for label, value in labels.items()}
+    for family in AuthorMetrics(max((reader.limit for reader in readers), default=0)).families(readers):
+        for sample in family.samples:
+            if sample.name == name and dict(sample.labels) == wanted:
+                return sample.value
+    return None
 
 
 @contextmanager

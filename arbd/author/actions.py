@@ -20,6 +20,7 @@ import msgspec
 from arbd.author.binding import Binding, Handler, bind
 from arbd.author.lifespan import Lifespan, Resource, ResourceOptions
 from arbd.author.marks import ACTION
+from arbd.author.refused import keeping
 from arbd.errors import ActionNotFoundError, DuplicateActionError, RegistrationError
 from arbd.rate_limit import RateLimitMonitor, TimeBasedRateLimitMonitor
 from arbd.schema import Schema, compile_schema
@@ -105,13 +106,18 @@ class Actions(Mapping[str, Action]):
         after_timeout: AfterTimeout = "replace",
     ) -> Callable[[H], H]:
         """Decorate a handler to register it; it is returned unchanged. :class:`ActionOptions` has the defaults. The
-        decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses."""
+        decorator raises :class:`~arbd.errors.RegistrationError` or one of its subclasses; while ``arbd`` loads the
+        code, that is kept, and told with all others at the end."""
         options = ActionOptions(
             name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
         )
 
+        if callable(name):
+            return _without_parentheses(name)
+
         def decorate(handler: H) -> H:
-            self.add(handler, options)
+            with keeping():
+                self.add(handler, options)
             return handler
 
         return decorate
@@ -194,14 +200,27 @@ def action(
     options = ActionOptions(
         name, description, payload_schema, account_schema, timeout, rate_limit_monitor, after_timeout
     )
-    _check_name(name)
-    _check_options("an action" if name is None else f"action '{name}'", options)
+    if callable(name):
+        return _without_parentheses(name)
+    is_good = False
+    with keeping():
+        _check_name(name)
+        _check_options("an action" if name is None else f"action '{name}'", options)
+        is_good = True
 
     def mark(method: H) -> H:
-        setattr(method, ACTION, options)
+        if is_good:
+            setattr(method, ACTION, options)
         return method
 
     return mark
+
+
+def _without_parentheses(handler: Any) -> Any:
+    """Refuse a decorator that was given the function itself: it would decorate nothing, and nobody would know."""
+    with keeping():
+        _check_name(handler)
+    return handler
 
 
 def _rebound(action: Action, resources: Mapping[str, Resource]) -> Action:

@@ -36,6 +36,11 @@ from arbd.zones import zone
 
 RESERVED: Final = ("payload", "account", "logger", "provider", "timezone", "now", "now_utc", "task")
 
+#: functools.wraps shows the signature of the function inside, with what the decorator itself fills.
+_DECORATED: Final = (
+    " Its function is decorated: if the decorator fills '{0}' itself, have it say so, by a __signature__ without '{0}'"
+)
+
 Handler = Callable[..., Any]
 Call = Callable[[Any, Any, Task, float], Any]
 """A bound handler: payload, account, task, deadline (seconds of the monotonic clock)."""
@@ -128,7 +133,10 @@ class Binding:
         elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in self.fixed:
             can_be_filled = parameter.name in resources or _can_be_filled(parameter.name, schema)
             if parameter.default is parameter.empty and not can_be_filled:
-                raise BindingError(_refusal(parameter.name, self.signature, schema, where, resources))
+                raise BindingError(
+                    _refusal(parameter.name, self.signature, schema, where, resources)
+                    + (_DECORATED.format(parameter.name) if hasattr(self.handler, "__wrapped__") else "")
+                )
             placed = self.keyword if parameter.kind is parameter.KEYWORD_ONLY else self.positional
             placed.append(parameter)
 
@@ -139,6 +147,8 @@ class Binding:
         for name in self.needed:
             if name not in schema.required:
                 yield f"parameter '{name}' has no default and payload_schema does not require it: tasks without it fail"
+                if hasattr(self.handler, "__wrapped__"):
+                    yield _DECORATED.format(name).strip()
 
     def prepare(self, context: BindingContext) -> Call:
         """The function that fills the parameters and calls the handler. It raises :class:`MissingParametersError`

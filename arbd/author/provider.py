@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout
 from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
 from arbd.author.marks import ACTION, ON_START, ON_STOP, RESOURCE, marked_methods
+from arbd.author.refused import keeping
+from arbd.author.source import source_of
 from arbd.errors import ConfigError, RegistrationError
 from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
 from arbd.model.limit_spec import LimitSpec
@@ -88,7 +90,8 @@ class Provider:
 
     def _register_marked(self) -> None:
         """Register the marked methods: resources first, so that they may stand in any order."""
-        self.actions.add_resources(marked_methods(self, RESOURCE))
+        with keeping():
+            self.actions.add_resources(marked_methods(self, RESOURCE))
         for moment, mark in _MARK_OF.items():
             marked = list(marked_methods(self, mark))
             decorator = f"on_worker_{moment}"
@@ -100,9 +103,11 @@ class Provider:
                     f"calls it; give the method another name and mark it with @arbd.{decorator}"
                 )
             for method, _ in marked:
-                self.actions.lifespan.add_hook(moment, method)
+                with keeping():
+                    self.actions.lifespan.add_hook(moment, method)
         for handler, options in marked_methods(self, ACTION):
-            self.actions.add(handler, options)
+            with keeping():
+                self.actions.add(handler, options)
 
     @overload
     def on_worker_start(self, function: F) -> F: ...
@@ -124,7 +129,8 @@ class Provider:
 
     def _hook(self, moment: Moment, function: Any) -> Any:
         def decorate(function: F) -> F:
-            self.actions.lifespan.add_hook(moment, function)
+            with keeping():
+                self.actions.lifespan.add_hook(moment, function)
             return function
 
         return decorate if function is None else decorate(function)
@@ -142,7 +148,8 @@ class Provider:
         """
 
         def decorate(function: F) -> F:
-            self.actions.add_resources([(function, ResourceOptions(name, lazy))])
+            with keeping():
+                self.actions.add_resources([(function, ResourceOptions(name, lazy))])
             return function
 
         return decorate if function is None else decorate(function)
@@ -208,6 +215,7 @@ def _describe_action(action: Action) -> ActionInfo:
         is_async=action.is_async,
         notes=action.notes,
         resources=list(action.binding.resources),
+        source=source_of(action.handler),
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from arbd.author.refused import raise_kept
 from arbd.errors import ConfigError
 
 GoOn = Callable[[Any], NoReturn]
@@ -65,6 +66,7 @@ def start(provider: object) -> NoReturn:
     """Replace this process by ``arbd run`` of the script it is running; inside ``loading`` see there. Raises
     ``ConfigError`` where there is no script."""
     if _loading:
+        raise_kept()
         if _go_on is None or threading.current_thread() is not threading.main_thread():
             raise StartReached(provider)
         _leave_loading()

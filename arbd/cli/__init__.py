@@ -19,7 +19,15 @@ import click
 
 from arbd.cli._groups import COMMANDS as COMMANDS
 from arbd.cli._groups import GROUPS, STEERING
-from arbd.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_ZYGOTE, ArbdError, ConfigError, ZygoteError
+from arbd.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_ZYGOTE,
+    ArbdError,
+    ConfigError,
+    ZygoteError,
+)
 from arbd.host import hangup, priority, process_state
 from arbd.printable import printable, printable_lines
 
@@ -31,7 +39,7 @@ class _Failure(click.ClickException):
     """An ``ArbdError`` on its way to the operator."""
 
     def __init__(self, error: ArbdError, debug: bool) -> None:
-        super().__init__(_message(error))
+        super().__init__(message_of(error))
         self.exit_code = _exit_code(error)  # type: ignore[misc] # a ClassVar for click, which reads it from here
         self._error = error
         self._debug = debug
@@ -50,7 +58,7 @@ class _Failure(click.ClickException):
 # Those that stay: what they print on stderr must not wait for whoever reads it, see ``arbd.logs.own_stderr``.
 _DAEMONS: Final = ("dev", "run", "hub")
 # Those that an operator waits for, perhaps because every CPU is burnt: they are over before there is any garbage.
-_SHORT: Final = frozenset(GROUPS[STEERING]) - {"top"}
+_SHORT: Final = frozenset(GROUPS[STEERING]) - {"top", "trace", "profile"}
 
 
 class _Commands(click.Group):
@@ -81,7 +89,8 @@ class _Commands(click.Group):
             from arbd.cli import _suggest
 
             raise click.UsageError(_suggest.unknown_command(args[0], COMMANDS), ctx)
-        if args[0] in _DAEMONS and not ctx.resilient_parsing and not _asks_for_help(args):
+        stays = args[0] in _DAEMONS and args[:2] != ["hub", "status"]
+        if stays and not ctx.resilient_parsing and not _asks_for_help(args):
             from arbd import logs
 
             logs.own_stderr(counts_for_all=args[0] != "hub")
@@ -130,7 +139,8 @@ def _no_such_option(error: click.NoSuchOption, before: list[str]) -> click.Usage
         for each in ctx.command.get_params(ctx)
         if isinstance(each, click.Argument)
     }
-    words = _suggest.CommandWords(ctx.info_name or "", _options_of(ctx.command, ctx), arguments, before)
+    name = ctx.command_path.partition(" ")[2] or ctx.info_name or ""
+    words = _suggest.CommandWords(name, _options_of(ctx.command, ctx), arguments, before)
     return click.UsageError(_suggest.unknown_option(error.option_name, words), ctx)
 
 
@@ -202,7 +212,7 @@ def _exit_code(error: ArbdError) -> int:
     return EXIT_ZYGOTE if isinstance(error, ZygoteError) else EXIT_FAILURE
 
 
-def _message(error: ArbdError) -> str:
+def message_of(error: ArbdError) -> str:
     """What is told of an error. Hubs and authors may have put words into it: those have lines of their own only where a
     traceback needs them."""
     if isinstance(error, ConfigError) and len(error.problems) > 1:

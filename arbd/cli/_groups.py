@@ -12,7 +12,7 @@ STEERING: Final = "A running daemon"
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Start here": ("demo", "dev", "run"),
     STEERING: (
-        *("status", "top", "limits", "events", "stacks"),
+        *("status", "top", "limits", "events", "stacks", "trace", "profile"),
         *("drain", "resume", "pause", "kill"),
         *("reload", "scale", "replace", "log-level"),
     ),

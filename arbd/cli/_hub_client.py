@@ -21,6 +21,7 @@ from arbd.settings.table import BY_NAME, Settings, from_constructor, from_enviro
 
 if TYPE_CHECKING:
     from arbd.hub.client import HubClient
+    from arbd.wire.grpc_channel import Target, Tls
 
 _PEM: Final = _completers.files()
 _VARIABLES: Final = frozenset(row.variable for row in BY_NAME.values() if row.name.startswith("hub."))
@@ -41,14 +42,38 @@ class HubConnection(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return self.settings.hub_url
 
-    def client(self) -> HubClient:
-        """A client of it; nothing is connected yet. Raises ``ConfigError`` for files that cannot be used."""
-        from arbd.hub.client import HubClient
+    @property
+    def has_token(self) -> bool:
+        """Whether calls carry a token."""
+        return bool(self.settings.hub_auth_token)
+
+    @property
+    def tls(self) -> Tls:
+        """The files of TLS. Raises ``ConfigError`` for those that cannot be used."""
         from arbd.links.tls_files import read_tls
 
-        settings = self.settings
-        token, tls = settings.hub_auth_token, settings.hub_uses_tls
-        return HubClient(settings.hub_url, token=token, tls=tls, tls_options=read_tls(settings))
+        return read_tls(self.settings)
+
+    @property
+    def target(self) -> Target:
+        """What it is for gRPC. Raises ``ConfigError`` for what is no address."""
+        from arbd.wire.grpc_channel import parse_url
+
+        return parse_url(self.settings.hub_url, self.settings.hub_uses_tls)
+
+    def client(self, timeout_s: float) -> HubClient:
+        """A client of it that does not wait for a hub that is not there; ``timeout_s`` for each call. Nothing is
+        connected yet. Raises ``ConfigError``."""
+        from arbd.hub.client import HubClient
+
+        return HubClient(
+            self.settings.hub_url,
+            token=self.settings.hub_auth_token,
+            tls=self.settings.hub_uses_tls,
+            tls_options=self.tls,
+            timeout_s=timeout_s,
+            waits_for_hub=False,
+        )
 
 
 def hub_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from arbd.cli import _completers
 from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_secrets, read_sources, read_token
-from arbd.settings.kinds import Kind
+from arbd.settings.kinds import Kind, size
 from arbd.settings.secrets import own_settings, scrub
 from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve
 
@@ -106,6 +106,41 @@ class KindType(_ParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Item]:
         return [CompletionItem(word) for word in self._kind.words if word.startswith(incomplete)]
+
+
+class ListenType(_ParamType):
+    """The address that a hub is to listen on."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from arbd.hub.listen import parse_listen
+
+        try:
+            parse_listen(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return str(value)
+
+
+_MESSAGE_ROOM: Final = 64 * 1024  # for ids, names, and what protobuf adds
+_MOST_MESSAGE: Final = (1 << 31) - 1  # of gRPC
+
+
+def room_for(max_payload: int, max_result: int) -> int:
+    """The largest message, in bytes, of a hub whose providers take such payloads, and accounts of that size too."""
+    return min(max(2 * max_payload, max_result) + _MESSAGE_ROOM, _MOST_MESSAGE)
+
+
+_DEFAULTS: Final = {setting.name: setting.default for setting in TABLE}
+max_message_option: Final = click.option(
+    "--max-message",
+    metavar="SIZE",
+    type=KindType("size", size(64 * 1024, _MOST_MESSAGE)),
+    default=room_for(_DEFAULTS["max_payload"], _DEFAULTS["max_result"]),
+    show_default="twice max_payload's",
+    help="The largest message it takes: payload and account of a task, or a result.",
+)
 
 
 def settings_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arbd.cli import _show
+from arbd.cli import _hub, _show
 from arbd.cli._hub_client import HubConnection, hub_options
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 
@@ -44,12 +44,13 @@ def command(ctx: click.Context, /, task_ids: tuple[str, ...], as_json: bool, hub
 
 async def _cancel(hub: HubConnection, task_ids: Sequence[str], as_json: bool) -> int:
     fates = []
-    async with hub.client() as client:
+    deadline = _hub.Deadline(None)
+    async with _hub.client(hub, deadline) as client:
         for task_id in task_ids:
             try:
                 fate = await _fate(client, task_id)
             except HubError as error:
-                raise HubError(error.code, f"hub {hub}: {error.details}; is it running?") from error
+                raise _hub.explained(error, hub, deadline) from error
             fates.append(fate)
             if as_json:
                 _show.json_line({"id": task_id, "fate": fate})

@@ -17,17 +17,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from arbd.cli import _completers, _show
-from arbd.cli._options import LOCAL_HUB, CommandSettings, settings_options
+from arbd.cli import _hub as _hub_words
+from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, settings_options
 from arbd.cli.hub import READY
-from arbd.errors import HubError
+from arbd.errors import EXIT_CONFIG, EXIT_ZYGOTE, ConfigError, HubError, ZygoteError
+from arbd.settings.table import CONFIG_FILE, from_flags, resolve
+
+if TYPE_CHECKING:
+    from arbd.supervisor.request import RunRequest
 
 _STOP_TIMEOUT_S: Final = 5.0
 _HUB_OPTION: Final = "--hub-process"
+_BROKEN: Final = (EXIT_ZYGOTE, EXIT_CONFIG)  # a change of a file may mend it
+_MOST_NAMES: Final = 5
 
 
 @click.command(
@@ -39,14 +46,15 @@ Examples:
   arbd submit echo --payload '{"text": "hello"}' --wait     in another terminal
   arbd dev my_provider.py --listen 127.0.0.1:50052 -- --region eu   what stands behind -- is the provider's sys.argv
 
-Ctrl-C finishes running tasks first; a second one stops at once.
+Code or settings that do not load are told, and tried again when a file has changed. Ctrl-C finishes running tasks
+first; a second one stops at once.
 
-Exit codes: 0 good, 1 the hub did not start or results were left, 2 wrong command line, 70 the provider's code failed,
-78 wrong settings or TARGET.""",
+Exit codes: 0 good, 1 the hub did not start or results were left, 2 wrong command line, 78 a wrong option, or there is
+no such TARGET.""",
 )
 @click.argument("target", required=False, shell_complete=_completers.target)
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
-@click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
+@click.option("--listen", type=ListenType(), default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
 @click.option(_HUB_OPTION, "adopted", nargs=2, type=(int, str), hidden=True, help="PID ADDRESS of a hub that runs.")
 @settings_options
 @click.pass_context
@@ -65,19 +73,54 @@ def command(
     if "hub.url" in given.flags:
         raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")
     found = given.required_target(target)
-    from arbd.supervisor.main import RESTART, run
+    resolve([from_flags(given.flags)])  # what is wrong with the command line is mended by no change of a file
+    from arbd.supervisor.main import RESTART
     from arbd.supervisor.request import RunRequest
 
-    with _hub(listen) if adopted is None else _adopted(*adopted) as (pid, address):
+    with _hub(listen, _max_message(given)) if adopted is None else _adopted(*adopted) as (pid, address):
         if adopted is None:
             told = f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait"
             _show.say(told, err=True)
         flags = given.flags | {"hub.url": address}
         request = RunRequest(target=found, argv=list(argv), flags=flags, config_file=given.config_file, dev=True)
-        code = run(request)
+        code = _run_or_wait(request, is_first=adopted is None)
         if code == RESTART:
             _start_again(pid, address)
     ctx.exit(code)
+
+
+def _run_or_wait(request: RunRequest, *, is_first: bool) -> int:
+    """The exit code of a run, or ``RESTART``: at once where settings ask for it, and where the code or the settings did
+    not load, when they have changed. A TARGET that is not there at all is a slip of the command line."""
+    from arbd.cli import _mended, message_of
+    from arbd.supervisor.main import RESTART, run
+
+    directory, is_there = _mended.place_of(request.target)
+    loaded = _mended.LoadedFiles(
+        directory, [request.config_file or CONFIG_FILE, str(request.flags.get("env_file", ""))]
+    )
+    try:
+        code = run(request)
+    except (ConfigError, ZygoteError) as error:
+        if is_first and not is_there:
+            raise
+        _show.say_lines(f"arbd: {message_of(error)}", err=True)
+    else:
+        if code not in _BROKEN:
+            return code
+    _show.say("arbd dev: waiting for a change of the code or of its settings; Ctrl-C ends it", err=True)
+    names = loaded.wait()
+    _show.say(f"arbd dev: changed: {', '.join(names[:_MOST_NAMES])}; trying again", err=True)
+    return RESTART
+
+
+def _max_message(given: CommandSettings) -> int:
+    """The largest message that the hub has to take, by what the operator's settings say."""
+    try:
+        settings = given.resolve().settings
+    except ConfigError:  # told when the provider is loaded
+        settings = resolve([]).settings
+    return room_for(settings.max_payload, settings.max_result)
 
 
 def _start_again(pid: int, address: str) -> None:
@@ -124,13 +167,16 @@ def _end(pid: int) -> None:
 
 
 @contextmanager
-def _hub(listen: str) -> Iterator[tuple[int, str]]:
+def _hub(listen: str, max_message: int) -> Iterator[tuple[int, str]]:
     """A hub in a child process; its process id and its address. It ends with this block, and with this process if that
     is killed."""
     from arbd import logs
 
+    _hub_words.require_listen(listen)
+    parent = ["--parent", str(os.getpid())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "arbd", "hub", "--listen", listen, "--parent", str(os.getpid())],
+        # -P: as above.
+        [sys.executable, "-P", "-m", "arbd", "hub", "--listen", listen, "--max-message", str(max_message), *parent],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=logs.stderr_for_children(),

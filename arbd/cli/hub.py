@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from arbd.cli import _completers, _show
-from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, parent_option
+from arbd.cli import _completers, _hub, _show
+from arbd.cli._hub_status import status
+from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, ListenType, max_message_option, parent_option
 from arbd.errors import ConfigError
 from arbd.settings.hub_address import is_local
 from arbd.settings.kinds import seconds
@@ -28,8 +29,26 @@ _MOST_TOKENS: Final = 1 << 20  # bytes of the file that holds them
 _OTHERS: Final = stat.S_IROTH | stat.S_IWOTH
 
 
-@click.command(
+class _HubGroup(click.Group):
+    """The hub, and what asks one that runs."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            said = f"There is no command {args[0]!r} of arbd hub: `arbd hub` serves one, `arbd hub status` asks one."
+            raise click.UsageError(said, ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: the one there is stands among the examples."""
+
+
+@click.group(
     "hub",
+    cls=_HubGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[status]",
     short_help="The embedded hub, for development and tests.",
     epilog="""\b
 Examples:
@@ -38,13 +57,14 @@ Examples:
   arbd hub --token-file hub.token             only callers with a token that stands in there
   arbd hub --listen 0.0.0.0:50051 --token-file hub.token --tls-cert hub.pem --tls-key hub.key
   arbd hub --listen 0.0.0.0:50051 --tls-cert hub.pem --tls-key hub.key --client-ca ca.pem
+  arbd hub status                             who is connected to the one that runs, and what waits
 
 Tasks and results are kept in memory: they end with this process. SIGTERM and Ctrl-C stop it.
 
 Exit codes: 0 good, 1 it cannot listen there, 2 wrong command line, 71 something unexpected: start it again, 78 a file
 that cannot be used.""",
 )
-@click.option("--listen", metavar="HOST:PORT", default=LOCAL_HUB, show_default=True, help="Where to listen.")
+@click.option("--listen", type=ListenType(), default=LOCAL_HUB, show_default=True, help="Where to listen.")
 @click.option(
     "--lease",
     type=KindType("seconds", seconds(0.01, 86_400)),
@@ -75,6 +95,7 @@ that cannot be used.""",
     shell_complete=_PEM,
 )
 @click.option("--insecure", is_flag=True, help="Listen for other hosts though anybody may call.")
+@max_message_option
 @parent_option
 @click.pass_context
 def command(
@@ -85,12 +106,15 @@ def command(
     tokens: tuple[str, ...],
     token_file: str | None,
     insecure: bool,
+    max_message: int,
     **files: str | None,
 ) -> None:
     """Serve the Hub protocol, for development, tests and load; `arbd submit` gives it tasks.
 
     For other hosts it listens only if callers need a token or a certificate.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     import asyncio
 
     from arbd.hub.server import HubOptions
@@ -102,7 +126,9 @@ def command(
         known += _tokens_in(token_file)
     tls = _tls(**files)
     _judge(listen, bool(known), tls, insecure)
-    ctx.exit(asyncio.run(_serve(HubOptions(address=listen, lease_s=lease, tokens=known, **tls))))
+    _hub.require_listen(listen)
+    options = HubOptions(address=listen, lease_s=lease, tokens=known, max_message=max_message, **tls)
+    ctx.exit(asyncio.run(_serve(options)))
 
 
 def _warn(text: str) -> None:
@@ -169,3 +195,6 @@ async def _serve(options: HubOptions) -> int:
         _show.say(f"{READY}{scheme}{address}")
 
     return await serve(options, should_exit=should_exit, on_ready=on_ready)
+
+
+command.add_command(status)

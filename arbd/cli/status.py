@@ -133,6 +133,8 @@ def _lines(report: StatusReport) -> Iterator[str]:
         yield f"workers {wanted} asked for; the next start has {report.workers_at_next_start}"
     waiting = count(report.outbox, "result")
     yield f"outbox  {waiting} not yet accepted by the hub (no more tasks are taken from {report.outbox_limit} on)"
+    if report.metrics:
+        yield f"metrics http://{report.metrics}/metrics (also /livez, /readyz)"
     for slot in report.out_of_service:
         times = f" {slot.times} times in a row" if slot.times > 1 else ""
         yield (

@@ -16,17 +16,22 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.cli import _completers, _show
+from arbd.cli import _completers, _hub, _show, _waiting
 from arbd.cli._hub_client import HubConnection, hub_options
 from arbd.cli._options import SECONDS, KindType, json_text
-from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
+from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, HubError
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
     from arbd.hub.board import NewTask, Result
+    from arbd.hub.client import HubClient, HubStatus
 
 _PRIORITIES: Final = click.IntRange(-(2**31), 2**31 - 1)  # what the protocol has room for
 _MANY: Final = 20  # from so many tasks on, a bar says more than lines that rush by
+
+
+class WaitError(ArbdError):
+    """The time for waiting is over, and results are missing."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -66,7 +71,7 @@ With --wait the exit code is 0 if every task succeeded, else 1.""",
     "--timeout",
     "timeout_s",
     type=KindType("seconds", seconds(0, 86_400)),
-    help=f"With --wait: wait no longer than that. {SECONDS}",
+    help=f"Be over after that: exit code 1 if results are missing then. {SECONDS}",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--provider", default="", help="Only this provider may have the tasks.")
@@ -115,33 +120,87 @@ def _json_lines() -> list[bytes]:
 
 
 async def _send(submission: Submission) -> int:
+    deadline = _hub.Deadline(submission.timeout_s)
+    try:
+        async with _hub.client(submission.hub, deadline) as client:
+            batch = await client.submit(submission.tasks)
+            if not submission.wait:
+                for task_id in batch.ids:
+                    _show.say(_show.json_text({"id": task_id}) if submission.as_json else task_id)
+                await _warn_if_alone(client, submission, deadline)
+                return EXIT_OK
+            return await _wait(client, batch.name, submission, deadline)
+    except HubError as error:
+        raise _hub.explained(error, submission.hub, deadline) from error
+
+
+async def _wait(client: HubClient, batch: str, submission: Submission, deadline: _hub.Deadline) -> int:
     import asyncio
 
     started_at = time.monotonic()
-    async with submission.hub.client() as client:
-        try:
-            batch = await client.submit(submission.tasks)
-        except HubError as error:
-            raise HubError(error.code, f"hub {submission.hub}: {error.details}; `arbd hub` starts one") from error
-        if not submission.wait:
-            for task_id in batch.ids:
-                _show.say(_show.json_text({"id": task_id}) if submission.as_json else task_id)
-            return EXIT_OK
-        try:
-            async with asyncio.timeout(submission.timeout_s):
-                counts = await _print_results(client.results(batch.name), submission)
-        except TimeoutError:
-            raise HubError("DEADLINE_EXCEEDED", f"not all results came within {submission.timeout_s:g} s") from None
+    counts: Counter[str] = Counter()
+    watch = asyncio.ensure_future(_tell_while_waiting(client, submission, counts))
+    try:
+        async with asyncio.timeout(deadline.left_s):
+            await _print_results(client.results(batch), submission, counts)
+    except TimeoutError:
+        raise WaitError(await _why_late(client, submission, counts)) from None
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
     if len(submission.tasks) > 1:
         _print_summary(counts, time.monotonic() - started_at)
     return EXIT_OK if counts["success"] == len(submission.tasks) else EXIT_FAILURE
 
 
-async def _print_results(results: AsyncIterator[Result], submission: Submission) -> Counter[str]:
-    """Print every result and count by status. Where a bar is drawn, lines wait until it is gone."""
+async def _warn_if_alone(client: HubClient, submission: Submission, deadline: _hub.Deadline) -> None:
+    """Say that nobody is there to take the tasks. A hub that cannot tell is believed to have somebody."""
+    status = await _status(client)
+    if status is not None and (words := _waiting.nobody(_awaited(submission, Counter()), status)):
+        _show.say(f"arbd: {words}", err=True)
+
+
+async def _tell_while_waiting(client: HubClient, submission: Submission, counts: Counter[str]) -> None:
+    """Say what is waited for, while no result comes. Ends where the hub cannot tell."""
+    import asyncio
+
+    words, seen, since = _waiting.WaitingWords(), 0, time.monotonic()
+    await asyncio.sleep(_waiting.LOOK_AFTER_S)
+    while True:
+        if counts.total() != seen:
+            words, seen, since = _waiting.WaitingWords(), counts.total(), time.monotonic()
+        elif (status := await _status(client)) is None:
+            return
+        elif line := words.say(_awaited(submission, counts), status, time.monotonic() - since):
+            _show.say(f"arbd: {line}", err=True)
+        await asyncio.sleep(_waiting.LOOK_EVERY_S)
+
+
+async def _why_late(client: HubClient, submission: Submission, counts: Counter[str]) -> str:
+    left = len(submission.tasks) - counts.total()
+    late = f"{left} of {len(submission.tasks)} results did not come within {submission.timeout_s:g} s"
+    status = await _status(client)
+    alone = "" if status is None else _waiting.nobody(_awaited(submission, counts), status)
+    return f"{late}: {alone}" if alone else late
+
+
+async def _status(client: HubClient) -> HubStatus | None:
+    """The hub's state; ``None``: it does not know the question, or does not answer now: the results tell why."""
+    try:
+        return await client.status()
+    except HubError:
+        return None
+
+
+def _awaited(submission: Submission, counts: Counter[str]) -> _waiting.Awaited:
+    provider = submission.tasks[0].provider if submission.tasks else ""
+    return _waiting.Awaited(str(submission.hub), provider, len(submission.tasks) - counts.total())
+
+
+async def _print_results(results: AsyncIterator[Result], submission: Submission, counts: Counter[str]) -> None:
+    """Print every result and count by status into ``counts``. Where a bar is drawn, lines wait until it is gone."""
     from arbd.cli._progress import ProgressLine
 
-    counts: Counter[str] = Counter()
     kept: list[Result] = []
     has_bar = len(submission.tasks) >= _MANY and sys.stderr.isatty()
     with ProgressLine(len(submission.tasks), "results") if has_bar else nullcontext() as line:
@@ -154,7 +213,6 @@ async def _print_results(results: AsyncIterator[Result], submission: Submission)
                 kept.append(result)
     for result in kept:
         _print_result(result, submission)
-    return counts
 
 
 def _print_result(result: Result, submission: Submission) -> None:

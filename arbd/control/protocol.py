@@ -26,6 +26,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import msgspec
 
 from arbd.control.reports import LimitReport, NotableEvent, Operation, ProcessStacks, StatusReport
+from arbd.model.flight import Flight
 
 VERSION: Final = 1
 MAX_REQUEST: Final = 64 * 1024  # bytes of a line; today's requests have fewer than a hundred
@@ -64,6 +65,23 @@ class GetStacks(_Message, frozen=True, kw_only=True, tag="get_stacks", forbid_un
 
     worker: int | None = None
     native: bool = False
+
+
+class GetTrace(_Message, frozen=True, kw_only=True, tag="get_trace", forbid_unknown_fields=True):
+    """A request for what the flight recorder holds; answered by ``TraceReply``, with a page: the oldest tasks that were
+    answered, and the oldest results that were acknowledged, after these moments of the daemon's monotonic clock."""
+
+    answered_after_ns: int = 0
+    acked_after_ns: int = 0
+
+
+class GetProfile(_Message, frozen=True, kw_only=True, tag="get_profile", forbid_unknown_fields=True):
+    """A request for what the workers do for so many ``seconds``, by samples of their stacks; answered by
+    ``OperationReply``. ``action``: only what they do in that one. ``idle``: also where they wait."""
+
+    seconds: float
+    action: str | None = None
+    idle: bool = False
 
 
 class GetOperation(_Message, frozen=True, kw_only=True, tag="get_operation", forbid_unknown_fields=True):
@@ -123,6 +141,8 @@ ControlRequest = (
     | GetLimits
     | GetEvents
     | GetStacks
+    | GetTrace
+    | GetProfile
     | GetOperation
     | DrainDaemon
     | Resume
@@ -163,6 +183,21 @@ class StacksReply(_Message, frozen=True, kw_only=True, tag="stacks"):
     stacks: list[ProcessStacks]
 
 
+class TraceReply(_Message, frozen=True, kw_only=True, tag="trace"):
+    """The reply to ``GetTrace``. ``now_ns`` is its moment by the clock of the records, ``now_unix_ns`` the time of day.
+    ``total``: verdicts since the start of the daemon; ``flights``: those that were asked for, oldest first; ``acks``:
+    ids of tasks, each with the moment; ``running``: what workers run now. ``has_more``: ask again."""
+
+    provider: str
+    now_ns: int
+    now_unix_ns: int
+    total: int
+    flights: list[Flight]
+    acks: list[tuple[str, int]]
+    running: list[Flight]
+    has_more: bool
+
+
 class OperationReply(_Message, frozen=True, kw_only=True, tag="operation"):
     """The reply to what takes longer than a moment: it has begun, or how far it is."""
 
@@ -182,7 +217,7 @@ class Failure(_Message, frozen=True, kw_only=True, tag="failure"):
     message: str
 
 
-ControlReply = StatusReply | LimitsReply | EventsReply | StacksReply | OperationReply | Done | Failure
+ControlReply = StatusReply | LimitsReply | EventsReply | StacksReply | TraceReply | OperationReply | Done | Failure
 
 
 # -- both ways -------------------------------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     ``log_lines_lost``: lines of all its processes that were dropped, because nobody read them or they could not be
     written. ``replacements``: the last ones, newest first. ``ending_actions``: those whose last runs ended their
     worker, with how many in a row. ``workers_wanted``: how many workers there are to be, and
-    ``workers_at_next_start`` how many the settings say; 0: not told. ``actions``: those that are offered."""
+    ``workers_at_next_start`` how many the settings say; 0: not told. ``actions``: those that are offered.
+    ``metrics``: where /metrics is served, as it stands in a URL; empty: nowhere."""
 
     provider: str
     version: str
@@ -130,6 +131,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     workers_at_next_start: int = 0
     paused: list[PausedAction] = []
     actions: list[ActionReport] = []
+    metrics: str = ""
 
 
 class NotableEvent(msgspec.Struct, frozen=True):
@@ -166,6 +168,21 @@ class Operation(msgspec.Struct, frozen=True):
     done: int = 0
     total: int = 0
     data: Any = None
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What ``workers`` of ``of_workers`` were seen at, ``rate`` times a second each, for ``seconds``. ``samples``
+    counts the stacks that belong to what was asked for; ``stacks`` are the most frequent of them, folded, with counts.
+    ``troubles``: why some could not be seen; ``shared_with``: other actions whose handler is the same code."""
+
+    workers: int
+    of_workers: int
+    rate: int
+    seconds: float
+    samples: int
+    stacks: list[tuple[str, int]]
+    troubles: list[str] = []
+    shared_with: list[str] = []
 
 
 class Holding(msgspec.Struct, frozen=True):

@@ -55,6 +55,8 @@ class Assignment(msgspec.Struct, gc=False):
     timeout: float  # seconds
     cost_ns: int = 0
     cancelled_at_ns: int = 0  # nobody wants its result since then; 0: somebody does
+    taken_ns: int = 0  # when it had come; 0: nobody said
+    sent_ns: int = 0  # when it went to its worker after it had waited; 0: at once
 
     @property
     def cancelled(self) -> bool:
@@ -141,20 +143,22 @@ class Dispatcher:
 
     # -- tasks -----------------------------------------------------------------------------------------
 
-    def place(self, task: Task, timeout: float, before: int | None = None) -> tuple[int, Assignment] | None:
+    def place(
+        self, task: Task, timeout: float, before: int | None = None, taken_ns: int = 0
+    ) -> tuple[int, Assignment] | None:
         """Take a task over, and say which worker gets it; ``None``: nobody has room, or others wait, so it waits, too.
-        ``before`` as in ``next_assignment``.
+        ``before`` as in ``next_assignment``; ``taken_ns`` is only kept.
         """
         cost_ns = self._cost_of(task)
         worker_id = None if self._backlog else self._pick(cost_ns, before)
         if worker_id is not None:
-            return self._assign(worker_id, Assignment(self._number(), task, timeout, cost_ns))
-        self.offer(task, timeout)
+            return self._assign(worker_id, Assignment(self._number(), task, timeout, cost_ns, 0, taken_ns))
+        self.offer(task, timeout, taken_ns)
         return None
 
-    def offer(self, task: Task, timeout: float) -> Assignment:
+    def offer(self, task: Task, timeout: float, taken_ns: int = 0) -> Assignment:
         """Take a task over; it waits until ``next_assignment`` gives it to a worker."""
-        assignment = Assignment(self._number(), task, timeout)
+        assignment = Assignment(self._number(), task, timeout, taken_ns=taken_ns)
         self._backlog.append(assignment, task.priority)
         return assignment
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, Protocol
 
+from arbd.core.flight_recorder import AckLog
 from arbd.core.tally import Tally
 from arbd.core.under_way import UnderWay
 from arbd.errors import InvariantError
@@ -43,9 +44,12 @@ class Outbox(Protocol):
 
 class MemoryOutbox:
     """An outbox that lives as long as the supervisor. The ids of outcomes that are acknowledged are taken out of
-    ``under_way``."""
+    ``under_way``, and noted in ``acks``, which keeps none unless it is given."""
 
-    def __init__(self, under_way: UnderWay | None = None) -> None:
+    def __init__(self, under_way: UnderWay | None = None, acks: AckLog | None = None) -> None:
+        acks = AckLog() if acks is None else acks
+        self._clock = acks.clock
+        self._note_id, self._note_at = acks.ids.append, acks.at.append
         self._waiting: deque[Outcome] = deque()
         self._with_sender = 0
         self._under_way = UnderWay() if under_way is None else under_way
@@ -69,7 +73,10 @@ class MemoryOutbox:
         if self._with_sender == 0:
             raise InvariantError(_NOT_TAKEN)
         self._with_sender -= 1
-        self._under_way.pop(outcome.task.id, None)
+        task_id = outcome.task.id
+        self._under_way.pop(task_id, None)
+        self._note_id(task_id)
+        self._note_at(self._clock())
 
     @property
     def first(self) -> Outcome | None:

@@ -15,7 +15,7 @@ from typing import Final
 from arbd.host import reserve
 
 MAX_MESSAGE: Final = 64 * 1024
-_MAX_FDS: Final = 8
+_MAX_FDS: Final = 12
 _ROOM: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
 
 

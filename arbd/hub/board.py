@@ -27,7 +27,7 @@ import enum
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -166,6 +166,7 @@ class TaskBoard:
         self._leases: Leases[_Record] = Leases(lease_s)
         self._deadlines: list[tuple[float, int, _Record]] = []  # heap
         self._finished: deque[_Record] = deque()
+        self._finished_ever = 0
         self._made = itertools.count(1)
         self._numbers = itertools.count()
         self._run = run
@@ -180,6 +181,15 @@ class TaskBoard:
     def lease_s(self) -> float:
         """How long a lease lasts, in seconds."""
         return self._leases.length_s
+
+    @property
+    def finished(self) -> int:
+        """How many tasks have got their verdict."""
+        return self._finished_ever
+
+    def leased_by(self) -> Counter[tuple[str, bool]]:
+        """How many tasks each provider has now, by its name and whether they went over a stream. Looks at all."""
+        return Counter((record.holder, bool(record.session)) for record in self._leases)
 
     def submit(self, tasks: Iterable[NewTask], now: float, batch: str = "") -> tuple[str, list[str]]:
         """Queue all ``tasks``, or none: a ``SubmitError`` names the first that cannot be. Returns batch name and ids.
@@ -378,6 +388,7 @@ class TaskBoard:
             self.queued -= 1
         self._leases.end(record)
         record.state = _State.FINISHED
+        self._finished_ever += 1
         record.events.append(event)
         task, group = record.task, record.batch
         taken_s = event.at - record.submitted_at

@@ -19,6 +19,7 @@ import msgspec
 
 from arbd.errors import HubError
 from arbd.hub.board import NewTask, Result, TaskEvent
+from arbd.hub.presence import ProviderPresence
 from arbd.wire.grpc_channel import Tls, channel_options, open_channel, parse_url
 from arbd.wire.pb import arbd_client_pb2 as client_pb
 
@@ -34,8 +35,28 @@ class Batch(msgspec.Struct, frozen=True):
     ids: list[str]
 
 
+class HubStatus(msgspec.Struct, frozen=True):
+    """The state of an embedded hub: who is connected or has tasks, tasks ``queued`` (that wait for a provider),
+    ``leased`` (that one has) and ``finished`` (since it was started). ``lease_s``: until a task that is not answered
+    goes to somebody else; ``max_message``: bytes of the largest message that it takes."""
+
+    providers: list[ProviderPresence]
+    queued: int
+    leased: int
+    finished: int
+    lease_s: float
+    uptime_s: float
+    max_message: int
+
+    @property
+    def connected(self) -> list[ProviderPresence]:
+        """The providers that are connected."""
+        return [each for each in self.providers if each.is_connected]
+
+
 class HubClient:
-    """One connection to an embedded hub. ``timeout_s`` bounds each call but the stream of results.
+    """One connection to an embedded hub. ``timeout_s`` bounds each call but the stream of results. ``waits_for_hub``:
+    a hub that is not there yet is waited for, that long; else a call fails as soon as that is known.
 
     Every method raises ``HubError``, with the gRPC status name as its ``code``.
     """
@@ -48,8 +69,10 @@ class HubClient:
         tls: bool | None = None,
         tls_options: Tls | None = None,
         timeout_s: float = 10,
+        waits_for_hub: bool = True,
     ) -> None:
         self._timeout_s = timeout_s
+        self._waits_for_hub = waits_for_hub
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         target = parse_url(url, tls)
         try:
@@ -106,6 +129,11 @@ class HubClient:
         data = await self._call("Stats", client_pb.StatsRequest())
         return dict(client_pb.StatsReply.FromString(data).counters)
 
+    async def status(self) -> HubStatus:
+        """Who is connected, and what waits. A hub that does not know the question says ``UNIMPLEMENTED``."""
+        data = await self._call("Status", client_pb.StatusRequest())
+        return _status(client_pb.StatusReply.FromString(data))
+
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close(None)
@@ -123,7 +151,7 @@ class HubClient:
                 request.SerializeToString(),
                 timeout=self._timeout_s,
                 metadata=self._metadata,
-                wait_for_ready=True,  # a hub that is just starting is worth the timeout
+                wait_for_ready=self._waits_for_hub,  # a hub that is just starting is worth the timeout
             )
         except grpc.aio.AioRpcError as error:
             raise _hub_error(error) from error
@@ -152,6 +180,23 @@ def _calls(tasks: Iterable[NewTask]) -> Iterator[list[client_pb.NewTask]]:
             )
         )
     yield call  # also when it is empty: a batch without tasks is a batch
+
+
+def _status(reply: client_pb.StatusReply) -> HubStatus:
+    providers = [
+        ProviderPresence(
+            name=each.name,
+            is_connected=each.connected,
+            streams=each.streams,
+            polls=each.polls,
+            leased=each.leased,
+            actions=list(each.actions),
+        )
+        for each in reply.providers
+    ]
+    return HubStatus(
+        providers, reply.queued, reply.leased, reply.finished, reply.lease_s, reply.uptime_s, reply.max_message
+    )
 
 
 def _result(result: client_pb.Result) -> Result:

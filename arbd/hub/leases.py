@@ -9,6 +9,7 @@ that one long task does not keep a million short ones in memory.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 _COMPACT_FROM: Final = 10_000
@@ -35,6 +36,10 @@ class Leases(Generic[T]):
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        """The tasks that are leased now, each once."""
+        return (task for until, task in self._entries if task.lease_until == until)
 
     def begin(self, task: T, now: float) -> None:
         """Lease a task, or lease it anew."""

@@ -35,7 +35,7 @@ class HubProcess:
 
     def __init__(self, **options: Any) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "arbd.hub.process"],
+            [sys.executable, "-P", "-m", "arbd.hub.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -16,6 +16,8 @@ import grpc
 import grpc.aio
 
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError
+from arbd.hub.listen import require_listen
+from arbd.hub.presence import ProviderPresence, providers
 from arbd.hub.service_client import ClientService
 from arbd.hub.service_stream import StreamService
 from arbd.hub.service_unary import UnaryService
@@ -45,12 +47,13 @@ class EmbeddedHub:
         self.submitted = self._state.tasks_waiting
         self.unary = UnaryService(self._state)
         self.streams = StreamService(self._state)
-        self._clients = ClientService(self._state, self._counters)
+        self._clients = ClientService(self._state, self._counters, self._present)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         """Begin to listen. Raises ``HubError`` if the address cannot be used."""
         options = self.options
+        require_listen(options.address)
         try:
             require_room()
         except OSError as error:
@@ -97,6 +100,10 @@ class EmbeddedHub:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    def _present(self) -> list[ProviderPresence]:
+        unary, leased_by = self.unary, self.board.leased_by()
+        return providers(self.streams.open_streams(), unary.polls_of(), leased_by, unary.recent_callers())
 
     def _counters(self) -> dict[str, int]:
         return {

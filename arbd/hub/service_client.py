@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from arbd.hub.board import ForgottenError, NewTask, Result, SubmitError
+from arbd.hub.presence import ProviderPresence
 from arbd.hub.state import CallContext, HubState, guarded
 from arbd.wire.pb import arbd_client_pb2 as client_pb
 
@@ -20,9 +21,15 @@ _RESULTS_PER_MESSAGE: Final = 256
 
 
 class ClientService:
-    """The client service over one board. ``counters``: what Stats tells beside the calls."""
+    """The client service over one board. ``counters``: what Stats tells beside the calls; ``present``: who is there."""
 
-    def __init__(self, state: HubState, counters: Callable[[], dict[str, int]]) -> None:
+    def __init__(
+        self,
+        state: HubState,
+        counters: Callable[[], dict[str, int]],
+        present: Callable[[], list[ProviderPresence]],
+    ) -> None:
+        self._present = present
         self._state = state
         self._board = state.board
         self._counters = counters
@@ -34,6 +41,7 @@ class ClientService:
             "Await": grpc.unary_stream_rpc_method_handler(guarded(self._await)),
             "Cancel": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._cancel))),
             "History": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._history))),
+            "Status": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._status))),
             "Stats": grpc.unary_unary_rpc_method_handler(guarded(self._checked(self._stats))),
         }
         return grpc.method_handlers_generic_handler("arbd.client.v1.Client", handlers)
@@ -77,6 +85,18 @@ class ClientService:
     def _stats(self, _: bytes) -> bytes:
         return client_pb.StatsReply(counters={**self._state.calls, **self._counters()}).SerializeToString()
 
+    def _status(self, _: bytes) -> bytes:
+        board, options = self._board, self._state.options
+        return client_pb.StatusReply(
+            providers=[_provider(each) for each in self._present()],
+            queued=board.queued,
+            leased=board.leased,
+            finished=board.finished,
+            lease_s=board.lease_s,
+            uptime_s=time.monotonic() - self._state.started_at,
+            max_message=options.max_message,
+        ).SerializeToString()
+
     async def _await(self, data: bytes, context: CallContext) -> None:
         await self._state.check_bearer(context)
         request = client_pb.AwaitRequest.FromString(data)
@@ -97,6 +117,17 @@ class ClientService:
             await _abort_for(error, context)
         finally:
             self._state.unwatch(request.batch, news)
+
+
+def _provider(each: ProviderPresence) -> client_pb.Provider:
+    return client_pb.Provider(
+        name=each.name,
+        streams=each.streams,
+        polls=each.polls,
+        leased=each.leased,
+        connected=each.is_connected,
+        actions=each.actions,
+    )
 
 
 def _new_task(new: client_pb.NewTask) -> NewTask:

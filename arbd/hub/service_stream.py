@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from arbd.hub.desk import Desk, StreamPeer
+from arbd.hub.presence import StreamOf
 from arbd.hub.state import CallContext, HubState, guarded
 from arbd.supervised import is_being_cancelled, supervised
 from arbd.wire import stream_frames as frames
@@ -60,6 +61,11 @@ class StreamService:
     def streams(self) -> int:
         """How many streams are open."""
         return len(self._lines)
+
+    def open_streams(self) -> list[StreamOf]:
+        """The streams that have said whose they are."""
+        peers = [line.peer for line in self._lines.values() if line.peer.key and line.peer.is_connected]
+        return [StreamOf(peer.name, [each.name for each in peer.actions]) for peer in peers]
 
     async def stop(self) -> None:
         """Have every provider leave, and give it a moment for that."""

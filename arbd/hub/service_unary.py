@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 
 from arbd.hub.board import Receipt
+from arbd.hub.presence import Callers
 from arbd.hub.state import CallContext, HubState, guarded
 from arbd.model.task import Task
 from arbd.wire.call_metadata import LEASE_KEY, LONG_POLL_KEY, TELL_LEASE_KEY, Metadata, milliseconds, seconds_of
@@ -34,6 +35,7 @@ class UnaryService:
     def __init__(self, state: HubState) -> None:
         self._state = state
         self._board = state.board
+        self._callers = Callers()
         self._polls: deque[tuple[str, asyncio.Future[Task | None]]] = deque()  # held, oldest first
         state.on_tasks_waiting(self.feed_polls)
 
@@ -50,6 +52,14 @@ class UnaryService:
         """How many polls wait for a task."""
         return sum(1 for _, poll in self._polls if not poll.done())
 
+    def polls_of(self) -> Counter[str]:
+        """How many polls of each provider wait for a task."""
+        return Counter(name for name, poll in self._polls if not poll.done())
+
+    def recent_callers(self) -> set[str]:
+        """The providers that asked for a task a moment ago."""
+        return self._callers.recent(time.monotonic())
+
     def stop(self) -> None:
         """Answer held polls with "nothing"."""
         while self._polls:
@@ -62,7 +72,9 @@ class UnaryService:
         calls["GetTask"] += 1
         request = pb.ProviderRequest.FromString(data)
         await self._state.check_token(request.auth_token, context)
-        task = self._board.hand_out(request.provider, time.monotonic())
+        now = time.monotonic()
+        self._callers.note(request.provider, now)
+        task = self._board.hand_out(request.provider, now)
         if task is None:
             task = await self._hold_call(request.provider, context)
         if task is not None:

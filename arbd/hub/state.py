@@ -28,6 +28,9 @@ from arbd.supervised import report
 DEFAULT_MAX_MESSAGE: Final = 4 * 1024 * 1024
 """gRPC's own default limit for a received message, which most hubs have."""
 
+_UNKNOWN: Final = "the token is not known here"
+_NO_TOKEN: Final = "this hub wants a token, and none came"
+
 CallContext = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -102,6 +105,7 @@ class HubState:
             run=uuid.uuid4().hex[:8],
         )
         self.is_stopping = False
+        self.started_at = time.monotonic()
         self._tokens = frozenset(options.tokens)
         self._watchers: dict[str, set[asyncio.Event]] = {}  # by batch
         self._takers: list[Callable[[], None]] = []
@@ -113,7 +117,7 @@ class HubState:
         """End the call with UNAUTHENTICATED if this token may not call."""
         if self._tokens and not _is_one_of(self._tokens, token):
             self.calls["refused"] += 1
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not known here")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNKNOWN if token else _NO_TOKEN)
 
     async def check_bearer(self, context: CallContext) -> None:
         """End the call with UNAUTHENTICATED if the token in its metadata may not call."""

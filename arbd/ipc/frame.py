@@ -2,14 +2,17 @@
 
     task     | seq u64 | timeout f64 s | action u32 | flags u32 | id u32 | payload u32 | id payload account |
                                                                                           └ with TRACED: id NUL trace
-    result   | seq u64 | run u64 ns    | status u32 | flags u32                        | response JSON      |
+    result   | seq u64 | run u64 ns    | since u64 ns | woke u32 ns | status u16 | flags u16   | response JSON |
 
 With ``BY_REFERENCE`` the long part (payload and account; the response) is not in the record: it is a memfd that
 was sent over the worker's side socket *before* the record was published, in the same order.
 With ``SKIPPED`` a result is none: the task was not begun, because it has been taken back.
 With ``NOTICE`` it is none either: the body says something of the worker itself (``arbd.ipc.notice``), ``seq`` is 0.
+An error has its reason in the upper half of the flags (``arbd.model.reasons``).
 With ``TRACED`` a trace context stands behind the id; without one it costs no byte and no look.
 ``seq`` is the supervisor's own number of a task, never 0 and never used twice; 0 in a result says *ready*.
+``since`` is when the run began (CLOCK_MONOTONIC), ``woke`` how long before that its worker had been woken for it; 0: it
+was awake.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ BY_REFERENCE: Final = 1
 TRACED: Final = 2
 SKIPPED: Final = 4
 NOTICE: Final = 8
+REASON_SHIFT: Final = 16
 READY_SEQ: Final = 0
 
 _TASK: Final = Struct("<QdIIII")
-_RESULT: Final = Struct("<QQII")
+_RESULT: Final = Struct("<QQQIHH")
 _STATUS_CODE: Final[dict[Status, int]] = {status: code for code, status in enumerate(STATUSES)}
 
 TASK_HEADER: Final = _TASK.size
 RESULT_HEADER: Final = _RESULT.size
+LONGEST_WOKE_NS: Final = 0xFFFF_FFFF
 
 _pack_task = _TASK.pack
 _unpack_task = _TASK.unpack_from
@@ -55,7 +60,9 @@ class TaskFrame(msgspec.Struct, gc=False):
 
 
 class ResultFrame(msgspec.Struct, gc=False):
-    """A decoded result record. ``body`` is the response JSON, empty if it comes by reference; or the notice."""
+    """A decoded result record. ``body`` is the response JSON, empty if it comes by reference; or the notice.
+    ``since_ns``: when the run began; ``woke_ns``: how long before that its worker was woken, 0 if it was awake;
+    ``reason``: the number of why it is an error."""
 
     seq: int
     run_ns: int
@@ -64,6 +71,9 @@ class ResultFrame(msgspec.Struct, gc=False):
     body: bytes
     skipped: bool = False
     notice: bool = False
+    since_ns: int = 0
+    woke_ns: int = 0
+    reason: int = 0
 
 
 def encode_task(
@@ -102,33 +112,40 @@ def decode_task(record: bytes) -> TaskFrame:
     return TaskFrame(seq, timeout, action, flags & BY_REFERENCE != 0, task_id, payload_length, record[body_at:], trace)
 
 
-def encode_result(seq: int, run_ns: int, status: Status, body: bytes) -> bytes:
-    """The record of a result with its response."""
-    return _pack_result(seq, run_ns, _STATUS_CODE[status], 0) + body
+def encode_result(
+    seq: int, run_ns: int, status: Status, body: bytes, since_ns: int = 0, woke_ns: int = 0, reason: int = 0
+) -> bytes:
+    """The record of a result with its response. ``woke_ns`` is at most ``LONGEST_WOKE_NS``."""
+    return _pack_result(seq, run_ns, since_ns, woke_ns, _STATUS_CODE[status], reason << REASON_SHIFT) + body
 
 
-def encode_result_reference(seq: int, run_ns: int, status: Status) -> bytes:
+def encode_result_reference(
+    seq: int, run_ns: int, status: Status, since_ns: int = 0, woke_ns: int = 0, reason: int = 0
+) -> bytes:
     """The record of a result whose response goes through a memfd."""
-    return _pack_result(seq, run_ns, _STATUS_CODE[status], BY_REFERENCE)
+    flags = reason << REASON_SHIFT | BY_REFERENCE
+    return _pack_result(seq, run_ns, since_ns, woke_ns, _STATUS_CODE[status], flags)
 
 
 def encode_skipped(seq: int) -> bytes:
     """The record of a task that was not begun."""
-    return _pack_result(seq, 0, 0, SKIPPED)
+    return _pack_result(seq, 0, 0, 0, 0, SKIPPED)
 
 
 def encode_notice(body: bytes) -> bytes:
     """The record of a notice: what a worker says of itself."""
-    return _pack_result(READY_SEQ, 0, 0, NOTICE) + body
+    return _pack_result(READY_SEQ, 0, 0, 0, 0, NOTICE) + body
 
 
-READY: Final = _pack_result(READY_SEQ, 0, 0, 0)
+READY: Final = _pack_result(READY_SEQ, 0, 0, 0, 0, 0)
 
 
 def decode_result(record: bytes) -> ResultFrame:
     """The result in a record. Raises ``struct.error`` or ``IndexError`` if there is none."""
-    seq, run_ns, status, flags = _unpack_result(record)
+    seq, run_ns, since_ns, woke_ns, status, flags = _unpack_result(record)
     if not flags:
-        return ResultFrame(seq, run_ns, STATUSES[status], False, record[RESULT_HEADER:])
+        body = record[RESULT_HEADER:]
+        return ResultFrame(seq, run_ns, STATUSES[status], False, body, False, False, since_ns, woke_ns)
     by_reference, skipped, notice = flags & BY_REFERENCE != 0, flags & SKIPPED != 0, flags & NOTICE != 0
-    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, record[RESULT_HEADER:], skipped, notice)
+    body, reason = record[RESULT_HEADER:], flags >> REASON_SHIFT
+    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, body, skipped, notice, since_ns, woke_ns, reason)

@@ -44,7 +44,7 @@ Behind the rings of a cell lies the worker's *ledger*: for each rate limit of th
           NEXT_AT_NS        supervisor  before this moment asking is of no use; 0: ask
           NOT_AFTER_NS      supervisor  from this moment on the grants that are left are void
           KEEP              supervisor  so many grants it need not give back when it has nothing to do
-    1     COUNT .. LEVEL    supervisor  how much of the limit is used, for responses
+    1     COUNT .. CAUSE    supervisor  how much of the limit was used, and why it refused, at its last refusal
     2     SPENT             worker      starts it ever made
           RETURNED          worker      grants it ever gave back
           LAST_START_NS     worker      when the last of them was
@@ -93,7 +93,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC_VALUE: Final = 0x61726264_63656C6C  # "arbdcell"
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 
 LINE: Final = 64 // 8  # words in one cache line
 PAGE_BYTES: Final = 4096
@@ -151,7 +151,7 @@ TOTAL_WALL_NS: Final = 1 * LINE + 1
 TOTAL_CPU_NS: Final = 1 * LINE + 2
 CALL_USAGE_PPM: Final = 1 * LINE + 3
 CPU_USAGE_PPM: Final = 1 * LINE + 4
-LEVEL: Final = 1 * LINE + 5
+CAUSE: Final = 1 * LINE + 5
 SPENT: Final = 2 * LINE
 RETURNED: Final = 2 * LINE + 1
 LAST_START_NS: Final = 2 * LINE + 2

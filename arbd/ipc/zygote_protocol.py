@@ -5,14 +5,15 @@
            <──────────── Described (+ parcel) or Failed
       Configure  ────────────────────────────────>  freezes the heap; ready to fork
       ChangeLogLevel  ───────────────────────────>  it and the workers it starts from then on write at that level
-      Spawn (+ 8 descriptors)  ──────────────────>  forks
+      Spawn (+ 9 descriptors)  ──────────────────>  forks
            <──────────── Spawned (+ pidfd)
            <──────────── Exited                     a worker ended, and what it had started; or none began
       (end of stream)  ──────────────────────────>  kills every worker, leaves
 
 The descriptors of ``Boot``: the file for its stacks (``arbd.host.stack_signal``), if ``stacks`` says so, and the one on
 which lost log lines are counted (``arbd.logs``), which may be missing. Those of ``Spawn``, in order: cell, task
-doorbell, board, results doorbell, side socket, limits doorbell, answers doorbell, the file for its stacks.
+doorbell, board, results doorbell, side socket, limits doorbell, answers doorbell, the file for its stacks, the
+page of the author's metrics (``arbd.ipc.author_page``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from arbd.model.limit_spec import LimitSpec
 
 
 class ActionInfo(msgspec.Struct, frozen=True):
-    """The description of one action. ``timeout`` is in seconds; ``None``: the provider's ``execution_timeout``."""
+    """The description of one action. ``timeout`` is in seconds; ``None``: the provider's ``execution_timeout``.
+    ``source``: file and first line of its handler's code; empty if that is no Python code."""
 
     name: str
     description: str
@@ -24,6 +25,7 @@ class ActionInfo(msgspec.Struct, frozen=True):
     is_async: bool
     notes: list[str] = []
     resources: list[str] = []
+    source: str = ""
 
 
 class HookInfo(msgspec.Struct, frozen=True):

@@ -147,10 +147,12 @@ def action_not_found(action: str, available: Sequence[str]) -> ProviderResponse:
 # --- failures ---------------------------------------------------------------------------------------------------
 
 
-def from_exception(exc: BaseException) -> ProviderResponse:
-    """The response for an exception that left the action. A :class:`~arbd.errors.ProviderError` adds its ``data``; what
-    is no mapping is sent under that name."""
+def from_exception(exc: BaseException, error_at: str = "") -> ProviderResponse:
+    """The response for an exception that left the action; ``error_at``: where it was raised, file and line. A
+    :class:`~arbd.errors.ProviderError` adds its ``data``; what is no mapping is sent under that name."""
     data: dict[str, Any] = {"error_type": type_name(exc)}
+    if error_at:
+        data["error_at"] = error_at
     if issubclass(type(exc), ProviderError):
         data.update(_own_data(exc))
     return error(message_of(exc), data)

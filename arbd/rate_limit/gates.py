@@ -38,7 +38,7 @@ class Gate(Protocol):
         """Note that the call has ended, and whether it failed, which limits that learn want to know."""
 
     def figures(self) -> Figures:
-        """How much of the limit is used."""
+        """The figures of the refusal that was just given."""
 
 
 class Timing(Protocol):
@@ -56,7 +56,7 @@ class LocalGate:
     """A limit that holds for this process alone; threads may share it. ``on_crossing`` is called when usage enters or
     leaves a threshold. A task's deadline never interrupts the counting; it may interrupt the sleep."""
 
-    def __init__(self, spec: LimitSpec, timing: Timing, on_crossing: Callable[[LimitSpec, Figures], None]) -> None:
+    def __init__(self, spec: LimitSpec, timing: Timing, on_crossing: Callable[[LimitSpec, float, int], None]) -> None:
         self._spec = spec
         self._timing = timing
         self._on_crossing = on_crossing
@@ -78,10 +78,10 @@ class LocalGate:
                 if wait_ns == 0:
                     self._limit.spend(now_ns, 1)
                     self._meter.add(now_ns, 1, 0, 0)
-                crossed = self._warns and self._thresholds.update(self._limit.usage(now_ns))
-                figures = self._figures(now_ns) if crossed else None
-            if figures is not None:
-                self._on_crossing(self._spec, figures)
+                usage = self._limit.usage(now_ns) if self._warns else 0.0
+                crossed = self._warns and self._thresholds.update(usage)
+            if crossed:
+                self._on_crossing(self._spec, usage, self._thresholds.level)
             if wait_ns == 0 or now_ns + wait_ns > until_ns:
                 return wait_ns
             timing.sleep(wait_ns)
@@ -123,7 +123,7 @@ class LocalGate:
         return 0 if limit.available(now_ns, 0) > 0 else max(1, limit.next_at(now_ns, 0) - now_ns)
 
     def _figures(self, now_ns: int) -> Figures:
-        return figures_of(self._spec, self._meter, self._limit.usage(now_ns), self._thresholds.level, now_ns)
+        return figures_of(self._meter, self._limit, 0, now_ns)
 
 
 def warns(spec: LimitSpec, limit: Limit) -> bool:
@@ -136,9 +136,12 @@ def meter_window_ns(spec: LimitSpec) -> int:
     return spec.rates.window_ns or METER_NS
 
 
-def figures_of(spec: LimitSpec, meter: UsageMeter, usage: float, level: int, now_ns: int) -> Figures:
-    """The figures of a limit. CPU usage is relative to its CPU budget, or to one CPU where it has none."""
+def figures_of(meter: UsageMeter, limit: Limit, outstanding: int, now_ns: int) -> Figures:
+    """The figures of a limit that refuses a call at ``now_ns``. CPU usage is that of its CPU budget; where it has none,
+    the CPUs that calls used, on average, in the meter's window."""
     totals = meter.totals(now_ns)
-    budget = spec.rates.max_cpu_per_second or 1.0
-    cpu_usage = totals.cpu_ns / (max(1, min(meter.window_ns, now_ns)) * budget)
-    return Figures(totals, usage, cpu_usage, level)
+    cpu_usage = limit.cpu_usage(now_ns, outstanding)
+    if cpu_usage is None:
+        cpu_usage = totals.cpu_ns / meter.span_ns(now_ns)
+    usage = limit.usage(now_ns, outstanding)
+    return Figures(totals, usage, cpu_usage, limit.cause(now_ns, outstanding), limit.members).refused()

@@ -16,7 +16,7 @@ from arbd.rate_limit import registry
 from arbd.rate_limit.base import RateLimitMonitor
 from arbd.rate_limit.checks import checked_on_limit, checked_rates, checked_schedule, checked_thresholds, refuse
 from arbd.rate_limit.gates import Gate, LocalGate
-from arbd.rate_limit.usage import Figures
+from arbd.rate_limit.usage import ESTIMATED, OUTSIDE, UNREACHED, Figures
 
 ERROR: Final = "Rate limit exceeded"
 SECOND_NS: Final = 1_000_000_000
@@ -149,28 +149,42 @@ class LimitMonitor(RateLimitMonitor):
 
     def _told(self, wait_ns: int) -> dict[str, Any]:
         """The refusal as authors see it: the keys of the spec's "Response Format" beside the figures."""
-        refusal = self._refusal(wait_ns)
+        figures = self.gate.figures()
+        refusal = self._refusal_of(wait_ns, figures)
         return {
             "error": ERROR,
             "retry_after": refusal["wait_time"],
-            "current_usage": usage_of(self.gate.figures()),
+            "current_usage": usage_of(figures),
             "limit_type": self.kind,
             **refusal,
         }
 
     def _refusal(self, wait_ns: int) -> dict[str, Any]:
-        return {"rate_limited": True, "wait_time": _seconds(wait_ns), **self._fields(self.gate.figures())}
+        return self._refusal_of(wait_ns, self.gate.figures())
+
+    def _refusal_of(self, wait_ns: int, figures: Figures) -> dict[str, Any]:
+        wait_s = _seconds(wait_ns)
+        refusal = {"rate_limited": True, "wait_time": wait_s, **self._fields(figures)}
+        return refusal | {"message": _reason(wait_s, figures.cause)} if figures.cause else refusal
 
     def _fields(self, figures: Figures) -> dict[str, Any]:
         return {"current_usage": usage_of(figures), "limit_type": self.kind}
 
     def _window_fields(self, figures: Figures) -> dict[str, Any]:
-        limit = self.spec.rates.max_requests or 0
+        rates = self._rates_now(figures)
+        limit = rates.max_requests or 0
         return {
             "current_count": min(limit, round(figures.call_usage * limit)),
             "limit": limit,
-            "window_size": plain(self.spec.rates.window_size),
+            "window_size": plain(rates.window_size),
         }
+
+    def _rates_now(self, figures: Figures) -> Rates:
+        """The rates that hold at the moment of these figures. What is closed allows nothing in the same window."""
+        rates, schedule = self.spec.rates, self.spec.schedule
+        if schedule is None or not figures.cause & OUTSIDE:
+            return rates
+        return schedule.outside or Rates(max_requests=0, window_size=rates.window_size)
 
 
 @interruptible
@@ -190,14 +204,24 @@ def _warn_late(monitor: LimitMonitor) -> None:
     )
 
 
-def log_crossing(spec: LimitSpec, figures: Figures) -> None:
-    """Log that a limit's usage has entered or left a threshold."""
+def log_crossing(spec: LimitSpec, usage: float, level: int) -> None:
+    """Log that a limit's usage has entered or left a threshold, and is at this level now."""
     from arbd.logs import get_logger
 
     log = get_logger("arbd.limits")
-    say = (log.info, log.warning, log.error)[figures.level]
-    event = ("limit_usage_normal", "limit_usage_warning", "limit_usage_critical")[figures.level]
-    say(event, limit=spec.name or spec.kind, usage=usage_of(figures))
+    say = (log.info, log.warning, log.error)[level]
+    event = ("limit_usage_normal", "limit_usage_warning", "limit_usage_critical")[level]
+    say(event, limit=spec.name or spec.kind, usage=round(usage, 4))
+
+
+def _reason(wait_s: float, cause: int) -> str:
+    """The message of a refusal that has a cause of its own."""
+    if cause & UNREACHED:
+        return f"Rate limit could not be asked. Please try again in {wait_s:g} seconds"
+    where = "Rate limit outside the business hours" if cause & OUTSIDE else ERROR
+    if cause & ESTIMATED:
+        return f"{where}. Please wait about {wait_s:g} seconds: what calls under way will cost is not known yet"
+    return f"{where}. Please wait {wait_s:g} seconds"
 
 
 def plain(number: float | None) -> float | None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from arbd.rate_limit.limit_monitor import SECOND_NS, LimitMonitor, usage_of
-from arbd.rate_limit.usage import CRITICAL, NORMAL, Figures
+from arbd.rate_limit.usage import Figures
 
 
 class TimeBasedRateLimitMonitor(LimitMonitor):
@@ -97,16 +97,17 @@ class AdvancedRateLimitMonitor(LimitMonitor):
         )
 
     def _fields(self, figures: Figures) -> dict[str, Any]:
-        totals = figures.totals
+        totals, usage = figures.totals, usage_of(figures)
         return {
             "metrics": {
                 "call_count": totals.calls,
                 "total_time": totals.wall_ns / SECOND_NS,
                 "total_cpu": totals.cpu_ns / SECOND_NS,
             },
-            "is_near_limit": figures.level > NORMAL,
-            "is_critical": figures.level == CRITICAL,
-            "call_usage": usage_of(figures),
+            # Of the usage that is told here, not of the level that is logged: that has hysteresis.
+            "is_near_limit": usage >= self.spec.warning_threshold,
+            "is_critical": usage >= self.spec.critical_threshold,
+            "call_usage": usage,
             "cpu_usage": round(figures.cpu_usage, 4),
         }
 

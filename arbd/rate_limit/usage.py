@@ -1,4 +1,4 @@
-"""Usage of a limit over a sliding window, and its warning and critical thresholds.
+"""Usage of a limit: totals over a sliding window, the figures of a refusal, the thresholds whose crossing is logged.
 
 Not a limit: it refuses nothing. The window is kept in slices, so it is exact to one slice and small however many calls.
 """
@@ -15,6 +15,11 @@ NORMAL: Final = 0
 WARNING: Final = 1
 CRITICAL: Final = 2
 
+# Why a limit refuses, where that is not just that it is used up; flags.
+ESTIMATED: Final = 1  # what calls under way will cost is not known, so the wait is an estimate
+OUTSIDE: Final = 2  # what holds is what is said for the time outside the hours
+UNREACHED: Final = 4  # who knows the limit could not be asked
+
 
 class Totals(NamedTuple):
     """How many calls began, and the wall and CPU time of the calls that ended."""
@@ -25,14 +30,20 @@ class Totals(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """The figures of a limit that responses report. Usages are parts of the limit; ``level`` is ``NORMAL``, ``WARNING``
-    or ``CRITICAL``; ``members`` are the providers that share the limit."""
+    """The figures of a limit that responses report. Usages are parts of the limit; ``cause``: flags, why it refuses;
+    ``members`` are the providers that share the limit."""
 
     totals: Totals
     call_usage: float
     cpu_usage: float
-    level: int
+    cause: int = 0
     members: tuple[str, ...] = ()
+
+    def refused(self) -> Figures:
+        """The figures of a refusal. No further call can start, so nothing of the limit is left: what is too little for
+        one more call (a part of a token, a pause that is not over) is none. Only where the limit could not be asked,
+        they are what was known last."""
+        return self if self.cause & UNREACHED else self._replace(call_usage=max(1.0, self.call_usage))
 
 
 class UsageMeter:
@@ -42,9 +53,21 @@ class UsageMeter:
         self.window_ns = window_ns
         self._slice_ns = max(1, window_ns // _SLICES)
         self._slices: deque[tuple[int, list[int]]] = deque()
+        self._since_ns: int | None = None
+
+    def begin(self, now_ns: int) -> None:
+        """Note that calls may begin from now on; what comes after the first time says nothing new."""
+        if self._since_ns is None:
+            self._since_ns = now_ns
+
+    def span_ns(self, now_ns: int) -> int:
+        """The part of the window in which calls could begin: less than all of it while it is new."""
+        since_ns = now_ns if self._since_ns is None else self._since_ns
+        return max(1, min(self.window_ns, now_ns - since_ns))
 
     def add(self, at_ns: int, calls: int, wall_ns: int, cpu_ns: int) -> None:
         """Add ``calls`` that began, and the times that calls which ended took."""
+        self.begin(at_ns - wall_ns)
         number = at_ns // self._slice_ns
         if not self._slices or self._slices[-1][0] < number:
             self._slices.append((number, [0, 0, 0]))

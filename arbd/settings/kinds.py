@@ -10,6 +10,7 @@ operator what to write.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -120,6 +121,17 @@ def hub_address() -> Kind:
     return Kind("host:port, grpcs://host:port, dns:///host:port or unix:/path", _hub_address)
 
 
+def listen_address() -> Kind:
+    """Where to listen for HTTP: an IP address and a port, as they stand in a URL. A port alone is one on loopback."""
+    return Kind("a port, such as 9464, for this machine alone, or IP:port, such as 0.0.0.0:9464", _listen_address)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The IP address and the port of a ``listen_address``."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def show_size(count: int) -> str:
     """A number of bytes in its largest whole binary unit."""
     for unit in ("GiB", "MiB", "KiB"):
@@ -197,3 +209,16 @@ def _hub_address(raw: object) -> str:
     if match is None or not 0 < int(match[1]) < 65536:
         raise ValueError
     return address
+
+
+def _listen_address(raw: object) -> str:
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else _text(raw)
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError
+    if host in ("", "localhost"):
+        return f"127.0.0.1:{int(port)}"
+    # No name of a host: whether that is this machine alone depends on who is asked, and when.
+    if host.startswith("[") and host.endswith("]"):
+        return f"[{ipaddress.IPv6Address(host[1:-1])}]:{int(port)}"
+    return f"{ipaddress.IPv4Address(host)}:{int(port)}"

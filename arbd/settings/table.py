@@ -30,6 +30,7 @@ from arbd.settings.kinds import (
     auto_or,
     choice,
     hub_address,
+    listen_address,
     path,
     power_of_two,
     seconds,
@@ -113,6 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str | None
     env_file: str | None
     control_socket: str
+    metrics_listen: str | None
     hub_url: str
     hub_auth_token: str
     hub_auth_token_file: str | None
@@ -132,6 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_idle_max: float
     response_envelope: Literal["plain", "metadata"]
     result_nan: Literal["error", "null"]
+    metrics_author_series: int
     log_level: Literal["debug", "info", "warning", "error", "critical"]
     log_format: Literal["auto", "json", "console"]
     log_silent: bool
@@ -213,6 +216,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="A file of NAME=VALUE lines that count as the environment, also the code's; it wins over that."),
     Setting("control.socket", socket_place(), "auto",
             doc="Where arbd status and arbd limits reach the daemon; auto: NAME.sock in runtime_dir, off: nowhere."),
+    Setting("metrics.listen", listen_address(), None,
+            doc="Where to serve /metrics, /livez and /readyz over HTTP: a port of this machine alone, or IP:port."),
     Setting("hub.url", hub_address(), "hub-grpc:50051", env="HUB_GRPC_URL", flag="--hub", argument="hub_url",
             doc="Where the hub listens."),
     Setting("hub.auth_token", text(), "", env="PROVIDER_AUTH_TOKEN", argument="auth_token", secret=True,
@@ -252,6 +257,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="metadata: wrap the data of every result with provider, action and times."),
     Setting("result.nan", choice("error", "null"), "error", reloadable=True,
             doc="NaN and the infinities in a result, which JSON does not have: refuse them, or send null."),
+    Setting("metrics.author_series", whole(0, 100_000, "series"), 2000,
+            doc="The most series that the metrics of the provider's code (arbd.metrics) may have; 0: none."),
     Setting("log.level", choice("debug", "info", "warning", "error", "critical"), "info", flag="--log-level",
             reloadable=True,
             doc="The least important lines to write."),

@@ -19,12 +19,14 @@ from arbd.supervisor.flow import Flow
 from arbd.supervisor.generations import Generations
 from arbd.supervisor.log_level import LogLevelChange
 from arbd.supervisor.operations import OperationFailed, Operations
+from arbd.supervisor.profiling import Profiling
 from arbd.supervisor.reload_operation import ReloadOperation
 from arbd.supervisor.replacing import Replacing
 from arbd.supervisor.reporter import Reporter
 from arbd.supervisor.scaling import Scaling
 from arbd.supervisor.stacks import Stacks
 from arbd.supervisor.steering import Refused, Steering
+from arbd.supervisor.tracing import Tracing
 
 
 class Commands:
@@ -51,6 +53,8 @@ class Commands:
         self._replacing = Replacing(flow.pool, operations)
         self._log_level = log_level
         self._stacks = stacks
+        self._tracing = Tracing(flow)
+        self._profiling = Profiling(stacks, operations, lambda: flow.actions)
 
     def handlers(self) -> server.Handlers:
         """What answers each request."""
@@ -60,6 +64,8 @@ class Commands:
             protocol.GetEvents: self._get_events,
             protocol.GetOperation: self._get_operation,
             protocol.GetStacks: self._get_stacks,
+            protocol.GetTrace: lambda request: self._tracing.page(request, self._reporter.provider),
+            protocol.GetProfile: self._profiling.begin,
             protocol.DrainDaemon: self._drain,
             protocol.Resume: self._resume,
             protocol.PauseAction: self._pause_action,

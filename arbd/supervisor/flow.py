@@ -30,13 +30,15 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
+from arbd.core.flight_recorder import FlightRecorder
 from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
+from arbd.core.metrics import TaskMetrics
 from arbd.core.outbox import MemoryOutbox, Verdicts
 from arbd.core.paused import PausedActions
 from arbd.core.progress import Sight
@@ -51,6 +53,7 @@ from arbd.logs import get_logger, task_fields
 from arbd.logs.notable import note
 from arbd.model.description import ActionInfo, Description
 from arbd.model.encoding import Encoder
+from arbd.model.reasons import reason_of
 from arbd.model.response import (
     ProviderResponse,
     aborted,
@@ -90,6 +93,20 @@ class WorkerEnd(TypedDict, total=False):
     exit_code: int
 
 
+class _LostRun(NamedTuple):
+    """A run that ended with its worker."""
+
+    worker: Worker
+    assignment: Assignment
+
+    def result(self, status: Status, now_ns: int) -> frame.ResultFrame:
+        """What the worker would have said of it, as far as its memory tells."""
+        running = self.worker.cell.running()
+        since_ns = running.since_ns if running.is_for(self.assignment.seq) else 0
+        run_ns = max(0, now_ns - since_ns) if since_ns else 0
+        return frame.ResultFrame(self.assignment.seq, run_ns, status, False, b"", since_ns=since_ns)
+
+
 class Flow:
     """The owner of every task under way: a ``HubPort`` for links, and verbs for the rest of the supervisor.
 
@@ -103,13 +120,16 @@ class Flow:
         self.link = link
         self.dispatcher = Dispatcher(settings.prefetch)
         self.under_way = UnderWay()
-        self.outbox = MemoryOutbox(self.under_way)
+        self.recorder = FlightRecorder(self.under_way, time.monotonic_ns)
+        self.outbox = MemoryOutbox(self.under_way, self.recorder.acks)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
         self.paused = PausedActions()
         self.task_stacks = TaskStacks()
         self.streaks = Streaks()
         self.actions: Sequence[ActionInfo] = ()
+        self.metrics: TaskMetrics | None = None  # only where somebody can read them
+        self.on_worker_gone: Callable[[Worker], None] = lambda worker: None
         self.shortest_s = settings.execution_timeout  # the shortest timeout of any action
         self.on_sent: Callable[[set[int], float], None] = lambda sent, shortest_s: None
         self.on_collected: Callable[[], None] = lambda: None
@@ -121,6 +141,7 @@ class Flow:
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
         self._timeouts: dict[str, float] = {}
+        self._batch_ns = 0  # when the batch of answers was taken that is looked at
         self._runnable: dict[str, float] = {}  # the same without paused actions: one look-up tells of both
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -173,7 +194,7 @@ class Flow:
                 if isinstance(timeout, ProviderResponse):
                     refused |= self._refuse(task, timeout)
                     continue
-                placed = self.dispatcher.place(task, timeout, worker_id)
+                placed = self.dispatcher.place(task, timeout, worker_id, now_ns)
                 if placed is not None and self._send(*placed):
                     worker_id = placed[0]
                     sent.add(worker_id)
@@ -258,7 +279,7 @@ class Flow:
         """Send what waits, as far as workers have room."""
         dispatcher, sent = self.dispatcher, set[int]()
         shortest, worker_id = math.inf, None
-        refused = False
+        refused, now_ns = False, 0
         try:
             while (chosen := dispatcher.next_assignment(worker_id)) is not None:
                 worker_id, assignment = chosen
@@ -267,6 +288,7 @@ class Flow:
                     self._refuse(assignment.task, refusal)
                     refused = True
                 elif self._send(worker_id, assignment):
+                    assignment.sent_ns = now_ns = now_ns or time.monotonic_ns()
                     sent.add(worker_id)
                     shortest = min(shortest, assignment.timeout)
                 else:
@@ -407,6 +429,8 @@ class Flow:
             return 0
         if worker.unread:
             records = worker.unread + records
+        if records:
+            self._batch_ns = time.monotonic_ns()
         left = iter(records)
         held_back: list[bytes] = []
         try:
@@ -456,8 +480,19 @@ class Flow:
                 failed = result.status == "error"
                 if failed or self.streaks.watched:
                     self._watch_failures(worker, assignment.task.action, failed)
+                if self.metrics is not None:
+                    self._count(self.metrics, worker, assignment.task, result)
                 self.pass_on(assignment.task, result.status, body)
+                self.recorder.ran(assignment, result, worker, self._batch_ns)
         return True
+
+    def _count(self, metrics: TaskMetrics, worker: Worker, task: Task, result: frame.ResultFrame) -> None:
+        """Count a task that a worker answered."""
+        arrived, action, now_ns = self.under_way.get(task.id), task.action, self._batch_ns
+        worker.answered += 1
+        metrics.finished(action, result.status, result.run_ns, now_ns if arrived is None else arrived[1], now_ns)
+        if result.status == "error":
+            metrics.failed(action, result.reason)
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
         """Have a worker replaced that fails over and over where another does well."""
@@ -495,6 +530,8 @@ class Flow:
     def _blame(self, action: str, worker: Worker) -> None:
         """A worker ended, or ends, for a task of this action."""
         count = self.culprits.ended(action, worker.id)
+        if self.metrics is not None:
+            self.metrics.ended_worker(action)
         if is_worth_a_line(count):
             note(self._log, "warning", "action_ends_workers", action=action, count=count)
 
@@ -530,18 +567,28 @@ class Flow:
                 raise
             self._log.warning("result_put_off", task_id=task.id, reason=str(exc))
 
-    def decide(self, task: Task, response: ProviderResponse) -> None:
-        """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it."""
+    def decide(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
+        """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it.
+        ``run``: the run that was lost."""
+        if self.metrics is not None:
+            arrived, now_ns = self.under_way.get(task.id), time.monotonic_ns()
+            took_ns = 0 if arrived is None else now_ns - arrived[1]
+            self.metrics.decided(task.action, response.status, reason_of(response.data), took_ns)
         try:
             result = self._encode(task.action, response)
         except BaseException:  # a bug in there must not cost the task its verdict
             self.pass_on(task, response.status, msgspec.json.encode(response))
             raise
         self.pass_on(task, response.status, result)
+        if run is None:
+            self.recorder.decided(task, response.status)
+        else:
+            now_ns = time.monotonic_ns()
+            self.recorder.ran(run.assignment, run.result(response.status, now_ns), run.worker, now_ns)
 
-    def give(self, task: Task, response: ProviderResponse) -> None:
+    def give(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, and tell the link."""
-        self.decide(task, response)
+        self.decide(task, response, run)
         self.announce()
 
     def give_cancelled(self, assignments: Iterable[Assignment]) -> None:
@@ -585,11 +632,13 @@ class Flow:
         end, unless ``verdict`` says something else."""
         task = assignment.task
         self._blame(task.action, worker)
+        if self.metrics is not None:
+            self.metrics.killed(task.action)
         self.dispatcher.close_worker(worker.id)
         ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
         late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
-        self.give(task, verdict or late)
+        self.give(task, verdict or late, _LostRun(worker, assignment))
 
     def _timed_out(self, assignment: Assignment) -> ProviderResponse:
         action = assignment.task.action
@@ -612,6 +661,7 @@ class Flow:
             self.collect_from(worker)
         finally:  # whatever was raised at one of its results
             self.streaks.forget(worker.id)
+            self.on_worker_gone(worker)
             if self.dispatcher.has_worker(worker.id):
                 self._settle_rest(worker, status)
         self.pump()
@@ -624,7 +674,7 @@ class Flow:
         for seq in cannot_tell & had.keys():
             assignment = had[seq]
             self.dispatcher.finish(worker.id, seq, None)
-            self._give_lost(worker, assignment.task, how)
+            self._give_lost(worker, assignment, how)
         # A condemned worker has its verdict, and what its page names as running was parked before it began; one that
         # said that it leaves has begun nothing since.
         has_ended = worker.said_leaving or worker.state is State.CONDEMNED
@@ -633,14 +683,15 @@ class Flow:
             action = loss.running.task.action
             self.pool.note(worker, Why("died", how_it_ended(status), action))
             self._blame(action, worker)
-            self._give_lost(worker, loss.running.task, how)
+            self._give_lost(worker, loss.running, how)
         elif worker.state is State.SERVING:
             note(self._log, "error", "worker_died_idle", worker=worker.slot, pid=worker.pid, **how)
 
-    def _give_lost(self, worker: Worker, task: Task, how: WorkerEnd) -> None:
+    def _give_lost(self, worker: Worker, assignment: Assignment, how: WorkerEnd) -> None:
+        task = assignment.task
         fields = task_fields(task.id, task.action, task.traceparent)
         note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
-        self.give(task, worker_lost(task.action, **how))
+        self.give(task, worker_lost(task.action, **how), _LostRun(worker, assignment))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
 
@@ -657,6 +708,8 @@ class Flow:
         self.actions = description.actions
         self._timeouts = {action.name: action.timeout or default for action in description.actions}
         self.verdicts.tally.offer(list(self._timeouts))
+        if self.metrics is not None:
+            self.metrics.offer(self._timeouts)
         self._note_paused()
         self.shortest_s = min(self._timeouts.values(), default=default)
         self._joins.look_at(self._timeouts)
@@ -705,7 +758,7 @@ class Flow:
                 if isinstance(timeout, ProviderResponse):
                     self._refuse(task, timeout)
                 else:
-                    self.dispatcher.offer(task, timeout)
+                    self.dispatcher.offer(task, timeout, self.recorder.taken_ns(task))
             except Exception as exc:  # the others are not to pay for that; a verdict that was begun is given
                 report(exc, "a task of a paused action")
         if tasks:

@@ -39,7 +39,7 @@ from arbd.logs import get_logger
 from arbd.logs.notable import note
 from arbd.model.encoding import Encoder
 from arbd.settings.table import CONFIG_FILE, Settings, from_environment, secrets_in
-from arbd.supervisor import loading, needs
+from arbd.supervisor import listening, loading, metrics, needs
 from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.commands import Commands
 from arbd.supervisor.drain import Drain
@@ -281,7 +281,7 @@ class Daemon:
                 warn(settings)
                 self._in_force.add(warn)
         loading.warn(description, loaded.resolved)
-        control = started.enter_context(server.opened(settings))
+        control, listener = started.enter_context(listening.opened(settings))
         encoder = Encoder.of(settings)
         link = self._make_link(settings, encoder)
         claims = CpuClaims()
@@ -290,7 +290,9 @@ class Daemon:
         pinned = pinning.slots
         if self._owns_process:
             needs.require_files(len(pinned), settings.hub_links, len({cpu for cpus in pinned for cpu in cpus}))
+        page = None if listener is None else started.enter_context(metrics.opened())
         flow = self._assemble(loaded, pinned, link, encoder, started)
+        flow.metrics = None if page is None else page.tasks
         self._generations = Generations(self._request, self._in_force, flow, self)
         self._drain = drain = Drain(flow, self._stop_at_once, settings.worker_stop_timeout, settings.hub_long_poll)
         self._in_force.add(lambda settings: setattr(drain, "stop_timeout", settings.worker_stop_timeout))
@@ -303,6 +305,9 @@ class Daemon:
         reporter = Reporter(settings, flow, lambda: steering.state, lambda: pinning.workers_of(in_force.next_start))
         self._in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
         self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
+        served_at = None
+        if page is not None and listener is not None:
+            served_at = metrics.serve(page, listener, flow, reporter, lambda: self._in_force.settings, started)
         operations = Operations()
         started.push_async_callback(operations.close)
         scaling = self._scaling = Scaling(in_force, flow.pool, pinning, operations)
@@ -336,6 +341,7 @@ class Daemon:
             cpus=[in_words(each) for each in pinned],
             actions=len(description.actions),
             control=str(control.path) if control else None,
+            **({} if served_at is None else {"metrics": served_at}),
         )
         if self._reload_is_due:
             self.request_reload()
@@ -350,7 +356,9 @@ class Daemon:
         started.push_async_callback(limits.wait_closed)
         started.callback(limits.close)
         times, recycle = loading.worker_limits(settings)
-        pool = self.pool = Pool(pinned, settings.ring_size, limits, loaded.zygote, times, recycle)
+        pool = self.pool = Pool(
+            pinned, settings.ring_size, limits, loaded.zygote, times, recycle, settings.metrics_author_series
+        )
         started.callback(pool.close)
         flow = Flow(settings, encoder, pool, link)
         started.callback(lambda: self._log.info("stopped", **flow.verdicts.counts))

@@ -64,8 +64,8 @@ async def _dump(program: str, pid: int) -> tuple[str, str | None]:
         if process.returncode is None:
             process.kill()
     if process.returncode == 0:
-        return _clean(out), None
-    said = " ".join(_clean(err).split())[:300] or f"it ended with {process.returncode}"
+        return clean(out), None
+    said = " ".join(clean(err).split())[:300] or f"it ended with {process.returncode}"
     return "", f"py-spy: {said}; it needs the right to trace (root, or CAP_SYS_PTRACE)"
 
 
@@ -79,5 +79,6 @@ def _start(program: str, pid: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _clean(output: bytes) -> str:
+def clean(output: bytes) -> str:
+    """What a program has written, as text that may be shown anywhere."""
     return _NOT_SHOWN.sub("?", output.decode("utf-8", "replace")).strip("\n")

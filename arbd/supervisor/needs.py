@@ -11,11 +11,11 @@ from arbd.ipc import layout
 from arbd.settings.kinds import show_size
 from arbd.supervisor.pool import Pool
 
-# Descriptors: a worker has 6 (memory, two doorbells, a socket, its process, its stacks), twice that during a reload,
-# and two more while it is started; a link process has 5, and one that replaces it as well. gRPC, control socket and log
-# have 30.
+# Descriptors: a worker has 7 (memory, two doorbells, a socket, its process, its stacks, its metrics), twice that
+# during a reload, and two more while it is started; a link process has 5, and one that replaces it as well. gRPC,
+# control socket and log have 30.
 _FILES_OF_DAEMON: Final = 48
-_FILES_OF_WORKER: Final = 14
+_FILES_OF_WORKER: Final = 16
 _FILES_OF_LINK: Final = 12
 _MIB: Final = 1 << 20
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
@@ -37,11 +38,13 @@ from arbd.core.recycling import RecycleLimits, bounds_of
 from arbd.errors import EXIT_UNFIT, ConfigError
 from arbd.host import doorbell
 from arbd.host.fence import make_fence
+from arbd.ipc import author_page
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.notice import Leaving, Notice, ReplaceSoon, Unfit
 from arbd.ipc.ring import RingCorruptError
 from arbd.logs import get_logger
 from arbd.logs.notable import keep, note
+from arbd.supervisor.author_pages import AuthorPages
 from arbd.supervisor.limits.limits import DaemonLimits
 from arbd.supervisor.lives import Lives, WorkerTimes
 from arbd.supervisor.news_board import NewsBoard
@@ -52,7 +55,8 @@ from arbd.supervisor.worker import Worker
 from arbd.supervisor.zygote_link import ZygoteLink
 
 _MOST_LEAVING: Final = 2  # of one slot, beside the one that serves or starts
-_MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 7 descriptors each, and a socket takes about 278
+_MOST_REASONS: Final = 50  # there are a dozen; a worker's memory is the author's to damage, and so are its words
+_MOST_UNBORN: Final = 16  # workers asked for, and not yet there: 9 descriptors each, and a socket takes about 278
 
 
 class Pool:
@@ -67,12 +71,15 @@ class Pool:
         zygote: ZygoteLink,
         times: WorkerTimes = WorkerTimes(),  # noqa: B008 # a tuple of numbers
         recycle: RecycleLimits = RecycleLimits(),  # noqa: B008 # the same
+        author_series: int = author_page.DEFAULT_LIMIT,
     ) -> None:
         self._cpus = list(cpus)  # also of slots that have gone, until the last worker there has ended
         self.limits = limits
         self.zygote = zygote
         self.recycle = recycle
+        self.author_pages = AuthorPages(author_series)
         self.history = History()
+        self.replaced: Counter[str] = Counter()  # workers, by the reason for which they were replaced
         self.on_fresh: Callable[[Worker], None] = lambda worker: None  # told of each that is ready, before its tasks
         self.fence = make_fence()
         self.bell = doorbell.create(blocking=False)  # who has something for the supervisor rings it
@@ -269,10 +276,12 @@ class Pool:
             undo.callback(worker.close)
             self.limits.attach(worker.id, self.zygote.description, worker.seats, worker.answers_bell, worker.bell)
             undo.callback(self.limits.detach, worker.id)
+            metrics_fd = self.author_pages.take(worker.id)
+            undo.callback(self.author_pages.give_back, worker.id)
             spawn = protocol.Spawn(
                 worker.id, slot, self._cpus[slot], worker.bounds.max_tasks, self.recycle.memory_limit
             )
-            self.zygote.spawn(spawn, worker.handles(self._board.fd, self.bell, self.limits.bell))
+            self.zygote.spawn(spawn, worker.handles(self._board.fd, self.bell, self.limits.bell, metrics_fd))
             undo.pop_all()
         worker.handed_over()
         self._of_slot[slot].append(worker)
@@ -379,6 +388,8 @@ class Pool:
         """Note why a worker is replaced; the first reason is the one that counts."""
         if worker.why is None:
             worker.why = why
+            known = why.reason in self.replaced or len(self.replaced) < _MOST_REASONS
+            self.replaced[why.reason if known else "other"] += 1
             count = self.history.note(time.monotonic_ns(), worker.slot, why)
             if count:
                 fields: dict[str, Any] = {"action": shown(why.action)} if why.action else {}
@@ -443,6 +454,7 @@ class Pool:
             self._crowded.discard(worker.slot)
         if worker.slot >= self.size:
             self._resize_board(self.size)
+        self.author_pages.give_back(worker.id)
         try:
             self.limits.detach(worker.id)
         finally:
@@ -474,6 +486,7 @@ class Pool:
         self._lives.close()
         self._of_slot.clear()
         self._board.close()
+        self.author_pages.close()
         os.close(self.bell)
 
 

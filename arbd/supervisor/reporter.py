@@ -47,6 +47,7 @@ class Reporter:
     ) -> None:
         self.provider = settings.name
         self.settings = settings
+        self.metrics = ""  # where they are served
         self._flow = flow
         self._pool = flow.pool
         self._asked_state = asked_state
@@ -55,11 +56,11 @@ class Reporter:
         self._started_at_ns = time.monotonic_ns()
         self._version = version("arbd")
 
-    def status(self) -> StatusReport:
-        """The state of the daemon at this moment."""
+    def status(self, *, with_footprints: bool = True) -> StatusReport:
+        """The state of the daemon at this moment. ``with_footprints``: with what workers hold, 50 µs for each."""
         now_ns = time.monotonic_ns()
         workers = sorted(self._pool.workers.values(), key=lambda worker: (worker.slot, worker.id))
-        reports = [self._worker(worker, now_ns) for worker in workers]
+        reports = [self._worker(worker, now_ns, with_footprints) for worker in workers]
         return StatusReport(
             provider=self.provider,
             version=self._version,
@@ -84,6 +85,7 @@ class Reporter:
             workers_wanted=self._pool.size,
             workers_at_next_start=self._at_next_start(),
             paused=[PausedAction(*each) for each in self._flow.paused.describe(now_ns / 1e9)],
+            metrics=self.metrics,
             actions=self._actions(Counter(each.running.action for each in reports if each.running)),
         )
 
@@ -112,7 +114,7 @@ class Reporter:
             return asked
         return "serving" if any(worker.state is State.SERVING for worker in workers) else "starting"
 
-    def _worker(self, worker: Worker, now_ns: int) -> WorkerReport:
+    def _worker(self, worker: Worker, now_ns: int, with_footprints: bool) -> WorkerReport:
         tasks_done, busy_ns, cpu_ns = worker.cell.totals()
         running, waiting = self._tasks(worker, now_ns)
         return WorkerReport(
@@ -128,8 +130,8 @@ class Reporter:
             ),  # it tells of ended tasks only
             waiting=waiting,
             running=running,
-            rss=footprint.rss_of(worker.pid) if worker.pid else None,
-            descriptors=footprint.descriptors_of(worker.pid) if worker.pid else None,
+            rss=footprint.rss_of(worker.pid) if worker.pid and with_footprints else None,
+            descriptors=footprint.descriptors_of(worker.pid) if worker.pid and with_footprints else None,
             generation=worker.zygote.generation,
         )
 

@@ -75,6 +75,10 @@ class Stacks:
         zygotes = [Subject("zygote", link, link.pid) for link in links_of(self._loop)] if slot is None else []
         return zygotes + of_workers
 
+    def workers(self) -> list[Subject]:
+        """The workers among them, also those of a generation that is leaving."""
+        return [subject for subject in self.subjects() if subject.worker is not None]
+
     async def take(self, slot: int | None = None) -> list[ProcessStacks]:
         """The stacks of every process, or of the workers of one slot."""
         subjects = self.subjects(slot)

@@ -23,10 +23,12 @@ import msgspec
 from arbd.errors import EXIT_ZYGOTE
 from arbd.host import doorbell, memory
 from arbd.ipc import frame, layout, notice
+from arbd.ipc.author_page import AuthorPageReader
 from arbd.ipc.ring import RingCorruptError
 from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings, Spawn
 from arbd.model.description import Description
 from arbd.settings.table import Settings, from_environment, secrets_in
+from arbd.supervisor.author_pages import AuthorPages
 from arbd.supervisor.loading import configure_message
 from arbd.supervisor.request import zygote_environment
 from arbd.supervisor.worker import Worker
@@ -100,15 +102,19 @@ async def _try_out(boot: Boot, environ: Mapping[str, str], settings_of: Callable
         settings = settings_of(link.description)
         configure = msgspec.structs.replace(configure_message(settings), log=boot.log)
         timeout = settings.worker_start_timeout + _LOAD_MANY_TIMES * link.description.load_s
-        problem = "" if link.description.problems else await _start_one(link, configure, timeout)
+        problem = (
+            ""
+            if link.description.problems
+            else await _start_one(link, configure, timeout, settings.metrics_author_series)
+        )
         return Tried(link.description, [problem] if problem else [])
     finally:
         link.close()
         await link.wait_gone()
 
 
-async def _start_one(link: ZygoteLink, configure: Configure, timeout: float) -> str:
-    """Why a worker does not start; empty: it does."""
+async def _start_one(link: ZygoteLink, configure: Configure, timeout: float, author_series: int) -> str:
+    """Why a worker does not start, or not with all that its module defines; empty: it does."""
     events = _Events()
     with ExitStack() as undo:
         undo.callback(events.close)
@@ -120,12 +126,14 @@ async def _start_one(link: ZygoteLink, configure: Configure, timeout: float) -> 
         bells = [doorbell.create() for _ in range(2)]
         for bell in bells:
             undo.callback(os.close, bell)
-        link.spawn(Spawn(_WORKER_ID, 0, trial=True), worker.handles(board, *bells))
+        pages = AuthorPages(author_series)
+        undo.callback(pages.close)
+        link.spawn(Spawn(_WORKER_ID, 0, trial=True), worker.handles(board, bells[0], bells[1], pages.take(_WORKER_ID)))
         problem = await _problem_of(events, timeout)
         if problem:
             how = "by exec" if link.description.by_exec else "by fork"
-            problem = f"a worker, started {how}, does not start: {_said(worker) or problem}"
-        return problem
+            return f"a worker, started {how}, does not start: {_said(worker) or problem}"
+        return _without_room(pages)
 
 
 async def _problem_of(events: _Events, timeout: float) -> str:
@@ -133,6 +141,16 @@ async def _problem_of(events: _Events, timeout: float) -> str:
         return await asyncio.wait_for(events.ended, timeout)
     except TimeoutError:
         return f"it was not ready within {timeout:.1f} s (worker.start_timeout)"
+
+
+def _without_room(pages: AuthorPages) -> str:
+    """What the module defines that there is no room for; empty: nothing."""
+    if not any(AuthorPageReader(words).is_full for words in pages.words()):
+        return ""
+    return (
+        f"its metrics (arbd.metrics) have more than {pages.limit} series, and what is above that is not counted; "
+        "raise metrics.author_series, or define fewer"
+    )
 
 
 def _said(worker: Worker) -> str:

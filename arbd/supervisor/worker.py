@@ -48,6 +48,7 @@ class Worker:
         self.is_dismissed = False  # killed as it started, because its slot has gone
         self.replacement_reason: Why | None = None  # while it is being replaced
         self.why: Why | None = None  # why it is replaced
+        self.answered = 0  # tasks whose answers were taken
         self.left_unused = False  # it left of its own accord, and had not finished one task
         self.bounds = Bounds(0, 0, 0, 0)
         self.has_hard_limit = True  # it was below worker.memory_limit when it was fresh
@@ -77,10 +78,10 @@ class Worker:
             self._bodies = parcels.Receiver(self._side)
             undo.pop_all()
 
-    def handles(self, board_fd: int, results_bell: int, limits_bell: int) -> tuple[int, ...]:
+    def handles(self, board_fd: int, results_bell: int, limits_bell: int, metrics_fd: int) -> tuple[int, ...]:
         """The descriptors of ``Spawn``, in order."""
-        side = self._side_theirs.fileno()
-        return (self._cell_fd, self.bell, board_fd, results_bell, side, limits_bell, self.answers_bell, self.stacks.fd)
+        side, bells = self._side_theirs.fileno(), (limits_bell, self.answers_bell)
+        return (self._cell_fd, self.bell, board_fd, results_bell, side, *bells, self.stacks.fd, metrics_fd)
 
     def handed_over(self) -> None:
         """Close the descriptors of which the process has its own copies now."""

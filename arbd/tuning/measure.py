@@ -134,7 +134,7 @@ def _max_message(payload: bytes) -> int:
 
 def _command(target: str, address: str) -> list[str]:
     options = ["--hub", address, "--config", os.devnull, "--parent", str(os.getpid())]
-    return [sys.executable, "-m", "arbd", "run", target, *options]
+    return [sys.executable, "-P", "-m", "arbd", "run", target, *options]
 
 
 class _Run:

@@ -32,7 +32,9 @@ class Sample(msgspec.Struct, frozen=True):
     ``supervisor_cpu_s``, ``workers_cpu_s`` and ``links_cpu_s``: CPU per task, of all workers or links together;
     ``busy``: the part of the workers' time spent in tasks. ``idle_*``: latency of one task at a time, from submission
     to verdict, by the hub's clock; ``loaded_*``: under load, from hand-out to verdict. ``failed`` counts tasks without
-    success in all of it; ``failure`` is what the first of them was answered.
+    success in all of it; ``failure`` is what the first of them was answered. ``others_cpus``: how many CPUs other
+    processes used meanwhile; ``hub_busy``: the part of one CPU that the hub used; ``limit``: the rate limit that was at
+    its bound, in words; ``worker_bytes``: the memory that a worker had for itself.
     """
 
     tasks: int
@@ -47,6 +49,10 @@ class Sample(msgspec.Struct, frozen=True):
     failed: int = 0
     failure: str = ""
     links_cpu_s: float = 0.0
+    others_cpus: float | None = None
+    hub_busy: float = 0.0
+    limit: str = ""
+    worker_bytes: int = 0
 
     @property
     def tasks_per_s(self) -> float:

@@ -27,6 +27,7 @@ from arbd.errors import ProviderError, ResultError, TaskTimeout
 from arbd.host.fork_mark import EVERYBODY, ForkMark
 from arbd.interrupts import call, interruptible, uninterruptible
 from arbd.model.encoding import Encoder, Envelope, NonFiniteForm
+from arbd.model.reasons import NUMBER_OF
 from arbd.model.response import (
     ProviderResponse,
     action_not_found,
@@ -43,6 +44,7 @@ from arbd.model.task import Status, Task
 from arbd.rate_limit import NoRateLimitMonitor, RateLimitMonitor
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.schema import Invalid, Schema
+from arbd.worker import error_place
 from arbd.worker.children import end_child, end_if_child
 from arbd.worker.guard.imports import broken_import
 
@@ -54,6 +56,9 @@ Admit = Callable[[float], dict[str, Any] | None]
 
 #: How much of a message survives when the response that carried it could not be sent.
 _MESSAGE_KEPT: Final = 1000
+_INVALID: Final = NUMBER_OF["invalid"]
+_EXCEPTION: Final = NUMBER_OF["exception"]
+_BAD_RESULT: Final = NUMBER_OF["bad_result"]
 
 _members: Final = BaseExceptionGroup.__dict__["exceptions"].__get__
 
@@ -103,12 +108,13 @@ class Context:
     datetimes; ``run_async`` is called for handlers that return an awaitable; ``resources`` are filled into handlers;
     ``max_result`` is in bytes of JSON, ``None`` for no limit; ``nan``: what becomes of NaN in a result. ``here`` is the
     mark of this process: a child that the author's code forks ends where it would come back. ``spoil`` is told what
-    will fail in every later task of this process.
+    will fail in every later task of this process. ``reason``: the number of why the last error was one
+    (``arbd.model.reasons``); whoever passes that on sets it back to 0, which is an error that the action returned.
     """
 
     __slots__ = (
         *("_binding_context", "_default", "_default_timeout", "actions", "encode", "encode_any_size", "here"),
-        *("logger", "run_async", "spoil", "steps"),
+        *("logger", "reason", "run_async", "spoil", "steps"),
     )
 
     def __init__(
@@ -130,6 +136,7 @@ class Context:
         self.logger = provider.logger
         self._default_timeout = provider.execution_timeout
         self.here = here
+        self.reason = 0
         self.spoil = spoil
         self.run_async = run_async
         default = provider.actions.default_monitor or provider.rate_limit_monitor
@@ -204,17 +211,18 @@ def _run(context: Context, step: _Step, task: Task, deadline: float) -> Provider
         try:
             payload = step.decode_payload(task.payload)
         except Invalid as exc:
-            return _invalid("payload", exc, step.action.payload_schema)
+            return _invalid(context, "payload", exc, step.action.payload_schema)
         account = None
         if step.decode_account is not None:
             try:
                 account = step.decode_account(task.account)
             except Invalid as exc:
-                return _invalid("account", exc, step.action.account_schema)
+                return _invalid(context, "account", exc, step.action.account_schema)
         try:
             value = step.call(payload, account, task, deadline)
         except MissingParametersError as exc:
             errors = [f"Missing key: {name}" for name in exc.names]
+            context.reason = _INVALID
             return invalid("payload", errors, missing=exc.names, schema=step.action.payload_schema.summary)
         if hasattr(type(value), "__await__"):
             value = context.run_async(value, deadline)
@@ -239,13 +247,16 @@ def _is_timeout(exc: BaseException) -> bool:
 
 def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
     """The answer for an exception. Whatever is odd about it, there is one."""
+    context.reason = _BAD_RESULT if type(exc) is ResultError else _EXCEPTION
     if broken := broken_import(exc):
         context.spoil(f"an import fails from now on in this process: {broken}")
     _log_failure(context, task, exc)
     message, name = type_name(exc), type_name(exc)
     told: Any = None
+    error_at = ""
     try:
-        response = from_exception(exc)
+        error_at = _place_of(context, task, exc)
+        response = from_exception(exc, error_at)
         message = response.message or ""
         return context.encode(task.action, response)
     except BaseException as problem:  # the failure's own data cannot be sent: the head of its message still can
@@ -255,10 +266,20 @@ def _encode_failure(context: Context, task: Task, exc: BaseException) -> bytes:
         told = problem.data if type(problem) is ResultError else None
     # Without the limit: what is left is small, and a limit that is smaller still must not cost the worker.
     try:
-        data = {"error_type": name, **(told or {})}
+        data = {"error_type": name, **({"error_at": error_at} if error_at else {}), **(told or {})}
         return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], data))
     except Exception:  # the path to what cannot be sent cannot be sent itself
         return context.encode_any_size(task.action, error(message[:_MESSAGE_KEPT], {"error_type": name}))
+
+
+def _place_of(context: Context, task: Task, exc: BaseException) -> str:
+    """Where it was raised; empty for what was raised on purpose: its message says it all."""
+    if issubclass(type(exc), ProviderError):
+        return ""
+    try:
+        return error_place.place_of(exc, error_place.package_of(context.actions[task.action].handler))
+    except Exception:  # the exception, or the state of the interpreter, is the author's to break
+        return ""
 
 
 def _log_failure(context: Context, task: Task, exc: BaseException) -> None:
@@ -331,5 +352,8 @@ def _counted(monitor: RateLimitMonitor | None, handler: Call, here: ForkMark) ->
     return lambda payload, account, task, deadline: request(in_parent, payload, account, task, deadline)
 
 
-def _invalid(subject: Literal["payload", "account"], found: Invalid, schema: Schema) -> ProviderResponse:
+def _invalid(
+    context: Context, subject: Literal["payload", "account"], found: Invalid, schema: Schema
+) -> ProviderResponse:
+    context.reason = _INVALID
     return invalid(subject, found.texts, missing=found.missing_params, schema=schema.summary)

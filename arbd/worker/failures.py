@@ -17,16 +17,19 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from arbd.author.refused import RefusedError
 from arbd.errors import ConfigError, RegistrationError
 from arbd.ipc.zygote_protocol import Failed
 from arbd.logs.tracebacks import exc_info_of
 from arbd.model.response import message_of
+from arbd.worker.error_place import place_of
 
 # Bytes of UTF-8. Together well below a control message (``channel.MAX_MESSAGE``).
 MOST_PROBLEMS: Final = 24_000
 MOST_OF_ONE: Final = 8_000
 MOST_TRACEBACK: Final = 24_000
 _MOST_OF_A_LINE: Final = 4_000
+_ROOM_FOR_PLACE: Final = 1_000
 _MOST_LISTED: Final = 1_000  # each also costs some bytes of the message
 
 
@@ -34,11 +37,29 @@ def failed(exc: BaseException) -> Failed:
     """The message to the supervisor about an exception."""
     if isinstance(exc, ConfigError):
         return Failed(True, listed(exc.problems))
+    if isinstance(exc, RefusedError):
+        return Failed(True, listed([_listed_among(each) for each in exc.errors]), traceback_of(exc.errors[-1]))
+    return Failed(isinstance(exc, RegistrationError), listed([_told(exc)]), traceback_of(exc))
+
+
+def _told(exc: BaseException) -> str:
+    """What went wrong."""
+    text, name = message_of(exc), type(exc).__name__
     if isinstance(exc, RegistrationError):
-        return Failed(True, listed([message_of(exc)]), traceback_of(exc))
-    text = message_of(exc)
-    name = type(exc).__name__
-    return Failed(False, listed([text if text == name else f"{name}: {text}"]), traceback_of(exc))
+        return _placed(exc, text)
+    return text if text == name or isinstance(exc, ConfigError) else f"{name}: {text}"
+
+
+def _listed_among(exc: BaseException) -> str:
+    """The same of one of several."""
+    text = _told(exc)
+    return text if isinstance(exc, (RegistrationError, ConfigError)) else _placed(exc, text)
+
+
+def _placed(exc: BaseException, text: str) -> str:
+    """A text with the line that it is about: no traceback is shown with it."""
+    place = place_of(exc)
+    return f"{head(text, MOST_OF_ONE - _ROOM_FOR_PLACE)} ({place})" if place else text
 
 
 def of_examination(exc: BaseException) -> Failed:

@@ -39,6 +39,7 @@ from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Leaving, Notice, Stopped
 from arbd.logs import stack_lines
 from arbd.logs.seldom import Seldom
+from arbd.model.reasons import NUMBER_OF
 from arbd.model.response import cancelled, worker_exhausted
 from arbd.model.task import Status, Task
 from arbd.worker import task_context
@@ -110,6 +111,7 @@ class Loop:
         "_tasks",
         "_timer",
         "_told_where",
+        "_woken_ns",
         "_words",
         "_worker_id",
     )
@@ -171,6 +173,7 @@ class Loop:
         self._told_where = Seldom(_WHERE_EVERY_S, 4)
         self._done = 0
         self._busy_ns = 0
+        self._woken_ns = 0  # when it was woken for what it has not begun yet; 0: it was awake
 
     @uninterruptible  # but for the author's code inside
     def run(self) -> None:
@@ -226,6 +229,7 @@ class Loop:
         self._fence_publish()
         if self._tasks.is_empty() and words[layout.CONDEMNED] != layout.LEAVE:
             doorbell.wait(self._bell)
+            self._woken_ns = time.monotonic_ns()
         words[layout.WORKER_SLEEPING] = 0
 
     def _run_task(self, record: bytes) -> None:
@@ -253,7 +257,7 @@ class Loop:
         at = task_frame.payload_length
         task = Task(task_frame.id, action, body[:at], body[at:], traceparent=trace)
         run_ns, status, answer = self._execute(task, task_frame.seq, task_frame.timeout, since_ns)
-        self._answer(task_frame.seq, run_ns, status, action, answer)
+        self._answer(task_frame.seq, since_ns, run_ns, status, action, answer)
         if run_ns > OUTPUT_LOOK_WORTH_NS:
             self._look_at_output_after(action, since_ns + run_ns)
 
@@ -269,7 +273,8 @@ class Loop:
         reason = exc.strerror or str(exc)
         self._log.error("payload_not_received", action=action, reason=reason)
         answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
-        self._answer(seq, time.monotonic_ns() - since_ns, "error", action, answer)
+        self._context.reason = NUMBER_OF["no_resources"]
+        self._answer(seq, since_ns, time.monotonic_ns() - since_ns, "error", action, answer)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[int, Status, bytes]:
         """Run the task under its timer; how long it took in nanoseconds, status and response.
@@ -292,6 +297,7 @@ class Loop:
                 return run_ns, status, answer
         except TaskCancelled:
             answer = self._context.encode_any_size(task.action, cancelled(task.action))
+            self._context.reason = NUMBER_OF["cancelled"]
             return time.monotonic_ns() - since_ns, "error", answer
         except TaskTimeout:
             pass
@@ -299,6 +305,7 @@ class Loop:
             logs.leave_task()
         self._tell_where(seq, task.action)
         answer = self._context.timed_out(task.action, timeout)
+        self._context.reason = NUMBER_OF["timeout"]
         return time.monotonic_ns() - since_ns, "error", answer
 
     def _tell_where(self, seq: int, action: str) -> None:
@@ -308,14 +315,22 @@ class Loop:
             self._told_where.write(action, now)
             self.say(Stopped(seq, stack_lines.shortened(list(lines))))
 
-    def _answer(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
+    def _answer(self, seq: int, since_ns: int, run_ns: int, status: Status, action: str, answer: bytes) -> None:
+        woke_ns = 0
+        if self._woken_ns:
+            woke_ns = min(since_ns - self._woken_ns, frame.LONGEST_WOKE_NS)
+            self._woken_ns = 0
         self._done += 1
         self._busy_ns += run_ns
+        reason = 0
+        if status == "error":
+            reason, self._context.reason = self._context.reason, 0
         if len(answer) <= self._inline_limit:
-            self._publish(frame.encode_result(seq, run_ns, status, answer), seq)
+            self._publish(frame.encode_result(seq, run_ns, status, answer, since_ns, woke_ns, reason), seq)
         else:
             self._words[layout.RUNNING_SINCE_NS] = 0  # as in `_publish`: the side socket may be full, too
-            self._publish(self._by_reference(seq, run_ns, status, action, answer), seq)
+            more = (since_ns, woke_ns, reason)
+            self._publish(self._by_reference(seq, run_ns, status, action, answer, more), seq)
         self._last_action = action
         if not self._is_as_before():
             self._look_after(action, time.monotonic_ns(), "full")
@@ -379,16 +394,20 @@ class Loop:
         if board[layout.SUPERVISOR_SLEEPING]:
             doorbell.ring(self._results_bell)
 
-    def _by_reference(self, seq: int, run_ns: int, status: Status, action: str, answer: bytes) -> bytes:
-        """Send the answer beside the ring; returns the record that announces it."""
+    def _by_reference(
+        self, seq: int, run_ns: int, status: Status, action: str, answer: bytes, more: tuple[int, int, int]
+    ) -> bytes:
+        """Send the answer beside the ring; returns the record that announces it. ``more``: when the run began, how long
+        before the worker was woken, and why it is an error."""
         try:
             self._send_parcel(answer)
         except OSError as exc:  # it can never be sent, for example under a limit of the size of files
             reason = exc.strerror or str(exc)
             self._log.error("result_not_sent", action=action, size=len(answer), reason=reason)
             response = worker_exhausted(action, "result", reason)
-            return frame.encode_result(seq, run_ns, "error", self._context.encode_any_size(action, response))
-        return frame.encode_result_reference(seq, run_ns, status)
+            shorter, at = self._context.encode_any_size(action, response), more[:2]
+            return frame.encode_result(seq, run_ns, "error", shorter, *at, NUMBER_OF["no_resources"])
+        return frame.encode_result_reference(seq, run_ns, status, *more)
 
     def _send_parcel(self, answer: bytes) -> None:
         """Send an answer, however long that takes: a finished one is never dropped for want of a descriptor."""

@@ -32,6 +32,7 @@ from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import WorkerCell
 from arbd.ipc.notice import Unfit
 from arbd.logs.tasks import keep_streams
+from arbd.metrics import registry as author_metrics
 from arbd.worker import child_starts, children, coroutine_stacks, inherited
 from arbd.worker.aio import AsyncRunner
 from arbd.worker.execute import Context
@@ -58,6 +59,7 @@ class Handles(NamedTuple):
     limits_bell: int
     answers_bell: int
     stacks: int
+    metrics: int
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -126,6 +128,8 @@ def run(
     if output is not None:
         child_starts.tell(output.before_child)
     keep_streams()
+    metrics_page = memory.words_of(memory.attach(handles.metrics))
+    author_metrics.REGISTRY.move(metrics_page, spawn.worker_id, here)
     limits = WorkerLimits(words, provider, numbers, bells)
     if spawn.trial:
         inherited.tidy_up_own()

@@ -18,6 +18,7 @@ from types import CodeType, ModuleType
 from typing import Any, Final, cast
 
 from arbd.author.provider import Provider
+from arbd.author.refused import collecting
 from arbd.author.start import GoOn, StartReached, loading
 from arbd.errors import TargetError
 
@@ -32,7 +33,7 @@ def load(target: str, argv: list[str], *, script: bool = False, go_on: GoOn | No
     with the provider where the code calls ``provider.start()``; then this never returns."""
     place, _, attribute = _split(target)
     try:
-        with loading(go_on):
+        with collecting(), loading(go_on):
             module = _run_script(place, argv) if script else _import(place, argv)
             return _provider_in(module, attribute, target)
     except StartReached as reached:

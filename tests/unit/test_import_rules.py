@@ -71,11 +71,14 @@ USERS = {
 PURE = (
     *("arbd.model", "arbd.ipc", "arbd.core", "arbd.schema", "arbd.rate_limit", "arbd.settings"),
     *("arbd.author.provider", "arbd.author.actions", "arbd.author.binding", "arbd.interrupts"),
-    *("arbd.author.lifespan", "arbd.author.marks"),
+    *("arbd.author.lifespan", "arbd.author.marks", "arbd.author.refused", "arbd.author.source"),
     *(
         "arbd.control.protocol",
         "arbd.control.reports",
         "arbd.control.health",
+        "arbd.control.chrome_trace",
+        "arbd.control.flame_graph",
+        "arbd.control.folded_stacks",
         "arbd.wire.pb",
         "arbd.wire.stream_frames",
         "arbd.errors",
@@ -84,6 +87,7 @@ PURE = (
     ),
     *("arbd.links.stream.session", "arbd.links.unary.policy", "arbd.links.unary.messages"),
     *("arbd.hub.board", "arbd.hub.queues", "arbd.hub.leases", "arbd.hub.desk", "arbd.hub.stream_session"),
+    "arbd.hub.presence",
     *("arbd.doctor.checks", "arbd.doctor.findings", "arbd.doctor.unit_text", "arbd.doctor.certificates"),
     *("arbd.tuning.plan", "arbd.tuning.compare", "arbd.tuning.choose", "arbd.tuning.report", "arbd.tuning.record"),
 )

@@ -68,6 +68,18 @@ def is_local(target: Target | None) -> bool:
     return target is None or hub_address.is_local(target.address)
 
 
+def why_not(target: Target, tls: Tls, timeout_s: float) -> dial.StepError | None:
+    """What stands in the way to a hub before gRPC; ``None``: nothing. ``timeout_s``: of each step."""
+    place = dial.place_of(target.address)
+    if not place.is_known:
+        return None
+    try:
+        _by_hand(HubFacts(url=target.address, uses_tls=target.tls), place, tls, timeout_s)
+    except dial.StepError as error:
+        return error
+    return None
+
+
 def hub_facts(case: Case, *, is_running: bool, timeout_s: float = TIMEOUT_S) -> HubFacts:
     """How far one comes. ``is_running``: a daemon of this provider has the hub, so the token is not tried."""
     settings = case.settings

@@ -63,7 +63,19 @@ async def run_session(jobs: Sequence[DemoJob], workers: str, on_answer: Callable
 def daemon_command(address: str, workers: str) -> list[str]:
     """The daemon as a user would start it, but for the settings file, which is none."""
     options = ["--hub", address, "--workers", workers, "--config", os.devnull, "--parent", str(os.getpid())]
-    return [sys.executable, "-m", "arbd", "run", TARGET, *options, "--log-level", "warning", "--log-format", "console"]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "arbd",
+        "run",
+        TARGET,
+        *options,
+        "--log-level",
+        "warning",
+        "--log-format",
+        "console",
+    ]
 
 
 async def _run_jobs(client: HubClient, pid: int, jobs: Sequence[DemoJob], on_answer: Callable[[], None]) -> Session:

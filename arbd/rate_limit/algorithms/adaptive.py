@@ -23,6 +23,7 @@ from math import sqrt
 from typing import Final
 
 from arbd.rate_limit.algorithms.base import SECOND_NS, Limit
+from arbd.rate_limit.usage import ESTIMATED
 
 TOLERANCE: Final = 1.25
 _LEAST_GRADIENT: Final = 0.5
@@ -87,8 +88,11 @@ class AdaptiveConcurrency(Limit):
         # When one of those that run will have ended, if they ended evenly over time.
         return now_ns + max(_RETRY_MIN_NS, self._run_ns // max(1, int(self.limit)))
 
-    def usage(self, now_ns: int) -> float:
-        return self._running / int(self.limit)
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        return (self._running + outstanding) / int(self.limit)
+
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        return ESTIMATED
 
     def _least(self, at_ns: int, run_ns: int) -> int:
         window = at_ns // _WINDOW_NS

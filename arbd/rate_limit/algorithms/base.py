@@ -95,9 +95,17 @@ class Limit:
     def close(self) -> None:
         """Release what the limit holds; it is not used afterwards."""
 
-    def usage(self, now_ns: int) -> float:
-        """The used part of the limit: 0 to 1, and above for a cost that overran."""
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        """The used part of the limit, outstanding calls included: 0 to 1, and above for a cost that overran."""
         return 0.0
+
+    def cpu_usage(self, now_ns: int, outstanding: int) -> float | None:
+        """The used part of the limit's CPU budget; ``None``: it has none."""
+        return None
+
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        """Why it refuses, if it does, as flags of ``arbd.rate_limit.usage``; 0: because it is used up."""
+        return 0
 
 
 class Closed(Limit):
@@ -109,7 +117,7 @@ class Closed(Limit):
     def next_at(self, now_ns: int, outstanding: int) -> int:
         return NEVER_NS
 
-    def usage(self, now_ns: int) -> float:
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
         return 1.0
 
 
@@ -153,7 +161,18 @@ class All(Limit):
         for part in self.parts:
             part.forget(now_ns)
 
-    def usage(self, now_ns: int) -> float:
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
         # A spacing is used up by every single call: it says nothing beside a part with steps.
         graded = [part for part in self.parts if part.graded] or self.parts
-        return max((part.usage(now_ns) for part in graded), default=0.0)
+        return max((part.usage(now_ns, outstanding) for part in graded), default=0.0)
+
+    def cpu_usage(self, now_ns: int, outstanding: int) -> float | None:
+        usages = [part.cpu_usage(now_ns, outstanding) for part in self.parts]
+        return max((usage for usage in usages if usage is not None), default=None)
+
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        cause = 0
+        for part in self.parts:
+            if part.available(now_ns, outstanding) <= 0:
+                cause |= part.cause(now_ns, outstanding)
+        return cause

@@ -33,5 +33,5 @@ class TokenBucket(Limit):
         missing = (outstanding + 1) * self._unit - self._level_at(now_ns)
         return max(now_ns, self._at_ns) + max(0, -(-missing // self._calls))
 
-    def usage(self, now_ns: int) -> float:
-        return 1 - self._level_at(now_ns) / self._cap
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        return min(1.0, 1 - (self._level_at(now_ns) - outstanding * self._unit) / self._cap)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from arbd.rate_limit.algorithms.base import Limit
+from arbd.rate_limit.usage import ESTIMATED
 
 _LEARN: Final = 8  # an expected cost falls by 1/8 of the difference per call
+_SOONEST_NS: Final = 20_000_000  # a call that has just begun says nothing yet of how long it takes
 
 
 class CostBudget(Limit):
@@ -57,7 +59,7 @@ class CostBudget(Limit):
     def _need(self, outstanding: int) -> tuple[int, int]:
         """The cost that running and outstanding calls account for, and the cost of one more; both in nanoseconds."""
         one = min(self._expected_ns, self._budget_ns)
-        used = round(self._elapsed_ns * self._cpu_share) if self._cpu else self._elapsed_ns
+        used = round(self._elapsed_ns * self._share())
         return max(used, self._running * one) + outstanding * one, max(1, one)
 
     def available(self, now_ns: int, outstanding: int) -> int:
@@ -70,11 +72,32 @@ class CostBudget(Limit):
 
     def next_at(self, now_ns: int, outstanding: int) -> int:
         spoken_for, one = self._need(outstanding)
+        over_ns = self._overrun_ns()
+        # Where calls take longer than expected, or nothing is expected yet: as long again as they have by now is the
+        # fair guess of an age alone (J. R. Gott, Nature 363 (1993) 315-319: the median), and it is told as one.
+        spoken_for += round(over_ns * self._share()) * self._running
         missing = (spoken_for + one) * self._period_ns - self._level_at(now_ns)
         at_ns = max(now_ns, self._at_ns) + max(0, -(-missing // self._budget_ns))
-        # When the first call ever will end is not known; asking again after one period is a fair guess.
-        return at_ns if self._expected_ns or not (self._running + outstanding) else now_ns + self._period_ns
+        if self._expected_ns or not (self._running + outstanding):
+            return at_ns
+        return max(at_ns, now_ns + max(_SOONEST_NS, over_ns))  # the first call ever has to end before there is another
 
-    def usage(self, now_ns: int) -> float:
-        spoken_for, _ = self._need(0)
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        spoken_for, _ = self._need(outstanding)
         return 1 - (self._level_at(now_ns) / self._period_ns - spoken_for) / self._budget_ns
+
+    def cpu_usage(self, now_ns: int, outstanding: int) -> float | None:
+        return self.usage(now_ns, outstanding) if self._cpu else None
+
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        return ESTIMATED if self._running + outstanding else 0
+
+    def _share(self) -> float:
+        return self._cpu_share if self._cpu else 1.0
+
+    def _overrun_ns(self) -> int:
+        """How long each call that runs has run, if that costs more than was expected; 0 otherwise."""
+        if not self._running:
+            return 0
+        mean_ns = self._elapsed_ns // self._running
+        return mean_ns if mean_ns * self._share() > self._expected_ns else 0

@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 
 from arbd.rate_limit.algorithms.base import All, Limit
+from arbd.rate_limit.usage import OUTSIDE
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -108,8 +109,15 @@ class ByHours(All):
             from_ns = change_ns
         return from_ns
 
-    def usage(self, now_ns: int) -> float:
-        return self._now(now_ns).usage(now_ns)
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        return self._now(now_ns).usage(now_ns, outstanding)
+
+    def cpu_usage(self, now_ns: int, outstanding: int) -> float | None:
+        return self._now(now_ns).cpu_usage(now_ns, outstanding)
+
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        holds = self._now(now_ns)
+        return holds.cause(now_ns, outstanding) | (OUTSIDE if holds is self._outside else 0)
 
 
 def parse_hours(text: str) -> list[tuple[int, int]]:

@@ -63,5 +63,5 @@ class SlidingWindow(Limit):
         while groups and groups[0][1] <= since_ns:
             self._total -= groups.popleft()[2]
 
-    def usage(self, now_ns: int) -> float:
-        return self.count(now_ns) / self._max
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        return min(1.0, (self.count(now_ns) + outstanding) / self._max)

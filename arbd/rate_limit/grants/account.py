@@ -46,7 +46,7 @@ class Decision(NamedTuple):
 
     answered: list[int]
     look_at_ns: int | None
-    crossed: bool
+    crossed: float | None  # usage, where it has just entered or left a threshold
 
 
 class Account:
@@ -63,6 +63,7 @@ class Account:
         self._deltas: list[SeatDelta] = []
         self._asking: dict[int, None] = {}  # workers, in the order in which they asked
         self._refused_before = 0  # by workers that are gone
+        self._spent_before = 0  # likewise
         self.last_refusals: deque[Refusal] = deque(maxlen=_REFUSALS_KEPT)
         self._usable_until_ns = NEVER_NS
         self._killed = 0  # calls that ended with their worker, since the last look
@@ -98,6 +99,7 @@ class Account:
         self._observe(seat)
         self.outstanding -= seat.outstanding
         self._refused_before += seat.refused
+        self._spent_before += seat.holding[1]
         if self.spec.metered and seat.running > 0:
             self._killed += seat.running
             self._killed_since_ns = seat.last_start_ns
@@ -111,6 +113,11 @@ class Account:
     def refused(self) -> int:
         """The number of calls ever turned away."""
         return self._refused_before + sum(seat.refused for seat in self._seats.values())
+
+    @property
+    def spent(self) -> int:
+        """The number of calls ever let through, as far as it was looked."""
+        return self._spent_before + sum(seat.holding[1] for seat in self._seats.values())
 
     # -- one look ----------------------------------------------------------------------------------------
 
@@ -134,8 +141,9 @@ class Account:
         self._bound(now_ns)
         answered = self._answer(now_ns)
         self.limit.settle(now_ns, self.outstanding)
-        crossed = self._warns and self.thresholds.update(self.limit.usage(now_ns))
-        return Decision(answered, self._look_at(now_ns), crossed)
+        usage = self.limit.usage(now_ns) if self._warns else 0.0
+        crossed = self._warns and self.thresholds.update(usage)
+        return Decision(answered, self._look_at(now_ns), usage if crossed else None)
 
     def put_off(self, now_ns: int, until_ns: int) -> list[int]:
         """Refuse the requests that cannot wait until ``until_ns``, when this is tried again; the workers to ring."""
@@ -144,6 +152,7 @@ class Account:
             request = seat.request()
             if request is not None and request.until_ns < until_ns:
                 self._asking.pop(worker_id, None)
+                seat.publish_unreached()
                 seat.refuse_until(until_ns)
                 seat.answer(request)
                 self.last_refusals.appendleft(Refusal(now_ns, until_ns - now_ns, worker_id))
@@ -156,9 +165,8 @@ class Account:
         return self.limit.startable(at_ns, self.outstanding)
 
     def figures(self, now_ns: int) -> Figures:
-        """The figures of the limit at ``now_ns``."""
-        figures = figures_of(self.spec, self.meter, self.limit.usage(now_ns), self.thresholds.level, now_ns)
-        return figures._replace(members=self.limit.members)
+        """The figures of the limit, which refuses a call at ``now_ns``."""
+        return figures_of(self.meter, self.limit, self.outstanding, now_ns)
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -221,11 +229,12 @@ class Account:
         return answered
 
     def _correct_refusals(self, now_ns: int) -> None:
-        """Change when refused workers may ask again: now if a start is free, later if others came first."""
+        """Change when refused workers may ask again: now if a start is free, later if others came first, sooner if a
+        call has ended that was expected to cost more."""
         free = self.limit.available(now_ns, self.outstanding) > 0
         next_at_ns = 0 if free else self.limit.next_at(now_ns, self.outstanding)
         for seat in self._seats.values():
-            if seat.next_at_ns and (free or seat.next_at_ns < next_at_ns):
+            if seat.next_at_ns and seat.next_at_ns != next_at_ns:
                 seat.refuse_until(next_at_ns)
 
     def _serve(self, worker_id: int, request: GrantRequest, now_ns: int, waiting: int) -> bool:
@@ -233,13 +242,14 @@ class Account:
         seat = self._seats[worker_id]
         limit = self.limit
         free = limit.available(now_ns, self.outstanding)
-        if free <= 0:
+        if free <= 0 and not self._is_refused(seat, request, now_ns):
             limit.refill(now_ns, min(request.need, limit.max_batch))
             free = limit.available(now_ns, self.outstanding)
         if free > 0:
             # A large stock may go out in larger pieces: what is spent at once is also seen at once. But what a worker
             # holds through a long task is lost to others, so a piece is a small part of it.
             batch = max(limit.max_batch, free // _STOCK_PART)
+            self.meter.begin(now_ns)
             self._grant(seat, min(request.need, batch, max(1, free // waiting)), 0)
             return True
         if limit.undecided:
@@ -255,6 +265,11 @@ class Account:
             self._grant(seat, 1, next_at_ns)
             return True
         return False
+
+    def _is_refused(self, seat: SupervisorSeat, request: GrantRequest, now_ns: int) -> bool:
+        """Whether this worker was told not to ask yet, and asks for the figures of this moment: the storage need not be
+        asked for that."""
+        return now_ns < seat.next_at_ns and request.until_ns < seat.next_at_ns
 
     def _grant(self, seat: SupervisorSeat, calls: int, not_before_ns: int) -> None:
         seat.may_keep(self.limit.capacity // (_KEPT_PART * len(self._seats)))

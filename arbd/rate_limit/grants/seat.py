@@ -50,14 +50,14 @@ def write_figures(words: memoryview, figures: Figures) -> None:
     words[layout.TOTAL_CPU_NS] = totals.cpu_ns
     words[layout.CALL_USAGE_PPM] = max(0, round(figures.call_usage * _PPM))
     words[layout.CPU_USAGE_PPM] = max(0, round(figures.cpu_usage * _PPM))
-    words[layout.LEVEL] = figures.level
+    words[layout.CAUSE] = figures.cause
 
 
 def read_figures(words: memoryview) -> Figures:
     """The figures stored last, with the members."""
     totals = Totals(words[layout.COUNT], words[layout.TOTAL_WALL_NS], words[layout.TOTAL_CPU_NS])
     call_usage, cpu_usage = words[layout.CALL_USAGE_PPM] / _PPM, words[layout.CPU_USAGE_PPM] / _PPM
-    return Figures(totals, call_usage, cpu_usage, words[layout.LEVEL], _read_members(words))
+    return Figures(totals, call_usage, cpu_usage, words[layout.CAUSE], _read_members(words))
 
 
 def write_members(words: memoryview, names: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from arbd.ipc import layout
 from arbd.rate_limit.algorithms.base import NEVER_NS
 from arbd.rate_limit.grants.seat import GrantRequest, write_figures, write_members
-from arbd.rate_limit.usage import Figures
+from arbd.rate_limit.usage import UNREACHED, Figures
 
 
 class SeatDelta(NamedTuple):
@@ -137,6 +137,10 @@ class SupervisorSeat:
         if figures.members != self._members:
             self._members = figures.members
             write_members(self._words, figures.members)
+
+    def publish_unreached(self) -> None:
+        """Say that the limit could not be asked: the figures are those of the last time."""
+        self._words[layout.CAUSE] = UNREACHED
 
     def answer(self, request: GrantRequest) -> None:
         """Mark the request as answered; the worker may be rung."""

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 from arbd.interrupts import take_turn, uninterruptible
 from arbd.ipc import layout
 from arbd.rate_limit.grants.seat import read_figures
-from arbd.rate_limit.usage import Figures
+from arbd.rate_limit.usage import UNREACHED, Figures
 
 if TYPE_CHECKING:
     from threading import Lock
 
 ANSWER_TIMEOUT_NS: Final = 100_000_000  # a supervisor answers in 0.1 ms, in some ms when it is busy
 SILENT_RETRY_NS: Final = 1_000_000_000  # what a caller is told to wait when the supervisor did not answer
+#: Of a limit whose calls are measured a refusal is repeated without asking for so long; then the supervisor is asked
+#: for the figures and the wait of the moment, because calls of other workers have ended since. Of other limits nothing
+#: changes until the moment that was told: no call can start before it.
+FRESH_NS: Final = 20_000_000
 _EAGER_NS: Final = 10_000_000  # out of grants again this soon: ask for twice as many
 _MOST_NEEDED: Final = 1 << 16
 
@@ -41,9 +45,20 @@ class SeatRuntime(Protocol):
 
 
 class WorkerSeat:
-    """The worker's side of one seat; threads may share it."""
+    """The worker's side of one seat; threads may share it. ``is_metered``: the limit's calls are measured."""
 
-    __slots__ = ("_ask_lock", "_clock", "_last_ask_ns", "_lock", "_need", "_returned", "_runtime", "_words")
+    __slots__ = (
+        "_ask_lock",
+        "_clock",
+        "_last_ask_ns",
+        "_lock",
+        "_need",
+        "_returned",
+        "_runtime",
+        "_told_ns",
+        "_words",
+        "is_metered",
+    )
 
     def __init__(self, words: memoryview, runtime: SeatRuntime) -> None:
         self._words = words
@@ -54,6 +69,8 @@ class WorkerSeat:
         self._returned = 0
         self._need = 1
         self._last_ask_ns = 0
+        self._told_ns = 0
+        self.is_metered = False
 
     @uninterruptible
     def take(self, until_ns: int = 0) -> int:
@@ -103,8 +120,12 @@ class WorkerSeat:
 
     @uninterruptible
     def figures(self) -> Figures:
-        """How much of the limit is used, as the supervisor last published it."""
-        return read_figures(self._words)
+        """How much of the limit was used when the supervisor refused a call last, milliseconds ago. Without its answer
+        they are older, and say so."""
+        words = self._words
+        figures = read_figures(words)
+        is_silent = words[layout.NEED] == 0 and words[layout.ANSWERED] != words[layout.ASKED]
+        return figures._replace(cause=UNREACHED) if is_silent else figures
 
     @uninterruptible
     def give_back(self) -> bool:
@@ -163,7 +184,8 @@ class WorkerSeat:
         words, runtime = self._words, self._runtime
         now_ns = self._clock()
         next_at_ns = words[layout.NEXT_AT_NS]
-        if now_ns < next_at_ns and until_ns < next_at_ns:
+        is_fresh = not self.is_metered or now_ns - self._told_ns < FRESH_NS
+        if now_ns < next_at_ns and until_ns < next_at_ns and is_fresh:
             return int(next_at_ns) - now_ns
         eager = now_ns - self._last_ask_ns < _EAGER_NS
         self._need = min(_MOST_NEEDED, self._need * 2) if eager else max(1, words[layout.KEEP])
@@ -178,8 +200,10 @@ class WorkerSeat:
             while words[layout.ANSWERED] != number:
                 left_ns = give_up_ns - self._clock()
                 if left_ns <= 0:
+                    self._told_ns = now_ns + SILENT_RETRY_NS  # not to wait so long again for each of the next calls
                     return SILENT_RETRY_NS
                 runtime.wait_rung(left_ns)
         finally:  # also when the action's deadline is raised in that wait
             words[layout.NEED] = 0
-        return max(0, int(words[layout.NEXT_AT_NS]) - self._clock())
+        self._told_ns = self._clock()
+        return max(0, int(words[layout.NEXT_AT_NS]) - self._told_ns)

@@ -22,6 +22,7 @@ from arbd.core.backoff import Retry
 from arbd.errors import os_reason
 from arbd.rate_limit.algorithms.base import BATCH_NS, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
+from arbd.rate_limit.usage import UNREACHED
 
 POLL_NS: Final = 10_000_000  # others report what they spent without telling us: look that often while it matters
 #: An exchange is made at least that often while anything of this daemon counts at the source: it shows that it lives.
@@ -105,8 +106,11 @@ class LeasedLimit(Limit):
             return max(self._leased, outstanding)
         return outstanding + self.max_batch  # not known before a worker asks, so let one
 
-    def usage(self, now_ns: int) -> float:
-        return self._last.count / self._calls
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
+        return self._last.count / self._calls  # what is on lease counts there already
+
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        return UNREACHED if self.trouble is not None else 0
 
     def close(self) -> None:
         self._source.close()

@@ -13,7 +13,7 @@ from arbd.model.limit_spec import LimitSpec
 from arbd.rate_limit.gates import Timing, figures_of, meter_window_ns
 from arbd.rate_limit.storage.redis_lease import RedisLease
 from arbd.rate_limit.storage.redis_script import LeaseReply, LeaseRequest
-from arbd.rate_limit.usage import NORMAL, Figures, UsageMeter
+from arbd.rate_limit.usage import Figures, UsageMeter
 
 Ask = Callable[[LeaseRequest, Callable[[], int]], LeaseReply | None]
 """Puts a request to Redis; the second argument is the clock. ``None``: no answer, and that has been said in the log."""
@@ -81,7 +81,7 @@ class RedisGate:
         take_turn(self._lock, self._timing.sleep)
         try:
             now_ns = self._timing.clock()
-            return figures_of(self._spec, self._meter, self._lease.usage(now_ns), NORMAL, now_ns)
+            return figures_of(self._meter, self._lease, 0, now_ns)
         finally:
             self._lock.release()
 

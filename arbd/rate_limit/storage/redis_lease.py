@@ -25,6 +25,7 @@ from arbd.model.limit_spec import OnBackendError
 from arbd.rate_limit.algorithms.base import NEVER_NS, UNBOUNDED, Limit
 from arbd.rate_limit.algorithms.window import SlidingWindow
 from arbd.rate_limit.storage.redis_script import GROUPS, LEASE_NS, MARGIN_NS, LeaseReply, LeaseRequest
+from arbd.rate_limit.usage import UNREACHED
 
 _BATCHES: Final = 200  # a batch is at most this part of the limit, so that members hold next to nothing unused
 _MOST_ASKED: Final = 64  # more is asked for only where that is no more than a batch
@@ -144,7 +145,10 @@ class RedisLease(Limit):
     def forget(self, now_ns: int) -> None:
         self._own.forget(now_ns)
 
-    def usage(self, now_ns: int) -> float:
+    def cause(self, now_ns: int, outstanding: int) -> int:
+        return UNREACHED if self._on_error == "closed" and self.is_alone(now_ns) else 0
+
+    def usage(self, now_ns: int, outstanding: int = 0) -> float:
         if self.is_alone(now_ns):
             return min(1.0, self._own.count(now_ns) / self._calls)
         is_stale = now_ns - self._heard_at_ns > self._window_ns

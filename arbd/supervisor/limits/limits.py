@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -147,6 +147,10 @@ class DaemonLimits:
             if account.seats
         ]
 
+    def accounts(self) -> Iterator[tuple[Account, str | None]]:
+        """Every limit that a worker has, and what stands in its way."""
+        return ((account, self._troubled.get(account)) for account in self._accounts.all() if account.seats)
+
     def held(self) -> Account | None:
         """The provider's limit, if the daemon is to take no tasks that it would only make wait."""
         return self._accounts.held()
@@ -258,8 +262,8 @@ class DaemonLimits:
             decision = account.decide(now_ns, time.time_ns())
             for worker_id in decision.answered:
                 self._ring(account, worker_id)
-            if decision.crossed:
-                log_crossing(account.spec, account.figures(now_ns))
+            if decision.crossed is not None:
+                log_crossing(account.spec, decision.crossed, account.thresholds.level)
         except Exception as error:
             self._put_off.failed(account, error, time.monotonic_ns())
             if not isinstance(error, OSError):
@@ -296,7 +300,7 @@ def _report(account: Account, trouble: str | None, slots: Mapping[int, int], now
         scope=spec.scope,
         rule=in_words(spec),
         rate=calls_per_second(spec.rates),
-        usage=account.limit.usage(now_ns),
+        usage=account.limit.usage(now_ns, account.outstanding),
         at_limit=spec.on_limit,
         holdings=[
             Holding(slots[worker_id], *seat.holding, seat.outstanding)

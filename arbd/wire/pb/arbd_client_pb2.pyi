@@ -128,3 +128,41 @@ class StatsReply(_message.Message):
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     counters: _containers.ScalarMap[str, int]
     def __init__(self, counters: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Provider(_message.Message):
+    __slots__ = ("name", "streams", "polls", "leased", "connected", "actions")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    POLLS_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    streams: int
+    polls: int
+    leased: int
+    connected: bool
+    actions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., streams: _Optional[int] = ..., polls: _Optional[int] = ..., leased: _Optional[int] = ..., connected: bool = ..., actions: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StatusReply(_message.Message):
+    __slots__ = ("providers", "queued", "leased", "finished", "lease_s", "uptime_s", "max_message")
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    LEASE_S_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    providers: _containers.RepeatedCompositeFieldContainer[Provider]
+    queued: int
+    leased: int
+    finished: int
+    lease_s: float
+    uptime_s: float
+    max_message: int
+    def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ..., queued: _Optional[int] = ..., leased: _Optional[int] = ..., finished: _Optional[int] = ..., lease_s: _Optional[float] = ..., uptime_s: _Optional[float] = ..., max_message: _Optional[int] = ...) -> None: ...

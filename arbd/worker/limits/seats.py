@@ -86,6 +86,7 @@ class WorkerLimits:
             at = self._first + number * layout.SEAT_WORDS
             words = self._words[at : at + layout.SEAT_WORDS]
             self._seats[number] = WorkerSeat(words, self._bells)
+        self._seats[number].is_metered = monitor.spec.metered
         monitor.attach(self._seats[number])
 
     def give_back(self) -> None:

@@ -18,17 +18,18 @@ from arbd.control import client as control
 from arbd.control.protocol import (
     Done,
     EventsReply,
+    GetProfile,
     LimitsReply,
     OperationReply,
     StacksReply,
     StatusReply,
 )
-from arbd.control.reports import Operation
+from arbd.control.reports import Operation, Profile
 from arbd.doctor import examine
 from arbd.doctor.findings import fail
 from arbd.errors import ControlError, HubError, ZygoteError
 from arbd.hub.board import Result
-from arbd.hub.client import Batch
+from arbd.hub.client import Batch, HubStatus
 from arbd.model.description import Description
 from arbd.supervisor import describe as describing
 from arbd.supervisor import trial
@@ -68,9 +69,9 @@ def _fill(kind: inspect.Type) -> Any:
     raise AssertionError(f"what would be hostile of a {kind}?")
 
 
-def reply(_path: Path, _request: Any, kind: Any, **_: Any) -> Any:
+def reply(_path: Path, request: Any, kind: Any, **_: Any) -> Any:
     if kind is OperationReply:
-        stacks = msgspec.to_builtins(filled(StacksReply).stacks)
+        stacks = msgspec.to_builtins(filled(Profile) if type(request) is GetProfile else filled(StacksReply).stacks)
         return OperationReply(
             operation=msgspec.structs.replace(filled(Operation), state="done", kind="stacks", data=stacks)
         )
@@ -94,9 +95,15 @@ class EvilHub:
     async def __aexit__(self, *_: object) -> None:
         return None
 
+    async def status(self) -> HubStatus:
+        if self._refuses:
+            raise HubError("PERMISSION_DENIED", EVIL)
+        found: HubStatus = filled(HubStatus)
+        return found
+
     async def submit(self, _tasks: Any) -> Batch:
         if self._refuses:
-            raise HubError("UNAUTHENTICATED", EVIL * 1000)
+            raise HubError("PERMISSION_DENIED", EVIL * 1000)
         return Batch(EVIL, [EVIL])
 
     async def results(self, _batch: str) -> AsyncIterator[Result]:
@@ -106,7 +113,7 @@ class EvilHub:
 
     async def cancel(self, _task_id: str) -> bool:
         if self._refuses:
-            raise HubError("UNAVAILABLE", EVIL)
+            raise HubError("ABORTED", EVIL)
         return False
 
 
@@ -117,7 +124,7 @@ def others(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(control, "find", lambda *_: Path("/nowhere.sock"))
     monkeypatch.setattr(control, "ask", refuse if refuses else reply)
-    monkeypatch.setattr(_hub_client.HubConnection, "client", lambda _: EvilHub(refuses))
+    monkeypatch.setattr(_hub_client.HubConnection, "client", lambda *_: EvilHub(refuses))
     description: Description = msgspec.structs.replace(filled(Description), given={"name": "p"}, problems=[EVIL])
 
     def describe(*_: Any, **__: Any) -> Description:
@@ -137,6 +144,7 @@ CASES: dict[str, list[list[str]]] = {
     "limits": [[], ["--json"]],
     "events": [[], ["--json"]],
     "stacks": [[], ["--json"], ["--native"]],
+    "profile": [["--out", "p.txt"], [EVIL, "--out", "p.svg"], ["--out", "p.txt", "--json"]],
     "drain": [[], ["--json"]],
     "resume": [[EVIL], [EVIL, "--json"]],
     "pause": [[EVIL], [EVIL, "--json"]],
@@ -148,13 +156,14 @@ CASES: dict[str, list[list[str]]] = {
     "check": [["p.py"], ["p.py", "--json"]],
     "schema": [["p.py"], ["p.py", EVIL], ["p.py", "other"]],
     "config": [["p.py"], ["p.py", "--json"]],
+    "hub": [["status"], ["status", "--json"]],
     "submit": [["a", "--wait"], ["a", "--wait", "--count", "2"], ["a", "--wait", "--json"], ["a"], ["a", "--json"]],
     "cancel": [[EVIL], [EVIL, "--json"]],
     "bench": [["p.py", "other"]],
     "doctor": [[], ["--json"]],
 }
 #: These show nothing that somebody else has written, or it is what runs that writes: through the log.
-NOTHING_OF_OTHERS = {"demo", "dev", "run", "hub", "install-units", "completion", "version"}
+NOTHING_OF_OTHERS = {"demo", "dev", "run", "trace", "install-units", "completion", "version"}
 
 
 def test_every_command_is_here() -> None:

@@ -25,6 +25,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[HubOptions]:
         return EXIT_OK
 
     monkeypatch.setattr(hub_command, "_serve", serve)
+    monkeypatch.setattr(hub_command._hub, "require_listen", lambda _: None)
     return found
 
 
@@ -42,7 +43,7 @@ def test_on_the_loopback_anybody_may_call(served: list[HubOptions]) -> None:
     assert (served[0].address, list(served[0].tokens)) == ("127.0.0.1:50051", [])
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:1", ":1", "hub:1"])
+@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:1", "hub:1", "10.0.0.1:1"])
 def test_for_other_hosts_it_refuses_without_a_token_and_names_the_ways(served: list[HubOptions], listen: str) -> None:
     found = invoke("hub", "--listen", listen)
     assert (found.exit_code, served) == (EXIT_USAGE, [])
@@ -110,7 +111,7 @@ class NoHub:
 
     reached: ClassVar[list[tuple[str, str, bool | None]]] = []
 
-    def __init__(self, url: str, *, token: str = "", tls: bool | None = None, tls_options: Any = None) -> None:
+    def __init__(self, url: str, *, token: str, tls: bool | None, **_: Any) -> None:
         self.reached.append((url, token, tls))
 
     async def __aenter__(self) -> NoHub:

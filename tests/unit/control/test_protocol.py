@@ -34,6 +34,7 @@ from arbd.control.reports import (
     StatusReport,
     WorkerReport,
 )
+from arbd.model.flight import Flight
 from arbd.model.link_stats import LinkStats
 
 STATUS = StatusReport(
@@ -69,6 +70,8 @@ REQUESTS: list[ControlRequest] = [
     GetLimits(),
     protocol.GetEvents(after=3),
     protocol.GetStacks(worker=1, native=True),
+    protocol.GetTrace(answered_after_ns=5, acked_after_ns=6),
+    protocol.GetProfile(seconds=2.5, action="echo", idle=True),
     protocol.GetOperation(id=7),
     protocol.DrainDaemon(),
     protocol.Resume(action="echo"),
@@ -84,6 +87,16 @@ REPLIES: list[ControlReply] = [
     LimitsReply(provider="p", limits=[LIMIT]),
     protocol.EventsReply(events=[NotableEvent(1, 0.5, "info", "reloaded", {"actions": 3})]),
     protocol.StacksReply(stacks=[ProcessStacks("worker", 8, 0, "File ...", RunningTask("t1", "echo", 0.1, 2.0))]),
+    protocol.TraceReply(
+        provider="p",
+        now_ns=9,
+        now_unix_ns=10,
+        total=1,
+        flights=[Flight("t1", "echo", 0, 8, "success", 1, 2, 3, 1, 4, 8)],
+        acks=[("t1", 9)],
+        running=[],
+        has_more=False,
+    ),
     protocol.OperationReply(operation=Operation(7, "drain", "running", "2 tasks left", 3, 5)),
     protocol.Done(text="the level is debug"),
     Failure(code="busy", message="no"),

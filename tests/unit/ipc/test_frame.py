@@ -45,17 +45,21 @@ def test_a_task_by_reference_round_trips(
     assert frame.decode_task(record) == expected
 
 
-@given(seq=u64, run_ns=u64, status=st.sampled_from(STATUSES), body=st.binary())
-def test_a_result_round_trips(seq: int, run_ns: int, status: Status, body: bytes) -> None:
-    record = frame.encode_result(seq, run_ns, status, body)
-    assert frame.decode_result(record) == frame.ResultFrame(seq, run_ns, status, False, body, False)
+@given(seq=u64, run_ns=u64, status=st.sampled_from(STATUSES), body=st.binary(), since=u64, woke=u32)
+def test_a_result_round_trips(seq: int, run_ns: int, status: Status, body: bytes, since: int, woke: int) -> None:
+    record = frame.encode_result(seq, run_ns, status, body, since, woke)
+    assert frame.decode_result(record) == frame.ResultFrame(
+        seq, run_ns, status, False, body, since_ns=since, woke_ns=woke
+    )
     assert len(record) == frame.RESULT_HEADER + len(body)
 
 
-@given(seq=u64, run_ns=u64, status=st.sampled_from(STATUSES))
-def test_a_result_by_reference_round_trips(seq: int, run_ns: int, status: Status) -> None:
-    record = frame.encode_result_reference(seq, run_ns, status)
-    assert frame.decode_result(record) == frame.ResultFrame(seq, run_ns, status, True, b"", False)
+@given(seq=u64, run_ns=u64, status=st.sampled_from(STATUSES), since=u64, woke=u32)
+def test_a_result_by_reference_round_trips(seq: int, run_ns: int, status: Status, since: int, woke: int) -> None:
+    record = frame.encode_result_reference(seq, run_ns, status, since, woke)
+    assert frame.decode_result(record) == frame.ResultFrame(
+        seq, run_ns, status, True, b"", since_ns=since, woke_ns=woke
+    )
 
 
 @given(seq=u64)
@@ -80,9 +84,9 @@ def test_a_record_too_short_for_a_result_is_an_error(record: bytes) -> None:
         frame.decode_result(record)
 
 
-@given(status=st.integers(len(STATUSES), 2**32 - 1))
+@given(status=st.integers(len(STATUSES), 2**16 - 1))
 def test_a_status_that_does_not_exist_is_an_error(status: int) -> None:
-    record = struct.pack("<QQII", 1, 0, status, 0)
+    record = struct.pack("<QQQIHH", 1, 0, 0, 0, status, 0)
     with pytest.raises(IndexError):
         frame.decode_result(record)
 

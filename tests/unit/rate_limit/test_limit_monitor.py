@@ -315,7 +315,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[int]:
 def test_a_threshold_is_logged_once_per_crossing(hands: Hands) -> None:
     crossings: list[int] = []
     monitor = AdvancedRateLimitMonitor(requests_per_minute=60, burst_size=10)
-    monitor.attach(LocalGate(monitor.spec, hands, lambda spec, figures: crossings.append(figures.level)))
+    monitor.attach(LocalGate(monitor.spec, hands, lambda spec, usage, level: crossings.append(level)))
     admitted(monitor, 30)
     assert crossings == [1, 2]
     hands.now_ns += int(1.5 * SECOND)
@@ -330,7 +330,7 @@ def test_a_threshold_is_logged_once_per_crossing(hands: Hands) -> None:
 def test_time_based_limits_log_nothing(hands: Hands) -> None:
     crossings: list[int] = []
     monitor = TimeBasedRateLimitMonitor(max_calls_per_second=2)
-    monitor.attach(LocalGate(monitor.spec, hands, lambda spec, figures: crossings.append(figures.level)))
+    monitor.attach(LocalGate(monitor.spec, hands, lambda spec, usage, level: crossings.append(level)))
     admitted(monitor, 5)
     assert crossings == []
 
@@ -345,8 +345,7 @@ def test_a_crossing_is_a_line_of_its_level(level: int, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("arbd.logs.get_logger", lambda name: Log())
     monitor = AdvancedRateLimitMonitor(max_calls_per_second=3, name="api")
-    figures = monitor.gate.figures()._replace(level=(level - logging.INFO) // 10, call_usage=0.85)
-    log_crossing(monitor.spec, figures)
+    log_crossing(monitor.spec, 0.85, (level - logging.INFO) // 10)
     names = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
     assert [(name, fields) for name, _, fields in said] == [(names[level], {"limit": "api", "usage": 0.85})]
 

@@ -215,8 +215,9 @@ def test_one_that_did_not_come_is_told_at_once(worker: Worker) -> None:
 
 
 def test_its_handles_are_in_the_order_of_the_protocol(worker: Worker) -> None:
-    cell, bell, board, results_bell, side, limits_bell, answers_bell, stacks = worker.handles(101, 102, 103)
-    assert (board, results_bell, limits_bell) == (101, 102, 103)
+    handles = worker.handles(101, 102, 103, 104)
+    cell, bell, board, results_bell, side, limits_bell, answers_bell, stacks, metrics = handles
+    assert (board, results_bell, limits_bell, metrics) == (101, 102, 103, 104)
     assert (bell, answers_bell, stacks) == (worker.bell, worker.answers_bell, worker.stacks.fd)
     assert os.fstat(cell).st_size >= layout.cell_bytes(RING_BYTES)
     assert side == worker._side_theirs.fileno()

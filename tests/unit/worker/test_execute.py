@@ -296,14 +296,18 @@ def test_an_exception_is_an_error_result(raised: BaseException, message: str, da
     def handler() -> None:
         raise raised
 
-    assert answer(handler) == {"status": "error", "message": message, "data": data}
+    told = answer(handler)
+    place = told["data"].pop("error_at", "")
+    assert told == {"status": "error", "message": message, "data": data}
+    assert place.startswith("test_execute.py:") == (not isinstance(raised, ProviderError))
 
 
 def test_endless_recursion_is_an_error_result() -> None:
     def handler() -> Any:
         return handler()
 
-    assert answer(handler)["data"] == {"error_type": "RecursionError"}
+    data = answer(handler)["data"]
+    assert (data["error_type"], data["error_at"].partition(":")[0]) == ("RecursionError", "test_execute.py")
 
 
 @pytest.mark.parametrize(
@@ -688,8 +692,6 @@ def test_a_monitor_that_fails_is_an_error_result() -> None:
         def check_rate_limits(self) -> None:
             raise ConnectionError("no redis")
 
-    assert limited_answer(Failing(), None) == {
-        "status": "error",
-        "message": "no redis",
-        "data": {"error_type": "ConnectionError"},
-    }
+    told = limited_answer(Failing(), None)
+    assert told["data"].pop("error_at").startswith("test_execute.py:")
+    assert told == {"status": "error", "message": "no redis", "data": {"error_type": "ConnectionError"}}

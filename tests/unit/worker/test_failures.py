@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.errors import ConfigError, RegistrationError, TargetError
+from arbd.author.refused import RefusedError
+from arbd.errors import ConfigError, RegistrationError, SchemaError, TargetError
 from arbd.host import channel
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.zygote_protocol import Failed
@@ -92,7 +93,19 @@ def test_an_action_that_can_never_work_is_told_with_its_place() -> None:
     message = told(raised(RegistrationError("action 'a': " + "ж" * LONG)))
     assert message.target_error
     assert message.problems[0].startswith("action 'a': ж")
+    assert message.problems[0].partition("bytes more] (test_failures.py:")[1]
     assert "go_down" in message.traceback
+
+
+def test_all_that_were_refused_are_told() -> None:
+    several = RefusedError([raised(RegistrationError("one")), raised(SchemaError("two")), raised(ValueError("later"))])
+    message = told(several)
+    place = f"(test_failures.py:{raised.__code__.co_firstlineno + 7})"
+    assert (message.target_error, message.problems) == (
+        True,
+        [f"one {place}", f"two {place}", f"ValueError: later {place}"],
+    )
+    assert "later" in message.traceback
 
 
 class Unspeakable(Exception):
