@@ -18,7 +18,7 @@ _ATTACH, _DETACH = 16, 17
 def look(pid: int) -> dict[str, Any]:
     """What of a process can be read: the number of bytes, or the error."""
     found: dict[str, Any] = {name: _read(f"/proc/{pid}/{name}") for name in ("environ", "auxv", "maps", "cmdline")}
-    found["fd"] = _list(f"/proc/{pid}/fd")
+    found["fd"] = _open(f"/proc/{pid}/fd/0")  # the list of them is closed by its owner alone, and root is that
     found["mem"] = _open(f"/proc/{pid}/mem")
     libc = ctypes.CDLL(None, use_errno=True)
     attached = libc.ptrace(_ATTACH, pid, 0, 0)
@@ -61,12 +61,5 @@ def _open(path: str) -> int | str:
     try:
         with open(path, "rb"):
             return "open"
-    except OSError:
-        return "error"
-
-
-def _list(path: str) -> int | str:
-    try:
-        return len(os.listdir(path))
     except OSError:
         return "error"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from cli_support import invoke
 
-from arbd.cli import _hub_client
+from arbd.cli import _hub, _hub_client
 from arbd.cli import hub as hub_command
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE
 from arbd.hub.server import HubOptions
@@ -25,7 +25,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[HubOptions]:
         return EXIT_OK
 
     monkeypatch.setattr(hub_command, "_serve", serve)
-    monkeypatch.setattr(hub_command._hub, "require_listen", lambda _: None)
+    monkeypatch.setattr(_hub, "require_listen", lambda _: None)
     return found
 
 
