@@ -30,7 +30,9 @@ from arbd.errors import (
     ZygoteError,
 )
 from arbd.host import hangup, priority, process_state
+from arbd.printable import printable, printable_lines
 
+_MOST_OF_MESSAGE: Final = 2000  # characters: a hub may answer with anything
 COMPLETE_VARIABLE: Final = "_ARBD_COMPLETE"  # set by the scripts of `arbd completion`: answer, run nothing
 
 
@@ -45,9 +47,12 @@ class _Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         if self._debug:
+            import textwrap
             import traceback
 
-            traceback.print_exception(self._error, file=file or sys.stderr)
+            trace = "".join(traceback.format_exception(self._error))
+            # Indented: what the error says may have lines of its own, and they must not look like one of ours.
+            click.echo(textwrap.indent(printable_lines(trace), "  "), file=file, err=True, nl=False)
         click.echo(f"arbd: {self.message}", file=file, err=True)
 
 
@@ -99,6 +104,10 @@ class _Commands(click.Group):
             raise _Failure(error, ctx.params["debug"]) from error
         except click.NoSuchOption as error:
             raise _no_such_option(error, _options_of(self, ctx)) from error
+        except click.ClickException as error:
+            text = printable_lines(error.message).replace("\n", "\n  ")  # it may name what an author has named
+            error.message = text  # type: ignore[misc] # final for a good reason, but there is no other way in
+            raise
         except KeyboardInterrupt:
             click.echo(err=True)  # behind the ^C
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
@@ -191,6 +200,9 @@ def main() -> None:
     if hangup.command_in(sys.argv[1:]) in _SHORT:
         priority.raise_own()
     else:
+        from arbd.host import secrecy
+
+        secrecy.seclude()  # it knows a token, or starts what does; a short command has no time for it, and knows none
         gc.enable()
     if os.environ.get(COMPLETE_VARIABLE):
         from arbd.cli import _complete
@@ -206,7 +218,14 @@ def _exit_code(error: ArbdError) -> int:
 
 
 def message_of(error: ArbdError) -> str:
-    """What is told of an error: one line, or one for each of several problems."""
+    """What is told of an error. Hubs and authors may have put words into it: those have lines of their own only where a
+    traceback needs them."""
     if isinstance(error, ConfigError) and len(error.problems) > 1:
-        return "\n  - ".join([f"{len(error.problems)} problems", *error.problems])
-    return str(error)
+        return "\n  - ".join([f"{len(error.problems)} problems", *map(printable, error.problems)])
+    from arbd.core.history import shown
+
+    return (
+        printable_lines(str(error))
+        if isinstance(error, ZygoteError | ConfigError)
+        else shown(str(error), _MOST_OF_MESSAGE)
+    )

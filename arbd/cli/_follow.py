@@ -35,7 +35,7 @@ def carry_out(path: Path, request: ControlRequest, as_json: bool) -> None:
     if as_json:
         _show.json_document({"text": done.text})
     else:
-        click.echo(done.text)
+        _show.say(done.text)
 
 
 def follow(path: Path, operation: Operation, as_json: bool, wait: bool) -> None:
@@ -51,9 +51,9 @@ def follow(path: Path, operation: Operation, as_json: bool, wait: bool) -> None:
     elif operation.state == "failed":
         raise ControlError(operation.text)
     elif operation.state == "done":
-        click.echo(operation.text)
+        _show.say(operation.text)
     else:
-        click.echo(f"{operation.kind} has begun: {operation.text}")
+        _show.say(f"{operation.kind} has begun: {operation.text}")
 
 
 def to_its_end(path: Path, operation: Operation) -> Operation:

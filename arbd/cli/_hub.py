@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from arbd.errors import ConfigError, HubError
 
 if TYPE_CHECKING:
+    from arbd.cli._hub_client import HubConnection
     from arbd.doctor.readers.dial import StepError
     from arbd.hub.client import HubClient
-    from arbd.wire.grpc_channel import Target, Tls
 
 CALL_TIMEOUT_S: Final = 10.0  # of one call, unless --timeout leaves less
 _STEP_TIMEOUT_S: Final = 3.0  # of one step of the way there
@@ -65,12 +65,10 @@ class Deadline:
         return seconds if self._until is None else min(seconds, max(_SHORTEST_S, self._until - time.monotonic()))
 
 
-def client(hub: str, token: str, deadline: Deadline) -> HubClient:
+def client(hub: HubConnection, deadline: Deadline) -> HubClient:
     """A client that does not wait for a hub that is not there. Raises ``ConfigError`` for what is no address."""
-    from arbd.hub.client import HubClient
-
     try:
-        return HubClient(hub, token=token, timeout_s=deadline.at_most(CALL_TIMEOUT_S), waits_for_hub=False)
+        return hub.client(deadline.at_most(CALL_TIMEOUT_S))
     except ConfigError as error:
         raise ConfigError([each.replace("hub.url:", "--hub:", 1) for each in error.problems]) from error
 
@@ -85,21 +83,22 @@ def require_listen(address: str, before: str = "") -> None:
         raise ExplainedHubError(error.code, before + error.details) from error
 
 
-def explained(error: HubError, hub: str, *, has_token: bool, deadline: Deadline) -> HubError:
+def explained(error: HubError, hub: HubConnection, deadline: Deadline) -> HubError:
     """The same failure, in words that say what is wrong and what to do. Goes the way to the hub once more, where gRPC
     does not know."""
-    return ExplainedHubError(error.code, f"the hub at {hub}: {_said(error, hub, has_token, deadline)}")
+    return ExplainedHubError(error.code, f"the hub at {hub}: {_said(error, hub, deadline)}")
 
 
-def _said(error: HubError, hub: str, has_token: bool, deadline: Deadline) -> str:
+def _said(error: HubError, hub: HubConnection, deadline: Deadline) -> str:
     if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"):
         return _why_unreached(hub, deadline) or _unreached(error)
     if error.code == "UNAUTHENTICATED":
-        if has_token:
+        if hub.has_token:
             return (
-                "it does not know the token in PROVIDER_AUTH_TOKEN (UNAUTHENTICATED); use one that it was started with"
+                "it does not know this token (UNAUTHENTICATED; PROVIDER_AUTH_TOKEN, --token-file); give it one that it was "
+                "started with"
             )
-        return "it wants a token, and there is none (UNAUTHENTICATED): set PROVIDER_AUTH_TOKEN"
+        return "it wants a token, and there is none (UNAUTHENTICATED): set PROVIDER_AUTH_TOKEN, or give --token-file"
     if error.code == "PERMISSION_DENIED":
         return f"it does not let this token do that: {error.details}"
     if error.code == "UNIMPLEMENTED":
@@ -113,14 +112,11 @@ def _said(error: HubError, hub: str, has_token: bool, deadline: Deadline) -> str
     return f"{error.details or 'it failed'} ({error.code})"
 
 
-def _why_unreached(hub: str, deadline: Deadline) -> str:
+def _why_unreached(hub: HubConnection, deadline: Deadline) -> str:
     """What stands in the way there; empty: nothing is seen."""
     from arbd.doctor.readers.hub import why_not
-    from arbd.wire.grpc_channel import Tls, parse_url
 
-    target: Target = parse_url(hub)
-    tls: Tls = Tls()
-    found: StepError | None = why_not(target, tls, deadline.at_most(_STEP_TIMEOUT_S))
+    found: StepError | None = why_not(hub.target, hub.tls, deadline.at_most(_STEP_TIMEOUT_S))
     if found is None:
         return ""
     words = str(found).removeprefix(f"{hub}: ")

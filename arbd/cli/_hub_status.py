@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +9,8 @@ import click
 
 from arbd.cli import _hub, _show
 from arbd.cli._daemon import count, duration
-from arbd.cli._options import SECONDS, KindType, hub_option
+from arbd.cli._hub_client import HubConnection, hub_options
+from arbd.cli._options import SECONDS, KindType
 from arbd.core.history import shown
 from arbd.errors import HubError
 from arbd.settings.kinds import seconds, show_size
@@ -44,8 +44,8 @@ The exit code is 0 if the hub answers, else 1. A hub with tokens is given the on
     show_default=True,
     help=f"How long the answer may take. {SECONDS}",
 )
-@hub_option
-def status(hub: str, as_json: bool, timeout_s: float) -> None:
+@hub_options
+def status(hub: HubConnection, as_json: bool, timeout_s: float) -> None:
     """Ask a hub that `arbd hub` or `arbd dev` runs who is connected, how many tasks wait, and who has how many."""
     import asyncio
 
@@ -54,22 +54,22 @@ def status(hub: str, as_json: bool, timeout_s: float) -> None:
         _show.json_document(found)
         return
     for line in _lines(hub, found):
-        click.echo(line)
+        _show.say(line)
     if found.providers:
-        click.echo()
+        _show.say()
         _show.table(_COLUMNS, map(_row, found.providers))
 
 
-async def _ask(hub: str, timeout_s: float) -> HubStatus:
-    token, deadline = os.environ.get("PROVIDER_AUTH_TOKEN", ""), _hub.Deadline(timeout_s)
+async def _ask(hub: HubConnection, timeout_s: float) -> HubStatus:
+    deadline = _hub.Deadline(timeout_s)
     try:
-        async with _hub.client(hub, token, deadline) as client:
+        async with _hub.client(hub, deadline) as client:
             return await client.status()
     except HubError as error:
-        raise _hub.explained(error, hub, has_token=bool(token), deadline=deadline) from error
+        raise _hub.explained(error, hub, deadline) from error
 
 
-def _lines(hub: str, found: HubStatus) -> Iterator[str]:
+def _lines(hub: HubConnection, found: HubStatus) -> Iterator[str]:
     most = show_size(found.max_message // _KIB * _KIB)
     yield f"hub     {hub}, up {duration(found.uptime_s)}; takes messages of up to {most}"
     yield (

@@ -15,18 +15,10 @@ from click.shell_completion import CompletionItem
 from arbd.cli import _completers
 from arbd.cli._help import RareOption, help_all_option
 from arbd.model.description import Description
-from arbd.settings.files import read_layers, read_sources, read_token
+from arbd.settings.files import read_layers, read_secrets, read_sources, read_token
 from arbd.settings.kinds import Kind, size
-from arbd.settings.secrets import own_settings
-from arbd.settings.table import (
-    CONFIG_FILE,
-    TABLE,
-    Resolved,
-    from_constructor,
-    from_flags,
-    resolve,
-    secrets_in,
-)
+from arbd.settings.secrets import own_settings, scrub
+from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve
 
 if TYPE_CHECKING:
     from arbd.cli._completers import Completer, Item
@@ -41,11 +33,6 @@ LOCAL_HUB: Final = "127.0.0.1:50051"  # where `arbd hub` listens and `arbd submi
 SECONDS: Final = "In seconds, or with a unit: 250ms, 1.5s, 2m, 1h."
 TOML: Final = _completers.files(".toml")
 _METAVARS: Final = {"env_file": "FILE", "hub.url": "HOST:PORT", "workers": "N|auto", "execution_timeout": "SECONDS"}
-
-
-hub_option: Final = click.option(
-    "--hub", metavar="HOST:PORT", envvar="HUB_GRPC_URL", default=LOCAL_HUB, show_default=True, help="The hub."
-)
 
 
 def _die_with(ctx: click.Context, _param: click.Parameter, parent: int | None) -> None:
@@ -78,12 +65,21 @@ class CommandSettings(msgspec.Struct, frozen=True):
         """
         layers = read_layers(self.config_file, os.environ, self.flags.get("env_file"))
         flags = from_flags(self.flags)
-        given = own_settings(description.given, secrets_in(layers)) if description else {}
+        given = own_settings(description.given, self._secrets()) if description else {}
         return read_token(resolve([*layers, from_constructor(given), flags], required=["name"] if description else []))
 
+    def _secrets(self) -> list[str]:
+        """What the provider's code must not see: every token there is before it has spoken."""
+        layers = read_layers(self.config_file, os.environ, self.flags.get("env_file"))
+        return read_secrets([*layers, from_flags(self.flags)]).texts
+
     def environ(self) -> dict[str, str]:
-        """The environment that the provider's code is to have: this one, with the variables of the environment file."""
+        """This environment, with the variables of the environment file."""
         return read_sources(self.config_file, os.environ, self.flags.get("env_file")).environ
+
+    def environ_of_code(self) -> dict[str, str]:
+        """The environment that the provider's code is to have: without tokens."""
+        return scrub(self.environ(), self._secrets())
 
     def target(self, target: str | None) -> str:
         """TARGET of the command line or, without one, of the settings; empty if neither has it."""

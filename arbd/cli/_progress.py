@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from arbd.printable import printable
+
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -54,13 +56,13 @@ class ProgressLine:
 
     def set(self, done: int, total: int, description: str) -> None:
         """Show how far it is."""
-        self._progress.update(self._task, completed=done, total=total or None, description=description)
+        self._progress.update(self._task, completed=done, total=total or None, description=printable(description))
 
     def begin(self, description: str) -> None:
         """Count all that were begun as done, and show ``description`` while the next one runs."""
-        self._progress.update(self._task, completed=self._begun, description=description)
+        self._progress.update(self._task, completed=self._begun, description=printable(description))
         self._begun += 1
 
     def show(self, done: int, total: int, description: str) -> None:
         """Show that ``done`` of ``total`` are made; a total of 0 is not known."""
-        self._progress.update(self._task, completed=done, total=total or None, description=description)
+        self._progress.update(self._task, completed=done, total=total or None, description=printable(description))

@@ -1,13 +1,18 @@
-"""How commands print: JSON, tables, values for people."""
+"""How commands print: lines, JSON, tables, values for people. The one place where they do.
+
+Names, ids, texts of errors and what hubs say are others' words. Whatever is printed here is made printable first, line
+by line (``arbd.printable``), so that none of it controls a terminal or looks like a line of ours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
+from arbd.printable import printable, printable_json, printable_lines
 from arbd.settings.kinds import show_size
 from arbd.settings.table import Setting
 
@@ -20,9 +25,48 @@ _SHORT: Final = 24  # cells of a column that is shown whole
 _BETWEEN: Final = 3  # cells between two columns
 
 
+class Styled(str):
+    """A part of a line in colours, which are arbd's own; made by ``styled``."""
+
+
+def styled(text: str, **look: Any) -> Styled:
+    """Text of others in colours. ``look``: as ``click.style`` takes it."""
+    return Styled(click.style(printable(text), **look))
+
+
+def say(*lines: str | Sequence[str], err: bool = False, file: IO[Any] | None = None) -> None:
+    """Print lines, each a text or its parts; without any, an empty one. What a text has of line breaks is no line."""
+    click.echo("\n".join(map(_line, lines)), err=err, file=file)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Print a text that has lines of its own, such as a traceback."""
+    click.echo(printable_lines(text), err=err)
+
+
+def _line(line: str | Sequence[str]) -> str:
+    parts = (line,) if isinstance(line, str) else line
+    return "".join(part if isinstance(part, Styled) else printable(part) for part in parts)
+
+
 def json_document(value: Any) -> None:
     """Print a value as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(printable_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+
+def json_line(value: Any) -> None:
+    """Print a value as JSON in one line."""
+    click.echo(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON in one line."""
+    return printable_json(msgspec.json.encode(value).decode())
+
+
+def clear() -> None:
+    """Clear the terminal, if it is one."""
+    click.clear()
 
 
 def table(columns: Sequence[str | Column], rows: Iterable[Sequence[str]], **look: Any) -> None:
@@ -53,7 +97,7 @@ def drawn(columns: Sequence[str | Column], rows: Iterable[Iterable[RenderableTyp
     ours: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
     table = Table(*columns, **ours | look)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 

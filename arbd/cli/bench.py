@@ -169,8 +169,9 @@ def command(
     from arbd.supervisor.describe import describe
     from arbd.tuning.bench import Bench
 
-    description = describe(target, [], dict(os.environ))
-    resolved = CommandSettings({}, config_file).resolve(description)
+    settings = CommandSettings({}, config_file)
+    description = describe(target, [], settings.environ_of_code())
+    resolved = settings.resolve(description)
     info = next((each for each in description.actions if each.name == action), None)
     if info is None:
         known = ", ".join(each.name for each in description.actions) or "none"
@@ -291,9 +292,9 @@ def _run(bench: Bench, request: BenchRequest) -> ArbdError | KeyboardInterrupt |
     except KeyboardInterrupt as interrupt:
         return interrupt
     runs = count(bench.most_runs, "run")
-    click.echo(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
+    _show.say(f"arbd bench: at most {runs}, about {duration(bench.estimate_s)}; Ctrl-C shows what is there", err=True)
     if (rate := limit_rate(request.limits, request.workload.action)) is not None:
-        click.echo(f"arbd bench: a rate limit allows {rate:g} tasks/s; it is part of what is measured", err=True)
+        _show.say(f"arbd bench: a rate limit allows {rate:g} tasks/s; it is part of what is measured", err=True)
     with ProgressLine(bench.most_runs) as line:
         return bench.sweep(lambda point: line.begin(show_point(point)))
 
@@ -315,7 +316,7 @@ def _conclude(
         if comparison is not None:
             _print_comparison(comparison)
     if isinstance(failure, KeyboardInterrupt):
-        click.echo("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
+        _show.say("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
         return EXIT_INTERRUPTED
     if failure is not None:
         raise failure
@@ -347,35 +348,35 @@ def _write(record: Record, options: BenchOptions) -> None:
 def _print(record: Record, recommendation: Recommendation | None) -> None:
     from arbd.tuning import report
 
-    click.echo(report.headline(record))
-    click.echo()
+    _show.say(report.headline(record))
+    _show.say()
     _print_table(report.COLUMNS, report.rows(record, recommendation))
-    click.echo()
+    _show.say()
     for line in report.LEGEND:
-        click.echo(line)
+        _show.say(line)
     for note in report.notes(record):
-        click.echo(f"note: {note}")
+        _show.say(f"note: {note}")
     if recommendation is None:
-        click.echo("Nothing is recommended.")
+        _show.say("Nothing is recommended.")
         return
-    click.echo()
+    _show.say()
     if not recommendation.is_against_today:
-        click.echo("The best of what was asked for; the settings of today were not measured:")
+        _show.say("The best of what was asked for; the settings of today were not measured:")
     else:
-        click.echo("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
+        _show.say("Recommended, for arbd.toml:" if recommendation.is_change else "Leave the settings as they are:")
     for line in report.snippet(recommendation):
-        click.echo(f"  {line}")
+        _show.say(f"  {line}")
 
 
 def _print_comparison(comparison: Comparison) -> None:
     from arbd.tuning import report
 
-    click.echo()
+    _show.say()
     columns = ("", "", "then", "now", "ratio", "p", "")
     _print_table(columns, report.comparison_rows(comparison))
     for note in report.comparison_notes(comparison):
-        click.echo(f"note: {note}")
-    click.echo(report.comparison_verdict(comparison))
+        _show.say(f"note: {note}")
+    _show.say(report.comparison_verdict(comparison))
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

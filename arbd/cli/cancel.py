@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from arbd.cli import _hub
-from arbd.cli._options import hub_option
+from arbd.cli import _hub, _show
+from arbd.cli._hub_client import HubConnection, hub_options
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 
 if TYPE_CHECKING:
@@ -30,31 +28,34 @@ if all were cancelled, else 1.""",
 )
 @click.argument("task_ids", metavar="TASK_ID...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-@hub_option
+@hub_options
 @click.pass_context
-def command(ctx: click.Context, /, task_ids: tuple[str, ...], as_json: bool, hub: str) -> None:
+def command(ctx: click.Context, /, task_ids: tuple[str, ...], as_json: bool, hub: HubConnection) -> None:
     """Cancel tasks that were sent to a hub which `arbd hub` or `arbd dev` runs.
 
     One that waits is not started. One that runs is stopped where it runs, first by an exception in its action, then, if
     it goes on, with its worker. Its result is then an error with the code CANCELLED. A hub with tokens is given the one
-    in PROVIDER_AUTH_TOKEN.
+    in PROVIDER_AUTH_TOKEN, or in --token-file.
     """
     import asyncio
 
     ctx.exit(asyncio.run(_cancel(hub, task_ids, as_json)))
 
 
-async def _cancel(hub: str, task_ids: Sequence[str], as_json: bool) -> int:
+async def _cancel(hub: HubConnection, task_ids: Sequence[str], as_json: bool) -> int:
     fates = []
-    token, deadline = os.environ.get("PROVIDER_AUTH_TOKEN", ""), _hub.Deadline(None)
-    async with _hub.client(hub, token, deadline) as client:
+    deadline = _hub.Deadline(None)
+    async with _hub.client(hub, deadline) as client:
         for task_id in task_ids:
             try:
                 fate = await _fate(client, task_id)
             except HubError as error:
-                raise _hub.explained(error, hub, has_token=bool(token), deadline=deadline) from error
+                raise _hub.explained(error, hub, deadline) from error
             fates.append(fate)
-            click.echo(msgspec.json.encode({"id": task_id, "fate": fate}) if as_json else f"{task_id} {fate}")
+            if as_json:
+                _show.json_line({"id": task_id, "fate": fate})
+            else:
+                _show.say(f"{task_id} {fate}")
     return EXIT_OK if set(fates) == {"cancelled"} else EXIT_FAILURE
 
 

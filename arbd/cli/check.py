@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -35,7 +35,7 @@ def command(ctx: click.Context, target: str | None, as_json: bool, given: Comman
     from arbd.supervisor.trial import try_out
 
     description, failures = try_out(
-        found, [], given.environ(), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
+        found, [], given.environ_of_code(), lambda loaded: given.resolve(loaded).settings, **_cpus(given)
     )
     resolved = given.resolve(description)
     problems = [*_problems(description), *failures]
@@ -70,23 +70,29 @@ def _problems(description: Description) -> list[str]:
 
 def _print(target: str, description: Description, resolved: Resolved, problems: list[str]) -> None:
     settings = resolved.settings
-    click.echo(f"{settings.name} ({target}), hub {settings.hub_url}, workers {settings.workers}")
+    _show.say(f"{settings.name} ({target}), hub {settings.hub_url}, workers {settings.workers}")
     for action in description.actions:
-        click.echo("\n" + "\n  ".join(_lines(action, settings.execution_timeout)))
+        _say_block(_lines(action, settings.execution_timeout))
     for heading, lines in (("resources", _resources(description)), ("hooks", _hooks(description))):
         if lines:
-            click.echo("\n" + "\n  ".join((heading, *lines)))
-    click.echo()
+            _say_block((heading, *lines))
+    _show.say()
     for leftover in description.leftovers:
-        click.echo(f"note: {leftover.event}: {'; '.join(leftover.found)}: {leftover.hint}")
+        _show.say(f"note: {leftover.event}: {'; '.join(leftover.found)}: {leftover.hint}")
     if description.by_exec:
-        click.echo(f"note: workers start by exec, not by fork: {description.exec_cost}")
+        _show.say(f"note: workers start by exec, not by fork: {description.exec_cost}")
     for warning in resolved.warnings:
-        click.echo(f"warning: {warning}")
+        _show.say(f"warning: {warning}")
     for problem in problems:
-        click.echo(f"problem: {problem}")
+        _show.say(f"problem: {problem}")
     count = len(problems)
-    click.echo(f"{count} problem{'s' if count > 1 else ''}." if problems else "No problems.")
+    _show.say(f"{count} problem{'s' if count > 1 else ''}." if problems else "No problems.")
+
+
+def _say_block(lines: Iterable[str]) -> None:
+    """A line, and those that belong to it; an author's own words may have any number."""
+    heading, *rest = lines
+    _show.say("", heading, *(f"  {line}" for line in rest))
 
 
 def _lines(action: ActionInfo, default_timeout: float) -> Iterator[str]:

@@ -41,16 +41,16 @@ def command(target: str | None, as_json: bool, given: CommandSettings) -> None:
     if found:
         from arbd.supervisor.describe import describe
 
-        description = describe(found, [], given.environ())
+        description = describe(found, [], given.environ_of_code())
     resolved = given.resolve(description)
     for warning in resolved.warnings:
-        click.echo(f"arbd: warning: {warning}", err=True)
+        _show.say(f"arbd: warning: {warning}", err=True)
     if as_json:
         _show.json_document(_document(resolved))
         return
     rows = [(setting.name, _show.value(setting, shown), origin) for setting, shown, origin in resolved.shown()]
     _show.table(("setting", "value", "from"), rows)
-    click.echo("\nThreads of libraries, told to the author's processes by the environment:\n")
+    _show.say("", "Threads of libraries, told to the author's processes by the environment:", "")
     threads = share_of(resolved.settings).cpus_each
     variables = [(one.name, one.value or "-", one.origin) for one in thread_variables.shown(os.environ, threads)]
     _show.table(("variable", "value", "from"), variables)

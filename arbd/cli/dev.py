@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from arbd.cli import _completers
+from arbd.cli import _completers, _show
 from arbd.cli import _hub as _hub_words
 from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, settings_options_showing
 from arbd.cli.hub import READY
@@ -80,7 +80,7 @@ def command(
     with _hub(listen, _max_message(given)) if adopted is None else _adopted(*adopted) as (pid, address):
         if adopted is None:
             told = f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait"
-            click.echo(told, err=True)
+            _show.say(told, err=True)
         flags = given.flags | {"hub.url": address}
         request = RunRequest(target=found, argv=list(argv), flags=flags, config_file=given.config_file, dev=True)
         code = _run_or_wait(request, is_first=adopted is None)
@@ -104,15 +104,15 @@ def _run_or_wait(request: RunRequest, *, is_first: bool) -> int:
     except (ConfigError, ZygoteError) as error:
         if is_first and not is_there:
             raise
-        click.echo(f"arbd: {message_of(error)}", err=True)
+        _show.say_lines(f"arbd: {message_of(error)}", err=True)
     else:
         if code not in _BROKEN:
             return code
-    click.echo("arbd dev: waiting for a change of the code or of its settings; Ctrl-C ends it", err=True)
+    _show.say("arbd dev: waiting for a change of the code or of its settings; Ctrl-C ends it", err=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # those of the run are gone, and so is its event loop
     names = loaded.wait()
-    click.echo(f"arbd dev: changed: {', '.join(names[:_MOST_NAMES])}; trying again", err=True)
+    _show.say(f"arbd dev: changed: {', '.join(names[:_MOST_NAMES])}; trying again", err=True)
     return RESTART
 
 
@@ -139,7 +139,9 @@ def _start_again(pid: int, address: str) -> None:
         os.dup2(before, 2)  # as this process was given it
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # what multiprocessing uses too
     # -P: the current directory is the author's, so it must not shadow what arbd imports for itself.
-    os.execv(sys.executable, [sys.executable, *flags, "-P", "-m", "arbd", *words])
+    command = [sys.executable, *flags, "-P", "-m", "arbd", *words]
+    # Python's copy of the environment: in that of the process, secrets are written over.
+    os.execve(sys.executable, command, os.environ)
 
 
 @contextmanager

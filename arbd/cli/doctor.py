@@ -79,7 +79,7 @@ def command(ctx: click.Context, target: str | None, unit: str | None, as_json: b
         _show.json_document(_document(case, findings, level))
     else:
         for line in _lines(case, findings):
-            click.echo(line)
+            _show.say(line)
     ctx.exit(EXIT_FAILURE if level == "fail" else EXIT_OK)
 
 
@@ -90,7 +90,7 @@ def _described(target: str | None, given: CommandSettings) -> tuple[Description 
     from arbd.supervisor.describe import describe
 
     try:
-        environ = given.environ()
+        environ = given.environ_of_code()
     except ArbdError:
         environ = dict(os.environ)  # what is wrong with the files is a finding
     try:
@@ -123,17 +123,19 @@ def _document(case: Case, findings: Sequence[Finding], level: str) -> dict[str, 
     }
 
 
-def _lines(case: Case, findings: Sequence[Finding]) -> Iterator[str]:
+def _lines(case: Case, findings: Sequence[Finding]) -> Iterator[str | Sequence[str]]:
     unit = f", unit {case.unit.name}" if case.unit is not None and case.is_of_unit else ""
-    yield f"{shown(case.settings.name) or 'no provider'} ({shown(case.source)}{unit}, user {case.account.name})\n"
+    yield f"{shown(case.settings.name) or 'no provider'} ({shown(case.source)}{unit}, user {case.account.name})"
+    yield ""
     for finding in findings:
-        level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level], bold=finding.level == "fail")
-        yield f"{level}  {finding.topic:<12} {shown(finding.what, _MOST)}"
+        level = _show.styled(f"{finding.level:<4}", fg=_COLOURS[finding.level], bold=finding.level == "fail")
+        yield level, f"  {finding.topic:<12} {shown(finding.what, _MOST)}"
         for word, text in (("why", finding.why), ("do", finding.remedy)):
             if text:
                 yield f"{'':<18} {word:<4} {shown(text, _MOST)}"
     counts = Counter(finding.level for finding in findings)
-    yield f"\n{_counted(counts['fail'], 'failure')}, {_counted(counts['warn'], 'warning')}, {counts['ok']} ok."
+    yield ""
+    yield f"{_counted(counts['fail'], 'failure')}, {_counted(counts['warn'], 'warning')}, {counts['ok']} ok."
 
 
 def _counted(number: int, noun: str) -> str:

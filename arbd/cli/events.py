@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from arbd.cli import _show
 from arbd.cli._daemon import daemon_options, duration, fields_of, watch
@@ -48,7 +47,10 @@ def command(path: Path, as_json: bool, follow: bool) -> None:
         events = ask(path, GetEvents(after=last), EventsReply).events
         last = max([last, *(event.number for event in events)])
         for event in events:
-            click.echo(msgspec.json.encode(event) if as_json else _line(event))
+            if as_json:
+                _show.json_line(event)
+            else:
+                _show.say(_line(event))
 
     if follow:
         watch(look)
@@ -57,7 +59,7 @@ def command(path: Path, as_json: bool, follow: bool) -> None:
     else:
         look()
         if not last:
-            click.echo("nothing notable has happened since the daemon was started", err=True)
+            _show.say("nothing notable has happened since the daemon was started", err=True)
 
 
 def _line(event: NotableEvent) -> str:

@@ -142,13 +142,13 @@ def _notes(version: int | None, chosen: str, top: Path, *, for_user: bool, is_ow
 
 def _tell(planned: list[Planned], notes: list[str], steps: list[str], *, for_user: bool) -> None:
     for file in planned:
-        click.echo(f"{file.state:<10} {file.path}{': ' + file.reason if file.reason else ''}")
+        _show.say(f"{file.state:<10} {file.path}{': ' + file.reason if file.reason else ''}")
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        _show.say(f"note: {note}", err=True)
     if any(file.state == "refused" for file in planned):
         edit = "systemctl --user edit arbd@" if for_user else "systemctl edit arbd@"
-        click.echo(f"arbd: nothing was written. Put changes into a drop-in ({edit}), then say --force", err=True)
+        _show.say(f"arbd: nothing was written. Put changes into a drop-in ({edit}), then say --force", err=True)
         return
-    click.echo("\nNext:")
+    _show.say("", "Next:")
     for number, step in enumerate(steps, start=1):
-        click.echo(f"  {number}. {step}")
+        _show.say(f"  {number}. {step}")

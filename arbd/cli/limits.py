@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
-import msgspec
 
 from arbd.cli import _show
 from arbd.cli._daemon import daemon_options, duration, watch
@@ -16,13 +15,17 @@ from arbd.control.reports import LimitReport
 if TYPE_CHECKING:
     from arbd.control.protocol import LimitsReply
 
-_NO_LIMITS = """{provider} has no rate limits. This gives it one; register() takes the same argument for one action:
+_NO_LIMITS: Final = (
+    "has no rate limits. This gives it one; register() takes the same argument for one action:",
+    "",
+    "  from arbd.rate_limit import TimeBasedRateLimitMonitor",
+    "  provider = Provider(..., rate_limit_monitor=TimeBasedRateLimitMonitor(max_calls_per_second=2))",
+)
 
-  from arbd.rate_limit import TimeBasedRateLimitMonitor
-  provider = Provider(..., rate_limit_monitor=TimeBasedRateLimitMonitor(max_calls_per_second=2))"""
-
-_LEGEND = """used: the part of the limit that is taken now; at 100 % calls are turned away, or wait.
-held: granted to a worker that has not started these calls yet; what an idle worker holds goes back."""
+_LEGEND: Final = (
+    "used: the part of the limit that is taken now; at 100 % calls are turned away, or wait.",
+    "held: granted to a worker that has not started these calls yet; what an idle worker holds goes back.",
+)
 
 
 @click.command(
@@ -51,12 +54,12 @@ def command(path: Path, as_json: bool, again: bool) -> None:
     def look() -> None:
         reply = ask(path, GetLimits(), LimitsReply)
         if as_json and again:
-            click.echo(msgspec.json.encode(_document(reply)))
+            _show.json_line(_document(reply))
         elif as_json:
             _show.json_document(_document(reply))
         else:
             if again:
-                click.clear()
+                _show.clear()
             _print(reply)
 
     if again:
@@ -71,22 +74,22 @@ def _document(reply: LimitsReply) -> dict[str, object]:
 
 def _print(reply: LimitsReply) -> None:
     if not reply.limits:
-        click.echo(_NO_LIMITS.format(provider=reply.provider))
+        _show.say(f"{reply.provider} {_NO_LIMITS[0]}", *_NO_LIMITS[1:])
         return
     _show.table(("limit", "of", "rule", "per second", "used", "at the limit", "rejected"), map(_row, reply.limits))
     holdings = [row for limit in reply.limits for row in _holdings(limit)]
     if holdings:
-        click.echo()
+        _show.say()
         _show.table(("limit", "worker", "granted", "spent", "held"), holdings)
     rejections = [row for limit in reply.limits for row in _rejections(limit)]
     if rejections:
-        click.echo()
+        _show.say()
         _show.table(("last rejected", "when", "worker", "to come back after"), rejections)
     troubles = [(limit.name, limit.trouble) for limit in reply.limits if limit.trouble is not None]
     if troubles:
-        click.echo()
+        _show.say()
         _show.table(("put off", "because"), troubles)
-    click.echo(f"\n{_LEGEND}")
+    _show.say("", *_LEGEND)
 
 
 def _row(limit: LimitReport) -> tuple[str, ...]:

@@ -44,4 +44,4 @@ def command(path: Path, as_json: bool, level: LogLevel) -> None:
     if as_json:
         _show.json_document({"log_level": level})
     else:
-        click.echo(done.text)
+        _show.say(done.text)

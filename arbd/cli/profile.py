@@ -66,9 +66,9 @@ def command(path: Path, as_json: bool, action: str | None, seconds: int, idle: b
         _show.json_document(found | {"of_workers": profile.of_workers, "troubles": profile.troubles})
         return
     seen = f"{count(profile.samples, 'sample')} of {count(profile.workers, 'worker')}"
-    click.echo(f"{out}: {seen}; open it in a browser" if out.suffix != ".txt" else f"{out}: {seen}")
+    _show.say(f"{out}: {seen}; open it in a browser" if out.suffix != ".txt" else f"{out}: {seen}")
     for line in _remarks(profile, action):
-        click.echo(line, err=True)
+        _show.say(line, err=True)
 
 
 def _profile(path: Path, action: str | None, seconds: int, idle: bool) -> Profile:

@@ -32,7 +32,7 @@ def command(target: str | None, action: str | None, account: bool, given: Comman
     found = given.required_target(target)
     from arbd.supervisor.describe import describe
 
-    actions = {info.name: info for info in describe(found, [], given.environ()).actions}
+    actions = {info.name: info for info in describe(found, [], given.environ_of_code()).actions}
     if action is None:
         if account:
             raise click.UsageError("--account needs an ACTION.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ def _show_all(found: list[ProcessStacks], as_json: bool) -> None:
     if as_json:
         _show.json_document({"stacks": found})
     else:
-        click.echo("\n\n".join(map(_shown, found)))
+        for number, each in enumerate(found):
+            _show.say(*([""] if number else []), *_lines(each))
 
 
 def _python(path: Path, slot: int | None) -> list[ProcessStacks]:
@@ -115,10 +117,13 @@ def _native(path: Path, operation: Operation) -> list[ProcessStacks]:
     return msgspec.convert(operation.data, list[ProcessStacks])
 
 
-def _shown(each: ProcessStacks) -> str:
+def _lines(each: ProcessStacks) -> Iterator[str | Sequence[str]]:
     from arbd.logs.stack_lines import folded
 
     name = each.role if each.worker is None else f"worker {each.worker}"
     running = f", runs {each.task.action} ({each.task.id}) for {duration(each.task.elapsed_s)}" if each.task else ""
-    head = click.style(f"== {name} (pid {each.pid}{running})", bold=True)
-    return "\n".join(filter(None, [head, f"-- {each.trouble}" if each.trouble else "", folded(each.text)]))
+    yield (_show.styled(f"== {name} (pid {each.pid}{running})", bold=True),)
+    if each.trouble:
+        yield f"-- {each.trouble}"
+    if text := folded(each.text):
+        yield from (f"  {line}" for line in text.split("\n"))  # a process writes there what it likes

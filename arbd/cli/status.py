@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
 from arbd.cli import _show
 from arbd.cli._daemon import count, daemon_finder, duration, share, short_duration, watch
@@ -64,12 +63,12 @@ def command(find: Callable[[], Path], as_json: bool, again: bool, check: bool) -
     def look() -> None:
         report = ask(path, GetStatus(), StatusReply).report
         if as_json and again:
-            click.echo(msgspec.json.encode(report))
+            _show.json_line(report)
         elif as_json:
             _show.json_document(report)
         else:
             if again:
-                click.clear()
+                _show.clear()
             _print(report)
 
     if again:
@@ -95,26 +94,26 @@ def _check(find: Callable[[], Path], as_json: bool) -> None:
         document = {"provider": report.provider, "state": report.state, "hub": report.link.state}
         document["serving"] = serving(report)
     if as_json:
-        click.echo(msgspec.json.encode({"good": not found, "problems": found, **document}))
+        _show.json_line({"good": not found, "problems": found, **document})
     else:
-        click.echo(shown(line, _MOST_OF_LINE))
+        _show.say(shown(line, _MOST_OF_LINE))
     if found:
         click.get_current_context().exit(EXIT_FAILURE)
 
 
 def _print(report: StatusReport) -> None:
     for line in _lines(report):
-        click.echo(line)
+        _show.say(line)
     if report.link.links:
-        click.echo()
+        _show.say()
         _show.table(("link", "pid", "state", "tasks", "results", "on cpu"), map(_link_row, report.link.links))
-    click.echo()
+    _show.say()
     _show.table(_WORKER_COLUMNS, map(_row, report.workers))
     if report.actions:
-        click.echo()
+        _show.say()
         _show.table(_ACTION_COLUMNS, map(_action_row, report.actions))
     if report.replacements:
-        click.echo()
+        _show.say()
         _show.table(("replaced", "worker", "reason", "action", "detail"), map(_replacement_row, report.replacements))
 
 

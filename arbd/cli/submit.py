@@ -6,7 +6,6 @@ payloads (text, @file or JSON lines) ─> hub ─> results as they finish ─> s
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from arbd.cli import _completers, _hub, _waiting
-from arbd.cli._options import SECONDS, KindType, hub_option, json_text
-from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
+from arbd.cli import _completers, _hub, _show, _waiting
+from arbd.cli._hub_client import HubConnection, hub_options
+from arbd.cli._options import SECONDS, KindType, json_text
+from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, HubError
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class LateResultsError(HubError):
 class Submission(msgspec.Struct, frozen=True):
     """What to send where, and what to do with the answers."""
 
-    hub: str
-    token: str
+    hub: HubConnection
     tasks: list[NewTask]
     wait: bool
     timeout_s: float | None
@@ -77,7 +76,7 @@ With --wait the exit code is 0 if every task succeeded, else 1.""",
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--provider", default="", help="Only this provider may have the tasks.")
 @click.option("--priority", type=_PRIORITIES, default=0, help="The higher one first.  [default: 0]")
-@hub_option
+@hub_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -92,7 +91,7 @@ def command(
 ) -> None:
     """Send tasks for ACTION to a hub that `arbd hub` or `arbd dev` runs, and print task ids or results.
 
-    A hub with tokens is given the one in PROVIDER_AUTH_TOKEN.
+    A hub with tokens is given the one in PROVIDER_AUTH_TOKEN, or in --token-file.
     """
     import asyncio
 
@@ -105,8 +104,7 @@ def command(
         for text in payloads
         for _ in range(count)
     ]
-    token = os.environ.get("PROVIDER_AUTH_TOKEN", "")
-    ctx.exit(asyncio.run(_send(Submission(token=token, tasks=tasks, **options))))
+    ctx.exit(asyncio.run(_send(Submission(tasks=tasks, **options))))
 
 
 def _json_lines() -> list[bytes]:
@@ -124,19 +122,18 @@ def _json_lines() -> list[bytes]:
 async def _send(submission: Submission) -> int:
     deadline = _hub.Deadline(submission.timeout_s)
     try:
-        async with _hub.client(submission.hub, submission.token, deadline) as client:
+        async with _hub.client(submission.hub, deadline) as client:
             batch = await client.submit(submission.tasks)
             if not submission.wait:
                 for task_id in batch.ids:
-                    click.echo(msgspec.json.encode({"id": task_id}) if submission.as_json else task_id)
+                    _show.say(_show.json_text({"id": task_id}) if submission.as_json else task_id)
                 await _warn_if_alone(client, submission, deadline)
                 return EXIT_OK
             return await _wait(client, batch.name, submission, deadline)
     except LateResultsError:
         raise
     except HubError as error:
-        has_token = bool(submission.token)
-        raise _hub.explained(error, submission.hub, has_token=has_token, deadline=deadline) from error
+        raise _hub.explained(error, submission.hub, deadline) from error
 
 
 async def _wait(client: HubClient, batch: str, submission: Submission, deadline: _hub.Deadline) -> int:
@@ -163,7 +160,7 @@ async def _warn_if_alone(client: HubClient, submission: Submission, deadline: _h
     """Say that nobody is there to take the tasks. A hub that cannot tell is believed to have somebody."""
     status = await _status(client)
     if status is not None and (words := _waiting.nobody(_awaited(submission, Counter()), status)):
-        click.echo(f"arbd: {words}", err=True)
+        _show.say(f"arbd: {words}", err=True)
 
 
 async def _tell_while_waiting(client: HubClient, submission: Submission, counts: Counter[str]) -> None:
@@ -178,7 +175,7 @@ async def _tell_while_waiting(client: HubClient, submission: Submission, counts:
         elif (status := await _status(client)) is None:
             return
         elif line := words.say(_awaited(submission, counts), status, time.monotonic() - since):
-            click.echo(f"arbd: {line}", err=True)
+            _show.say(f"arbd: {line}", err=True)
         await asyncio.sleep(_waiting.LOOK_EVERY_S)
 
 
@@ -192,7 +189,7 @@ async def _status(client: HubClient) -> HubStatus | None:
 
 def _awaited(submission: Submission, counts: Counter[str]) -> _waiting.Awaited:
     provider = submission.tasks[0].provider if submission.tasks else ""
-    return _waiting.Awaited(submission.hub, provider, len(submission.tasks) - counts.total())
+    return _waiting.Awaited(str(submission.hub), provider, len(submission.tasks) - counts.total())
 
 
 async def _print_results(results: AsyncIterator[Result], submission: Submission, counts: Counter[str]) -> None:
@@ -218,11 +215,11 @@ def _print_result(result: Result, submission: Submission) -> None:
     if submission.as_json:
         line = {"id": result.id, "action": result.action, "status": result.status, "provider": result.provider}
         times = {"attempts": result.attempts, "taken_s": round(result.taken_s, 6)}
-        click.echo(msgspec.json.encode({**line, **times, "response": response}))
+        _show.json_line({**line, **times, "response": response})
     elif len(submission.tasks) == 1:
-        click.echo(msgspec.json.format(msgspec.json.encode(response), indent=2))
+        _show.json_document(response)
     else:
-        click.echo(f"{result.id} {msgspec.json.encode(response).decode()}")
+        _show.say(f"{result.id} {_show.json_text(response)}")
 
 
 def _response(result: Result) -> Any:
@@ -236,4 +233,4 @@ def _response(result: Result) -> Any:
 def _print_summary(counts: Counter[str], elapsed_s: float) -> None:
     total = sum(counts.values())
     by_status = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    click.echo(f"{total} tasks in {elapsed_s:.2f} s ({total / elapsed_s:.0f}/s): {by_status}", err=True)
+    _show.say(f"{total} tasks in {elapsed_s:.2f} s ({total / elapsed_s:.0f}/s): {by_status}", err=True)

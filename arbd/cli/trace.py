@@ -66,9 +66,9 @@ def command(path: Path, as_json: bool, seconds: float, last: bool, out: Path) ->
         found = {"file": str(out.absolute()), "tasks": tasks, "missed": recording.missed, "cut": recording.is_cut}
         _show.json_document(found)
     else:
-        click.echo(f"{out}: {count(tasks, 'task')}; open it at https://ui.perfetto.dev")
+        _show.say(f"{out}: {count(tasks, 'task')}; open it at https://ui.perfetto.dev")
         for line in _remarks(recording):
-            click.echo(line, err=True)
+            _show.say(line, err=True)
 
 
 def _opened(out: Path) -> IO[bytes]:

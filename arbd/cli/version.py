@@ -34,4 +34,4 @@ def command(as_json: bool) -> None:
         _show.json_document(versions)
     else:
         for name, found in versions.items():
-            click.echo(f"{name:<11} {found}")
+            _show.say(f"{name:<11} {found}")

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from arbd.printable import printable
+
 _MOST_REPLACEMENTS: Final = 20
 _MOST_OF_DETAIL: Final = 300  # characters
 _MOST_NAMES: Final = 20  # on a line
@@ -22,8 +24,7 @@ _TELL_APART_NS: Final = 1_000_000_000  # of one reason: workers may be replaced 
 
 def shown(text: str, most: int = _MOST_OF_DETAIL) -> str:
     """A text as it may be printed anywhere: cut, and whatever is no printable character written as its escape."""
-    cut = text if len(text) <= most else f"{text[: most - 3]}..."
-    return cut if cut.isprintable() else "".join(map(_shown, cut))
+    return printable(text if len(text) <= most else f"{text[: most - 3]}...")
 
 
 def first_names(names: Sequence[str]) -> list[str]:
@@ -31,10 +32,6 @@ def first_names(names: Sequence[str]) -> list[str]:
     first = [shown(name, _MOST_OF_NAME) for name in names[:_MOST_NAMES]]
     left = len(names) - len(first)
     return [*first, f"and {left} more"] if left else first
-
-
-def _shown(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
 
 
 class Why(NamedTuple):

@@ -19,7 +19,8 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def _prctl(option: int, argument: int | bytes) -> None:
+def prctl(option: int, argument: int | bytes) -> None:
+    """One setting of this process or thread. Raises ``OSError`` where the kernel refuses it."""
     if _libc.prctl(option, argument if isinstance(argument, bytes) else ctypes.c_ulong(argument), 0, 0, 0) != 0:
         errno = ctypes.get_errno()
         raise OSError(errno, os.strerror(errno))
@@ -30,7 +31,7 @@ def die_with_parent(parent: int) -> None:
 
     ``parent`` is the process that should be the parent: if it is gone already, the signal never comes, so leave now.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -38,23 +39,23 @@ def die_with_parent(parent: int) -> None:
 def require_parent_death_signal() -> None:
     """Raise ``OSError`` where a process cannot be made to die with its parent; changes nothing."""
     current = ctypes.c_int()
-    _prctl(_PR_GET_PDEATHSIG, ctypes.addressof(current))
+    prctl(_PR_GET_PDEATHSIG, ctypes.addressof(current))
 
 
 def outlive_parent() -> None:
     """Undo ``die_with_parent``."""
-    _prctl(_PR_SET_PDEATHSIG, 0)
+    prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def become_subreaper() -> None:
     """Have the kernel make children of this process what descends from it and loses its parent, whatever session or
     group that is in. Raises ``OSError`` where that is forbidden."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_name(name: str) -> None:
     """Set the name that ``ps`` and ``top`` show: at most 15 bytes."""
-    _prctl(_PR_SET_NAME, name.encode()[:15])
+    prctl(_PR_SET_NAME, name.encode()[:15])
 
 
 CANCEL_SIGNAL: Final = signal.SIGRTMIN + 1

@@ -1,7 +1,9 @@
 """An embedded hub in a process of its own, for tests and benchmarks that must not share an interpreter with it.
 
-parent: HubProcess ──argv: options as JSON──> child: python -m arbd.hub.process
-                   <──stdout: its address────        serves until stdin is closed, so it never outlives the parent
+parent: HubProcess ──stdin: options as JSON──> child: python -m arbd.hub.process
+                   <──stdout: its address─────        serves until stdin is closed, so it never outlives the parent
+
+Not in its arguments: tokens and keys are among the options, and arguments are shown to every user of the machine.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -16,7 +19,7 @@ import msgspec
 import uvloop
 
 from arbd.errors import HubError
-from arbd.host import process_state
+from arbd.host import process_state, secrecy
 from arbd.hub.server import HubOptions, serve
 
 _STOP_TIMEOUT_S: Final = 5.0
@@ -31,15 +34,18 @@ class HubProcess:
     """
 
     def __init__(self, **options: Any) -> None:
-        argv = [sys.executable, "-P", "-m", "arbd.hub.process", msgspec.json.encode(HubOptions(**options)).decode()]
         self.process = subprocess.Popen(
-            argv,
+            [sys.executable, "-P", "-m", "arbd.hub.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for the parent alone; the end of stdin tells the child
         )
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        with suppress(BrokenPipeError):  # it has ended already, and says why below
+            self.process.stdin.write(msgspec.json.encode(HubOptions(**options)).decode() + "\n")
+            self.process.stdin.flush()
         self.address = self.process.stdout.readline().strip()
         if not self.address:
             self.stop()
@@ -70,4 +76,6 @@ async def _serve_until_stdin_ends(options: HubOptions) -> int:
 
 if __name__ == "__main__":
     process_state.establish()
-    sys.exit(uvloop.run(_serve_until_stdin_ends(msgspec.json.decode(sys.argv[1], type=HubOptions))))
+    secrecy.seclude()
+    told = msgspec.json.decode(sys.stdin.buffer.readline(), type=HubOptions)
+    sys.exit(uvloop.run(_serve_until_stdin_ends(told)))

@@ -65,7 +65,7 @@ class EmbeddedHub:
         server.add_generic_rpc_handlers(tuple(services))
         try:
             if options.tls_cert and options.tls_key:
-                credentials = grpc.ssl_server_credentials([(options.tls_key, options.tls_cert)])
+                credentials = _credentials(options.tls_key, options.tls_cert, options.client_ca)
                 port = server.add_secure_port(options.address, credentials)
             else:
                 port = server.add_insecure_port(options.address)
@@ -112,6 +112,11 @@ class EmbeddedHub:
             "polls held": self.unary.held,
             "streams": self.streams.streams,
         }
+
+
+def _credentials(key: bytes, cert: bytes, client_ca: bytes | None) -> grpc.ServerCredentials:
+    """Those of a server. With ``client_ca`` a caller without a certificate of that authority gets no connection."""
+    return grpc.ssl_server_credentials([(key, cert)], client_ca, client_ca is not None)
 
 
 async def _stop(server: grpc.aio.Server) -> None:

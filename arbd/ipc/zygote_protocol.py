@@ -54,6 +54,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     what runs the author's actions, as the operator has set it; 0: unchanged. ``worker_cpus``: how many CPUs a worker
     will have, and so its libraries threads. ``generation``: what its processes are tagged with (``arbd.host.tags``);
     0: the zygote chooses. ``watched``: what it starts a watcher for. ``stacks``: a file for its stacks comes with it.
+    ``core_files``: it and what it starts may leave core files.
     """
 
     target: str
@@ -65,6 +66,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     generation: int = 0
     watched: Watched = "zygote"
     stacks: bool = False
+    core_files: bool = False
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):

@@ -9,6 +9,7 @@ import structlog
 from arbd.links.options import LinkOptions
 from arbd.logs.notable import note
 from arbd.model.link_stats import LinkStats
+from arbd.printable import printable
 from arbd.wire.grpc_channel import parse_url
 
 _TOKENS_MAX: Final = 16
@@ -66,4 +67,4 @@ class HubCondition:
         """A hub's own words, fit for the log: some hubs quote the request, and the token is in it."""
         for token in filter(None, self._tokens):
             details = details.replace(token, "***")
-        return details[:_DETAILS_MAX]
+        return printable(details[:_DETAILS_MAX])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from arbd.errors import ConfigError
 from arbd.host import memory
@@ -22,22 +22,36 @@ from arbd.wire.grpc_channel import Tls
 _read_once: Final[dict[Path, bytes]] = {}
 
 
+class TlsFile(NamedTuple):
+    """A file, and the setting or the option that names it; a path of ``None``: it is not set."""
+
+    name: str
+    path: str | None
+
+
 def read_tls(settings: Settings) -> Tls:
-    """The TLS files. Raises ``ConfigError`` for those that cannot be read or used."""
-    problems: list[str] = []
-    tls = Tls(
-        ca=_read(settings.hub_tls_ca, "hub.tls_ca", problems),
-        cert=_read(settings.hub_tls_cert, "hub.tls_cert", problems),
-        key=_read(settings.hub_tls_key, "hub.tls_key", problems),
+    """The TLS files of a link. Raises ``ConfigError`` for those that cannot be read or used."""
+    return read_files(
+        TlsFile("hub.tls_ca", settings.hub_tls_ca),
+        TlsFile("hub.tls_cert", settings.hub_tls_cert),
+        TlsFile("hub.tls_key", settings.hub_tls_key),
     )
+
+
+def read_files(ca: TlsFile, cert: TlsFile, key: TlsFile) -> Tls:
+    """TLS files, whoever names them. Raises ``ConfigError`` for those that cannot be read or used."""
+    problems: list[str] = []
+    contents = [_read(file, problems) for file in (ca, cert, key)]
+    tls = Tls(ca=contents[0], cert=contents[1], key=contents[2])
     if not problems:
-        problems += _problems(tls, settings)
+        problems += _problems(tls, ca, cert, key)
     if problems:
         raise ConfigError(problems)
     return tls
 
 
-def _read(path: str | None, name: str, problems: list[str]) -> bytes | None:
+def _read(file: TlsFile, problems: list[str]) -> bytes | None:
+    name, path = file
     if path is None:
         return None
     try:
@@ -58,7 +72,7 @@ def _content(path: Path) -> bytes:
     return known
 
 
-def _problems(tls: Tls, settings: Settings) -> list[str]:
+def _problems(tls: Tls, ca: TlsFile, cert: TlsFile, key: TlsFile) -> list[str]:
     """What keeps these from being used."""
     if tls.ca is None and tls.cert is None:
         return []
@@ -70,9 +84,9 @@ def _problems(tls: Tls, settings: Settings) -> list[str]:
         with suppress(OSError, ValueError):  # ssl.SSLError is the one or the other
             context.load_verify_locations(cadata=tls.ca.decode("ascii", "replace"))
         if not context.cert_store_stats()["x509"]:
-            problems.append(f"hub.tls_ca: {settings.hub_tls_ca} holds no certificate in PEM form")
+            problems.append(f"{ca.name}: {ca.path} holds no certificate in PEM form")
     if tls.cert is not None and tls.key is not None and (why := _misfit(tls.cert, tls.key)):
-        problems.append(f"hub.tls_cert, hub.tls_key: {settings.hub_tls_cert} and {settings.hub_tls_key} {why}")
+        problems.append(f"{cert.name}, {key.name}: {cert.path} and {key.path} {why}")
     return problems
 
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
+from arbd.printable import printable, printable_json, printable_lines
 from arbd.settings.secrets import swap
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 REDACTED: Final = "[redacted]"
-_CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 _INDENT: Final = "    "
 _OF_LINES: Final = frozenset({"stack", "exception"})
 _BEGIN: Final = re.compile(r"^(?=\d{4}-\d\d-\d\d)", re.MULTILINE)
@@ -61,7 +61,7 @@ class LineFormat:
         if self._console is None:
             return _json(event)
         # Control characters would let a task's id or an author's value write to the operator's terminal.
-        clean = {key: _shown(key, value) if isinstance(value, str) else value for key, value in event.items()}
+        clean = {printable(str(key)): _shown(key, value) for key, value in event.items()}
         line = self._console(None, "", clean) if formatter is None else _percent(formatter, clean)
         return line.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -90,10 +90,12 @@ class LineFormat:
         return text
 
 
-def _shown(key: str, text: str) -> str:
-    """A text on an operator's terminal: it controls nothing there, and no part of it looks like the begin of a line of
+def _shown(key: str, value: Any) -> Any:
+    """A value on an operator's terminal: it controls nothing there, and no part of it looks like the begin of a line of
     the log."""
-    text = text.translate(_CONTROLS)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = "\t".join(map(printable_lines, _text(value).split("\t")))
     if "\n" not in text:
         return text
     return _BEGIN.sub(_INDENT, text) if key in _OF_LINES else text.replace("\n", f"\n{_INDENT}")
@@ -109,7 +111,9 @@ def _plain(value: Any) -> Any:
 
 def _json(event: EventDict) -> bytes:
     try:
-        return msgspec.json.encode(event, enc_hook=_text) + b"\n"
+        line = msgspec.json.encode(event, enc_hook=_text)
+        # JSON escapes what is below a space; not C1 controls, nor what turns the direction of writing.
+        return (line if line.isascii() and b"\x7f" not in line else printable_json(line.decode()).encode()) + b"\n"
     except _UNENCODABLE:
         plain = {key: value if isinstance(value, int) else _text(value) for key, value in event.items()}
         return json.dumps(plain).encode() + b"\n"

@@ -8,6 +8,7 @@ datetime. These are the rules of every other kind of schema. A model that wants 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -29,6 +30,11 @@ _TYPE_ERRORS: Final = {
     "string_type": "str",
     "tuple_type": "list",
 }
+
+
+_FOUND: Final = re.compile(r"found `[^`]*`")  # "invalid character: found `h` at 1"
+_TELLING: Final = 4  # characters: shorter ones are part of any sentence
+_THE_VALUE: Final = "[value]"
 
 
 def is_model(cls: Any) -> bool:
@@ -57,7 +63,7 @@ def problems_of(cls: Any, value: Any, path: Path) -> Iterator[Problem]:
         if not hasattr(error, "errors"):
             yield invalid_value(path, f"{type(error).__name__}: {error}")
             return
-        for fault in error.errors(include_url=False, include_context=False):
+        for fault in error.errors(include_url=False):
             yield _problem(fault, value, path)
 
 
@@ -83,7 +89,30 @@ def _problem(fault: dict[str, Any], value: Any, base: Path) -> Problem:
         return unknown(path)
     if kind in _TYPE_ERRORS:
         return wrong_type(path, _TYPE_ERRORS[kind], fault["input"])
-    return invalid_value(path, str(fault["msg"]))
+    if kind == "union_tag_invalid":  # whose words quote the tag
+        context = fault.get("ctx", {})
+        return invalid_value(path, f"{context.get('discriminator')} must be one of: {context.get('expected_tags')}")
+    return invalid_value(path, _without(str(fault["msg"]), fault["input"]))
+
+
+def _without(message: str, value: Any) -> str:
+    """A message without the texts, or numbers of some digits, of the value that it is about: some quote it."""
+    for text in sorted({text for text in _texts(value) if len(text) >= _TELLING}, key=len, reverse=True):
+        message = message.replace(text, _THE_VALUE)
+    return _FOUND.sub("found something else", message)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield str(name)
+            yield from _texts(part)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            yield from _texts(part)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+        yield repr(value)[1:-1] if isinstance(value, str) else str(value)  # as a message writes what it quotes
 
 
 def _path(loc: tuple[str | int, ...], value: Any) -> Path:

@@ -7,7 +7,7 @@ What they mean is decided by ``arbd.settings.table``.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,9 +16,20 @@ import msgspec
 from arbd.errors import ConfigError
 from arbd.settings import credentials
 from arbd.settings import env_file as env_files
-from arbd.settings.table import BY_NAME, CONFIG_FILE, Layer, Resolved, Settings, from_environment, from_toml
+from arbd.settings.table import (
+    BY_NAME,
+    CONFIG_FILE,
+    Layer,
+    Resolved,
+    Settings,
+    from_environment,
+    from_toml,
+    resolve,
+    secrets_in,
+)
 
 _ENV_FILE: Final = BY_NAME["env_file"]
+_OF_TOKEN: Final = frozenset({"hub.auth_token", "hub.auth_token_file"})
 _MOST_TOKEN: Final = 64 * 1024  # bytes; nobody's token is longer, and /dev/zero has no end
 
 
@@ -74,6 +85,25 @@ def read_token(resolved: Resolved, before: Settings | None = None) -> Resolved:
         settings=msgspec.structs.replace(resolved.settings, hub_auth_token=token),
         origin=resolved.origin | {"hub.auth_token": f"file {file}"},
     )
+
+
+class Secrets(NamedTuple):
+    """What an author's processes must not see, before the constructor has spoken: every token, as it is written and as
+    it counts. ``held``: settings that hold the token that was read, for ``read_token``; ``None``: none was."""
+
+    texts: list[str]
+    held: Settings | None
+
+
+def read_secrets(layers: Sequence[Layer], before: Settings | None = None) -> Secrets:
+    """The tokens of the operator's layers, and the one in the file that they name, of which a variable may hold a copy.
+    What is wrong is told by whoever resolves all of it. ``before``: as for ``read_token``."""
+    own = [Layer({name: raw for name, raw in layer.values.items() if name in _OF_TOKEN}) for layer in layers]
+    try:
+        held = read_token(resolve(own), before).settings
+    except ConfigError:
+        return Secrets(secrets_in(layers), None)
+    return Secrets([*secrets_in(layers), *filter(None, [held.hub_auth_token])], held)
 
 
 def token_of(settings: Settings) -> str:

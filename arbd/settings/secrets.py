@@ -51,5 +51,5 @@ def own_settings(given: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, 
 def swap(text: str, old: str, new: str) -> str:
     """The text with ``old`` replaced: wherever it stands, or if it is short, only where it is all there is."""
     if len(old) < _SHORT:
-        return new if text == old else text
+        return new if text.strip() == old.strip() else text
     return text.replace(old, new)

@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from arbd.errors import ConfigError
+from arbd.settings import hub_address as addresses
 from arbd.settings import retired
 from arbd.settings.kinds import (
     Kind,
@@ -108,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_max_memory: int
     worker_max_fds: int
     worker_memory_limit: int
+    worker_core_files: bool
     runtime_dir: str | None
     state_dir: str | None
     env_file: str | None
@@ -118,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hub_auth_token: str
     hub_auth_token_file: str | None
     hub_tls: Literal["auto", "on", "off"]
+    hub_require_tls: bool
     hub_tls_ca: str | None
     hub_tls_cert: str | None
     hub_tls_key: str | None
@@ -147,6 +150,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.hub_tls == "auto":
             return True if self.hub_tls_ca or self.hub_tls_cert else None
         return self.hub_tls == "on"
+
+    @property
+    def hub_in_clear(self) -> bool:
+        """Whether token, payloads and results go to another host without TLS."""
+        return _is_in_clear({name: getattr(self, BY_NAME[name].attribute) for name in _OF_THE_WAY})
 
 
 # A table is read by its rows; the formatter would give each cell a line of its own.
@@ -198,6 +206,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="Replace a worker after its task when it has more descriptors open than this; 0: never."),
     Setting("worker.memory_limit", size(0, 1024 * GIB), 0, reloadable=True,
             doc="End a task with code MEMORY, and its worker, when that holds more memory (RSS) than this; 0: never."),
+    Setting("worker.core_files", switch(), False, reloadable=True,
+            doc="Let workers write core files, which hold payloads and accounts; off: the limit of their size is 0."),
     Setting("runtime_dir", path(), None,
             doc="Directory of the control socket; without it $RUNTIME_DIRECTORY, /run/arbd for root, "
             "$XDG_RUNTIME_DIR/arbd or /tmp/arbd-UID."),
@@ -220,6 +230,8 @@ TABLE: Final[tuple[Setting, ...]] = (
             doc="A file that holds the token, instead of hub.auth_token."),
     Setting("hub.tls", choice("auto", "on", "off"), "auto", reloadable=True,
             doc="Encrypt the connection; auto: if hub.url is grpcs:// or hub.tls_ca or hub.tls_cert is set."),
+    Setting("hub.require_tls", switch(), False, reloadable=True,
+            doc="Refuse to start, or to reload, where the connection to the hub would not be encrypted."),
     Setting("hub.tls_ca", path(), None, reloadable=True,
             doc="PEM file of the authorities to trust; without it, the system's."),
     Setting("hub.tls_cert", path(), None, reloadable=True,
@@ -260,6 +272,7 @@ TABLE: Final[tuple[Setting, ...]] = (
 )
 # fmt: on
 
+_OF_THE_WAY: Final = ("hub.url", "hub.tls", "hub.tls_ca", "hub.tls_cert")
 BY_NAME: Final = {setting.name: setting for setting in TABLE}
 BY_VARIABLE: Final = {setting.variable: setting for setting in TABLE}
 _NAME_OF_VARIABLE: Final = {setting.variable: setting.name for setting in TABLE} | retired.NAME_OF_VARIABLE
@@ -324,8 +337,13 @@ def from_environment(environ: Mapping[str, str], source: str = "environment") ->
 
 
 def from_constructor(given: Mapping[str, Any]) -> Layer:
-    """The layer of the arguments of ``Provider(...)``, by setting name; ``None`` counts as not given."""
-    return Layer({name: RawValue(raw, "constructor") for name, raw in given.items() if raw is not None})
+    """The layer of the arguments of ``Provider(...)``, by setting name; ``None`` counts as not given. So does a blank
+    token: ``auth_token=os.environ.get(...)`` of a variable that is set and empty."""
+    return Layer({name: RawValue(raw, "constructor") for name, raw in given.items() if not _is_none(name, raw)})
+
+
+def _is_none(name: str, raw: Any) -> bool:
+    return raw is None or (name in BY_NAME and BY_NAME[name].secret and isinstance(raw, str) and not raw.strip())
 
 
 def from_flags(flags: Mapping[str, Any]) -> Layer:
@@ -335,9 +353,10 @@ def from_flags(flags: Mapping[str, Any]) -> Layer:
 
 
 def secrets_in(layers: Iterable[Layer]) -> list[str]:
-    """Every secret the operator's layers hold."""
+    """Every secret the operator's layers hold: as it was written, and as it counts, without what stands around it."""
     given = (item for layer in layers for item in layer.values.items())
-    return [str(value.raw) for name, value in given if name in BY_NAME and BY_NAME[name].secret]
+    written = [str(value.raw) for name, value in given if name in BY_NAME and BY_NAME[name].secret]
+    return list(dict.fromkeys(form for each in written for form in (each, each.strip())))
 
 
 def resolve(layers: Iterable[Layer], required: Iterable[str] = ()) -> Resolved:
@@ -405,10 +424,25 @@ def _contradictions(values: Mapping[str, Any], given: Mapping[str, RawValue]) ->
         yield f"{where}: hub.tls is off, but {', '.join(tls_files)} is set; remove the one or the other"
     if values.get("hub.tls") == "off" and str(values.get("hub.url")).startswith(("grpcs:", "https:")):
         yield f"{at('hub.tls', 'hub.url')}: hub.tls is off, but the scheme of hub.url asks for TLS; change one of them"
+    if values.get("hub.require_tls") and _is_in_clear(values):
+        where = at("hub.require_tls", "hub.url", "hub.tls")
+        yield (
+            f"{where}: hub.require_tls is on, but {values['hub.url']} is another host, to be reached without TLS; "
+            'write grpcs:// in hub.url, or set hub.tls = "on" or hub.tls_ca'
+        )
     low, high = values.get("hub.idle_min"), values.get("hub.idle_max")
     if low is not None and high is not None and low > high:
         where = at("hub.idle_min", "hub.idle_max")
         yield f"{where}: hub.idle_min ({low:g} s) is longer than hub.idle_max ({high:g} s); swap or raise one"
+
+
+def _is_in_clear(values: Mapping[str, Any]) -> bool:
+    """Whether the hub is another host that is reached without TLS, by values as the settings have them."""
+    if any(name not in values for name in _OF_THE_WAY):
+        return False  # one of them failed to parse, and is a problem of its own
+    url, tls, *files = (values[name] for name in _OF_THE_WAY)
+    uses_tls = any(files) or addresses.asks_for_tls(url) if tls == "auto" else tls == "on"
+    return not uses_tls and not addresses.is_local(url)
 
 
 def _missing(setting: Setting) -> str:

@@ -9,6 +9,7 @@ before: a file that is half edited must not stand in its way.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ from arbd.ipc.zygote_protocol import Boot, Configure, LogSettings
 from arbd.links.tls_files import read_tls
 from arbd.logs import get_logger
 from arbd.model.description import Description
-from arbd.settings.files import Sources, read_sources, read_token
+from arbd.settings.files import Sources, read_secrets, read_sources, read_token
 from arbd.settings.secrets import own_settings
-from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve, secrets_in
+from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve
 from arbd.supervisor.cpu_share import share_of
 from arbd.supervisor.lives import WorkerTimes
 from arbd.supervisor.request import RunRequest, zygote_environment
@@ -54,8 +55,10 @@ async def load(request: RunRequest, before: Earlier | None = None) -> Loaded:
     if sources is None:
         sources = read_sources(request.config_file, os.environ, request.flags.get("env_file"))
     layers = [*sources.layers, from_flags(request.flags)]
-    secrets = secrets_in(layers)
+    in_force = before.settings if before is not None else None
     early, problems = _operators_view(layers)
+    secrets = read_secrets(layers, in_force)
+    hidden = [*secrets.texts, *([in_force.hub_auth_token] if in_force else [])]  # a variable may hold the one of before
     target = request.target or (early.target if early else "")
     log = log_settings(early) if early else LogSettings("info", "auto", False)
     try:
@@ -63,18 +66,19 @@ async def load(request: RunRequest, before: Earlier | None = None) -> Loaded:
         cpus_each = share_of(sharing).cpus_each if sharing else 1
         generation = tags.new_generation()
         boot = Boot(
-            *(target, request.argv, request.script, log, request.open_files, cpus_each, generation, request.watched)
+            *(target, request.argv, request.script, log, request.open_files, cpus_each, generation, request.watched),
+            core_files=early is not None and early.worker_core_files,
         )
-        zygote = await ZygoteLink.load(boot, zygote_environment(sources.environ, secrets, cpus_each))
+        zygote = await ZygoteLink.load(boot, zygote_environment(sources.environ, hidden, cpus_each))
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
-        constructor = from_constructor(own_settings(zygote.description.given, secrets))
+        constructor = from_constructor(own_settings(zygote.description.given, hidden))
         resolved = resolve([*layers[:-1], constructor, layers[-1]], required=["name"])
-        resolved = read_token(resolved, before.settings if before is not None else None)
+        resolved = read_token(resolved, secrets.held or in_force)
         if resolved.settings.tracing == "otel":
             require_tracing(sources.environ, resolved.origin["tracing"])
-        if before is not None:
+        if in_force is not None:
             read_tls(resolved.settings)  # at the start, whoever makes the link does
     except BaseException:
         zygote.close()
@@ -103,6 +107,36 @@ def warn(description: Description, resolved: Resolved) -> None:
         log.warning("setting_retired", warning=warning)
     for problem in description.problems:
         log.warning("provider_problem", problem=problem)
+
+
+def warn_of_way(settings: Settings) -> None:
+    """Log that what goes to the hub can be read on the way, if that is so."""
+    if settings.hub_in_clear:
+        get_logger("arbd.supervisor").warning(
+            "hub_in_clear",
+            hub=settings.hub_url,
+            reason="token, payloads and results go to another host without TLS: whoever sees the connection has them",
+            hint="write grpcs:// in hub.url, or set hub.tls; hub.require_tls = true refuses to start without",
+        )
+
+
+def warn_of_files(settings: Settings) -> None:
+    """Log which files of secrets others may read or change."""
+    files = {"hub.auth_token_file": settings.hub_auth_token_file, "hub.tls_key": settings.hub_tls_key}
+    for name, path in files.items():
+        try:
+            mode = os.stat(path).st_mode if path is not None else 0
+        except OSError:
+            continue  # it was there to be read, a moment ago
+        if path is not None and stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+            get_logger("arbd.supervisor").warning(
+                "secret_file_open",
+                setting=name,
+                file=path,
+                mode=f"{stat.S_IMODE(mode):04o}",
+                reason="every user of this machine may read or change it",
+                hint=f"chmod 600 {path}",
+            )
 
 
 def log_settings(settings: Settings) -> LogSettings:

@@ -30,7 +30,7 @@ from arbd.control import server
 from arbd.core.history import first_names
 from arbd.core.placement import in_words
 from arbd.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNEXPECTED, ConfigError, ZygoteError
-from arbd.host import open_files, runtime_dir, strays
+from arbd.host import open_files, runtime_dir, secrecy, strays
 from arbd.host.cpu_claim import CpuClaims
 from arbd.host.notify import Notifier
 from arbd.host.platform import require_supported
@@ -39,7 +39,7 @@ from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.logs.notable import note
 from arbd.model.encoding import Encoder
-from arbd.settings.table import CONFIG_FILE, Settings
+from arbd.settings.table import CONFIG_FILE, Settings, from_environment, secrets_in
 from arbd.supervisor import listening, loading, metrics, needs
 from arbd.supervisor.adopted import Adopted
 from arbd.supervisor.commands import Commands
@@ -175,6 +175,8 @@ class Daemon:
         self._handle_signals()
         supervised.install(asyncio.get_running_loop(), self._on_unexpected)
         if self._owns_process:
+            secrecy.seclude()  # here too, for whoever does not come from the command line
+            secrecy.overwrite_environment(secrets_in([from_environment(os.environ)]))
             # Where this is PID 1, the kernel kills everything with it.
             watched: Watched = "" if os.getpid() == 1 else "daemon"
             limit = open_files.raise_limit()
@@ -277,6 +279,9 @@ class Daemon:
         if self._owns_process:
             self._configure_logs(settings)
             self._in_force.add(self._configure_logs)  # first: a new token is in no line of the others
+            for warn in (loading.warn_of_way, loading.warn_of_files):
+                warn(settings)
+                self._in_force.add(warn)
         loading.warn(description, loaded.resolved)
         control, listener = started.enter_context(listening.opened(settings))
         encoder = Encoder.of(settings)
@@ -372,6 +377,7 @@ class Daemon:
 
     def _configure_logs(self, settings: Settings) -> None:
         if settings.hub_auth_token not in self._tokens:
+            secrecy.overwrite_environment([settings.hub_auth_token])  # of a file: a variable may hold a copy
             self._tokens = [*self._tokens[-_MOST_TOKENS:], settings.hub_auth_token]
         logs.configure(
             level=settings.log_level,

@@ -46,6 +46,7 @@ from arbd.host import (
     process_state,
     process_title,
     procs,
+    secrecy,
     stack_signal,
     stdio,
     tags,
@@ -111,6 +112,8 @@ class Zygote:
         Where the author's code calls ``provider.start()``, the rest happens inside that call, and the process ends
         there.
         """
+        if not self._boot.core_files:
+            secrecy.leave_no_core_files()  # a worker's memory holds payloads and accounts
         self._origin = worker.Origin.here()
         self._before = Before.look()
         self._narrowed = self._import.enter_context(cpus.Narrowed(self._boot.worker_cpus))

@@ -81,14 +81,15 @@ class NotingHub:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"the token {token} is not known here")
 
         monkeypatch.setattr(HubState, "check_token", check_token)
-        own = grpc.ssl_server_credentials
-
-        def mutual(pairs: list[tuple[bytes, bytes]]) -> grpc.ServerCredentials:
-            return own(pairs, trusted or None, bool(trusted))
-
-        monkeypatch.setattr(grpc, "ssl_server_credentials", mutual)
         cert, key = identity or (None, None)
-        self._options = HubOptions(address="localhost:0", tls_cert=cert, tls_key=key, stream=stream, lease_s=60.0)
+        self._options = HubOptions(
+            address="localhost:0",
+            tls_cert=cert,
+            tls_key=key,
+            client_ca=trusted or None,
+            stream=stream,
+            lease_s=60.0,
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-noting-hub")
 

@@ -151,6 +151,8 @@ RELOADS: dict[str, tuple[str, Any, tuple[Probe, ...]]] = {
         9 << 30,
         (lambda s: s.pool.recycle.memory_limit, lambda s: s.spawn["memory_limit"]),
     ),
+    "worker.core_files": ("yes", True, (lambda s: s.daemon.settings.worker_core_files,)),
+    "hub.require_tls": ("yes", True, (lambda s: s.daemon.settings.hub_require_tls,)),
     "hub.auth_token": (
         "the-new-token",
         "the-new-token",

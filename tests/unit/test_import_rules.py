@@ -22,7 +22,10 @@ import arbd
 ROOT = Path(arbd.__path__[0])
 
 #: What everybody may import.
-FREE = ("arbd.attempts", "arbd.errors", "arbd.zones", "arbd.logs", "arbd.interrupts", "arbd.supervised")
+FREE = (
+    *("arbd.attempts", "arbd.errors", "arbd.zones", "arbd.logs", "arbd.interrupts", "arbd.printable"),
+    "arbd.supervised",
+)
 
 #: What a package may import of arbd, besides itself and what is free: the table of docs/architecture.md.
 MAY_IMPORT = {
@@ -39,7 +42,7 @@ MAY_IMPORT = {
     "arbd.links": ("arbd.core", "arbd.ipc", "arbd.wire", "arbd.host", "arbd.model", "arbd.settings"),
     "arbd.hub": (
         *("arbd.core.lines", "arbd.model", "arbd.wire", "arbd.links.base", "arbd.links.ending"),
-        "arbd.host.process_state",
+        *("arbd.host.process_state", "arbd.host.secrecy"),
     ),
     "arbd.metrics": ("arbd.ipc", "arbd.model"),
     "arbd.worker": (
@@ -95,6 +98,7 @@ PURE = (
         "arbd.wire.stream_frames",
         "arbd.errors",
         "arbd.zones",
+        "arbd.printable",
     ),
     *("arbd.links.stream.session", "arbd.links.unary.policy", "arbd.links.unary.messages"),
     *("arbd.hub.board", "arbd.hub.queues", "arbd.hub.leases", "arbd.hub.desk", "arbd.hub.stream_session"),

@@ -92,10 +92,10 @@ def _document(look: Sighting) -> dict[str, object]:
 
 def _print(look: Sighting) -> None:
     from arbd.cli.top.control import Control
-    from arbd.cli.top.view import everything
+    from arbd.cli.top.view import clean, everything
 
     control = Control()
     control.looked(look)
     console = _show.console()
     for line in everything(control, time.monotonic(), console.width):
-        console.print(line, no_wrap=True, overflow="crop", soft_wrap=True)
+        console.print(clean(line), no_wrap=True, overflow="crop", soft_wrap=True)

@@ -78,8 +78,17 @@ def everything(control: Control, now: float, width: int) -> list[Text]:
 
 
 def _fitted(line: Text, width: int) -> Text:
-    line = line.copy()
+    line = clean(line)
     line.truncate(width, overflow="ellipsis", pad=True)
+    return line
+
+
+def clean(line: Text) -> Text:
+    """A copy of a line in which every text of others is printable, whoever put it there. Letters that are not become
+    ``?``: the line keeps its width and its colours."""
+    line = line.copy()
+    if not line.plain.isprintable():
+        line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
     return line
 
 

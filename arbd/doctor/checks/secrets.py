@@ -97,12 +97,13 @@ def _token(facts: SecretFacts) -> Iterator[Finding]:
             "a hub that asks for one refuses the daemon, which then asks again every 31 s and takes no task",
             "put it into a file (mode 0600) and name that in hub.auth_token_file, or pass a credential (deploy.md)",
         )
-    if facts.has_token and not facts.uses_tls and not facts.is_local:
+    if not facts.uses_tls and not facts.is_local:
+        what = "the token, payloads and results go" if facts.has_token else "payloads and results go"
         yield warn(
             "secrets.in_clear",
-            "the token goes to another host without TLS",
-            "whoever sees the connection has the token, all payloads and all results",
-            "write grpcs:// in hub.url, if the hub has it",
+            f"{what} to another host without TLS",
+            "whoever sees the connection has them, and can answer in the hub's place",
+            "write grpcs:// in hub.url, if the hub has it; hub.require_tls = true refuses to start without",
         )
     if facts.has_token and facts.token_origin == "constructor":
         yield warn(

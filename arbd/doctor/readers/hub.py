@@ -28,6 +28,7 @@ from arbd.doctor.readers.dial import Dialled, Place
 from arbd.errors import ArbdError, ConfigError
 from arbd.host import memory
 from arbd.links.tls_files import read_tls
+from arbd.settings import hub_address
 from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Target, Tls, parse_url
 
@@ -64,10 +65,7 @@ def target_of(settings: Settings) -> Target | None:
 
 def is_local(target: Target | None) -> bool:
     """Whether what goes to the hub stays on this machine."""
-    if target is None or target.address.startswith("unix"):
-        return True
-    host = dial.place_of(target.address).host
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    return target is None or hub_address.is_local(target.address)
 
 
 def why_not(target: Target, tls: Tls, timeout_s: float) -> dial.StepError | None:

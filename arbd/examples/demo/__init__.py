@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from arbd.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, ArbdError
+from arbd.printable import printable
 
 if TYPE_CHECKING:
     from arbd.examples.demo.jobs import DemoJob
@@ -35,7 +36,7 @@ def main(tasks: int = 300, workers: str = "auto", json: bool = False) -> int:
     try:
         report = _run(tasks, workers)
     except ArbdError as error:
-        print(f"arbd demo: {error}", file=sys.stderr)
+        print(f"arbd demo: {printable(str(error))}", file=sys.stderr)
         return EXIT_FAILURE
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("arbd demo: interrupted; the daemon and the hub are stopped", file=sys.stderr)

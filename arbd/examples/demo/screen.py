@@ -18,6 +18,7 @@ from arbd.cli import _show
 from arbd.core.placement import in_words
 from arbd.examples.demo.jobs import CONFIDENCE, HORIZON_DAYS, PATHS, WINDOW, Portfolio
 from arbd.examples.demo.report import Assessment, Report
+from arbd.printable import printable
 
 _SHOWN_PORTFOLIOS: Final = 10
 _BAR_WIDTH: Final = 24
@@ -34,7 +35,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(_speed(report))
     console.print(_loads(report))
     for line in report.failures:
-        console.print(f"failed: {line}", style="red")
+        console.print(f"failed: {printable(line)}", style="red")
     console.print(_verdict(report))
     console.print("Next: read arbd/examples/quickstart.py, run it with: arbd dev arbd.examples.quickstart", style="dim")
 

@@ -21,7 +21,7 @@ import uvloop
 
 from arbd import logs
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNEXPECTED, ConfigError
-from arbd.host import channel, memory, process_state, process_title, procs, strays
+from arbd.host import channel, memory, process_state, process_title, procs, secrecy, strays
 from arbd.ipc.link_cell import LinkEnd
 from arbd.links.base import HubLink
 from arbd.links.options import LinkOptions, link_options
@@ -50,6 +50,7 @@ def unary_link(options: LinkOptions, port: RingPort, log: logs.Logger) -> HubLin
 def main(control_fd: int, parent: int, make_link: LinkMaker = unary_link) -> int:
     """Serve one supervisor until it wants no more; the exit code."""
     process_state.establish()
+    secrecy.seclude()
     procs.die_with_parent(parent)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)

@@ -55,12 +55,12 @@ def test_people_see_who_where_and_why_not(asked: list[Any]) -> None:
     assert result.exit_code == 0
     assert result.output.split("\n") == [
         "== supervisor (pid 41)",
-        "Thread MainThread:",
-        "  here",
+        "  Thread MainThread:",
+        "    here",
         "",
         "== worker 3 (pid 42, runs total (t9) for 0.2 s)",
         "-- it is stopped",
-        "  waits in nanosleep",
+        "    waits in nanosleep",
         "",
     ]
 

@@ -65,7 +65,7 @@ def test_a_python_that_was_built_without_a_call(monkeypatch: pytest.MonkeyPatch)
         (fcntl, "fcntl", "memfd_create with seals "),
         (os, "eventfd", "eventfd "),
         (channel, "pair", "sockets of sequenced packets "),
-        (procs, "_prctl", "prctl(PR_GET_PDEATHSIG) "),
+        (procs, "prctl", "prctl(PR_GET_PDEATHSIG) "),
     ],
 )
 @pytest.mark.parametrize(

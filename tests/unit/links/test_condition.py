@@ -64,3 +64,12 @@ def test_without_a_token_nothing_is_replaced() -> None:
 def test_a_url_that_leads_nowhere_is_refused() -> None:
     with pytest.raises(ConfigError):
         HubCondition(LinkOptions(url="hub:no-port", provider="p"), "unary", None)
+
+
+def test_a_refusal_of_any_length_is_one_short_line_that_controls_nothing() -> None:
+    for state in ("down", "refused"):
+        log = Log()
+        HubCondition(OPTIONS, "unary", log).trouble(state, "UNAUTHENTICATED", "no\x1b[31m\n" + "x" * 100_000)
+        [line] = log.lines
+        assert len(str(line)) < 1000
+        assert str(line).isprintable()

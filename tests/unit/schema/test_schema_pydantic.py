@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, Literal
+import ipaddress
+import uuid
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pydantic
@@ -158,3 +160,62 @@ def test_a_model_that_is_no_object_is_refused_at_the_top() -> None:
     with pytest.raises(SchemaError, match="a payload or account is a JSON object"):
         compile_schema(Whole, where="p")
     assert compile_schema({"w": Whole}, where="p").decode(b'{"w": [1]}') == {"w": Whole([1])}
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"]
+
+
+class Owner(pydantic.BaseModel):
+    pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind")
+
+
+class Keeper(pydantic.BaseModel):
+    pet: Annotated[
+        Annotated[Cat, pydantic.Tag("cat")] | Annotated[Dog, pydantic.Tag("dog")], pydantic.Discriminator(_kind)
+    ]
+
+
+class Exact(pydantic.BaseModel):
+    id: uuid.UUID | None = None
+    address: ipaddress.IPv4Address | None = None
+    url: pydantic.AnyUrl | None = None
+    at: datetime.datetime | None = None
+    code: Annotated[str, pydantic.Field(pattern="^a+$")] = "a"
+    choice: Literal["x"] = "x"
+
+    @pydantic.field_validator("code", mode="before")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        if value.startswith("refused"):
+            raise ValueError(f"the code {value!r} is refused")
+        return value
+
+
+SECRET = "hunter2-secret"
+
+
+@pytest.mark.parametrize("model", [Owner, Keeper])
+def test_a_tag_that_is_not_known_is_not_quoted(model: Any) -> None:
+    [text] = texts(model, {"pet": {"kind": SECRET}})
+    assert SECRET not in text
+    assert "'cat'" in text
+    assert len(texts(model, {"pet": {}})) == 1
+
+
+@pytest.mark.parametrize("field", list(Exact.model_fields))
+def test_no_message_of_pydantic_quotes_the_value(field: str) -> None:
+    assert [text for text in texts(Exact, {field: SECRET}) if "hunter2" in text or "`h`" in text] == []
+
+
+def test_an_author_s_rule_says_its_sentence_without_the_value() -> None:
+    [text] = texts(Exact, {"code": "refused-hunter2"})
+    assert "the code '[value]' is refused" in text

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbd.settings.files import read_secrets
 from arbd.settings.secrets import own_settings, placeholder, restore, scrub
-from arbd.settings.table import from_environment, from_flags, secrets_in
+from arbd.settings.table import from_constructor, from_environment, from_flags, from_toml, resolve, secrets_in
 from arbd.supervisor.request import zygote_environment
 
 MARK = "arbd-redacted-"
@@ -126,3 +129,31 @@ def test_a_token_of_the_author_s_own_stays() -> None:
 @pytest.mark.parametrize("given_", [{}, {"name": "desk"}, {"hub.auth_token": 5}])
 def test_settings_without_a_text_as_token_stay_as_they_are(given_: dict[str, object]) -> None:
     assert own_settings(given_, ["0123456789"]) == given_
+
+
+def test_a_token_is_hidden_with_and_without_the_spaces_around_it() -> None:
+    layers = [from_environment({"PROVIDER_AUTH_TOKEN": "  s3cret-token "})]
+    assert secrets_in(layers) == ["  s3cret-token ", "s3cret-token"]
+    environ = {"PROVIDER_AUTH_TOKEN": "  s3cret-token ", "COPY": "s3cret-token", "BEARER": "Bearer s3cret-token"}
+    assert [name for name, value in scrub(environ, secrets_in(layers)).items() if "s3cret" in value] == []
+
+
+def test_a_short_secret_is_hidden_with_spaces_around_it_as_well() -> None:
+    assert scrub({"A": " tok ", "B": "token"}, ["tok"]) == {"A": "arb", "B": "token"}
+
+
+@pytest.mark.parametrize("blank", ["", "  ", None])
+def test_a_blank_token_of_the_constructor_is_none(blank: str | None) -> None:
+    layers = [from_toml({"hub": {"auth_token": "of-the-file"}}), from_constructor({"hub.auth_token": blank})]
+    assert resolve(layers).settings.hub_auth_token == "of-the-file"
+
+
+def test_the_token_of_a_file_is_a_secret_of_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("of-the-file\n")
+    layers = [from_environment({"ARBD_HUB_AUTH_TOKEN_FILE": str(file), "ARBD_WORKERS": "wrong, and told elsewhere"})]
+    found = read_secrets(layers)
+    assert found.texts == ["of-the-file"]
+    assert found.held is not None
+    file.unlink()
+    assert read_secrets(layers) == ([], None)  # whoever resolves says why
