@@ -95,8 +95,8 @@ def _said(error: HubError, hub: HubConnection, deadline: Deadline) -> str:
     if error.code == "UNAUTHENTICATED":
         if hub.has_token:
             return (
-                "it does not know this token (UNAUTHENTICATED; PROVIDER_AUTH_TOKEN, --token-file); give it one that it was "
-                "started with"
+                "it does not know this token (UNAUTHENTICATED; PROVIDER_AUTH_TOKEN, --token-file); give it one that it "
+                "was started with"
             )
         return "it wants a token, and there is none (UNAUTHENTICATED): set PROVIDER_AUTH_TOKEN, or give --token-file"
     if error.code == "PERMISSION_DENIED":

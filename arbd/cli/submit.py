@@ -19,7 +19,7 @@ import msgspec
 from arbd.cli import _completers, _hub, _show, _waiting
 from arbd.cli._hub_client import HubConnection, hub_options
 from arbd.cli._options import SECONDS, KindType, json_text
-from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, HubError
+from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 from arbd.settings.kinds import seconds
 
 if TYPE_CHECKING:
