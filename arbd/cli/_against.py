@@ -37,7 +37,7 @@ def run(request: BenchRequest, place: str, *, out: str | None, as_json: bool, fa
     elif record.blocks:
         _print(record)
     if isinstance(failure, KeyboardInterrupt):
-        click.echo("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
+        _show.say("arbd bench: interrupted; the daemon and the hub are stopped", err=True)
         return EXIT_INTERRUPTED
     if failure is not None:
         raise failure
@@ -52,7 +52,7 @@ def _measure(against: Against) -> ArbdError | KeyboardInterrupt | None:
     except KeyboardInterrupt as interrupt:
         return interrupt
     runs, took = count(against.runs, "run"), duration(against.estimate_s)
-    click.echo(f"arbd bench: {runs}, half of them of the other build, {took}; Ctrl-C shows what is there", err=True)
+    _show.say(f"arbd bench: {runs}, half of them of the other build, {took}; Ctrl-C shows what is there", err=True)
     with ProgressLine(against.runs) as line:
         return against.run(line.begin)
 
@@ -68,13 +68,13 @@ def _write(record: PairedRecord, out: str | None) -> None:
 def _print(record: PairedRecord) -> None:
     from arbd.tuning import paired_report
 
-    click.echo(paired_report.headline(record))
-    click.echo()
+    _show.say(paired_report.headline(record))
+    _show.say()
     _show.table(paired_report.COLUMNS, paired_report.rows(record))
-    click.echo()
+    _show.say()
     for note in paired_report.notes(record):
-        click.echo(f"note: {note}")
-    click.echo(paired_report.verdict(record))
+        _show.say(f"note: {note}")
+    _show.say(paired_report.verdict(record))
 
 
 def _exit_code(record: PairedRecord) -> int:
@@ -83,6 +83,6 @@ def _exit_code(record: PairedRecord) -> int:
     if record.is_slower:
         return EXIT_SLOWER
     if not record.can_tell:
-        click.echo(f"arbd bench: --fail-on-regression: {paired_report.verdict(record)}", err=True)
+        _show.say(f"arbd bench: --fail-on-regression: {paired_report.verdict(record)}", err=True)
         return EXIT_FAILURE
     return EXIT_OK

@@ -328,7 +328,7 @@ def _conclude(
 def _exit_code(comparison: Comparison) -> int:
     """The exit code of ``--fail-on-regression``: what cannot be told is not good."""
     if comparison.inconclusive is not None:
-        click.echo(f"arbd bench: --fail-on-regression: {comparison.inconclusive}", err=True)
+        _show.say(f"arbd bench: --fail-on-regression: {comparison.inconclusive}", err=True)
         return EXIT_FAILURE
     return EXIT_SLOWER if comparison.is_slower else EXIT_OK
 

@@ -46,14 +46,14 @@ _MOST_OF_ANSWER: Final = 64 * 1024
 _LEAST_FLUSH_S: Final = 0.1
 
 
-class _Told(msgspec.Struct):
+class _AnswerData(msgspec.Struct):
     error_type: Any = None
     error_code: Any = None
     data: Any = None
 
 
 class _Answer(msgspec.Struct):
-    data: _Told | None = None
+    data: _AnswerData | None = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode

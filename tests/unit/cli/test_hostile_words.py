@@ -198,7 +198,7 @@ def test_a_refusal_has_an_end(request: pytest.FixtureRequest) -> None:
 
 def test_nothing_prints_but_by_the_one_place() -> None:
     """``click.echo`` prints what it is given; ``_show`` makes it printable first."""
-    ours = {"_show.py", "__init__.py", "_complete.py", "completion.py"}
+    ours = {"_show.py", "__init__.py", "_complete.py", "_help.py", "completion.py"}
     directory = Path(_hub_client.__file__).parent
     found = []
     for file in sorted(directory.rglob("*.py")):

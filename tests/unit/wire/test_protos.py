@@ -41,4 +41,4 @@ def test_a_task_on_the_wire() -> None:
 def test_the_client_service_has_a_package_of_its_own() -> None:
     service = arbd_client_pb2.DESCRIPTOR.services_by_name["Client"]
     assert service.full_name == "arbd.client.v1.Client"
-    assert [method.name for method in service.methods] == ["Submit", "Await", "Cancel", "History", "Stats"]
+    assert [method.name for method in service.methods] == ["Submit", "Await", "Cancel", "History", "Stats", "Status"]

@@ -349,7 +349,7 @@ def test_what_a_resource_s_coroutine_logs_is_no_task_s(runner: AsyncRunner) -> N
     runner.run_apart(open_it(), soon())
     tasks.enter_task("t1", "act")
     try:
-        assert runner(act(), soon()) == ("t1", "act", "")
+        assert runner(act(), soon()) == ("t1", "act", "", 1)
     finally:
         tasks.leave_task()
     assert seen == [None, None]
