@@ -25,14 +25,18 @@ class Work(NamedTuple):
 
 
 class IdleLooks:
-    """The judge of who is idle. ``is_over``: twice in a row nobody was left to be rung, so that the next question comes
-    with the next answer of a worker (which may count its tasks just after it has answered)."""
+    """The judge of who is idle. ``is_over``: twice in a row nobody was left to be rung, and nobody has answered between
+    the two (a worker may count its tasks just after it has answered): the next question comes with the next answer."""
 
     def __init__(self) -> None:
         self.is_over = True
         self._nobody_was_left = False
         self._done: dict[int, int] = {}
         self._rung: dict[int, int] = {}  # how many each had done when it was rung
+
+    def answered(self) -> None:
+        """Note that a worker has answered."""
+        self._nobody_was_left = False
 
     def due(self, workers: Iterable[Work]) -> list[int]:
         """Those to ring now: they sleep, and have done nothing since the question before, but something since they

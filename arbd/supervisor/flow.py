@@ -114,8 +114,7 @@ class Flow:
 
     ``on_sent`` is called with the workers that were sent something, and the shortest timeout of it in seconds; also
     when tasks that they have were cancelled: these have no time left but the grace. ``on_collected`` is called when
-    workers' answers were taken. ``progress`` is set whenever tasks
-    may have ended."""
+    workers' answers were taken. ``progress`` is set whenever tasks may have ended."""
 
     def __init__(self, settings: Settings, encoder: Encoder, pool: Pool, link: HubLink) -> None:
         self.pool = pool

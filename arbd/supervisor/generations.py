@@ -252,8 +252,8 @@ class Generations:
         return True
 
     def _exit_code(self, by_machine: bool) -> int:
-        """With what code the daemon gives up. Code that has served is none that does not load: it is to be started
-        again."""
+        """With what code the daemon gives up. One that has served is to be started again, whatever became of its code:
+        that may be mended by then."""
         return EXIT_UNEXPECTED if by_machine or self._in_force is not None else EXIT_ZYGOTE
 
     async def close(self) -> None:
@@ -409,7 +409,7 @@ class Generations:
                 self._owner.give_up(EXIT_UNEXPECTED, "workers_cannot_start", hint)
             else:
                 hint = "see the errors above"
-                hint += "; trying again cannot help" if before is None else "; workers of this code have served before"
+                hint += "; trying again cannot help" if before is None else "; it has served, so start it again"
                 self._owner.give_up(self._exit_code(by_machine), "workers_cannot_boot", hint)
             return
         self._go_back(before, "its workers cannot boot")

@@ -28,6 +28,16 @@ def test_it_is_over_once_nobody_was_left_twice_in_a_row() -> None:
     assert not looks.is_over
 
 
+def test_it_is_not_over_while_somebody_answers() -> None:
+    looks = IdleLooks()
+    for _ in range(3):
+        looks.due([Work(1, 5, True)])
+        looks.answered()  # of what it did since, which it counts in a moment
+    assert not looks.is_over
+    looks.due([Work(1, 6, True)])
+    assert looks.due([Work(1, 6, True)]) == [1]
+
+
 def test_one_that_is_busy_or_has_done_nothing_is_not_rung() -> None:
     looks = IdleLooks()
     for done in range(5):

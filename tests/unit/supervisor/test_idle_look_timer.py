@@ -19,9 +19,9 @@ class Idle(Rig):
         self.rung: list[int] = []
         monkeypatch.setattr(doorbell, "ring", self.rung.append)
 
-    def work(self) -> None:
-        """The first worker does a task."""
-        self.flow.take(tasks("a"))
+    def work(self, task_id: str = "a") -> None:
+        """A worker does a task."""
+        self.flow.take(tasks(task_id))
         [worker] = [each for each in self.workers if each.has]
         worker.answer()
         worker.cell.done += 1
@@ -58,8 +58,10 @@ def test_a_task_that_runs_long_keeps_nobody_looking(idle: Idle) -> None:
     assert [handle for handle in idle.loop.later if handle.delay_s == APART_S] == []
 
 
-def test_closing_ends_it(idle: Idle) -> None:
+def test_closing_ends_it_for_good(idle: Idle) -> None:
     idle.work()
     idle.timer.close()
     idle.loop.step(3 * APART_S)
     assert idle.rung == []
+    idle.work("b")
+    assert idle.loop.is_quiet
