@@ -237,7 +237,7 @@ def test_tls_against_plaintext(hub: str) -> None:
     assert (done.returncode, "does not speak TLS" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize(("token", "words"), [("wr0ng", "does not know the token"), ("", "wants a token")])
+@pytest.mark.parametrize(("token", "words"), [("wr0ng", "does not know this token"), ("", "wants a token")])
 def test_a_token_that_is_not_taken(hub: str, token: str, words: str) -> None:
     done = submit(hub, "echo", token=token)
     assert (done.returncode, done.stdout, words in done.stderr) == (1, "", True)
@@ -323,7 +323,7 @@ def test_who_is_connected(hub: str, provider: None) -> None:
 
 
 def listen(address: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, "hub", "--listen", address]
+    command = [*COMMAND, "hub", "--insecure", "--listen", address]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False)
 
 

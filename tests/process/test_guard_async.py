@@ -63,5 +63,6 @@ def test_sleepers_in_threads_starve_nobody(daemon: RunningProvider) -> None:
 @pytest.mark.parametrize("where", ["in its code", "in the loop"])
 def test_an_alarm_of_its_own_strikes_in_it_and_in_no_other(daemon: RunningProvider, where: str) -> None:
     response = run(daemon, "async_late", {"where": where})
-    assert response.data in ("late, as it should", {"error_type": "Late"})
+    caught, raised = "late, as it should", {"error_type": "Late"}
+    assert response.data == caught or response.data.items() >= raised.items()
     assert run(daemon, "async_nap", {"seconds": 0.1}).status == "success"

@@ -552,7 +552,7 @@ def test_a_low_soft_limit_is_raised(hub: Hub, tmp_path: Path) -> None:
 def test_a_hard_limit_that_is_too_low_is_told_with_its_numbers(hub: Hub, tmp_path: Path) -> None:
     with Arbd(limited(90, 90, *run_flags(hub, 24)), tmp_path) as arbd:
         assert arbd.exit_code() == EXIT_CONFIG
-        assert "24 workers need 384 open files, and the limit is 90" in arbd.log.read_text()
+        assert "24 workers need 432 open files, and the limit is 90" in arbd.log.read_text()
 
 
 def test_very_many_workers_start(hub: Hub, tmp_path: Path) -> None:
