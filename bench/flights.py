@@ -21,6 +21,7 @@ from arbd.model.task import Task
 
 _TASKS: Final = 1000
 _LOOPS: Final = 30
+_BATCH: Final = 20
 
 
 def best(loop: Callable[[], object]) -> float:
@@ -30,7 +31,7 @@ def best(loop: Callable[[], object]) -> float:
 
 
 def verdict_ns() -> float:
-    """A verdict, with the reading of the clock as if each had been taken alone."""
+    """A verdict, in batches as they come under load."""
     recorder = FlightRecorder(UnderWay(), time.monotonic_ns)
     worker = SimpleNamespace(slot=3, pid=4711)
     now_ns = time.monotonic_ns()
@@ -38,8 +39,12 @@ def verdict_ns() -> float:
     assignments = [Assignment(n, Task(f"task-{n:08d}", "act"), 1.0, taken_ns=now_ns) for n in range(_TASKS)]
 
     def record() -> None:
+        runs = []
         for each in assignments:
-            recorder.ran(each, result, worker, now_ns)
+            runs.append((each, result))
+            if len(runs) == _BATCH:
+                recorder.ran(runs, worker, now_ns)
+                runs = []
 
     def nothing() -> None:
         for _ in assignments:
@@ -49,15 +54,16 @@ def verdict_ns() -> float:
 
 
 def ack_ns() -> float:
-    """What an acknowledgement notes, with its reading of the clock."""
+    """An acknowledgement, in such batches."""
     recorder = FlightRecorder(UnderWay(), time.monotonic_ns)
-    note_id, note_at, clock = recorder.acks.ids.append, recorder.acks.at.append, recorder.acks.clock
+    noted, mark = recorder.acks.note, recorder.acks.mark
     ids = [f"task-{number:08d}" for number in range(_TASKS)]
 
     def note() -> None:
-        for each in ids:
-            note_id(each)
-            note_at(clock())
+        for number, each in enumerate(ids):
+            noted(each)
+            if number % _BATCH == 0:
+                mark()
 
     def nothing() -> None:
         for _ in ids:

@@ -12,9 +12,9 @@ Not a queue of attempts: when to try again is the hub link's decision. Invariant
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from arbd.core.flight_recorder import AckLog
 from arbd.core.tally import Tally
 from arbd.core.under_way import UnderWay
 from arbd.errors import InvariantError
@@ -44,12 +44,12 @@ class Outbox(Protocol):
 
 class MemoryOutbox:
     """An outbox that lives as long as the supervisor. The ids of outcomes that are acknowledged are taken out of
-    ``under_way``, and noted in ``acks``, which keeps none unless it is given."""
+    ``under_way``, and told to ``note_ack``."""
 
-    def __init__(self, under_way: UnderWay | None = None, acks: AckLog | None = None) -> None:
-        acks = AckLog() if acks is None else acks
-        self._clock = acks.clock
-        self._note_id, self._note_at = acks.ids.append, acks.at.append
+    def __init__(
+        self, under_way: UnderWay | None = None, note_ack: Callable[[str], object] = deque[str](maxlen=0).append
+    ) -> None:
+        self._note_ack = note_ack
         self._waiting: deque[Outcome] = deque()
         self._with_sender = 0
         self._under_way = UnderWay() if under_way is None else under_way
@@ -75,8 +75,7 @@ class MemoryOutbox:
         self._with_sender -= 1
         task_id = outcome.task.id
         self._under_way.pop(task_id, None)
-        self._note_id(task_id)
-        self._note_at(self._clock())
+        self._note_ack(task_id)
 
     @property
     def first(self) -> Outcome | None:

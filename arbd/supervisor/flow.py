@@ -35,7 +35,7 @@ from typing import Final, NamedTuple, TypedDict
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
-from arbd.core.flight_recorder import FlightRecorder
+from arbd.core.flight_recorder import FlightRecorder, Run
 from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
 from arbd.core.metrics import TaskMetrics
@@ -122,7 +122,7 @@ class Flow:
         self.dispatcher = Dispatcher(settings.prefetch)
         self.under_way = UnderWay()
         self.recorder = FlightRecorder(self.under_way, time.monotonic_ns)
-        self.outbox = MemoryOutbox(self.under_way, self.recorder.acks)
+        self.outbox = MemoryOutbox(self.under_way, self.recorder.acks.note)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
         self.paused = PausedActions()
@@ -143,7 +143,7 @@ class Flow:
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
         self._timeouts: dict[str, float] = {}
-        self._batch_ns = 0  # when the batch of answers was taken that is looked at
+        self._ran: list[Run] = []  # of the batch of answers that is looked at
         self._runnable: dict[str, float] = {}  # the same without paused actions: one look-up tells of both
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -434,8 +434,6 @@ class Flow:
             return 0
         if worker.unread:
             records = worker.unread + records
-        if records:
-            self._batch_ns = time.monotonic_ns()
         left = iter(records)
         held_back: list[bytes] = []
         try:
@@ -447,6 +445,8 @@ class Flow:
             return 0
         finally:
             worker.unread = [*held_back, *left]  # what was raised concerns one of them; the others are finished results
+            if self._ran:
+                self._note_runs(worker)
         if held_back:
             self._collect_later(worker)
         return len(records) - len(held_back)
@@ -487,19 +487,23 @@ class Flow:
                     if failed and result.reason == _INVALID:
                         self.refusals.invalid(assignment.task)
                     self._watch_failures(worker, assignment.task.action, failed)
-                if self.metrics is not None:
-                    self._count(self.metrics, worker, assignment.task, result)
+                self._ran.append((assignment, result))
                 self.pass_on(assignment.task, result.status, body)
-                self.recorder.ran(assignment, result, worker, self._batch_ns)
         return True
 
-    def _count(self, metrics: TaskMetrics, worker: Worker, task: Task, result: frame.ResultFrame) -> None:
-        """Count a task that a worker answered."""
-        arrived, action, now_ns = self.under_way.get(task.id), task.action, self._batch_ns
-        worker.answered += 1
-        metrics.finished(action, result.status, result.run_ns, now_ns if arrived is None else arrived[1], now_ns)
-        if result.status == "error":
-            metrics.failed(action, result.reason)
+    def _note_runs(self, worker: Worker) -> None:
+        """Record and count the tasks of one batch that a worker has answered."""
+        ran, self._ran = self._ran, []
+        now_ns, metrics = time.monotonic_ns(), self.metrics
+        self.recorder.ran(ran, worker, now_ns)
+        if metrics is None:
+            return
+        worker.answered += len(ran)
+        for assignment, result in ran:
+            action, status = assignment.task.action, result.status
+            metrics.finished(action, status, result.run_ns, assignment.taken_ns or now_ns, now_ns)
+            if status == "error":
+                metrics.failed(action, result.reason)
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
         """Have a worker replaced that fails over and over where another does well."""
@@ -591,7 +595,7 @@ class Flow:
             self.recorder.decided(task, response.status)
         else:
             now_ns = time.monotonic_ns()
-            self.recorder.ran(run.assignment, run.result(response.status, now_ns), run.worker, now_ns)
+            self.recorder.ran([(run.assignment, run.result(response.status, now_ns))], run.worker, now_ns)
 
     def give(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, and tell the link."""

@@ -85,6 +85,7 @@ class Loop:
         "_board",
         "_busy_ns",
         "_context",
+        "_counted_action",
         "_done",
         "_fence_begin",
         "_fence_publish",
@@ -109,7 +110,6 @@ class Loop:
         "_output_look_at_ns",
         "_proven",
         "_quota",
-        "_ran",
         "_repeated",
         "_results",
         "_results_bell",
@@ -161,7 +161,6 @@ class Loop:
         self._context = context
         self._here = context.here
         self._action_cpu = nowhere(list(actions)) if action_cpu is None else action_cpu
-        self._ran = self._action_cpu.ran
         self._timer = timer
         self._quota = quota or Quota(0, 0)
         self._leave_reasons = leave_reasons or LeaveReasons(NoGuard())
@@ -169,6 +168,7 @@ class Loop:
         self._is_leaving = False
         self._notice_news = layout.NOTICE_NEWS + worker_id * layout.NOTICE_NEWS_WORKER
         self._last_action = ""  # that ran since the last look
+        self._counted_action = ""  # to which `_busy_ns` grows
         self._looked_action = ""  # after which it looked last
         self._output_look_at_ns = 0
         self._is_as_before = python_state.remembered()
@@ -359,9 +359,11 @@ class Loop:
             woke_ns = min(since_ns - self._woken_ns, frame.LONGEST_WOKE_NS)
             self._woken_ns = 0
         self._done += 1
+        if action is not self._counted_action:
+            self._action_cpu.turn_to(action, self._busy_ns)
+            self._counted_action = action
         self._busy_ns += run_ns
-        ran, reason = self._ran, 0
-        ran[action] = ran[action] + run_ns if action in ran else run_ns
+        reason = 0
         if status == "error":
             reason, self._context.reason = self._context.reason, 0
         if len(answer) <= self._inline_limit:
@@ -415,7 +417,7 @@ class Loop:
         words[layout.TASKS_DONE] = self._done
         words[layout.BUSY_NS] = self._busy_ns
         words[layout.CPU_NS] = cpu_ns = time.process_time_ns()
-        self._action_cpu.share_out(cpu_ns)
+        self._action_cpu.share_out(cpu_ns, self._busy_ns)
         if self._repeated.next_at != inf and time.monotonic() >= self._repeated.next_at:
             logs.tell_repeated()
 
