@@ -54,16 +54,15 @@ def verdict_ns() -> float:
 
 
 def ack_ns() -> float:
-    """An acknowledgement, in such batches."""
+    """What an acknowledgement notes."""
     recorder = FlightRecorder(UnderWay(), time.monotonic_ns)
-    noted, mark = recorder.acks.note, recorder.acks.mark
+    note_id, note_moment, now = recorder.acks.ids.append, recorder.acks.moments.append, time.monotonic()
     ids = [f"task-{number:08d}" for number in range(_TASKS)]
 
     def note() -> None:
-        for number, each in enumerate(ids):
-            noted(each)
-            if number % _BATCH == 0:
-                mark()
+        for each in ids:
+            note_id(each)
+            note_moment(now)
 
     def nothing() -> None:
         for _ in ids:

@@ -72,7 +72,7 @@ class Source:
         while (outcome := outbox.take()) is not None:
             assert outcome.status == "success", outcome.result
             self.stats.accepted += 1
-            outbox.ack(outcome)
+            outbox.ack(outcome, time.monotonic())
 
     async def stop_taking(self) -> None:
         self._stopping = True

@@ -12,9 +12,9 @@ Not a queue of attempts: when to try again is the hub link's decision. Invariant
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Final, Protocol
 
+from arbd.core.flight_recorder import AckLog
 from arbd.core.tally import Tally
 from arbd.core.under_way import UnderWay
 from arbd.errors import InvariantError
@@ -35,8 +35,8 @@ class Outbox(Protocol):
     def put_back(self, outcome: Outcome) -> None:
         """The sender failed: offer this outcome again, before newer ones."""
 
-    def ack(self, outcome: Outcome) -> None:
-        """The hub has it: forget it."""
+    def ack(self, outcome: Outcome, now: float) -> None:
+        """The hub has it, since that moment (``time.monotonic()``): forget it."""
 
     def __len__(self) -> int:
         """Outcomes not yet acknowledged, waiting or with a sender."""
@@ -44,12 +44,11 @@ class Outbox(Protocol):
 
 class MemoryOutbox:
     """An outbox that lives as long as the supervisor. The ids of outcomes that are acknowledged are taken out of
-    ``under_way``, and told to ``note_ack``."""
+    ``under_way``, and noted in ``acks``, which keeps none unless it is given."""
 
-    def __init__(
-        self, under_way: UnderWay | None = None, note_ack: Callable[[str], object] = deque[str](maxlen=0).append
-    ) -> None:
-        self._note_ack = note_ack
+    def __init__(self, under_way: UnderWay | None = None, acks: AckLog | None = None) -> None:
+        acks = AckLog() if acks is None else acks
+        self._note_id, self._note_moment = acks.ids.append, acks.moments.append
         self._waiting: deque[Outcome] = deque()
         self._with_sender = 0
         self._under_way = UnderWay() if under_way is None else under_way
@@ -69,13 +68,14 @@ class MemoryOutbox:
         self._with_sender -= 1
         self._waiting.appendleft(outcome)
 
-    def ack(self, outcome: Outcome) -> None:
+    def ack(self, outcome: Outcome, now: float) -> None:
         if self._with_sender == 0:
             raise InvariantError(_NOT_TAKEN)
         self._with_sender -= 1
         task_id = outcome.task.id
         self._under_way.pop(task_id, None)
-        self._note_ack(task_id)
+        self._note_id(task_id)
+        self._note_moment(now)
 
     @property
     def first(self) -> Outcome | None:

@@ -237,7 +237,7 @@ class MemoryLink:
         while (outcome := outbox.take()) is not None:
             try:
                 self._hub.report(self._provider, outcome)
-                outbox.ack(outcome)
+                outbox.ack(outcome, time.monotonic())
             except Exception:
                 outbox.put_back(outcome)
                 raise

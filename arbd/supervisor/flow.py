@@ -122,7 +122,7 @@ class Flow:
         self.dispatcher = Dispatcher(settings.prefetch)
         self.under_way = UnderWay()
         self.recorder = FlightRecorder(self.under_way, time.monotonic_ns)
-        self.outbox = MemoryOutbox(self.under_way, self.recorder.acks.note)
+        self.outbox = MemoryOutbox(self.under_way, self.recorder.acks)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
         self.paused = PausedActions()

@@ -95,7 +95,6 @@ class Wakeup:
         brought = 0
         for processes in self._flow.link_processes:
             brought += processes.look()
-        self._flow.recorder.acks.mark()
         if brought:
             self._doze.brought(brought, time.monotonic())
         found = self._flow.collect() or brought

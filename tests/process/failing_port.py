@@ -60,9 +60,9 @@ class FaultyOutbox(MemoryOutbox):
         self._faults.check("take")
         return super().take()
 
-    def ack(self, outcome: Outcome) -> None:
+    def ack(self, outcome: Outcome, now: float) -> None:
         self._faults.check("ack")
-        super().ack(outcome)
+        super().ack(outcome, now)
 
     def put_back(self, outcome: Outcome) -> None:
         self._faults.check("put_back")

@@ -246,8 +246,9 @@ class LinkGroup:
         tasks: list[Task] = []
         acked: list[Outcome] = []
         records = sum([self._take(link, tasks, acked) for link in links])
+        now = time.monotonic() if acked else 0.0
         for outcome in acked:
-            self._ack(outcome)
+            self._ack(outcome, now)
         if tasks:
             self._hand_over(tasks)
         if records:
@@ -260,9 +261,9 @@ class LinkGroup:
         except Exception as error:  # results go on
             self._look_again(error)
 
-    def _ack(self, outcome: Outcome) -> None:
+    def _ack(self, outcome: Outcome, now: float) -> None:
         try:
-            self._port.outbox.ack(outcome)
+            self._port.outbox.ack(outcome, now)
         except Exception as error:  # once more: the hub drops the second copy
             self._look_again(error)
             self._put_back(outcome)

@@ -46,8 +46,8 @@ class AckingOutbox(MemoryOutbox):
         super().__init__()
         self._on_ack = on_ack
 
-    def ack(self, outcome: Outcome) -> None:
-        super().ack(outcome)
+    def ack(self, outcome: Outcome, now: float) -> None:
+        super().ack(outcome, now)
         assert isinstance(outcome, link_frame.NumberedOutcome)
         self._on_ack(outcome.number)
 

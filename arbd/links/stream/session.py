@@ -213,7 +213,7 @@ class ProviderSession:
             count = 0
             try:
                 for outcome in outcomes:
-                    self._outbox.ack(outcome)
+                    self._outbox.ack(outcome, now)
                     held.pop(outcome.task.id, None)
                     count += 1
             except Exception:

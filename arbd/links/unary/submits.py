@@ -207,12 +207,12 @@ class Submits:
             self._stats.retried += 1
             self._outbox.put_back(outcome)
         elif result is Disposition.ACCEPTED:
-            self._outbox.ack(outcome)
+            self._outbox.ack(outcome, _now())
             self._stats.accepted += 1
             self._stats.shortened += delivery.form is not Form.FULL
         else:
             self._dropped(outcome, error)
-            self._outbox.ack(outcome)
+            self._outbox.ack(outcome, _now())
 
     def _put_back(self, delivery: Delivery) -> None:
         try:

@@ -67,39 +67,15 @@ def test_only_the_last_ones_are_kept_and_the_collector_tracks_none() -> None:
 
 
 def test_acknowledgements_are_noted_by_the_outbox() -> None:
-    moments = iter([100, 200])
-    recorder = FlightRecorder(UnderWay(), lambda: next(moments))
-    outbox = MemoryOutbox(note_ack=recorder.acks.note)
+    moments = iter([1e-7, 2e-7])
+    recorder = FlightRecorder(UnderWay())
+    outbox = MemoryOutbox(acks=recorder.acks)
     for task_id in ("a", "b"):
         outbox.append(Outcome(task(task_id, b"payload"), "success", b"{}"))
-        outcome = outbox.take()
-        assert outcome is not None
-        outbox.ack(outcome)
-        recorder.acks.mark()
+    while (outcome := outbox.take()) is not None:
+        outbox.ack(outcome, next(moments))
     assert recorder.acks.after(0, 10) == [("a", 100), ("b", 200)]
     assert recorder.acks.after(100, 10) == [("b", 200)]
-
-
-@given(batches=st.lists(st.integers(0, 7), max_size=20))
-def test_only_the_last_acknowledgements_are_kept(batches: list[int]) -> None:
-    clock = iter(range(1, 1000))
-    acks = AckLog(lambda: next(clock), kept=10)
-    ids: list[str] = []
-    for length in batches:
-        for _ in range(length):
-            ids.append(f"t{len(ids)}")
-            acks.note(ids[-1])
-        acks.mark()
-    found = [task_id for task_id, _ in acks.after(0, 1000)]
-    assert found == ids[-len(found) :] if found else ids == []
-    assert min(10, len(ids)) <= len(found) < 10 + 7
-
-
-def test_acknowledgements_that_nobody_marks_are_bounded_too() -> None:
-    acks = AckLog(lambda: 5, kept=3)
-    for number in range(10):
-        acks.note(f"t{number}")
-    assert acks.after(0, 100) == [("t7", 5), ("t8", 5), ("t9", 5)]
 
 
 def test_an_outbox_alone_notes_nothing() -> None:
@@ -107,7 +83,7 @@ def test_an_outbox_alone_notes_nothing() -> None:
     outbox.append(Outcome(task(), "success", b"{}"))
     outcome = outbox.take()
     assert outcome is not None
-    outbox.ack(outcome)
+    outbox.ack(outcome, 0.0)
     assert len(outbox) == 0
 
 
@@ -115,13 +91,11 @@ def test_an_outbox_alone_notes_nothing() -> None:
 def test_pages_leave_none_out_and_none_twice(moments: list[int], most: int) -> None:
     """Whatever the order is in which they were noted: those of one batch have its moment, and others come between."""
     recorder = FlightRecorder(UnderWay())
-    clock: list[int] = [0]
-    acks = AckLog(lambda: clock[0], kept=1000)
+    acks = AckLog(kept=1000)
     for number, at_ns in enumerate(sorted(moments)):
         ran(recorder, f"t{number}", at_ns)
-        clock[0] = at_ns
-        acks.note(f"t{number}")
-        acks.mark()
+        acks.ids.append(f"t{number}")
+        acks.moments.append(at_ns / 1e9)
 
     def flights_after(after: int, most: int) -> list[tuple[str, int]]:
         return [(each.id, each.answered_ns) for each in recorder.after(after, most)]

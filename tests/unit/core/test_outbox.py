@@ -45,7 +45,7 @@ class AgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.with_sender)
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
-        self.outbox.ack(self._any_sent(data))
+        self.outbox.ack(self._any_sent(data), 0.0)
 
     @precondition(lambda self: self.with_sender)
     @rule(data=st.data())
@@ -57,9 +57,9 @@ class AgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: not self.with_sender)
     @rule()
     def nobody_can_give_back_what_nobody_took(self) -> None:
-        for verb in (self.outbox.ack, self.outbox.put_back):
+        for give_back in (lambda given: self.outbox.ack(given, 0.0), self.outbox.put_back):
             with pytest.raises(InvariantError, match="an outcome came back that no sender had taken"):
-                verb(outcome(0))
+                give_back(outcome(0))
 
     def _any_sent(self, data: st.DataObject) -> Outcome:
         return self.with_sender.pop(data.draw(st.integers(0, len(self.with_sender) - 1)))
@@ -92,7 +92,7 @@ def test_length_counts_what_is_with_senders() -> None:
     taken = outbox.take()
     assert len(outbox) == 2
     assert taken is not None
-    outbox.ack(taken)
+    outbox.ack(taken, 0.0)
     assert len(outbox) == 1
 
 

@@ -54,7 +54,7 @@ def test_an_id_is_forgotten_when_its_result_is_acknowledged_and_not_before() -> 
         outbox.put_back(outcome)
     outcome = outbox.take()
     assert outcome is not None
-    outbox.ack(outcome)
+    outbox.ack(outcome, 0.0)
     assert "a" not in under_way
 
 
@@ -63,7 +63,7 @@ def test_an_outcome_of_an_id_that_is_not_known_is_acknowledged_too() -> None:
     outbox.append(Outcome(Task("a", "act"), "success", b"{}"))
     outcome = outbox.take()
     assert outcome is not None
-    outbox.ack(outcome)
+    outbox.ack(outcome, 0.0)
     assert len(outbox) == 0
 
 

@@ -106,7 +106,7 @@ def test_an_outbox_that_somebody_else_empties_is_seen_to_be_empty() -> None:
         outbox = MemoryOutbox()
         outbox.append(Outcome(Task("1", "a"), "success", b"{}"))
         taken: Any = outbox.take()
-        asyncio.get_running_loop().call_later(0.02, outbox.ack, taken)
+        asyncio.get_running_loop().call_later(0.02, outbox.ack, taken, 0.0)
         assert await until_empty(outbox, asyncio.Event(), 5.0)  # nobody sets the event
 
     asyncio.run(scenario())

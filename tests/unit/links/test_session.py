@@ -400,9 +400,9 @@ class FaultyOutbox(MemoryOutbox):
             self.fails.remove(name)
             raise Boom(name)
 
-    def ack(self, outcome: Outcome) -> None:
+    def ack(self, outcome: Outcome, now: float) -> None:
         self._check("ack")
-        super().ack(outcome)
+        super().ack(outcome, now)
 
     def put_back(self, outcome: Outcome) -> None:
         self._check("put_back")

@@ -382,7 +382,7 @@ class Rig:
         while (outcome := self.flow.outbox.take()) is not None:
             assert outcome.task.id not in found, "two verdicts"
             found[outcome.task.id] = outcome
-            self.flow.outbox.ack(outcome)
+            self.flow.outbox.ack(outcome, self.loop.now)
         return found
 
     def results(self) -> dict[str, str]:
