@@ -286,5 +286,6 @@ def test_the_embedded_hub_starts_and_ends(log: Log, tmp_path: Path) -> None:
         eventually(lambda: hub.out.read_text().startswith("arbd hub: listening on "))
         hub.signal(signal.SIGTERM)
         assert hub.exit_code() == EXIT_OK
-    with Arbd(["-m", "arbd", "--debug", "hub", "--insecure", "--listen", "nowhere:1"], tmp_path, stderr=log.write) as hub:
+    nowhere = ["--insecure", "--listen", "nowhere:1"]
+    with Arbd(["-m", "arbd", "--debug", "hub", *nowhere], tmp_path, stderr=log.write) as hub:
         assert hub.exit_code() == 1
