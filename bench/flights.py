@@ -17,11 +17,11 @@ from arbd.core.dispatch import Assignment
 from arbd.core.flight_recorder import FlightRecorder
 from arbd.core.under_way import UnderWay
 from arbd.ipc.frame import ResultFrame
+from arbd.model.flight import Flight
 from arbd.model.task import Task
 
 _TASKS: Final = 1000
 _LOOPS: Final = 30
-_BATCH: Final = 20
 
 
 def best(loop: Callable[[], object]) -> float:
@@ -31,31 +31,40 @@ def best(loop: Callable[[], object]) -> float:
 
 
 def verdict_ns() -> float:
-    """A verdict, in batches as they come under load."""
-    recorder = FlightRecorder(UnderWay(), time.monotonic_ns)
-    worker = SimpleNamespace(slot=3, pid=4711)
+    """A verdict."""
+    record, worker = FlightRecorder(UnderWay()).flights.append, SimpleNamespace(slot=3, pid=4711)
     now_ns = time.monotonic_ns()
-    result = ResultFrame(1, 5000, "success", False, b"", since_ns=now_ns)
+    result = ResultFrame(1, 5000, "success", b"", since_ns=now_ns)
     assignments = [Assignment(n, Task(f"task-{n:08d}", "act"), 1.0, taken_ns=now_ns) for n in range(_TASKS)]
 
-    def record() -> None:
-        runs = []
+    def recorded() -> None:
         for each in assignments:
-            runs.append((each, result))
-            if len(runs) == _BATCH:
-                recorder.ran(runs, worker, now_ns)
-                runs = []
+            record(
+                Flight(
+                    each.task.id,
+                    each.task.action,
+                    worker.slot,
+                    worker.pid,
+                    result.status,
+                    each.taken_ns,
+                    each.sent_ns,
+                    result.since_ns,
+                    result.woke_ns,
+                    result.run_ns,
+                    now_ns,
+                )
+            )
 
     def nothing() -> None:
         for _ in assignments:
             pass
 
-    return best(record) - best(nothing)
+    return best(recorded) - best(nothing)
 
 
 def ack_ns() -> float:
     """What an acknowledgement notes."""
-    recorder = FlightRecorder(UnderWay(), time.monotonic_ns)
+    recorder = FlightRecorder(UnderWay())
     note_id, note_moment, now = recorder.acks.ids.append, recorder.acks.moments.append, time.monotonic()
     ids = [f"task-{number:08d}" for number in range(_TASKS)]
 

@@ -12,29 +12,16 @@ Pure; times are nanoseconds of one monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
-from arbd.core.dispatch import Assignment
 from arbd.core.history import shown
 from arbd.core.under_way import UnderWay
-from arbd.ipc.frame import ResultFrame
 from arbd.model.flight import NO_WORKER, Flight
 from arbd.model.task import Status, Task
 
 KEPT: Final = 4096  # of each; some 1.5 MB
 _LONGEST_NAME: Final = 200  # of a task that no worker has seen: its id and action are a caller's, and may be long
-
-
-Run = tuple[Assignment, ResultFrame]
-"""A task, and what its worker said of the run."""
-
-
-class Runner(Protocol):
-    """A worker process: its slot and its number."""
-
-    slot: int
-    pid: int
 
 
 class AckLog:
@@ -60,39 +47,15 @@ class AckLog:
 
 
 class FlightRecorder:
-    """The records of one daemon. ``total`` counts the verdicts since its start, also those that are forgotten."""
+    """The records of one daemon. Who takes the answers of workers appends to ``flights`` himself, too."""
 
-    __slots__ = ("_append", "_under_way", "acks", "clock", "flights", "total")
+    __slots__ = ("_under_way", "acks", "clock", "flights")
 
     def __init__(self, under_way: UnderWay, clock: Callable[[], int] = lambda: 0, kept: int = KEPT) -> None:
         self.clock = clock
         self.flights: deque[Flight] = deque(maxlen=kept)
         self.acks = AckLog(kept)
-        self.total = 0
-        self._append = self.flights.append
         self._under_way = under_way
-
-    def ran(self, runs: Collection[Run], worker: Runner, answered_ns: int) -> None:
-        """A worker has answered these, taken from it at that moment."""
-        slot, pid = worker.slot, worker.pid
-        self.total += len(runs)
-        for assignment, result in runs:
-            task = assignment.task
-            self._append(
-                Flight(
-                    task.id,
-                    task.action,
-                    slot,
-                    pid,
-                    result.status,
-                    assignment.taken_ns,
-                    assignment.sent_ns,
-                    result.since_ns,
-                    result.woke_ns,
-                    result.run_ns,
-                    answered_ns,
-                )
-            )
 
     def taken_ns(self, task: Task) -> int:
         """When a task had come that is under way; 0: nobody knows."""
@@ -105,8 +68,7 @@ class FlightRecorder:
         task_id, action = task.id, shown(task.action, _LONGEST_NAME)
         if len(task_id) > _LONGEST_NAME:
             task_id = shown(task_id, _LONGEST_NAME)
-        self.total += 1
-        self._append(Flight(task_id, action, NO_WORKER, 0, status, taken_ns, 0, 0, 0, 0, self.clock()))
+        self.flights.append(Flight(task_id, action, NO_WORKER, 0, status, taken_ns, 0, 0, 0, 0, self.clock()))
 
     def after(self, after_ns: int, most: int) -> list[Flight]:
         """The oldest ``most`` that were answered after that moment; more only where the last of them are of the same

@@ -72,13 +72,26 @@ class ResultFrame(msgspec.Struct, gc=False):
     seq: int
     run_ns: int
     status: Status
-    by_reference: bool
     body: bytes
-    skipped: bool = False
-    notice: bool = False
     since_ns: int = 0
     woke_ns: int = 0
     reason: int = 0
+    flags: int = 0
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether the response comes beside the ring."""
+        return self.flags & BY_REFERENCE != 0
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the task was not begun."""
+        return self.flags & SKIPPED != 0
+
+    @property
+    def notice(self) -> bool:
+        """Whether this is no result, but what the worker says of itself."""
+        return self.flags & NOTICE != 0
 
 
 def encode_task(
@@ -160,8 +173,4 @@ READY: Final = _pack_result(READY_SEQ, 0, 0, 0, 0, 0, 0)
 def decode_result(record: bytes) -> ResultFrame:
     """The result in a record. Raises ``struct.error`` or ``IndexError`` if there is none."""
     seq, run_ns, since_ns, woke_ns, status, flags, reason = _unpack_result(record)
-    body = record[RESULT_HEADER:]
-    if not flags:
-        return ResultFrame(seq, run_ns, STATUSES[status], False, body, False, False, since_ns, woke_ns, reason)
-    by_reference, skipped, notice = flags & BY_REFERENCE != 0, flags & SKIPPED != 0, flags & NOTICE != 0
-    return ResultFrame(seq, run_ns, STATUSES[status], by_reference, body, skipped, notice, since_ns, woke_ns, reason)
+    return ResultFrame(seq, run_ns, STATUSES[status], record[RESULT_HEADER:], since_ns, woke_ns, reason, flags)

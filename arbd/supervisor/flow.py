@@ -35,7 +35,7 @@ from typing import Final, NamedTuple, TypedDict
 import msgspec
 
 from arbd.core.dispatch import Assignment, Dispatcher
-from arbd.core.flight_recorder import FlightRecorder, Run
+from arbd.core.flight_recorder import FlightRecorder
 from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
 from arbd.core.metrics import TaskMetrics
@@ -53,6 +53,7 @@ from arbd.logs import get_logger, task_fields
 from arbd.logs.notable import note
 from arbd.model.description import ActionInfo, Description
 from arbd.model.encoding import Encoder
+from arbd.model.flight import Flight
 from arbd.model.reasons import NUMBER_OF, reason_of
 from arbd.model.response import (
     ProviderResponse,
@@ -101,12 +102,14 @@ class _LostRun(NamedTuple):
     worker: Worker
     assignment: Assignment
 
-    def result(self, status: Status, now_ns: int) -> frame.ResultFrame:
-        """What the worker would have said of it, as far as its memory tells."""
-        running = self.worker.cell.running()
-        since_ns = running.since_ns if running.is_for(self.assignment.seq) else 0
+    def flight(self, status: Status, now_ns: int) -> Flight:
+        """Its times, as far as the worker's memory tells."""
+        worker, assignment = self
+        task, running = assignment.task, worker.cell.running()
+        since_ns = running.since_ns if running.is_for(assignment.seq) else 0
         run_ns = max(0, now_ns - since_ns) if since_ns else 0
-        return frame.ResultFrame(self.assignment.seq, run_ns, status, False, b"", since_ns=since_ns)
+        at = (assignment.taken_ns, assignment.sent_ns, since_ns, 0, run_ns, now_ns)
+        return Flight(task.id, task.action, worker.slot, worker.pid, status, *at)
 
 
 class Flow:
@@ -143,7 +146,8 @@ class Flow:
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
         self._timeouts: dict[str, float] = {}
-        self._ran: list[Run] = []  # of the batch of answers that is looked at
+        self._batch_ns = 0  # when the batch of answers was taken that is looked at
+        self._record = self.recorder.flights.append
         self._runnable: dict[str, float] = {}  # the same without paused actions: one look-up tells of both
         self._closed = False
         self._retry: asyncio.TimerHandle | None = None
@@ -434,6 +438,8 @@ class Flow:
             return 0
         if worker.unread:
             records = worker.unread + records
+        if records:
+            self._batch_ns = time.monotonic_ns()
         left = iter(records)
         held_back: list[bytes] = []
         try:
@@ -445,8 +451,6 @@ class Flow:
             return 0
         finally:
             worker.unread = [*held_back, *left]  # what was raised concerns one of them; the others are finished results
-            if self._ran:
-                self._note_runs(worker)
         if held_back:
             self._collect_later(worker)
         return len(records) - len(held_back)
@@ -456,7 +460,7 @@ class Flow:
         an earlier one comes first. Raises ``RingCorruptError`` for what cannot be."""
         try:
             result = frame.decode_result(record)
-            if not result.by_reference:
+            if not result.flags or not result.by_reference:  # flags are rare, and a property takes longer
                 body = result.body
             elif may_take_parcel:
                 body = worker.take_parcel(self._largest_result)
@@ -469,13 +473,13 @@ class Flow:
         except Exception as exc:  # its task has run: the record stays, so that it is not run again
             report(exc, "a result on its way from a worker")
             return False
-        if result.notice:
+        if result.flags and result.notice:
             return may_take_parcel and self._heed(worker, result.body)  # never before an answer that waits
         if result.seq == frame.READY_SEQ:
             if worker.said_ready:
                 raise RingCorruptError("a worker that serves says once more that it is ready")
             self.pool.on_ready(worker)
-        elif result.skipped:
+        elif result.flags and result.skipped:
             self.dispatcher.return_skipped(worker.id, result.seq)
         else:
             assignment = self.dispatcher.finish(worker.id, result.seq, result.run_ns)
@@ -487,23 +491,33 @@ class Flow:
                     if failed and result.reason == _INVALID:
                         self.refusals.invalid(assignment.task)
                     self._watch_failures(worker, assignment.task.action, failed)
-                self._ran.append((assignment, result))
+                if self.metrics is not None:
+                    self._count(self.metrics, worker, assignment, result)
                 self.pass_on(assignment.task, result.status, body)
+                self._record(
+                    Flight(
+                        assignment.task.id,
+                        assignment.task.action,
+                        worker.slot,
+                        worker.pid,
+                        result.status,
+                        assignment.taken_ns,
+                        assignment.sent_ns,
+                        result.since_ns,
+                        result.woke_ns,
+                        result.run_ns,
+                        self._batch_ns,
+                    )
+                )
         return True
 
-    def _note_runs(self, worker: Worker) -> None:
-        """Record and count the tasks of one batch that a worker has answered."""
-        ran, self._ran = self._ran, []
-        now_ns, metrics = time.monotonic_ns(), self.metrics
-        self.recorder.ran(ran, worker, now_ns)
-        if metrics is None:
-            return
-        worker.answered += len(ran)
-        for assignment, result in ran:
-            action, status = assignment.task.action, result.status
-            metrics.finished(action, status, result.run_ns, assignment.taken_ns or now_ns, now_ns)
-            if status == "error":
-                metrics.failed(action, result.reason)
+    def _count(self, metrics: TaskMetrics, worker: Worker, assignment: Assignment, result: frame.ResultFrame) -> None:
+        """Count a task that a worker answered."""
+        action, status, now_ns = assignment.task.action, result.status, self._batch_ns
+        worker.answered += 1
+        metrics.finished(action, status, result.run_ns, assignment.taken_ns or now_ns, now_ns)
+        if status == "error":
+            metrics.failed(action, result.reason)
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
         """Have a worker replaced that fails over and over where another does well."""
@@ -594,8 +608,7 @@ class Flow:
         if run is None:
             self.recorder.decided(task, response.status)
         else:
-            now_ns = time.monotonic_ns()
-            self.recorder.ran([(run.assignment, run.result(response.status, now_ns))], run.worker, now_ns)
+            self._record(run.flight(response.status, time.monotonic_ns()))
 
     def give(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, and tell the link."""

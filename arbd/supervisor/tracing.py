@@ -35,7 +35,7 @@ class Tracing:
             provider=provider,
             now_ns=time.monotonic_ns(),
             now_unix_ns=time.time_ns(),
-            total=recorder.total,
+            total=self._flow.verdicts.total,
             flights=[_printable(flight) for flight in flights],
             acks=[(shown(task_id, _LONGEST_ID), at_ns) for task_id, at_ns in acks],
             running=self._running(),

@@ -52,9 +52,7 @@ def test_a_result_round_trips(
     seq: int, run_ns: int, status: Status, body: bytes, since: int, woke: int, reason: int
 ) -> None:
     record = frame.encode_result(seq, run_ns, status, body, since, woke, reason)
-    assert frame.decode_result(record) == frame.ResultFrame(
-        seq, run_ns, status, False, body, since_ns=since, woke_ns=woke, reason=reason
-    )
+    assert frame.decode_result(record) == frame.ResultFrame(seq, run_ns, status, body, since, woke, reason)
     assert len(record) == frame.RESULT_HEADER + len(body)
 
 
@@ -62,7 +60,7 @@ def test_a_result_round_trips(
 def test_a_result_by_reference_round_trips(seq: int, run_ns: int, status: Status, since: int, woke: int) -> None:
     record = frame.encode_result_reference(seq, run_ns, status, since, woke)
     assert frame.decode_result(record) == frame.ResultFrame(
-        seq, run_ns, status, True, b"", since_ns=since, woke_ns=woke
+        seq, run_ns, status, b"", since, woke, flags=frame.BY_REFERENCE
     )
 
 
