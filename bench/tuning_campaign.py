@@ -4,7 +4,7 @@
     unchanged     N runs of --against between equal builds: how many say that something differs
     slower        N runs from a copy of this build in which every task takes longer: how many say that it is slower
 
-Nothing else may run meanwhile: ``recommend`` takes about 15 minutes for each action on two cores, the others 2.5
+Nothing else may run meanwhile: ``recommend`` takes about 10 minutes for each action on two cores, the others 2.5
 minutes for each run.
 """
 
@@ -31,6 +31,7 @@ _PROVIDER: Final = str(ROOT / "bench" / "tuning_provider.py")
 _ACTIONS: Final = ("cpu_5ms", "cpu_200us", "sleep_20ms", "mixed_12ms")
 _BY_HAND: Final = "1,2,3,4,6,8,12,16,24,32,48,64,96,128,192,256,384,512"
 _COMPUTING: Final = "1,2,3,4,6,8"
+_TURNS: Final = 7
 _LONGER_S: Final = 0.0009  # beside the 5 ms of the action and what a task costs: 15 %
 # Appended to a copy of the worker's `execute`: every task computes for a while before it begins.
 _SLOWER: Final = """
@@ -65,17 +66,28 @@ def _bench(*arguments: str, code: Path = ROOT) -> Document:
 
 
 def _rates(found: Document) -> dict[str, float]:
-    """The median tasks/s of every point that was measured more than once."""
+    """The median tasks/s of every point."""
     return {
         json.dumps(each["point"]): statistics.median(s["tasks"] / s["window_s"] for s in each["samples"])
         for each in found["record"]["measurements"]
-        if len(each["samples"]) > 1
+        if each["samples"]
     }
 
 
 def _options(point: Document) -> dict[str, str]:
     shown = {name: point[name] for name in ("workers", "prefetch", "protocol", "links")}
     return {**{name: str(value) for name, value in shown.items()}, "pin": "on" if point["pin"] else "off"}
+
+
+def _by_turns(action: str, points: Sequence[Document]) -> list[float]:
+    """The median tasks/s of each of these points, measured by turns."""
+    rates: list[list[float]] = [[] for _ in points]
+    for _ in range(_TURNS):
+        for point, found in zip(points, rates, strict=True):
+            flat = [part for name, value in _options(point).items() for part in (f"--{name}", value)]
+            (rate,) = _rates(_bench(_PROVIDER, action, *flat, "--repeat", "1")).values()
+            found.append(rate)
+    return [statistics.median(found) for found in rates]
 
 
 def recommend(actions: Sequence[str]) -> Table:
@@ -87,12 +99,10 @@ def recommend(actions: Sequence[str]) -> Table:
         grid = ["--workers", workers, "--pin", "on,off", "--prefetch", "16,256", "--protocol", "stream", "--full"]
         rates = _rates(_bench(_PROVIDER, action, *grid, "--repeat", "2", "--duration", "1"))
         best = json.loads(max(rates, key=rates.__getitem__))
-        options = {name: f"{value},{_options(best)[name]}" for name, value in _options(found).items()}
-        flat = [part for name, value in options.items() for part in (f"--{name}", value)]
-        again = _rates(_bench(_PROVIDER, action, *flat, "--full", "--repeat", "7"))
-        mine, theirs = again[json.dumps(found)], again[json.dumps(best)]
+        mine, theirs = _by_turns(action, (found, best))
         names = [" ".join(f"{name} {value}" for name, value in _options(point).items()) for point in (found, best)]
         shown.add_row(action, *names, f"{mine:,.4g}", f"{theirs:,.4g}", f"{mine / theirs:.2f}")
+        Console(stderr=True).print(shown)
     return shown
 
 
