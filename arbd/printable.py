@@ -27,6 +27,14 @@ def printable_json(document: str) -> str:
     return _NEVER_IN_JSON.sub(_as_json, document)
 
 
+def printable_json_bytes(document: bytes) -> bytes:
+    """What an encoder of JSON has made, in letters that are printable. Those escape what is below a space; not DEL, C1
+    controls, or what turns the direction of writing."""
+    if document.isascii() and b"\x7f" not in document:
+        return document
+    return printable_json(document.decode()).encode()
+
+
 def _shown(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import ShellComplete
 
+from arbd.printable import printable
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -49,7 +51,7 @@ def _lines(cli: click.Command, words: Sequence[str]) -> Iterator[str]:
         if item.type in ("file", "dir"):
             yield _line(item.type, front + (item.front or ""), item.value, item.ending or "")
         elif item.value.startswith(value if front else word) and is_plain(item.value):
-            yield _line("plain", front, item.value, item.help or "")
+            yield _line("plain", front, item.value, printable(item.help or ""))
 
 
 def is_plain(word: str) -> bool:

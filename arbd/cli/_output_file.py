@@ -13,8 +13,9 @@ from arbd.errors import ControlError
 def checked(out: Path) -> Iterator[None]:
     """See that a file can be written before the time is spent; if nothing comes of it, what was there stays, and what
     was not there is not left behind empty. Raises ``ControlError`` for what the file system says."""
-    was_there = out.exists()
+    was_there = True
     try:
+        was_there = out.exists()
         with out.open("ab"):
             pass
         yield

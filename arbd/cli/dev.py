@@ -26,6 +26,7 @@ from arbd.cli import _hub as _hub_words
 from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, settings_options_showing
 from arbd.cli.hub import READY
 from arbd.errors import EXIT_CONFIG, EXIT_ZYGOTE, ConfigError, HubError, ZygoteError
+from arbd.settings.hub_address import is_local
 from arbd.settings.table import CONFIG_FILE, from_flags, resolve
 
 if TYPE_CHECKING:
@@ -175,6 +176,11 @@ def _hub(listen: str, max_message: int) -> Iterator[tuple[int, str]]:
     from arbd import logs
 
     _hub_words.require_listen(listen, f"the hub of arbd dev did not start on {listen}: ")
+    if not is_local(listen) and not os.environ.get("HUB_AUTH_TOKEN", "").strip():
+        raise click.UsageError(
+            f"{listen} can be reached from other hosts, and anybody there could give tasks and take them: listen on "
+            "127.0.0.1, or start `arbd hub` and `arbd run` each by itself"
+        )
     parent = ["--parent", str(os.getpid())]
     process = subprocess.Popen(
         # -P: as above.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -148,9 +149,13 @@ def _tokens_in(path: str) -> list[str]:
     tokens = [line.strip() for line in lines if line.strip()]
     if not tokens or not all(map(str.isprintable, tokens)):
         raise ConfigError([f"--token-file {path} must hold a token, or several, one on each line"])
+    _warn_of_mode(path, mode)
+    return tokens
+
+
+def _warn_of_mode(path: str, mode: int) -> None:
     if stat.S_ISREG(mode) and mode & _OTHERS:
         _warn(f"{path} has mode {stat.S_IMODE(mode):04o}: others may read or change it; chmod 600 {path}")
-    return tokens
 
 
 def _tls(tls_cert: str | None, tls_key: str | None, client_ca: str | None) -> dict[str, Any]:
@@ -162,6 +167,9 @@ def _tls(tls_cert: str | None, tls_key: str | None, client_ca: str | None) -> di
     from arbd.links.tls_files import TlsFile, read_files
 
     tls = read_files(TlsFile("--client-ca", client_ca), TlsFile("--tls-cert", tls_cert), TlsFile("--tls-key", tls_key))
+    if tls_key is not None:
+        with suppress(OSError):  # it was there to be read, a moment ago
+            _warn_of_mode(tls_key, os.stat(tls_key).st_mode)
     return {"tls_cert": tls.cert, "tls_key": tls.key, "client_ca": tls.ca}
 
 

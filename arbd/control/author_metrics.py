@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 from arbd.ipc.author_page import AuthorPageReader, FoundRecord
 from arbd.model.metric import MetricDefinition, MetricKind
+from arbd.printable import printable_lines
 
 DROPPED_NAME: Final = "arbd_author_updates_dropped_total"
 SERIES_NAME: Final = "arbd_author_series"
@@ -77,12 +78,13 @@ class AuthorMetrics:
         if found.labelvalues is None:
             return
         series = self._series.setdefault(found.definition.identity, {})
-        places = series.get(found.labelvalues)
+        labelvalues = tuple(map(printable_lines, found.labelvalues))  # as they are shown: no series is there twice
+        places = series.get(labelvalues)
         if places is None:
             if self._lines + found.definition.lines > self.limit:
                 return
             self._lines += found.definition.lines
-            places = series[found.labelvalues] = []
+            places = series[labelvalues] = []
         places.append((reader, found.at))
 
     def _family(self, definition: MetricDefinition, values: _Values, live: set[AuthorPageReader]) -> AuthorFamily:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from arbd.control.author_metrics import AuthorFamily, AuthorMetrics, AuthorSample
-from arbd.control.exposition import escape
+from arbd.control.exposition import escape, escape_help
 from arbd.ipc.author_page import AuthorPageReader
 
 
@@ -32,8 +32,7 @@ class AuthorText:
 
 def text_of(family: AuthorFamily) -> str:
     """The lines of one metric."""
-    documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
-    lines = [f"# HELP {family.name} {documentation}", f"# TYPE {family.name} {family.kind}"]
+    lines = [f"# HELP {family.name} {escape_help(family.documentation)}", f"# TYPE {family.name} {family.kind}"]
     lines += map(_line, family.samples)
     return "\n".join(lines) + "\n"
 

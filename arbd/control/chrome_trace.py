@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from arbd.model.flight import NO_WORKER, Flight
+from arbd.printable import printable_json_bytes
 
 SUPERVISOR: Final = 1  # numbers of the processes in the file
 WORKERS: Final = 2
@@ -86,11 +87,11 @@ def _part(legs: Iterable[Leg]) -> None:
 def document(provider: str, legs: Sequence[Leg], at: str) -> Iterator[bytes]:
     """The file, in pieces. ``at``: what time it was when these were looked at, for people."""
     encode = msgspec.json.Encoder().encode
-    head = encode({"provider": provider, "looked_at": at, "tasks": len(legs)})
+    head = printable_json_bytes(encode({"provider": provider, "looked_at": at, "tasks": len(legs)}))
     yield b'{"displayTimeUnit":"ms","otherData":' + head + b',"traceEvents":[\n'
     separator = b""
     for event in events(provider, legs):
-        yield separator + encode(event)
+        yield separator + printable_json_bytes(encode(event))
         separator = b",\n"
     yield b"\n]}\n"
 

@@ -20,6 +20,7 @@ from arbd.ipc.metrics_page import ActionRow
 from arbd.model.link_stats import STATES
 from arbd.model.reasons import NUMBER_OF
 from arbd.model.task import STATUSES
+from arbd.printable import printable_lines
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER_ACTIONS: Final = "(other)"
@@ -144,8 +145,14 @@ class MetricFigures(NamedTuple):
 
 
 def escape(text: str) -> str:
-    """A text as the value of a label."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """A text as the value of a label: as Prometheus wants it, and fit for the terminal of whoever asks by hand. A NUL
+    would even be the end of the whole text for Prometheus' own parser."""
+    return escape_help(text).replace('"', '\\"')
+
+
+def escape_help(text: str) -> str:
+    """A text as the documentation of a metric."""
+    return printable_lines(text).replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def labelled(name: str, **labels: str) -> str:

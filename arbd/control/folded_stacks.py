@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from arbd.printable import printable
+
 Folded = Counter[tuple[str, ...]]
 
 _LOOP: Final = "/arbd/worker/loop.py:"
@@ -66,8 +68,8 @@ def most(stacks: Folded, limit: int) -> list[tuple[str, int]]:
 
 
 def folded(stacks: Mapping[tuple[str, ...], int]) -> str:
-    """The text of these stacks."""
-    return "".join(f"{';'.join(stack)} {count}\n" for stack, count in sorted(stacks.items()))
+    """The text of these stacks, a line for each: names come from the author's code."""
+    return "".join(f"{printable(';'.join(stack))} {count}\n" for stack, count in sorted(stacks.items()))
 
 
 def of_pairs(pairs: Iterable[tuple[str, int]]) -> Folded:

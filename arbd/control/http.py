@@ -28,9 +28,10 @@ from arbd.control.http_server import HttpServer, LongAnswer, Route
 from arbd.control.recent import PERIOD_S, Recent
 from arbd.control.snapshot import Snapshot
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
-from arbd.host import cpu_clock, footprint, process_state, procs, strays
+from arbd.host import cpu_clock, footprint, process_state, procs, secrecy, strays
 from arbd.ipc import layout
 from arbd.ipc.metrics_page import SLOT_STARTS, MetricsReader
+from arbd.printable import printable
 from arbd.supervised import install, supervised
 
 
@@ -137,7 +138,7 @@ def routes(view: View) -> dict[str, Route]:
 
 
 def _probe(verdict: probes.Verdict) -> HttpAnswer:
-    return plain(200 if verdict.is_good else 503, "\n".join(verdict.lines))
+    return plain(200 if verdict.is_good else 503, "\n".join(map(printable, verdict.lines)))
 
 
 def _page() -> HttpAnswer:
@@ -151,6 +152,7 @@ def _page() -> HttpAnswer:
 def main(control_fd: int, parent: int) -> int:
     """Serve until the supervisor has ended; the exit code."""
     process_state.establish()
+    secrecy.seclude()  # it holds no secret; but what it shows is believed, so no action may write into it
     procs.die_with_parent(parent)
     procs.set_name("arbd:http")
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

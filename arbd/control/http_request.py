@@ -85,7 +85,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip() or (not line.isprintable() and "\t" not in line):
+        if not colon or not name or name != name.strip() or not line.replace("\t", " ").isprintable():
             raise HttpRefusedError(400, "a header of the request cannot be read")
         key = name.lower()
         if key in headers and key in ("host", "content-length", "transfer-encoding"):

@@ -2,10 +2,12 @@
 
     accept ─> head of a request, in time, of a bounded size ─> parse ─> Host? ─> route ─> answer ─> the next, or close
 
-Bounded in all that somebody outside can make it spend: ``MAX_CONNECTIONS`` at once (one more is told so and closed),
-``http_request.MAX_HEAD`` bytes for each request, ``REQUEST_TIMEOUT_S`` until its head is there, ``IDLE_TIMEOUT_S``
-between two, ``SEND_TIMEOUT_S`` for an answer that nobody reads. A long answer is made in pieces, and between two pieces
-others get their turn: a probe does not wait for a scrape.
+Bounded in all that somebody outside can make it spend: ``MAX_CONNECTIONS`` at once, ``http_request.MAX_HEAD`` bytes for
+each request, ``REQUEST_TIMEOUT_S`` until its head is there, ``IDLE_TIMEOUT_S`` between two, ``SEND_TIMEOUT_S`` for an
+answer that nobody reads. One connection more takes the place of the one that has waited longest for its client, to ask
+or to read: whoever holds connections open keeps nobody out. Only where all are being answered it is told so and closed.
+A long answer is made in pieces, and between two pieces, as between two requests, others get their turn: a probe does
+not wait for a scrape, nor for who sends a thousand requests at once.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, cast
 
 from arbd.control import http_request
 from arbd.control.http_request import HttpAnswer, HttpRefusedError, Request, plain
+from arbd.host import http_listener
 from arbd.logs import get_logger
 from arbd.supervised import supervised
 
@@ -25,6 +29,7 @@ MAX_CONNECTIONS: Final = 64
 REQUEST_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 120.0  # Prometheus asks every 15 to 60 s, and keeps its connection
 SEND_TIMEOUT_S: Final = 10.0
+_TAKEN_AT_ONCE: Final = 8  # in one turn of the loop: who asks at once is answered before so many come that it gives way
 
 Route = Callable[[], "HttpAnswer | LongAnswer"]
 
@@ -60,10 +65,14 @@ class HttpServer:
         self._log = get_logger("arbd.http")
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], None] = {}  # for their clients, longest first
 
     async def start(self, listener: socket.socket) -> None:
         """Serve on this socket from now on."""
-        self._server = await asyncio.start_server(self._connected, sock=listener, limit=http_request.MAX_HEAD)
+        self._server = await asyncio.start_server(
+            self._connected, sock=listener, limit=http_request.MAX_HEAD, backlog=_TAKEN_AT_ONCE
+        )
+        listener.listen(http_listener.BACKLOG)  # asyncio has made of the other number a queue of that length, too
 
     async def close(self) -> None:
         """Stop, and hang up on everybody."""
@@ -74,15 +83,30 @@ class HttpServer:
         await asyncio.gather(*self._clients, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._clients) >= self._max_connections:
+            self._make_room()
         writer.transport.set_write_buffer_limits(0)  # so that ``drain`` waits until all of an answer has been taken
         client = supervised(self._serve(reader, writer), "http client")
         self._clients.add(client)
+        self._waiting[client] = None
         client.add_done_callback(functools.partial(self._hang_up, writer))
+
+    def _make_room(self) -> None:
+        """Hang up on the one who has let this wait longest, if there is one."""
+        longest = next(iter(self._waiting), None)
+        if longest is not None:
+            self._waiting.pop(longest)
+            self._clients.discard(longest)
+            longest.cancel()
 
     def _hang_up(self, writer: asyncio.StreamWriter, client: asyncio.Task[None]) -> None:
         # Not in the task itself: one that is cancelled before its first step never gets to its `finally`.
         self._clients.discard(client)
-        writer.close()  # what has been written still goes out
+        self._waiting.pop(client, None)
+        if client.cancelled():
+            writer.transport.abort()  # what it has not read would be kept for it, perhaps for ever
+        else:
+            writer.close()  # what has been written still goes out
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -108,19 +132,20 @@ class HttpServer:
             await self._send(writer, refused.answer)
             return False
         await self._send(writer, self._answer(request), request)
+        await asyncio.sleep(0)  # its next request may be there already: others get their turn
         return request.keep_alive
 
     async def _read_head(self, reader: asyncio.StreamReader, first_byte_s: float) -> bytes:
         """The head of the next request; empty if there is none. Raises ``HttpRefusedError``."""
         try:
-            async with asyncio.timeout(first_byte_s):
+            async with self._client_has(first_byte_s):
                 begun = await reader.read(1)
             if not begun:
                 return b""
         except TimeoutError:
             return b""  # it has nothing to ask
         try:
-            async with asyncio.timeout(self._request_timeout_s):
+            async with self._client_has(self._request_timeout_s):
                 return begun + await reader.readuntil(http_request.END_OF_HEAD)
         except asyncio.IncompleteReadError:
             return b""
@@ -171,5 +196,16 @@ class HttpServer:
         return b"".join(pieces)
 
     async def _drain(self, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(self._send_timeout_s):
+        async with self._client_has(self._send_timeout_s):
             await writer.drain()
+
+    @asynccontextmanager
+    async def _client_has(self, seconds: float) -> AsyncIterator[None]:
+        """So much time for the client to do its part; meanwhile it can lose its place. Raises ``TimeoutError``."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._waiting[task] = None
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        finally:
+            self._waiting.pop(task, None)

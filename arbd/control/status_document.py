@@ -26,6 +26,7 @@ from arbd.control.snapshot import Snapshot
 from arbd.ipc import metrics_page as page
 from arbd.ipc.metrics_page import ActionRow
 from arbd.model.reasons import NUMBER_OF
+from arbd.printable import printable_json_bytes
 
 CONTENT_TYPE: Final = "application/json"
 BOUNDS_S: Final = tuple(2**bits / 1e9 for bits in range(page.BUCKETS))
@@ -74,4 +75,4 @@ def encode(
         said["limits"], said["events"] = snapshot.limits, snapshot.events
     problems = [] if ready.is_good else list(ready.lines)
     past = {"history": list(recent.points), "actions": recent.actions()}
-    return msgspec.json.encode({**said, "problems": problems, **past})
+    return printable_json_bytes(msgspec.json.encode({**said, "problems": problems, **past}))

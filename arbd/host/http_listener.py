@@ -7,7 +7,7 @@ import ipaddress
 import socket
 from typing import Final
 
-_BACKLOG: Final = 64
+BACKLOG: Final = 1024  # a connection that finds no room here comes a second later, and so would a scrape
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -19,7 +19,7 @@ def listen(address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((address, port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise

@@ -12,6 +12,8 @@ import time
 from collections.abc import MutableMapping
 from typing import Final
 
+from arbd.printable import printable
+
 _VARIABLE: Final = "NOTIFY_SOCKET"
 _WATCHDOG: Final = ("WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -54,8 +56,8 @@ class Notifier:
         self.send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """What a person reads in ``systemctl status``: one line."""
-        self.send(f"STATUS={' '.join(text.split())}")
+        """What a person reads in ``systemctl status``, which shows whatever it was sent: one printable line."""
+        self.send(f"STATUS={printable(' '.join(text.split()))}")
 
     def extend_timeout(self, seconds: float) -> None:
         """Whatever goes on, start or stop, may take so much longer from now on."""

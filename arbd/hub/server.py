@@ -53,6 +53,7 @@ class EmbeddedHub:
     async def start(self) -> None:
         """Begin to listen. Raises ``HubError`` if the address cannot be used."""
         options = self.options
+        _require_whole(options)
         require_listen(options.address)
         try:
             require_room()
@@ -112,6 +113,13 @@ class EmbeddedHub:
             "polls held": self.unary.held,
             "streams": self.streams.streams,
         }
+
+
+def _require_whole(options: HubOptions) -> None:
+    """Raise ``HubError`` for a part of TLS: a hub that is to ask for certificates never listens in plaintext."""
+    parts = (options.tls_cert, options.tls_key, options.client_ca)
+    if any(part is not None for part in parts) and not (options.tls_cert and options.tls_key):
+        raise HubError("INVALID_ARGUMENT", "tls_cert and tls_key belong together, and client_ca needs both")
 
 
 def _credentials(key: bytes, cert: bytes, client_ca: bytes | None) -> grpc.ServerCredentials:

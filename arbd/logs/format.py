@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from arbd.printable import printable, printable_json, printable_lines
+from arbd.printable import printable, printable_json_bytes, printable_lines
 from arbd.settings.secrets import swap
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -111,12 +111,10 @@ def _plain(value: Any) -> Any:
 
 def _json(event: EventDict) -> bytes:
     try:
-        line = msgspec.json.encode(event, enc_hook=_text)
-        # JSON escapes what is below a space; not C1 controls, nor what turns the direction of writing.
-        return (line if line.isascii() and b"\x7f" not in line else printable_json(line.decode()).encode()) + b"\n"
+        return printable_json_bytes(msgspec.json.encode(event, enc_hook=_text)) + b"\n"
     except _UNENCODABLE:
         plain = {key: value if isinstance(value, int) else _text(value) for key, value in event.items()}
-        return json.dumps(plain).encode() + b"\n"
+        return printable_json_bytes(json.dumps(plain).encode()) + b"\n"
 
 
 def _percent(formatter: logging.Formatter, event: EventDict) -> str:

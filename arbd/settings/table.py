@@ -17,6 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -272,6 +273,7 @@ TABLE: Final[tuple[Setting, ...]] = (
 )
 # fmt: on
 
+_USER: Final = re.compile(r"[^/'\"]+@")
 _OF_THE_WAY: Final = ("hub.url", "hub.tls", "hub.tls_ca", "hub.tls_cert")
 BY_NAME: Final = {setting.name: setting for setting in TABLE}
 BY_VARIABLE: Final = {setting.variable: setting for setting in TABLE}
@@ -494,4 +496,6 @@ def _show_raw(setting: Setting, raw: Any, secrets: Sequence[str]) -> str:
     shown = repr(raw)
     if setting.secret or any(secret and secret in shown for secret in secrets):
         return REDACTED
+    if setting.name.endswith("url"):  # a name and a password before the host
+        shown = _USER.sub(f"{REDACTED}@", shown)
     return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -63,24 +63,29 @@ def parse_url(url: str, tls: bool | None = None) -> Target:
         return Target(url, bool(tls))
     if "://" not in url:
         scheme, url = "", f"//{url}"
-    parts = urlsplit(url)
     encrypted = scheme in _TLS
-    problem = _problem(scheme, parts.netloc, parts.path, encrypted, tls)
+    try:
+        netloc, path = urlsplit(url)[1:3]
+        problem = _problem(scheme, netloc, path, encrypted, tls)
+    except (
+        ValueError
+    ):  # brackets around what is no IPv6 address, letters that stand for a slash; it may hold a password
+        problem = "that cannot be read as an address"
     if problem:
         raise ConfigError([f"hub.url: {problem}; write host:port, grpcs://host:port, dns:///host:port or unix:path"])
-    return Target(parts.netloc, encrypted if tls is None else tls)
+    return Target(netloc, encrypted if tls is None else tls)
 
 
 def _problem(scheme: str, netloc: str, path: str, encrypted: bool, tls: bool | None) -> str:
     if scheme and scheme not in _PLAINTEXT | _TLS:
         return f"the scheme {scheme!r} is unknown"
+    if "@" in netloc:
+        return "user names and passwords have no meaning here"
     if path not in ("", "/"):
         return f"a path ({path!r}) has no meaning here"
     host, _, port = netloc.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         return f"{netloc!r} is no host and port"
-    if "@" in host:
-        return "user names and passwords have no meaning here"
     if encrypted and tls is False:
         return f"the scheme {scheme!r} asks for TLS, and hub.tls forbids it"
     return ""

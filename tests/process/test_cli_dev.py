@@ -59,6 +59,11 @@ def test_another_hub_is_refused() -> None:
     assert (result.exit_code, "has a hub of its own" in result.stderr) == (2, True)
 
 
+def test_for_other_hosts_its_hub_does_not_listen_without_a_token() -> None:
+    result = invoke("dev", "p.py", "--listen", "0.0.0.0:0")
+    assert (result.exit_code, "other hosts" in result.stderr, "--insecure" in result.stderr) == (2, True, False)
+
+
 def test_a_hub_that_cannot_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", ModuleType("arbd.supervisor.main"))
     sys.modules["arbd.supervisor.main"].run = lambda request: 0  # type: ignore[attr-defined] # a stand-in

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -28,10 +28,12 @@ def failing_pieces() -> Iterator[bytes]:
     raise ValueError("in the middle")
 
 
+LARGE = b"x" * 30_000_000  # more than a connection holds that nobody reads
 ROUTES: dict[str, Any] = {
     "/ok": lambda: plain(200, "fine"),
     "/long": lambda: LongAnswer((b"x" * 1000 for _ in range(1000)), "text/plain"),
     "/huge": lambda: LongAnswer((b"x" * 1_000_000 for _ in range(30)), "text/plain"),
+    "/large": lambda: HttpAnswer(200, LARGE),
     "/fails": failing,
     "/fails-midway": lambda: LongAnswer(failing_pieces(), "text/plain"),
 }
@@ -145,17 +147,91 @@ def test_one_who_reads_nothing_costs_no_other_and_has_an_end() -> None:
             eventually(lambda: is_hung_up(deaf))
 
 
-def test_more_connections_than_there_may_be_are_told_so() -> None:
-    with serving(max_connections=2, idle_timeout_s=30) as address:
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port))) as one, socket.create_connection((host, int(port))) as two:
-            for each in (one, two):  # so that the server has both
-                each.sendall(b"GET /ok HTTP/1.1\r\n\r\n")
-                each.settimeout(10)
-                assert each.recv(4096)
-            refused = raw(address, b"")
-        assert refused.startswith(b"HTTP/1.1 503")
-        assert b"2 others are connected" in refused
+def held(address: str, stack: ExitStack, request: bytes) -> socket.socket:
+    """A connection that stays open, and has sent this."""
+    host, _, port = address.rpartition(":")
+    connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+    connection.sendall(request)
+    return connection
+
+
+def ask(connection: socket.socket, request: bytes) -> None:
+    """Send a request for /ok, and read its answer."""
+    connection.sendall(request)
+    while not (part := connection.recv(4096)).endswith(b"fine\n"):
+        assert part
+
+
+def test_where_all_are_being_answered_one_more_is_told_so() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        begun.set()
+        while not may_end.wait(0.002):
+            yield b"x"
+
+    ROUTES["/endless"] = lambda: LongAnswer(pieces(), "text/plain")
+    with serving(max_connections=1) as address, ExitStack() as stack:
+        connection = held(address, stack, b"GET /endless HTTP/1.1\r\n\r\n")
+        assert begun.wait(10)
+        refused = raw(address, b"")
+        may_end.set()
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"1 others are connected" in refused
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"", b"GET /ok HTTP/1.1\r\n\r\n", b"GET /ok HTTP/1.1\r\nX: slow", b"GET /large HTTP/1.1\r\n\r\n"],
+    ids=["says nothing", "asks no more", "never ends its request", "reads nothing"],
+)
+def test_whoever_holds_connections_open_keeps_nobody_out(request_: bytes) -> None:
+    hour_s = 3600.0
+    bounds = {"request_timeout_s": hour_s, "idle_timeout_s": hour_s, "send_timeout_s": hour_s}
+    with serving(**bounds, max_connections=4) as address, ExitStack() as stack:
+        first = held(address, stack, request_)
+        for _ in range(30):
+            held(address, stack, request_)
+            assert get(address, "/ok").text == "fine\n"
+        eventually(lambda: is_hung_up(first))
+
+
+def test_the_one_that_has_waited_longest_gives_way() -> None:
+    request = b"GET /ok HTTP/1.1\r\n\r\n"
+    with serving(max_connections=2) as address, ExitStack() as stack:
+        one, two = (held(address, stack, b"") for _ in range(2))
+        for each in (two, one, two):
+            ask(each, request)
+        assert get(address, "/ok").status == 200
+        ask(two, request)
+        assert one.recv(4096) == b""
+
+
+def test_a_thousand_connections_cost_no_scrape_its_answer() -> None:
+    with serving() as address, ExitStack() as stack:
+        for number in range(1000):
+            held(address, stack, b"")
+            if number % 50 == 0:
+                assert get(address, "/ok").status == 200
+        assert [get(address, "/ok").status for _ in range(20)] == [200] * 20
+
+
+def test_a_probe_does_not_wait_for_who_sends_many_requests_at_once() -> None:
+    answered: list[str] = []
+
+    def slow() -> HttpAnswer:
+        answered.append("one")
+        time.sleep(0.005)
+        return plain(200, "x")
+
+    ROUTES["/costly"] = slow
+    with serving() as address, ExitStack() as stack:
+        held(address, stack, b"GET /costly HTTP/1.1\r\n\r\n" * 300)
+        while not answered:
+            time.sleep(0.001)
+        assert get(address, "/ok").status == 200
+        assert len(answered) < 200
 
 
 def test_a_probe_does_not_wait_for_a_long_answer() -> None:

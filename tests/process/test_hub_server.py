@@ -11,12 +11,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 from failing_port import unexpected
 from hub_support import Supervisor, eventually, running_link
+from rotation_support import Authority
 
 from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, HubError
 from arbd.hub.board import NewTask, TaskBoard
@@ -350,6 +352,38 @@ def test_a_connection_that_cannot_be_trusted_carries_nothing(certificate: tuple[
             async with running_link(url, Supervisor(), tls_options=trust) as link:
                 await eventually(lambda: link.stats.failures["GetTask UNAVAILABLE"] >= 2)
                 assert hub.calls["GetTask"] == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("part", [{"tls_cert": b"c"}, {"tls_key": b"k"}, {"client_ca": b"ca"}, {"tls_cert": b""}])
+def test_a_part_of_tls_is_no_plaintext(part: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        with pytest.raises(HubError, match="belong together"):
+            await EmbeddedHub(HubOptions(**part)).start()
+
+    asyncio.run(scenario())
+
+
+def test_who_has_no_certificate_of_the_authority_reaches_nothing(tmp_path: Path) -> None:
+    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
+    cert, key = ours.issue("hub")
+    ways = {"none": None, "of another authority": other.issue("us"), "ours": ours.issue("us")}
+
+    async def scenario() -> None:
+        options = HubOptions(address="localhost:0", tls_cert=cert, tls_key=key, client_ca=ours.pem, tokens=["t"])
+        async with EmbeddedHub(options) as hub:
+            for name, way in ways.items():
+                shown = Tls(ca=ours.pem) if way is None else Tls(ca=ours.pem, cert=way[0], key=way[1])
+                url = f"grpcs://{hub.address}"
+                async with HubClient(url, token="t", tls_options=shown, waits_for_hub=False) as client:
+                    if name == "ours":
+                        assert (await client.stats())["queued"] == 0
+                        continue
+                    with pytest.raises(HubError) as caught:
+                        await client.stats()
+                    assert caught.value.code == "UNAVAILABLE"
+                    assert hub.calls.total() == 0
 
     asyncio.run(scenario())
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,34 @@ def test_off_loopback_it_warns(tmp_path: Path) -> None:
         assert raw(f"127.0.0.1:{port}", b"GET /livez HTTP/1.1\r\nHost: any.name\r\nConnection: close\r\n\r\n").endswith(
             b"alive\n"
         )
+
+
+ATTACKS = {
+    "says nothing": b"",
+    "drop by drop": b"GET /metrics HTTP/1.1\r\nX: ",
+    "reads nothing": b"GET /status.json HTTP/1.1\r\n\r\n" * 50,
+    "no HTTP": bytes(range(256)) * 40,
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_whoever_attacks_it_costs_neither_the_supervisor_nor_a_scrape(tmp_path: Path, attack: str) -> None:
+    with Hub() as hub, operated(tmp_path, hub) as (arbd, address), ExitStack() as stack:
+        pid, supervisor = http_pid(arbd), psutil.Process(arbd.process.pid)
+        eventually(lambda: get(address, "/readyz").status == 200)
+        used_s, host, port = sum(supervisor.cpu_times()[:2]), *address.split(":")
+        begun_at = time.monotonic()
+        for _ in range(300):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            with suppress(ConnectionError):
+                connection.sendall(ATTACKS[attack])
+        assert [get(address, path).status for path in ("/metrics", "/livez", "/readyz", "/")] == [200] * 4
+        passed_s = time.monotonic() - begun_at
+        assert sum(supervisor.cpu_times()[:2]) - used_s < 0.1 + 0.2 * passed_s
+        assert http_pid(arbd) == pid, "it was never started again"
+        assert psutil.Process(pid).num_fds() < 150
+    assert "unexpected_failure" not in arbd.log.read_text()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")

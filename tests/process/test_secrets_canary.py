@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from daemon_support import PROVIDERS, Arbd, eventually
+from http_support import get
 from rotation_support import Authority
 
 from arbd.cli.hub import READY
@@ -120,7 +121,7 @@ def daemon_of(desk: Desk, directory: Path, env: dict[str, str], *flags: str) -> 
     directory.mkdir()
     command = ["-c", _HUMBLE, "run", str(SPY), "--hub", desk.address, "--name", "prov", "--workers", "2", "--no-pin"]
     command += ["--log-format", "json", "--log-level", "debug", *flags]
-    runtime = {"ARBD_RUNTIME_DIR": str(directory / "run"), "ARBD_HUB_REQUIRE_TLS": "yes"}
+    runtime = {"ARBD_RUNTIME_DIR": str(directory / "run"), "ARBD_HUB_REQUIRE_TLS": "yes", "ARBD_METRICS_LISTEN": "0"}
     return Arbd(command, directory, {**desk.tls, **runtime, **env})
 
 
@@ -152,9 +153,19 @@ def test_no_secret_is_where_actions_or_others_may_see_it(desk: Desk, tmp_path: P
         daemon.signal(signal.SIGUSR1)
         socket = str(next((tmp_path / "daemon" / "run").glob("*.sock")))
         told = [desk.ask(command, socket, "--json") for command in ("status", "events", "stacks", "limits")]
-        told += [desk.ask("doctor"), desk.ask("config")]
+        told += [
+            desk.ask("doctor"),
+            desk.ask("config"),
+            desk.ask("hub", "status", "--token-file", str(desk.token_file)),
+        ]
+        told.append(desk.ask("trace", socket, "--last", "--out", "trace.json", "--json"))
         assert all(answer.stdout for answer in told)
+        address = daemon.wait_event("started")[0]["metrics"]
+        eventually(lambda: get(address, "/readyz").status == 200)
+        answers = [get(address, path) for path in ("/", "/metrics", "/status.json", "/readyz", "/nothing")]
+        assert [answer.status for answer in answers] == [200, 200, 200, 200, 404]
         family = daemon.family()
+        assert family["arbd:http"]
         assert len([pid for pids in family.values() for pid in pids]) >= 3
         processes = [psutil.Process(pid) for pids in family.values() for pid in pids]
         for process in processes:
@@ -169,19 +180,21 @@ def test_no_secret_is_where_actions_or_others_may_see_it(desk: Desk, tmp_path: P
         daemon.signal(signal.SIGTERM)
         assert daemon.exit_code() == 0
     texts = [daemon.log.read_text(), daemon.out.read_text(), *(each.stdout + each.stderr for each in told)]
+    texts += [answer.text + repr(answer.headers) for answer in answers]
+    texts.append((tmp_path / "trace.json").read_text())
     texts += [(tmp_path / "hub" / name).read_text() for name in ("stdout.log", "stderr.log")]
     for text in texts:
         assert [secret for secret in (TOKEN, ACCOUNT, private) if secret in text] == []
     assert [path.name for path in (tmp_path / "daemon").iterdir() if path.name.startswith("core")] == []
 
 
-def test_an_action_cannot_look_into_the_processes_that_know_the_token(desk: Desk, tmp_path: Path) -> None:
+def test_an_action_cannot_look_into_the_processes_that_are_trusted(desk: Desk, tmp_path: Path) -> None:
     with daemon_of(
         desk, tmp_path / "daemon", {"PROVIDER_AUTH_TOKEN": TOKEN, "ARBD_HUB_LINKS": "1", "ARBD_HUB_PROTOCOL": "unary"}
     ) as daemon:
         daemon.wait_serving()
         links = eventually(lambda: named(daemon, "arbd:link"))
-        for pid in (daemon.process.pid, *links):
+        for pid in (daemon.process.pid, *links, *eventually(lambda: named(daemon, "arbd:http"))):
             found = desk.submit("look", json.dumps({"pid": pid}))["data"]
             assert found.pop("cmdline") > 0
             assert found == dict.fromkeys(("environ", "auxv", "maps", "fd", "mem", "ptrace"), "error")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.printable import printable, printable_json, printable_lines
+from arbd.printable import printable, printable_json, printable_json_bytes, printable_lines
 
 CASES = [
     ("plain, also Привет, 日本 and 😀", "plain, also Привет, 日本 and 😀"),
@@ -45,3 +45,10 @@ def test_json_says_the_same(text: str) -> None:
     document = printable_json(json.dumps({text: [text]}, ensure_ascii=False, indent=1))
     assert json.loads(document) == {text: [text]}
     assert document.replace("\n", "").isprintable()
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_what_an_encoder_has_made_says_the_same(text: str) -> None:
+    document = printable_json_bytes(json.dumps(text, ensure_ascii=False).encode()).decode()
+    assert json.loads(document) == text
+    assert document.isprintable()

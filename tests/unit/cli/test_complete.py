@@ -183,7 +183,7 @@ class TestOfOneDaemon:
             workers=[
                 WorkerReport(0, 7, (), "serving", 1.0, 0, 0.0, 0.0, 0, RunningTask("t-1", "order", 0.1, 1.0)),
                 WorkerReport(1, 8, (), "serving", 1.0, 0, 0.0, 0.0, 0, RunningTask("t;reboot", "x", 0.1, 1.0)),
-                WorkerReport(12, 9, (), "serving", 1.0, 0, 0.0, 0.0, 0),
+                WorkerReport(12, 9, (), "serving", 1.0, 0, 0.0, 0.0, 0, RunningTask("u-1", "x\x1b[2J\x9b", 0.1, 1.0)),
             ],
             in_flight=0,
             backlog=0,
@@ -204,6 +204,9 @@ class TestOfOneDaemon:
 
     def test_tasks_that_run(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert ways(capsys, "kill", "t") == [Way("plain", "", "t-1", "order")]
+
+    def test_what_an_action_is_called_controls_no_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert ways(capsys, "kill", "u") == [Way("plain", "", "u-1", "x\\x1b[2J\\x9b")]
 
     def test_paused_actions(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert values(capsys, "resume", "") == ["order"]

@@ -13,6 +13,8 @@ from arbd.cli import _hub, _hub_client
 from arbd.cli import hub as hub_command
 from arbd.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE
 from arbd.hub.server import HubOptions
+from arbd.links import tls_files
+from arbd.wire.grpc_channel import Tls
 
 
 @pytest.fixture
@@ -75,6 +77,23 @@ def test_a_file_that_others_may_read_is_remarked(served: list[HubOptions], token
     assert (found.exit_code, len(served)) == (EXIT_OK, 1)
     assert "0644" in found.stderr
     assert "chmod 600" in found.stderr
+
+
+def test_a_private_key_that_others_may_read_is_remarked(
+    served: list[HubOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_files, "read_files", lambda *_: Tls(cert=b"c", key=b"k"))
+    cert, key = tmp_path / "hub.pem", tmp_path / "hub.key"
+    for file in (cert, key):
+        file.touch()
+        file.chmod(0o644)
+    words = ("hub", "--tls-cert", str(cert), "--tls-key", str(key))
+    said = invoke(*words).stderr
+    assert (f"{key} has mode 0644" in said, str(cert) in said) == (True, False)
+    key.chmod(0o600)
+    assert invoke(*words).stderr == ""
+    key.unlink()
+    assert (invoke(*words).stderr, len(served)) == ("", 3)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n \n", b"a\x1bb\n", b"\xff\n"])

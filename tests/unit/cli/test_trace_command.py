@@ -116,3 +116,9 @@ def test_the_daemon_is_asked_page_by_page(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(control, "ask", ask)
     assert invoke("trace", "--last", "--out", str(tmp_path / "t.json")).exit_code == 0
     assert requests == [GetTrace(), GetTrace(answered_after_ns=3000)]
+
+
+def test_a_name_that_no_file_system_takes_is_said_before_the_time_is_spent(asked: list[float], tmp_path: Path) -> None:
+    result = invoke("trace", "--out", str(tmp_path / ("x" * 300)))
+    assert (result.exit_code, asked) == (1, [])
+    assert "cannot be written" in result.stderr

@@ -244,3 +244,20 @@ def test_a_page_that_a_worker_has_ruined_is_left_out_until_it_is_whole() -> None
     assert list(text.families(dict(enumerate(machine.pages)))) == []
     author_page.begin(machine.pages[1], machine.limit)
     assert 'orders_total{kind="a"} 1\n' in "".join(text.families(dict(enumerate(machine.pages))))
+
+
+def test_values_of_labels_that_look_the_same_are_one_series_that_controls_no_terminal() -> None:
+    machine = Machine()
+    machine.begin(0)
+    machine.begin(1)
+    for page, value in enumerate(("\x00\x1b[2J\u202e", "\\x00\\x1b[2J\\u202e")):
+        assert machine.count(page, ORDERS, value)
+    hostile = msgspec.structs.replace(HELD, documentation="held\x00\x1b[2J\r\nFORGED 1")
+    assert machine.count(0, hostile)
+    text = "".join(AuthorText().families(dict(enumerate(machine.pages))))
+    assert {letter for letter in text if not letter.isprintable()} == {"\n"}
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("FORGED")] == []
+    assert [line for line in lines if line.startswith("orders_total")] == [
+        'orders_total{kind="\\\\x00\\\\x1b[2J\\\\u202e"} 2'
+    ]

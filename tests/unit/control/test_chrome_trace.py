@@ -114,6 +114,13 @@ def test_nothing_at_all_is_a_file_too() -> None:
     assert json.loads(b"".join(document("p", [], "now")))["otherData"]["tasks"] == 0
 
 
+def test_names_control_no_terminal_and_stay_what_they_are() -> None:
+    evil = "a\x1b]0;pwned\x07\x9b31m\u202eb\x7f\u2028"
+    written = b"".join(document(evil, legs_of([flight(evil)], [], NOW), "now")).decode()
+    assert {letter for letter in written if not letter.isprintable()} == {"\n"}
+    assert json.loads(written)["otherData"]["provider"] == evil
+
+
 @given(
     st.lists(
         st.builds(

@@ -238,3 +238,15 @@ def test_a_snapshot_comes_back_as_it_went() -> None:
 
 def test_escaping_is_that_of_the_format() -> None:
     assert exposition.escape('a\\"\n') == 'a\\\\\\"\\n'
+
+
+def test_text_of_others_controls_no_terminal_and_ends_no_text() -> None:
+    evil = "a\x00\x1b]0;pwned\x07\x9b\u202eb\r\x7f\ud800\nc"
+    page = reader(evil)[1]
+    limits = [LimitTotals(evil, 0.5, 1)]
+    snapshot = Snapshot(1.0, status(provider=evil, actions=[ActionReport(evil, 1)]), limits, link_failures={evil: 1})
+    text = b"".join(Exposition().pieces(figures(page, snapshot))).decode()
+    assert {letter for letter in text if not letter.isprintable()} == {"\n"}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    values = {value for sample in samples for value in sample.labels.values()}
+    assert "a\\x00\\x1b]0;pwned\\x07\\x9b\\u202eb\\r\\x7f\\ud800\nc" in values

@@ -44,3 +44,7 @@ def test_the_most_frequent_are_kept() -> None:
 @given(st.dictionaries(st.tuples(*[st.text(st.sampled_from("ab (:"), min_size=1)] * 2), st.integers(1, 10**9)))
 def test_what_is_written_is_read_again(stacks: dict[tuple[str, ...], int]) -> None:
     assert parse(folded(Counter(stacks))) == stacks
+
+
+def test_a_name_controls_no_terminal_and_forges_no_line() -> None:
+    assert folded({("a\x1b[2J\n", "b\u202e (/x\r.py:3)"): 2}) == "a\\x1b[2J\\n;b\\u202e (/x\\r.py:3) 2\n"

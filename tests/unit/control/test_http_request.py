@@ -59,6 +59,7 @@ def test_whether_another_may_follow(head: bytes, keep_alive: bool) -> None:
         (b"GET / HTTP/1.1\r\n folded: x", 400, "header"),
         (b"GET / HTTP/1.1\r\nA : x", 400, "header"),
         (b"GET / HTTP/1.1\r\nA: \x00", 400, "header"),
+        (b"GET / HTTP/1.1\r\nA: \t\x1b[2J", 400, "header"),
     ],
 )
 def test_what_is_refused_and_the_hint(head: bytes, status: int, hint: str) -> None:

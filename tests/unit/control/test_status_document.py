@@ -95,3 +95,11 @@ def test_names_of_any_kind_are_json() -> None:
     for at in (1, 2):
         recent.add(reading(at * 10**9, snapshot(), [row(name, {})]))
     assert json.loads(encode(snapshot(), 0, GOOD, recent, {}))["actions"][0]["name"] == name
+
+
+def test_what_others_call_themselves_controls_no_terminal() -> None:
+    evil = "a\x1b]0;pwned\x07\x9b31m\u202eb\x7f\u2028"
+    problem = Verdict(False, (evil,))
+    document = encode(snapshot(), 0.1, problem, Recent(BOUNDS_S), {}).decode()
+    assert document.isprintable()
+    assert json.loads(document)["problems"] == [evil]

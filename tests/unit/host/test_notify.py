@@ -42,6 +42,11 @@ def test_no_text_can_smuggle_in_another_assignment(systemd: socket.socket) -> No
     assert systemd.recv(4096).decode() == "STATUS=a WATCHDOG=1 READY=1"
 
 
+def test_no_text_controls_the_terminal_of_who_asks(systemd: socket.socket) -> None:
+    Notifier(systemd.getsockname()).status("a\x1b]0;pwned\x07\x9b\u202e\ud800")
+    assert systemd.recv(4096).decode() == "STATUS=a\\x1b]0;pwned\\x07\\x9b\\u202e\\ud800"
+
+
 def test_an_abstract_socket_is_reached() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(f"\0arbd-test-{os.getpid()}")

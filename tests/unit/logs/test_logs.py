@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from arbd import logs
 from arbd.logger import Logger
+from arbd.logs.format import LineFormat
 from arbd.logs.output import StreamOutput
 
 SECRET = 'tok"en\\1'
@@ -585,3 +586,11 @@ class TestAuthorsLogger:
     def test_a_format_without_a_field_is_refused(self) -> None:
         with pytest.raises(ValueError, match="format"):
             Logger(name="p", format="nothing")
+
+
+def test_a_json_line_is_printable_where_it_cannot_be_encoded_at_once_too() -> None:
+    evil = "a\x7f\x9b31m\u202eb\x1b\n"
+    for event in ({"event": evil}, {"event": evil, "lone": "\ud800"}):
+        line = LineFormat().line(event).decode()
+        assert (line[:-1].isprintable(), line[-1]) == (True, "\n")
+        assert json.loads(line)["event"] == evil

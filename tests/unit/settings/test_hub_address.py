@@ -12,12 +12,13 @@ LOCAL = [
     *("localhost:50051", "LOCALHOST:1", "127.0.0.1:50051", "127.1:1", "127.9.9.9:1", "[::1]:50051", "unix:/run/hub"),
     *("unix-abstract:hub", "grpc://localhost:1", "http://127.0.0.1:1", "dns:///localhost:1", "ipv4:127.0.0.1:1"),
     *("ipv6:[::1]:1", "ipv6:%5B::1%5D:1", "ipv4:127.0.0.1:1,127.0.0.2:1", "[::ffff:127.0.0.1]:1", "localhost.:1"),
-    *("grpc://localhost:1/", "dns://10.0.0.53/localhost:1"),
+    *("grpc://localhost:1/", "[::1%25lo]:1", "dns://10.0.0.53/localhost:1"),
 ]
 ELSEWHERE = [
     *("hub-grpc:50051", "hub:1", "10.0.0.1:1", "0.0.0.0:1", "[::]:1", "grpc://hub:1", "dns:///hub:1", ":50051"),
     *("127.evil.example:1", "localhost.evil.example:1", "ipv4:127.0.0.1:1,10.0.0.1:1", "dns://127.0.0.1/hub:1"),
-    *("[fe80::1%25lo]:1", "128.0.0.1:1"),
+    *("[fe80::1%25lo]:1", "128.0.0.1:1", "127.0.0.1%2eevil.example:1", "127.0.0.1%evil:1", "localhost%2Eevil:1"),
+    *("127.300.1:1", "127.0.0.\uff11.evil:1", "localhost:1%2c10.0.0.1:1", "evil:1?localhost:1", "evil:1#localhost:1"),
 ]
 
 
@@ -73,3 +74,11 @@ def test_it_is_one_of_all_problems() -> None:
     with pytest.raises(ConfigError) as caught:
         settings(ARBD_HUB_REQUIRE_TLS="yes", HUB_GRPC_URL="no port")
     assert len(caught.value.problems) == 1  # whether it is local cannot be told
+
+
+@pytest.mark.parametrize("address", ["grpc://me:hunter2@hub:1", "me:hunter2@hub:1", "grpc://me:hunt@er2@hub"])
+def test_a_password_in_an_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(HUB_GRPC_URL=address, ARBD_HUB_REQUIRE_TLS="yes")
+    assert "hunt" not in str(caught.value)
+    assert "@hub" in str(caught.value)

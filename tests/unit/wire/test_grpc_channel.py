@@ -48,6 +48,9 @@ def test_addresses(url: str, tls: bool | None, address: str, encrypted: bool) ->
         ("grpc://hub:1/path", None, "a path ('/path') has no meaning here"),
         ("grpc://me:pw@hub:1", None, "user names and passwords have no meaning here"),
         ("grpcs://hub:1", False, "the scheme 'grpcs' asks for TLS, and hub.tls forbids it"),
+        ("[localhost]:1", None, "that cannot be read as an address"),
+        ("grpcs://[::1:1", None, "that cannot be read as an address"),
+        ("a\u2100b:1", None, "that cannot be read as an address"),
     ],
 )
 def test_addresses_that_cannot_work(url: str, tls: bool | None, reason: str) -> None:
@@ -57,9 +60,11 @@ def test_addresses_that_cannot_work(url: str, tls: bool | None, reason: str) -> 
     assert problem.startswith(f"hub.url: {reason}; write ")
 
 
-def test_a_password_in_an_address_is_not_repeated() -> None:
+@pytest.mark.parametrize("rest", ["hub:1", "hub", "hub:port", "[hub]:1", "a\u2100b:1", "hub:1/path"])
+@pytest.mark.parametrize("scheme", ["", "grpc://", "ftp://", "grpcs://"])
+def test_a_password_in_an_address_is_not_repeated(scheme: str, rest: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_url("grpc://me:secret@hub:1")
+        parse_url(f"{scheme}me:secret@{rest}")
     assert "secret" not in str(caught.value)
 
 
