@@ -1,5 +1,5 @@
-"""The real journal takes each line of a daemon as an entry of its own: with a priority and fields to search by, from the
-process that wrote it, also inside the sandbox of the unit, and after journald was started again.
+"""The real journal takes each line of a daemon as an entry of its own: with a priority, with fields to search by, and
+from the process that wrote it, also inside the sandbox of the unit, and after journald was started again.
 """
 
 from __future__ import annotations
