@@ -2,10 +2,11 @@
 
     accept ─> head of a request, in time, of a bounded size ─> parse ─> Host? ─> route ─> answer ─> the next, or close
 
-Bounded in all that somebody outside can make it spend: ``MAX_CONNECTIONS`` at once (one more is told so and closed),
-``http_request.MAX_HEAD`` bytes for each request, ``REQUEST_TIMEOUT_S`` until its head is there, ``IDLE_TIMEOUT_S``
-between two, ``SEND_TIMEOUT_S`` for an answer that nobody reads. A long answer is made in pieces, and between two pieces
-others get their turn: a probe does not wait for a scrape.
+Bounded in all that somebody outside can make it spend: ``MAX_CONNECTIONS`` at once (for one more, the one that was idle
+for longest is closed; where none is, the new one is told so), ``http_request.MAX_HEAD`` bytes for each request,
+``REQUEST_TIMEOUT_S`` until its head is there, ``IDLE_TIMEOUT_S`` between two, ``SEND_TIMEOUT_S`` for an answer that
+nobody reads. A long answer is made in pieces, and between two pieces others get their turn: a probe does not wait for a
+scrape.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import functools
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from arbd.control import http_request
@@ -60,6 +62,7 @@ class HttpServer:
         self._log = get_logger("arbd.http")
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # for the other side, the longest first
 
     async def start(self, listener: socket.socket) -> None:
         """Serve on this socket from now on."""
@@ -75,18 +78,21 @@ class HttpServer:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(0)  # so that ``drain`` waits until all of an answer has been taken
-        client = supervised(self._serve(reader, writer), "http client")
+        is_refused = len(self._clients) >= self._max_connections and not self._make_room()
+        client = supervised(self._serve(reader, writer, is_refused=is_refused), "http client")
         self._clients.add(client)
+        self._waiting[client] = writer
         client.add_done_callback(functools.partial(self._hang_up, writer))
 
     def _hang_up(self, writer: asyncio.StreamWriter, client: asyncio.Task[None]) -> None:
         # Not in the task itself: one that is cancelled before its first step never gets to its `finally`.
         self._clients.discard(client)
+        self._waiting.pop(client, None)
         writer.close()  # what has been written still goes out
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_refused: bool) -> None:
         try:
-            if len(self._clients) > self._max_connections:
+            if is_refused:
                 await self._send(writer, plain(503, f"{self._max_connections} others are connected; try again"))
                 return
             timeout_s = self._request_timeout_s
@@ -95,10 +101,22 @@ class HttpServer:
         except OSError:  # TimeoutError is one
             writer.transport.abort()  # it went away, or it reads nothing: nobody is there to be told
 
+    def _make_room(self) -> bool:
+        """Hang up on who has neither asked nor read for longest; whether there is such. So nobody can have the daemon
+        taken for dead by keeping its connections."""
+        client = next(iter(self._waiting), None)
+        if client is None:
+            return False
+        self._waiting.pop(client).transport.abort()  # without waiting for who does not read
+        self._clients.discard(client)
+        client.cancel()
+        return True
+
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first_byte_s: float) -> bool:
         """Serve one request; whether there may be another."""
         try:
-            head = await self._read_head(reader, first_byte_s)
+            with self._waits(writer):
+                head = await self._read_head(reader, first_byte_s)
             if not head:
                 return False
             request = http_request.parse(head)
@@ -109,6 +127,18 @@ class HttpServer:
             return False
         await self._send(writer, self._answer(request), request)
         return request.keep_alive
+
+    @contextmanager
+    def _waits(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """It is the turn of the other side of this connection."""
+        client = asyncio.current_task()
+        assert client is not None
+        self._waiting.pop(client, None)
+        self._waiting[client] = writer  # behind the others
+        try:
+            yield
+        finally:
+            self._waiting.pop(client, None)
 
     async def _read_head(self, reader: asyncio.StreamReader, first_byte_s: float) -> bytes:
         """The head of the next request; empty if there is none. Raises ``HttpRefusedError``."""
@@ -171,5 +201,6 @@ class HttpServer:
         return b"".join(pieces)
 
     async def _drain(self, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(self._send_timeout_s):
-            await writer.drain()
+        with self._waits(writer):
+            async with asyncio.timeout(self._send_timeout_s):
+                await writer.drain()

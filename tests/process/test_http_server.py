@@ -145,17 +145,50 @@ def test_one_who_reads_nothing_costs_no_other_and_has_an_end() -> None:
             eventually(lambda: is_hung_up(deaf))
 
 
-def test_more_connections_than_there_may_be_are_told_so() -> None:
-    with serving(max_connections=2, idle_timeout_s=30) as address:
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port))) as one, socket.create_connection((host, int(port))) as two:
-            for each in (one, two):  # so that the server has both
-                each.sendall(b"GET /ok HTTP/1.1\r\n\r\n")
-                each.settimeout(10)
-                assert each.recv(4096)
-            refused = raw(address, b"")
-        assert refused.startswith(b"HTTP/1.1 503")
+def connected(address: str, request: bytes = b"") -> socket.socket:
+    """A connection over which this was sent."""
+    host, _, port = address.rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(request)
+    return connection
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /o", b"GET /ok HTTP/1.1\r\n\r\n", b"GET /huge HTTP/1.1\r\n\r\n"])
+def test_who_is_idle_for_longest_makes_room_for_who_asks(begun: bytes) -> None:
+    """Silent, slow with its request, between two requests, or not reading: none of it keeps a probe from its answer."""
+    with serving(max_connections=2, idle_timeout_s=30, request_timeout_s=30, send_timeout_s=30) as address:
+        idle = []
+        for _ in range(4):
+            idle.append(connected(address, begun))
+            if begun.endswith(b"\r\n\r\n"):
+                assert idle[-1].recv(12) == b"HTTP/1.1 200"
+        assert [get(address, "/ok").status for _ in range(3)] == [200] * 3
+        eventually(lambda: is_hung_up(idle[0]))
+        for each in idle:
+            each.close()
+
+
+def test_where_nobody_is_idle_one_more_is_told_so() -> None:
+    go_on, begun = threading.Event(), list[int]()
+
+    def pieces() -> Iterator[bytes]:
+        begun.append(1)
+        while not go_on.is_set():
+            time.sleep(0.001)
+            yield b"x"
+
+    ROUTES["/busy"] = lambda: LongAnswer(pieces(), "text/plain")
+    with serving(max_connections=2) as address:
+        busy = [connected(address, b"GET /busy HTTP/1.1\r\n\r\n") for _ in range(2)]
+        try:
+            eventually(lambda: len(begun) == 2)
+            refused = raw(address, b"GET /ok HTTP/1.1\r\n\r\n")
+        finally:
+            go_on.set()
         assert b"2 others are connected" in refused
+        assert [each.recv(12) for each in busy] == [b"HTTP/1.1 200"] * 2
+        for each in busy:
+            each.close()
 
 
 def test_a_probe_does_not_wait_for_a_long_answer() -> None:
