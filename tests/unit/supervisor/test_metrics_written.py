@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from arbd.control.reports import ActionReport, StatusReport
 from arbd.errors import ConfigError
 from arbd.host import memory
 from arbd.ipc.metrics_page import SLOT_TASKS, MetricsReader
+from arbd.logs import notable
 from arbd.model.limit_spec import LimitSpec, Rates
 from arbd.model.link_stats import LinkStats
 from arbd.supervisor.metrics import EVERY_S, Metrics, MetricsPage, opened
@@ -53,6 +55,7 @@ class Rig:
         self.loop = HandLoop()
         self.lines: list[tuple[str, dict[str, Any]]] = []
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: self.loop)
+        monkeypatch.setattr(notable, "_recent", deque())
         self.page = MetricsPage(2, snapshot_bytes)
         self.accounts: list[tuple[FakeAccount, str | None]] = []
         self.workers: dict[int, Any] = {}
@@ -168,6 +171,12 @@ def test_a_limit_tells_its_rule_and_counts_calls_that_are_granted_and_not_made(r
     (told,) = rig.seen().limits
     assert (told.name, told.usage, told.allowed, told.refused, told.troubled) == ("gpu", 0.8, 10, 2, True)
     assert told.rule == "10 calls in any 60 s"
+
+
+def test_events_are_told_with_their_fields_as_they_are(rig: Rig) -> None:
+    notable.keep("info", "started", names=["quote"], workers=2, limits={"gpu": None})
+    rig.metrics.write()
+    assert rig.seen().events[0].fields == {"names": ["quote"], "workers": 2, "limits": {"gpu": None}}
 
 
 def test_no_memory_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
