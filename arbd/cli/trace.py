@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from arbd.control.trace_reader import Recording
 
 _LONGEST_S: Final = 600.0
+
+
+class _Seconds(click.FloatRange):
+    """A length of time; click's own range lets NaN through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        return self.fail(f"{value!r} is not a number.", param, ctx) if math.isnan(found) else found
 
 
 @click.command(
@@ -37,7 +46,7 @@ The exit code is 0 if the file is written, 1 if there is no daemon or the file c
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, max=_LONGEST_S, min_open=True),
+    type=_Seconds(min=0, max=_LONGEST_S, min_open=True),
     default=5.0,
     show_default=True,
     metavar="N",

@@ -6,6 +6,7 @@
      "problems": ["…"],                    why it takes no tasks, as /readyz says; none: it does
      "status": {…},                        the StatusReport of `arbd status --json`
      "limits": […], "events": […],         limits with what they let through; notable events, oldest first
+     "is_shortened": false,                true: there are too many actions, limits or events to be told; none is
      "history": [{"at": …}, …],            a point for each 2 s of the last 10 min (``arbd.control.recent``)
      "actions": [{"name": …}, …]}          rates and percentiles of each action over the last 20 s
 
@@ -63,7 +64,14 @@ def encode(
     snapshot: Snapshot | None, age_s: float, ready: Verdict, recent: Recent, holds: Mapping[int, Footprint]
 ) -> bytes:
     """The document. ``holds``: what the processes of workers hold, by pid."""
-    said: dict[str, Any] = {"at": None, "age_s": None, "status": None, "limits": [], "events": []}
+    said: dict[str, Any] = {
+        "at": None,
+        "age_s": None,
+        "status": None,
+        "limits": [],
+        "events": [],
+        "is_shortened": False,
+    }
     if snapshot is not None:
         workers = [
             msgspec.structs.replace(worker, rss=held.rss, descriptors=held.descriptors)
@@ -72,7 +80,7 @@ def encode(
         ]
         said["at"], said["age_s"] = snapshot.at, age_s
         said["status"] = msgspec.structs.replace(snapshot.status, workers=workers)
-        said["limits"], said["events"] = snapshot.limits, snapshot.events
+        said["limits"], said["events"], said["is_shortened"] = snapshot.limits, snapshot.events, snapshot.is_shortened
     problems = [] if ready.is_good else list(ready.lines)
     past = {"history": list(recent.points), "actions": recent.actions()}
     return printable_json_bytes(msgspec.json.encode({**said, "problems": problems, **past}))

@@ -29,13 +29,16 @@ _KIND_OF_REASON: Final[dict[Reason, RefusalKind]] = {
 
 
 class RefusalLine(NamedTuple):
-    """What a line tells: how many of this kind since the last one, and the last of them."""
+    """What a line tells: how many of this kind since the last one, and the last of them.
+    ``traceparent`` is as it came."""
 
     kind: RefusalKind
     times: int
     action: str
     task_id: str
     reason: str
+    attempt: int = 0
+    traceparent: str = ""
 
 
 class _Told:
@@ -45,6 +48,7 @@ class _Told:
         self.at_ns: int | None = None
         self.untold = 0
         self.last = ("", "", "")
+        self.handed_out = (0, "")
 
 
 class Refusals:
@@ -54,12 +58,23 @@ class Refusals:
         self.counts: dict[RefusalKind, int] = dict.fromkeys(get_args(RefusalKind), 0)
         self._told = {kind: _Told() for kind in self.counts}
 
-    def note(self, kind: RefusalKind, action: str, task_id: str, reason: str, now_ns: int) -> RefusalLine | None:
-        """Count one; the line that is due with it."""
+    def note(
+        self,
+        kind: RefusalKind,
+        action: str,
+        task_id: str,
+        reason: str,
+        now_ns: int,
+        *,
+        attempt: int = 0,
+        traceparent: str = "",
+    ) -> RefusalLine | None:
+        """Count one; the line that is due with it. ``attempt``: 0 where it is not known."""
         self.counts[kind] += 1
         told = self._told[kind]
         told.untold += 1
         told.last = action, task_id, reason
+        told.handed_out = attempt, traceparent
         return self._line(kind, now_ns)
 
     def due(self, now_ns: int) -> list[RefusalLine]:
@@ -80,7 +95,7 @@ class Refusals:
             return None
         count, told.at_ns, told.untold = told.untold, now_ns, 0
         action, task_id, reason = (shown(text, _MOST_OF_TEXT) for text in told.last)
-        return RefusalLine(kind, count, action, task_id, reason)
+        return RefusalLine(kind, count, action, task_id, reason, *told.handed_out)
 
 
 def kind_of(response: ProviderResponse) -> RefusalKind | None:

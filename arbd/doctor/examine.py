@@ -18,6 +18,7 @@ from arbd.doctor.checks.hub import check_hub
 from arbd.doctor.checks.kernel import check_kernel
 from arbd.doctor.checks.limits import check_limits
 from arbd.doctor.checks.memory import check_memory
+from arbd.doctor.checks.metrics import check_metrics
 from arbd.doctor.checks.packages import check_packages
 from arbd.doctor.checks.running import RunningFacts, check_running
 from arbd.doctor.checks.sandbox import check_sandbox
@@ -25,12 +26,12 @@ from arbd.doctor.checks.secrets import check_secrets
 from arbd.doctor.checks.settings import check_settings
 from arbd.doctor.checks.unit import check_unit
 from arbd.doctor.findings import Finding, warn
-from arbd.doctor.readers import daemons, files, hub, installed, machine
+from arbd.doctor.readers import daemons, files, hub, installed, machine, metrics
 from arbd.errors import os_reason
 
 #: The topics, in the order in which they are told.
 TOPICS: Final = (
-    *("settings", "secrets", "hub", "daemon", "cpus", "limits", "memory", "directories"),
+    *("settings", "secrets", "hub", "daemon", "metrics", "cpus", "limits", "memory", "directories"),
     *("environment", "unit", "sandbox", "clock", "kernel", "packages"),
 )
 
@@ -68,6 +69,7 @@ def _examine(case: Case, target: NamedTarget, shipped: Callable[[str], bool]) ->
         ),
         "hub": lambda: check_hub(hub.hub_facts(case, is_running=has_hub)) if case.has_hub else (),
         "daemon": lambda: check_running(running),
+        "metrics": lambda: check_metrics(metrics.metrics_facts(case, running.reports)),
         "cpus": lambda: check_cpus(cpu_facts),
         "limits": lambda: check_limits(machine.limit_facts(case, workers, min(workers * each, len(cpu_facts.allowed)))),
         "memory": lambda: check_memory(machine.memory_facts(case, workers, is_there=bool(running.reports))),

@@ -64,6 +64,7 @@ from arbd.logs.streams import ACTION_LOGGER, Capture, CapturedStream
 from arbd.logs.tasks import TaskTuple, current_task, keep_streams, remember_starts, span_fields
 from arbd.logs.tasks import enter_task as enter_task
 from arbd.logs.tasks import leave_task as leave_task
+from arbd.logs.tasks import left_task_fields as left_task_fields
 from arbd.logs.tasks import task_fields as task_fields
 from arbd.logs.tracebacks import class_name, exc_info_of, place_of, text_of
 

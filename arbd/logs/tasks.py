@@ -34,6 +34,7 @@ _WAITS_FOR_WORK: Final = _worker.__code__
 _NOBODY: Final[TaskTuple] = ("", "", "", 0)  # bound by identity
 
 _task: TaskTuple | None = None
+_left: TaskTuple | None = None
 _at_begin: Callable[[], object] | None = None
 _at_end: tuple[Callable[[], object], ...] = ()
 _stdout: Any = None
@@ -58,10 +59,10 @@ def enter_task(task_id: str, action: str, traceparent: str = "", attempt: int = 
 def leave_task() -> None:
     """Give lines the fields of no task any more. Whatever the task has put in the place of the standard streams goes
     with it."""
-    global _task
+    global _left, _task
     if _at_end:
         _end()
-    _task = None
+    _left, _task = _task, None
     if sys.stdout is not _stdout or sys.stderr is not _stderr:
         put_streams_back()
 
@@ -189,6 +190,11 @@ def task_fields(task_id: str, action: str, traceparent: str = "", attempt: int =
             if _has_spans:
                 fields["span_id"] = span
     return fields
+
+
+def left_task_fields(action: str) -> dict[str, Any]:
+    """The fields of a line about a task of this action that this process has just left."""
+    return task_fields(*_left) if _left is not None and _left[1] == action else {"action": action}
 
 
 def name_spans(current: Callable[[], tuple[str, str] | None] | None = None) -> None:

@@ -590,7 +590,8 @@ class Flow:
             self._announce_later()
             if not isinstance(exc, OSError):
                 raise
-            self._log.warning("result_put_off", task_id=task.id, reason=str(exc))
+            fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
+            self._log.warning("result_put_off", **fields, reason=str(exc))
 
     def decide(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it.

@@ -27,7 +27,7 @@ from arbd.settings.secrets import scrub
 from arbd.settings.table import Settings, from_environment, secrets_in
 
 _RESTART_MIN_S: Final = 0.1
-_RESTART_MAX_S: Final = 30.0
+_RESTART_MAX_S: Final = 5.0  # shorter than it takes a probe to give up three times
 _STEADY_S: Final = 30.0  # one that has run for so long did not fail at its start
 _TELL_AGAIN_S: Final = 0.02
 _END_TIMEOUT_S: Final = 1.0

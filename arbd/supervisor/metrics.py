@@ -31,6 +31,7 @@ from arbd.ipc.metrics_page import MetricsWriter, SnapshotTooLongError, page_byte
 from arbd.logs import get_logger, notable
 from arbd.logs.seldom import Seldom
 from arbd.model.link_stats import COUNTERS
+from arbd.rate_limit.words import in_words
 from arbd.supervised import report
 from arbd.supervisor.flow import Flow
 from arbd.supervisor.http_process import HttpProcess
@@ -96,13 +97,20 @@ class Metrics:
         for worker in self._flow.pool.workers.values():
             self._note_totals(worker, now_ns)
         self._tasks.publish()
-        document = snapshot.encode(self._snapshot())
+        said = self._snapshot()
+        if not self._has_written(said, now_ns):
+            self._has_written(snapshot.shortened(said), now_ns)
+
+    def _has_written(self, said: Snapshot, now_ns: int) -> bool:
         try:
-            self._page.writer.write_snapshot(document, now_ns)
+            self._page.writer.write_snapshot(snapshot.encode(said), now_ns)
         except SnapshotTooLongError as error:
             if self._told.is_due("too long", now := time.monotonic()):
                 self._told.write("too long", now)
-                self._log.error("metrics_not_written", reason=str(error))
+                hint = "/metrics and the status page go without limits and the list of actions"
+                self._log.error("metrics_not_written", reason=str(error), hint=hint)
+            return False
+        return True
 
     def worker_gone(self, worker: Worker) -> None:
         """A worker has ended; its memory can still be read. Whatever is wrong with that, its tasks are settled next."""
@@ -156,7 +164,7 @@ class Metrics:
             link=self._link.totals,
             link_failures=self._link_failures.totals,
             events=[
-                NotableEvent(each.number, now - each.at, each.level, each.event, _plain(each.fields))
+                NotableEvent(each.number, now - each.at, each.level, each.event, each.fields)
                 for each in notable.recent()[-_MOST_EVENTS:]
             ],
         )
@@ -165,12 +173,14 @@ class Metrics:
         now_ns = time.monotonic_ns()
         accounts = list(self._flow.pool.limits.accounts())
         usage: dict[str, float] = {}
+        rules: dict[str, str] = {}
         troubled: set[str] = set()
         for account, trouble in accounts:
             name = account.spec.name
             self._allowed.seen(id(account), {name: account.spent})
             self._refused.seen(id(account), {name: account.refused})
-            usage[name] = max(usage.get(name, 0.0), account.limit.usage(now_ns))
+            usage[name] = max(usage.get(name, 0.0), account.limit.usage(now_ns, account.outstanding))
+            rules[name] = in_words(account.spec)
             if trouble is not None:
                 troubled.add(name)
         there = {id(account) for account, _ in accounts}
@@ -180,7 +190,7 @@ class Metrics:
                 self._refused.forget(each)
         allowed, refused = self._allowed.totals, self._refused.totals
         return [
-            LimitTotals(name, used, allowed.get(name, 0), refused.get(name, 0), name in troubled)
+            LimitTotals(name, used, allowed.get(name, 0), refused.get(name, 0), name in troubled, rules[name])
             for name, used in usage.items()
         ]
 
@@ -203,14 +213,6 @@ def _grown(before: int, after: int, most: int) -> int:
     """By how much it has grown; a worker's memory is the author's to damage, so never backwards, and never by more than
     can be."""
     return min(max(0, after - before), most)
-
-
-def _plain(fields: dict[str, object]) -> dict[str, object]:
-    """Fields as JSON has them."""
-    return {
-        name: value if isinstance(value, str | int | float | bool | None) else str(value)
-        for name, value in fields.items()
-    }
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from arbd.core.refusals import RefusalKind, RefusalLine, Refusals, kind_of
-from arbd.logs import get_logger
+from arbd.logs import get_logger, task_fields
 from arbd.model.response import ProviderResponse
 from arbd.model.task import Task
 
@@ -47,7 +47,15 @@ class RefusalLines:
         self._note("payload invalid", task, _INVALID_HINT)
 
     def _note(self, kind: RefusalKind, task: Task, reason: str) -> None:
-        line = self._refusals.note(kind, task.action, task.id, reason, time.monotonic_ns())
+        line = self._refusals.note(
+            kind,
+            task.action,
+            task.id,
+            reason,
+            time.monotonic_ns(),
+            attempt=task.attempt,
+            traceparent=task.traceparent,
+        )
         if line is not None:
             self._write(line)
         elif self._timer is None:
@@ -68,6 +76,6 @@ class RefusalLines:
             self._arm()
 
     def _write(self, line: RefusalLine) -> None:
-        fields = {"kind": line.kind, "action": line.action, "task_id": line.task_id, "reason": line.reason}
+        fields = task_fields(line.task_id, line.action, line.traceparent, line.attempt)
         more = {"times": line.times} if line.times > 1 else {}
-        self._log.warning("task_refused", **fields, **more)
+        self._log.warning("task_refused", kind=line.kind, **fields, reason=line.reason, **more)

@@ -18,7 +18,7 @@ from typing import Final
 from arbd.control.reports import DaemonState
 from arbd.control.server import asked_by
 from arbd.core.history import shown
-from arbd.logs import get_logger
+from arbd.logs import get_logger, task_fields
 from arbd.logs.notable import note
 from arbd.supervised import report, supervised
 from arbd.supervisor import halt
@@ -188,7 +188,8 @@ class Steering:
         at = flow.dispatcher.assigned((task_id,))
         if not at and not flow.has_no_verdict(task):
             raise Refused(f"task {shown(task_id)} has its result already, which waits for the hub")
-        note(self._log, "warning", "task_kill_asked", task_id=task_id, action=task.action, **asked_by())
+        fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
+        note(self._log, "warning", "task_kill_asked", **fields, **asked_by())
         flow.cancel((task_id,))
         if at:
             slot = flow.pool.workers[at[0][0]].slot

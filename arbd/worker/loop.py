@@ -288,7 +288,7 @@ class Loop:
             try:
                 body = self._take_parcel(task_frame.timeout)
             except OSError as exc:
-                self._answer_unstarted(task_frame.seq, since_ns, action, exc)
+                self._answer_unstarted(task_frame, since_ns, action, exc)
                 return
         at = task_frame.payload_length
         task = Task(task_frame.id, action, body[:at], body[at:], task_frame.attempt, traceparent=trace)
@@ -306,13 +306,14 @@ class Loop:
             parcels.skip(self._side)
         self._publish(frame.encode_skipped(task_frame.seq), self._skip_news + self._tasks.place)
 
-    def _answer_unstarted(self, seq: int, since_ns: int, action: str, exc: OSError) -> None:
+    def _answer_unstarted(self, task: frame.TaskFrame, since_ns: int, action: str, exc: OSError) -> None:
         """Answer a task whose payload cannot be had. The next task may have a small one, so the worker goes on."""
         reason = exc.strerror or str(exc)
-        self._log.error("payload_not_received", action=action, reason=reason)
+        fields = logs.task_fields(task.id, action, task.trace.partition(" ")[0], task.attempt)
+        self._log.error("payload_not_received", **fields, reason=reason)
         answer = self._context.encode_any_size(action, worker_exhausted(action, "payload", reason))
         self._context.reason = NUMBER_OF["no_resources"]
-        self._answer(seq, since_ns, time.monotonic_ns() - since_ns, "error", action, answer)
+        self._answer(task.seq, since_ns, time.monotonic_ns() - since_ns, "error", action, answer)
 
     def _execute(self, task: Task, seq: int, timeout: float, since_ns: int) -> tuple[int, Status, bytes]:
         """Run the task under its timer; how long it took in nanoseconds, status and response.
@@ -447,7 +448,7 @@ class Loop:
             self._send_parcel(answer)
         except OSError as exc:  # it can never be sent, for example under a limit of the size of files
             reason = exc.strerror or str(exc)
-            self._log.error("result_not_sent", action=action, size=len(answer), reason=reason)
+            self._log.error("result_not_sent", **logs.left_task_fields(action), size=len(answer), reason=reason)
             response = worker_exhausted(action, "result", reason)
             shorter, at = self._context.encode_any_size(action, response), more[:2]
             return frame.encode_result(seq, run_ns, "error", shorter, *at, NUMBER_OF["no_resources"])

@@ -72,7 +72,14 @@ def busy_day(workers: int = 8, now: float | None = None) -> dict[str, Any]:
         "actions": _ACTIONS,
         "limits": [
             {"name": "quotes", "usage": 0.62, "allowed": 148_020, "refused": 0, "troubled": False},
-            {"name": "gpu", "usage": 1.0, "allowed": 912, "refused": 318, "troubled": False},
+            {
+                "name": "gpu",
+                "usage": 1.0,
+                "allowed": 912,
+                "refused": 318,
+                "troubled": False,
+                "rule": "3 calls in any 60 s",
+            },
             {"name": "shared", "usage": 0.1, "allowed": 7, "refused": 0, "troubled": True},
         ],
         "events": [

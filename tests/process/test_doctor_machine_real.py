@@ -43,6 +43,17 @@ def test_a_daemon_that_runs_is_seen(tmp_path: Path) -> None:
         assert "runs" in found.finding("hub.token")["what"]
 
 
+def test_the_address_of_metrics_is_asked_where_a_daemon_serves_and_tried_where_none_does(tmp_path: Path) -> None:
+    with Hub() as hub, Arbd.run(hub.address, tmp_path, env={"ARBD_METRICS_LISTEN": "0"}) as daemon:
+        daemon.wait_serving()
+        port = daemon.wait_event("started")[0]["metrics"].rpartition(":")[2]
+        env = {**LOCAL, "HUB_GRPC_URL": hub.address, "ARBD_METRICS_LISTEN": port}
+        assert doctor(tmp_path, env=env).finding("metrics")["what"] == f"http://127.0.0.1:{port}/livez answers"
+        other = doctor(tmp_path, env={**env, "PROVIDER_NAME": "another"})
+        assert other.levels("metrics") == {"metrics.port": "fail"}
+    assert doctor(tmp_path, env=env).finding("metrics")["what"] == f"127.0.0.1:{port} is free"
+
+
 def test_the_text_names_what_why_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "arbd.toml").write_text("wrokers = 3\n")
     found = doctor(tmp_path, env=LOCAL, as_json=False)

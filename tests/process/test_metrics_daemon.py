@@ -113,8 +113,8 @@ def test_cpu_time_is_that_of_the_action_that_used_it() -> None:
         scraped(address, 2)
         eventually(lambda: total(scrape(address)[0], "arbd_task_cpu_seconds_total", action="spin"))
         series, _ = scrape(address)
-    assert total(series, "arbd_task_cpu_seconds_total", action="spin") > 0.1
-    assert total(series, "arbd_task_cpu_seconds_total", action="sleep") < 0.1
+    spun = total(series, "arbd_task_cpu_seconds_total", action="spin")  # on a busy machine little of 0.4 s
+    assert total(series, "arbd_task_cpu_seconds_total", action="sleep") < spun / 2
 
 
 def test_limits_and_what_workers_hold_are_shown(tmp_path: Path) -> None:

@@ -58,7 +58,10 @@ def test_it_says_all_that_the_document_says(seen: Browser) -> None:
         assert "no memory for a fork" in workers[8][-1]
         quote = rows(seen, "actions")[0]
         assert quote == ["quote", "812", "5,686,800", "0", "0", "0", "1", "412 µs", "1.7 ms", "137 µs", "30 s"]
-        assert [row[0] for row in rows(seen, "limits")] == ["quotes", "gpu", "shared"]
+        limits = rows(seen, "limits")
+        assert [row[0] for row in limits] == ["quotes", "gpu", "shared"]
+        assert limits[1][1] == "3 calls in any 60 s"
+        assert seen.run("return document.querySelector('#short').hidden")
         assert [row[0] for row in rows(seen, "replaced")] == ["3", "1"]
         assert [row[0] for row in rows(seen, "events")] == ["worker_died", "hub_lost", "daemon_started"]
         assert "hub.example:50051" in seen.text("#hub")
@@ -82,7 +85,7 @@ def test_text_of_others_is_text(seen: Browser) -> None:
     status["link"]["state"] = status["link"]["protocol"] = status["version"] = HOSTILE
     status["workers"][0]["state"] = HOSTILE
     status["paused"] = [{"action": HOSTILE, "waiting": 1, "refused": 0, "for_s": 1}]
-    document["limits"][0] = {"name": HOSTILE, "usage": HOSTILE, "allowed": HOSTILE, "refused": HOSTILE}
+    document["limits"][0] = {"name": HOSTILE, "rule": HOSTILE, "usage": HOSTILE, "allowed": HOSTILE, "refused": HOSTILE}
     document["problems"] = [HOSTILE]
     document["events"] = [{"number": 9, "ago_s": 1, "level": HOSTILE, "event": HOSTILE, "fields": {HOSTILE: [HOSTILE]}}]
     with serving_page(document) as made:
@@ -213,6 +216,17 @@ def test_what_is_wrong_is_said_in_words(seen: Browser) -> None:
         seen.wait(SHOWN)
         assert seen.text("#wrong") == "It takes no tasks: the hub hub.example:50051 is not reached."
         assert seen.run("return document.title") == "(trouble) prices · arbd"
+
+
+def test_lists_that_are_too_long_are_not_there_and_it_is_said(seen: Browser) -> None:
+    document = busy_day()
+    document.update(is_shortened=True, limits=[], events=[], actions=[])
+    document["status"]["actions"] = []
+    with serving_page(document) as made:
+        seen.open(made.address)
+        seen.wait(SHOWN)
+        assert seen.text("#short").startswith("There are too many actions, limits or events for this page")
+        assert seen.text("#state") == "serving"
 
 
 def test_an_older_or_later_daemon_is_shown_as_far_as_it_tells(seen: Browser) -> None:

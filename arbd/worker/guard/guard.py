@@ -97,7 +97,7 @@ class Guard:
                 spoiled.append(str(exc))
                 continue
             except Exception as exc:  # the action has put something there that breaks whoever looks
-                self._log.error("look_failed", action=action, what=kind.name, exc_info=exc)
+                self._log.error("look_failed", **logs.left_task_fields(action), what=kind.name, exc_info=exc)
                 spoiled.append(f"{kind.name} cannot be looked at")
                 continue
             if told is not None:
@@ -114,7 +114,7 @@ class Guard:
         self._told.add((action, what))
         self._log.warning(
             "changed_by_action",
-            action=action,
+            **logs.left_task_fields(action),
             what=what,
             **({"how": told} if told else {}),
             hint="it was put back for the next task; an action should leave the process as it found it",

@@ -98,7 +98,10 @@ def test_a_file_that_cannot_be_written_is_told_before_the_time_is_spent(asked: l
     assert asked == []
 
 
-@pytest.mark.parametrize("words", [(), ("--out", "x", "--seconds", "0"), ("--out", "x", "--seconds", "1e9")])
+@pytest.mark.parametrize(
+    "words",
+    [(), ("--out", "x", "--seconds", "0"), ("--out", "x", "--seconds", "1e9"), ("--out", "x", "--seconds", "nan")],
+)
 def test_a_wrong_command_line(asked: list[float], words: tuple[str, ...]) -> None:
     assert invoke("trace", *words).exit_code == 2
 

@@ -9,7 +9,7 @@ from arbd.control.exposition import Footprint
 from arbd.control.probes import Verdict
 from arbd.control.recent import Recent
 from arbd.control.reports import NotableEvent, StatusReport, WorkerReport
-from arbd.control.snapshot import LimitTotals, Snapshot
+from arbd.control.snapshot import LimitTotals, Snapshot, shortened
 from arbd.control.status_document import BOUNDS_S, encode, reading
 from arbd.ipc import metrics_page as page
 from arbd.ipc.metrics_page import ActionRow
@@ -86,6 +86,7 @@ def test_before_the_supervisor_has_said_anything_it_says_that() -> None:
         **dict.fromkeys(("at", "age_s", "status")),
         **{name: [] for name in ("limits", "events", "history", "actions")},
         "problems": ["the supervisor has not said yet how it is"],
+        "is_shortened": False,
     }
 
 
@@ -103,3 +104,16 @@ def test_what_others_call_themselves_controls_no_terminal() -> None:
     document = encode(snapshot(), 0.1, problem, Recent(BOUNDS_S), {}).decode()
     assert document.isprintable()
     assert json.loads(document)["problems"] == [evil]
+
+
+def test_a_snapshot_that_is_too_long_goes_without_what_an_author_can_make_long() -> None:
+    whole = snapshot(worker(0, 41))
+    short = shortened(whole)
+    assert (short.is_shortened, short.limits, short.events, short.status.workers) == (
+        True,
+        [],
+        [],
+        whole.status.workers,
+    )
+    document = json.loads(encode(short, 0.4, GOOD, Recent(BOUNDS_S), {}))
+    assert (document["is_shortened"], document["limits"], document["at"]) == (True, [], 1000.0)

@@ -52,7 +52,7 @@ def test_no_refusal_is_untold_and_none_told_twice() -> None:
 def test_callers_words_forge_no_line() -> None:
     line = Refusals().note(UNKNOWN, "a\x1b[2J\n{", "t" * 5000, "\u202e", 0)
     assert line is not None
-    assert all(text.isprintable() and len(text) <= 200 for text in line[2:])
+    assert all(text.isprintable() and len(text) <= 200 for text in (line.action, line.task_id, line.reason))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ ONE, TWO = ("1", "a", "", 1), ("2", "b", "", 1)
 
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("_task", "_at_begin", "_at_end", "_stdout", "_stderr"):
+    for name in ("_task", "_left", "_at_begin", "_at_end", "_stdout", "_stderr"):
         monkeypatch.setattr(tasks, name, getattr(tasks, name))
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
     tasks.remember_starts()
@@ -59,6 +59,15 @@ def test_the_main_thread() -> None:
     assert tasks.current_task() == ONE
     tasks.leave_task()
     assert tasks.current_task() is None
+
+
+def test_a_line_after_a_task_names_the_one_that_was_left() -> None:
+    tasks._left = None
+    assert tasks.left_task_fields("a") == {"action": "a"}
+    tasks.enter_task(*ONE)
+    tasks.leave_task()
+    assert tasks.left_task_fields("a") == {"task_id": "1", "action": "a", "attempt": 1}
+    assert tasks.left_task_fields("b") == {"action": "b"}, "of another action: nobody knows which"
 
 
 def test_a_thread_has_the_task_it_was_started_in_while_that_runs() -> None:

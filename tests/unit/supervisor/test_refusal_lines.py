@@ -45,6 +45,13 @@ def test_what_was_not_told_is_told_when_the_minute_is_over(rig: Rig, lines: list
     assert [line.get("times", 1) for line in lines] == [1, 49]
 
 
+def test_the_line_names_the_task_as_all_lines_do(rig: Rig, lines: list[dict[str, Any]]) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    rig.flow.take([Task("u", "nonsense", b"{}", b"", attempt=3, traceparent=f"00-{trace}-b7ad6b7169203331-01")])
+    told = {name: lines[0][name] for name in ("task_id", "action", "attempt", "trace_id")}
+    assert told == {"task_id": "u", "action": "nonsense", "attempt": 3, "trace_id": trace}
+
+
 def test_an_invalid_payload_is_what_its_worker_says(rig: Rig, lines: list[dict[str, Any]]) -> None:
     rig.flow.take(tasks("a", "b"))
     worker = next(each for each in rig.workers if each.has)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from arbd import logs
 from arbd.host.fork_mark import EVERYBODY, NOBODY
 from arbd.worker.guard.guard import Depth, Guard, NoGuard
 from arbd.worker.guard.kinds import Look, Spoiled, StateKind, Undone
@@ -70,6 +71,18 @@ def test_what_was_noticed_is_put_back_and_told_once(told: list[dict[str, Any]]) 
     [line] = told
     assert (line["event"], line["action"], line["what"]) == ("changed_by_action", "act", "the place")
     assert line["how"] == "it was elsewhere"
+
+
+def test_the_line_names_the_task_that_has_changed_it(told: list[dict[str, Any]]) -> None:
+    place = Place()
+    guard, notices = a_guard(a_kind(place))
+    logs.enter_task("t-1", "act", attempt=2)
+    place.value = "elsewhere"
+    notices.changes("the place")
+    logs.leave_task()
+    guard.after("act", "noticed")
+    [line] = told
+    assert (line["task_id"], line["action"], line["attempt"]) == ("t-1", "act", 2)
 
 
 @pytest.mark.parametrize(("look", "found_at"), [("noticed", ()), ("quick", ("quick", "full")), ("full", ("full",))])
