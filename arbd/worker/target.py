@@ -132,7 +132,10 @@ def _import(place: str, argv: list[str]) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}.")):
             raise TargetError(
-                [f"TARGET {place!r}: no module named {exc.name!r} here ({Path.cwd()}) or among the installed ones"]
+                [
+                    f"TARGET {place!r}: no module named {exc.name!r} here ({Path.cwd()}) or among the installed ones"
+                    f"{_alike(place, Path.cwd())}"
+                ]
             ) from exc
         raise
 
@@ -176,10 +179,24 @@ def _run_as_main(code: CodeType, file: str, spec: ModuleSpec | None) -> ModuleTy
 def _existing_file(place: str) -> Path:
     path = Path(place).resolve()
     if not path.is_file():
-        raise TargetError([f"TARGET {place!r}: there is no file {path}"])
+        raise TargetError([f"TARGET {place!r}: there is no file {path}{_alike(path.stem, path.parent)}"])
     if hidden := hidden_by(path.stem):
         raise TargetError([f"TARGET {place!r}: a file of that name hides {hidden}, for whatever imports it; rename it"])
     return path
+
+
+def _alike(name: str, directory: Path) -> str:
+    """A question whether the file there was meant that is called almost so; empty: there is none."""
+    import difflib
+
+    if "." in name or ":" in name:
+        return ""
+    try:
+        there = sorted(path.stem for path in directory.iterdir() if path.suffix == ".py")
+    except OSError:
+        return ""
+    found = difflib.get_close_matches(name, there, n=1)
+    return f"; did you mean {found[0]}.py?" if found else ""
 
 
 def _load_file(name: str, path: Path) -> ModuleType:
