@@ -253,9 +253,8 @@ def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, R
 
 def _check_name(name: object) -> None:
     if callable(name):
-        raise RegistrationError(
-            f"write parentheses after the decorator of {getattr(name, '__name__', name)!s}: @action() or @actions.register()"
-        )
+        which = getattr(name, "__name__", repr(name))
+        raise RegistrationError(f"write parentheses after the decorator of {which}: @action() or @actions.register()")
     if name is not None and (not isinstance(name, str) or not name.strip()):
         raise RegistrationError(f"an action's name is a text that is not empty; got {name!r}")
 

@@ -197,6 +197,20 @@ def test_no_such_file(place: str, script: bool) -> None:
     assert problem(place, script=script) == f"TARGET {file!r}: there is no file {Path(file).resolve()}"
 
 
+@pytest.mark.parametrize("place", ["price.py", "price.py:provider", "price", "prices_", "my-price"])
+def test_a_file_that_is_called_almost_so(write: Write, place: str) -> None:
+    write("prices.py", ONE)
+    write("my-prices.py", ONE)
+    like = "my-prices" if "-" in place else "prices"
+    assert problem(place).endswith(f"; did you mean {like}.py?")
+
+
+def test_a_directory_that_cannot_be_listed_has_no_file_of_that_name() -> None:
+    assert problem("/proc/1/nowhere/price.py") == "TARGET '/proc/1/nowhere/price.py': there is no file " + (
+        "/proc/1/nowhere/price.py"
+    )
+
+
 def test_a_file_of_another_kind(write: Write) -> None:
     file = write("./notes.txt", ONE)
     assert problem("./notes.txt") == f"TARGET {str(file)!r} is no Python file"
