@@ -31,6 +31,12 @@ _SAYS: Final = {
     "unpause": "`arbd resume ACTION` ends a pause",
     "workers": "`arbd scale N` sets how many there are, `arbd status` shows them",
 }
+# Options of other tools, and which of ours does the same.
+_OPTIONS_OF_OTHERS: Final = {
+    **dict.fromkeys(("--port", "-p", "--host", "--bind", "--address", "--addr"), ("--listen", "--hub")),
+    **dict.fromkeys(("--data", "-d", "--body", "--input", "--params", "--args"), ("--payload",)),
+    **dict.fromkeys(("--sync", "--follow", "--block"), ("--wait",)),
+}
 _ALIKE: Final = 0.65  # of 1; one letter wrong in four is still the same word, half of them is another one
 _NEARLY_AS_GOOD: Final = 0.1
 _TARGET: Final = re.compile(r".*\.py(:\w+)?|\w+(\.\w+)*:\w+")
@@ -82,6 +88,9 @@ def unknown_option(option: str, command: CommandWords) -> str:
     argument = command.arguments.get(option.lstrip("-").replace("-", "_"))
     if argument is not None:
         return f"{said}: it is an argument, as in arbd {command.name} {argument}."
+    ours = [each for each in _OPTIONS_OF_OTHERS.get(option, ()) if each in known]
+    if ours:
+        return f"{said}; did you mean {ours[0]}?"
     setting = _setting_without(option, known)
     if setting is not None and setting.secret:
         return (

@@ -246,9 +246,30 @@ def _search(module: ModuleType, target: str) -> Any:
     )
 
 
+def _require_no_arguments(found: Any, target: str) -> None:
+    """Raise ``TargetError`` for a subclass or a function that wants arguments: there are none to give."""
+    try:
+        wanted = inspect.signature(found)
+    except (TypeError, ValueError):
+        return  # some callables of C have none; calling tells
+    try:
+        wanted.bind()
+    except TypeError as error:
+        name = getattr(found, "__name__", type(found).__name__)
+        what = f"{name}{wanted} would be called without arguments ({error})"
+        how = (
+            f"make an instance, as in provider = {name}(...), or have its __init__ need none"
+            if inspect.isclass(found)
+            else "name a Provider, a subclass of it, or a function without parameters that returns one"
+        )
+        raise TargetError([f"TARGET {target!r}: {what}: {how}"]) from None
+
+
 def _make(found: Any, target: str) -> Provider:
     if isinstance(found, Provider):
         return found
+    if callable(found) and getattr(found, "__name__", "") != FACTORY_NAME:  # whose name says what it is meant to be
+        _require_no_arguments(found, target)
     made = found() if callable(found) else found
     if not isinstance(made, Provider):
         raise TargetError([f"TARGET {target!r} is {type(made).__name__}, not a Provider, a subclass or a factory"])

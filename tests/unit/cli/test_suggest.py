@@ -79,6 +79,20 @@ def test_an_option_that_was_meant(option: str, meant: str) -> None:
     assert unknown_option(option, RUN) == f"There is no option {option}; did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    ("option", "command", "meant"),
+    [
+        ("--port", ("--listen", "--hub"), "--listen"),
+        ("--port", ("--hub",), "--hub"),
+        ("-d", ("--payload", "--debug"), "--payload"),
+    ],
+)
+def test_an_option_of_another_tool(option: str, command: tuple[str, ...], meant: str) -> None:
+    assert (
+        unknown_option(option, CommandWords("x", command, {})) == f"There is no option {option}; did you mean {meant}?"
+    )
+
+
 @pytest.mark.parametrize("option", ["--colour", "-x", "--", "-"])
 def test_an_option_that_is_like_nothing(option: str) -> None:
     assert unknown_option(option, SCALE) == f"There is no option {option}; `arbd scale --help` lists them."
