@@ -61,8 +61,7 @@ class LineFormat:
         if self._console is None:
             return _json(event)
         # Control characters would let a task's id or an author's value write to the operator's terminal.
-        clean = {printable(str(key)): _shown(key, value) for key, value in event.items()}
-        clean = _reason_below(clean)
+        clean = _reason_below({printable(str(key)): _shown(key, value) for key, value in event.items()})
         line = self._console(None, "", clean) if formatter is None else _percent(formatter, clean)
         return line.encode("utf-8", "backslashreplace") + b"\n"
 

@@ -72,8 +72,12 @@ def test_a_hub_for_other_hosts_has_to_be_wanted(monkeypatch: pytest.MonkeyPatch)
     """That of dev has no tokens."""
     addresses: list[str] = []
     module = ModuleType("arbd.supervisor.main")
-    module.run = lambda request: addresses.append(request.flags["hub.url"]) or 0  # type: ignore[attr-defined] # a stand-in
-    module.RESTART = -1  # type: ignore[attr-defined] # the same
+
+    def run(request: RunRequest) -> int:
+        addresses.append(request.flags["hub.url"])
+        return 0
+
+    module.run, module.RESTART = run, -1  # type: ignore[attr-defined] # a stand-in for the whole module
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", module)
     refused = invoke("dev", "p.py", "--listen", "0.0.0.0:0")
     assert (refused.exit_code, "--insecure" in refused.stderr, addresses) == (2, True, [])

@@ -73,22 +73,13 @@ def misspelt() -> None:
     provider: Any = Provider("p")
     decorators: Any = action, on_worker_start
 
-    @provider.actions.register(name="a", timeot=3)
-    def one() -> None: ...
+    def handler() -> None: ...
 
-    @provider.resource(laz=True)
-    def two() -> None: ...
-
-    @provider.on_worker_stop(first=True)
-    def three() -> None: ...
-
-    @decorators[0](colour="red")
-    def four() -> None: ...
-
-    @decorators[1](None, None)
-    def five() -> None: ...
-
-    assert [callable(each) for each in (one, two, five)] == [True] * 3
+    assert provider.actions.register(name="a", timeot=3)(handler) is handler
+    provider.resource(laz=True)(handler)
+    provider.on_worker_stop(first=True)(handler)
+    decorators[0](colour="red")(handler)
+    decorators[1](None, None)(handler)
 
 
 def test_arguments_that_a_decorator_does_not_have_are_kept_and_told_with_what_was_meant() -> None:
