@@ -20,7 +20,7 @@ import msgspec
 from arbd.author.binding import Binding, Handler, bind
 from arbd.author.lifespan import Lifespan, Resource, ResourceOptions
 from arbd.author.marks import ACTION
-from arbd.author.refused import keeping
+from arbd.author.refused import keeping, knowing_its_arguments
 from arbd.errors import ActionNotFoundError, DuplicateActionError, RegistrationError
 from arbd.rate_limit import RateLimitMonitor, TimeBasedRateLimitMonitor
 from arbd.schema import Schema, compile_schema
@@ -95,6 +95,7 @@ class Actions(Mapping[str, Action]):
         #: In a worker: tells all workers of a limit that is set now. ``None`` for the action: the default.
         self.tell_workers: Callable[[str | None, RateLimitMonitor], None] | None = None
 
+    @knowing_its_arguments
     def register(
         self,
         name: str | None = None,
@@ -184,6 +185,7 @@ class Actions(Mapping[str, Action]):
         return f"<Actions {', '.join(self) or 'none'}>"
 
 
+@knowing_its_arguments
 def action(
     name: str | None = None,
     description: str | None = None,
@@ -251,7 +253,8 @@ def _compile(handler: Handler, options: ActionOptions, resources: Mapping[str, R
 
 def _check_name(name: object) -> None:
     if callable(name):
-        raise RegistrationError(f"write parentheses after the decorator of {name!r}: @action() or @actions.register()")
+        which = getattr(name, "__name__", repr(name))
+        raise RegistrationError(f"write parentheses after the decorator of {which}: @action() or @actions.register()")
     if name is not None and (not isinstance(name, str) or not name.strip()):
         raise RegistrationError(f"an action's name is a text that is not empty; got {name!r}")
 

@@ -25,6 +25,7 @@ import msgspec
 
 from arbd.author.binding import RESERVED
 from arbd.author.marks import ON_START, ON_STOP, RESOURCE
+from arbd.author.refused import knowing_its_arguments
 from arbd.errors import BindingError, RegistrationError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -215,6 +216,7 @@ def _underlying(function: Callable[..., Any]) -> Any:
 def on_worker_start(method: M) -> M: ...
 @overload
 def on_worker_start() -> Callable[[M], M]: ...
+@knowing_its_arguments
 def on_worker_start(method: Any = None) -> Any:
     """Mark a method of a ``Provider`` subclass as a hook that runs in each worker before its first task."""
     return _marking(ON_START, True, method)
@@ -224,6 +226,7 @@ def on_worker_start(method: Any = None) -> Any:
 def on_worker_stop(method: M) -> M: ...
 @overload
 def on_worker_stop() -> Callable[[M], M]: ...
+@knowing_its_arguments
 def on_worker_stop(method: Any = None) -> Any:
     """Mark a method of a ``Provider`` subclass as a hook that runs in each worker after its last task."""
     return _marking(ON_STOP, True, method)
@@ -233,6 +236,7 @@ def on_worker_stop(method: Any = None) -> Any:
 def resource(method: M) -> M: ...
 @overload
 def resource(*, name: str | None = None, lazy: bool = False) -> Callable[[M], M]: ...
+@knowing_its_arguments
 def resource(method: Any = None, *, name: str | None = None, lazy: bool = False) -> Any:
     """Mark a method of a ``Provider`` subclass as a resource; the arguments are those of ``Provider.resource``."""
     return _marking(RESOURCE, ResourceOptions(name, lazy), method)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from arbd.author.actions import NOT_A_MONITOR, Action, Actions, is_monitor, is_timeout
 from arbd.author.lifespan import F, Hook, Moment, Resource, ResourceOptions
 from arbd.author.marks import ACTION, ON_START, ON_STOP, RESOURCE, marked_methods
-from arbd.author.refused import keeping
+from arbd.author.refused import keeping, knowing_its_arguments
 from arbd.author.source import source_of
 from arbd.errors import ConfigError, RegistrationError
 from arbd.model.description import ActionInfo, Description, HookInfo, Leftover, ResourceInfo
@@ -113,6 +113,7 @@ class Provider:
     def on_worker_start(self, function: F) -> F: ...
     @overload
     def on_worker_start(self) -> Callable[[F], F]: ...
+    @knowing_its_arguments
     def on_worker_start(self, function: Any = None) -> Any:
         """Decorate a function, plain or ``async``, that each worker runs before its first task. Several run in order of
         registration. Raises ``RegistrationError`` or ``BindingError``."""
@@ -122,6 +123,7 @@ class Provider:
     def on_worker_stop(self, function: F) -> F: ...
     @overload
     def on_worker_stop(self) -> Callable[[F], F]: ...
+    @knowing_its_arguments
     def on_worker_stop(self, function: Any = None) -> Any:
         """Decorate a function, plain or ``async``, that each worker runs after its last task. Several run in reverse
         order of registration. Raises ``RegistrationError`` or ``BindingError``."""
@@ -139,6 +141,7 @@ class Provider:
     def resource(self, function: F) -> F: ...
     @overload
     def resource(self, *, name: str | None = None, lazy: bool = False) -> Callable[[F], F]: ...
+    @knowing_its_arguments
     def resource(self, function: Any = None, *, name: str | None = None, lazy: bool = False) -> Any:
         """Decorate a function that makes a value which each worker has of its own: a generator, plain or ``async``,
         that yields it once and closes it behind the ``yield``, or a function that returns it.

@@ -8,14 +8,20 @@ Pure. What a refused decorator decorated stays as it is, so what stands below se
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Final, ParamSpec, TypeVar, cast
 
 from arbd.errors import RegistrationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 _OWN: Final = str(Path(__file__).parents[1])
 _NOT_OWN: Final = f"{_OWN}/examples/"
@@ -64,6 +70,39 @@ def keeping() -> Iterator[None]:
         if _kept is None or len(_kept) >= _MOST:
             raise
         _kept.append(_with_author(error))
+
+
+def knowing_its_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that makes a decorator, and refuses arguments that it does not have as it does any other mistake."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            with keeping():
+                raise RegistrationError(_misfit(function.__name__, signature, kwargs, error)) from None
+            return cast(R, _unchanged)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, object], error: TypeError) -> str:
+    known = [each for each in signature.parameters if each not in ("self", "function", "method")]
+    unknown = next((each for each in given if each not in known), None)
+    if unknown is None:
+        return f"{name}() takes {', '.join(known) or 'nothing'}: {error}"
+    import difflib
+
+    alike = difflib.get_close_matches(unknown, known, n=1)
+    more = f"did you mean {alike[0]!r}?" if alike else f"there are: {', '.join(known) or 'none'}"
+    return f"{name}() has no argument {unknown!r}; {more}"
+
+
+def _unchanged(decorated: T) -> T:
+    return decorated
 
 
 def _with_author(error: RegistrationError) -> RegistrationError:

@@ -19,7 +19,7 @@ import click
 
 from arbd.cli._groups import COMMANDS as COMMANDS
 from arbd.cli._groups import GROUPS, STEERING
-from arbd.cli._help import RareOption, lay_out
+from arbd.cli._help import lay_out, options_of, words_of
 from arbd.errors import (
     EXIT_CONFIG,
     EXIT_FAILURE,
@@ -80,7 +80,7 @@ class _Commands(click.Group):
         except click.NoSuchOption as error:
             from arbd.cli import _suggest
 
-            message = _suggest.option_before_command(error.option_name, _options_of(self, ctx))
+            message = _suggest.option_before_command(error.option_name, options_of(self, ctx))
             raise click.UsageError(message, ctx) from error
 
     def resolve_command(
@@ -103,7 +103,7 @@ class _Commands(click.Group):
         except ArbdError as error:
             raise _Failure(error, ctx.params["debug"]) from error
         except click.NoSuchOption as error:
-            raise _no_such_option(error, _options_of(self, ctx)) from error
+            raise _no_such_option(error, options_of(self, ctx)) from error
         except click.ClickException as error:
             text = printable_lines(error.message).replace("\n", "\n  ")  # it may name what an author has named
             error.message = text  # type: ignore[misc] # final for a good reason, but there is no other way in
@@ -135,24 +135,7 @@ def _no_such_option(error: click.NoSuchOption, before: list[str]) -> click.Usage
 
     ctx = error.ctx
     assert ctx is not None  # click says who has parsed
-    arguments = {
-        each.name or "": " ".join(each.get_usage_pieces(ctx))
-        for each in ctx.command.get_params(ctx)
-        if isinstance(each, click.Argument)
-    }
-    name = ctx.command_path.partition(" ")[2] or ctx.info_name or ""
-    words = _suggest.CommandWords(name, _options_of(ctx.command, ctx), arguments, before)
-    return click.UsageError(_suggest.unknown_option(error.option_name, words), ctx)
-
-
-def _options_of(command: click.Command, ctx: click.Context) -> list[str]:
-    """Every way to write an option of this command, but of those that no help shows."""
-    options = [
-        each
-        for each in command.get_params(ctx)
-        if isinstance(each, click.Option) and (isinstance(each, RareOption) or not each.hidden)
-    ]
-    return [name for each in options for name in (*each.opts, *each.secondary_opts)]
+    return click.UsageError(_suggest.unknown_option(error.option_name, words_of(ctx, before)), ctx)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, is_wanted: bool) -> None:

@@ -1,6 +1,6 @@
 """The manual pages, made of the help that ``arbd --help`` and its commands print, and of the table of settings.
 
-    python -m arbd.cli._manual DIRECTORY      arbd.1, arbd-COMMAND.1 for each, arbd.toml.5
+    python -m arbd.cli._manual DIRECTORY      arbd.1, arbd-COMMAND.1 for each (also arbd-hub-status.1), arbd.toml.5
 
 ``make man`` calls it. Nothing is written that the help does not say: a page that is wrong is mended there. No date
 stands in a page, so that the same version always makes the same pages.
@@ -44,8 +44,28 @@ def pages(version: str) -> dict[str, str]:
         command = cli.get_command(context, name)
         assert command is not None
         inner = click.Context(command, info_name=name, parent=context)
-        found[f"arbd-{name}.1"] = _command_page(inner, version)
+        for each in (inner, *_below(inner)):
+            found[f"{_page_name(each)}.1"] = _command_page(each, version)
     return found
+
+
+def _below(context: click.Context) -> list[click.Context]:
+    """The commands of a command that has some of its own."""
+    commands = context.command.commands if isinstance(context.command, click.Group) else {}
+    return [click.Context(each, info_name=name, parent=context) for name, each in commands.items()]
+
+
+def _page_name(context: click.Context) -> str:
+    return context.command_path.replace(" ", "-")
+
+
+def _related(context: click.Context) -> list[str]:
+    """The pages of a command's neighbours: those of its heading and those below it, or the one it is below."""
+    parent = context.parent
+    if parent is not None and parent.parent is not None:
+        return [_page_name(parent)]
+    names = next(names for names in GROUPS.values() if context.info_name in names)
+    return [*map(_page_name, _below(context)), *(f"arbd-{name}" for name in names if name != context.info_name)]
 
 
 def _main_page(context: click.Context, version: str) -> str:
@@ -62,14 +82,13 @@ def _main_page(context: click.Context, version: str) -> str:
 
 
 def _command_page(context: click.Context, version: str) -> str:
-    command, name = context.command, context.info_name or ""
-    neighbours = next(names for names in GROUPS.values() if name in names)
-    others = [f"arbd-{each}(1)" for each in neighbours if each != name]
+    command = context.command
+    others = [f"{page}(1)" for page in _related(context)]
     settings = [f"{CONFIG_FILE}(5)"] if any("--config" in param.opts for param in command.params) else []
     sections = list(_sections(command.epilog or ""))
     return "".join(
         (
-            *_head(f"arbd-{name}", 1, version, command.get_short_help_str(200).rstrip("."), context),
+            *_head(_page_name(context), 1, version, command.get_short_help_str(200).rstrip("."), context),
             *_described(command, [text for heading, text in _paragraphs(command.epilog or "") if not heading]),
             *_options(context),
             *sections,

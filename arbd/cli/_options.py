@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Collection
@@ -125,6 +126,7 @@ class ListenType(_ParamType):
         return str(value)
 
 
+_LONGEST_PATH: Final = 4096
 _MESSAGE_ROOM: Final = 64 * 1024  # for ids, names, and what protobuf adds
 _MOST_MESSAGE: Final = (1 << 31) - 1  # of gRPC
 
@@ -153,13 +155,17 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     return _with_settings(function, _FLAGGED_NAMES)
 
 
-def settings_options_showing(*shown: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def settings_options_showing(
+    *shown: str, refused: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The same for a command to which only these settings matter: it takes the others too, and ``--help-all`` shows
-    them."""
-    return lambda function: help_all_option(_with_settings(function, shown))
+    them, but those that are ``refused``: the command says why."""
+    return lambda function: help_all_option(_with_settings(function, shown, refused))
 
 
-def _with_settings(function: Callable[..., None], shown: Collection[str]) -> Callable[..., None]:
+def _with_settings(
+    function: Callable[..., None], shown: Collection[str], refused: Collection[str] = ()
+) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*, config_file: str | None, **params: Any) -> None:
         flags = {setting.name: params.pop(setting.attribute) for setting in FLAGGED}
@@ -175,7 +181,7 @@ def _with_settings(function: Callable[..., None], shown: Collection[str]) -> Cal
         decorated = click.option(
             setting.flag,
             setting.attribute,
-            cls=RareOption if is_rare else click.Option,
+            cls=RareOption if is_rare and setting.name not in refused else click.Option,
             hidden=is_rare,
             default=None,
             metavar=_METAVARS.get(setting.name, None if isinstance(setting.default, bool) else _metavar(setting.kind)),
@@ -187,20 +193,35 @@ def _with_settings(function: Callable[..., None], shown: Collection[str]) -> Cal
 
 def json_text(option: str, text: str) -> bytes:
     """JSON from the command line or from ``@file``, checked: a typo is found here, not in a worker's answer."""
+    if text == "@":
+        raise click.BadParameter("@ stands right before the name of a file", param_hint=option)
     try:
-        data = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
-    except OSError as error:
-        raise click.BadParameter(f"{text[1:]}: {error.strerror}", param_hint=option) from error
+        data = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode(errors="surrogateescape")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no path of a file"
+        raise click.BadParameter(f"{text[1:]}: {reason}", param_hint=option) from error
     return checked_json(option, data)
 
 
-def checked_json(option: str, data: bytes) -> bytes:
-    """These bytes, if they are JSON. Raises ``click.BadParameter``."""
+def checked_json(option: str, data: bytes, which: str = "") -> bytes:
+    """These bytes, if they are JSON. Raises ``click.BadParameter``; ``which``: the line that they are, and "is"."""
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint=option) from error
+        raise click.BadParameter(f"{which}not JSON: {error}{_slip(data)}", param_hint=option) from error
     return data
+
+
+def _slip(data: bytes) -> str:
+    """A remark on what people often do instead of writing JSON."""
+    from arbd.cli import _suggest
+
+    text = os.fsdecode(data)
+    with contextlib.suppress(OSError, ValueError):
+        if text and len(data) < _LONGEST_PATH and Path(text).is_file():
+            return "; there is a file of that name: write @ before it"
+    found = _suggest.json_slip(text)
+    return f"; {found}" if found else ""
 
 
 def _completer(kind: Kind) -> Completer:

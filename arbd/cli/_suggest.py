@@ -1,4 +1,4 @@
-"""What a wrong word of the command line may have meant: a command, an option, a setting, a TARGET.
+"""What a wrong word of the command line may have meant: a command, an option, a setting, a TARGET, a payload.
 
 Pure: words in, one sentence out. Values are never repeated: one of them may be the token.
 """
@@ -31,9 +31,30 @@ _SAYS: Final = {
     "unpause": "`arbd resume ACTION` ends a pause",
     "workers": "`arbd scale N` sets how many there are, `arbd status` shows them",
 }
+# Options of other tools, and which of ours does the same.
+_OPTIONS_OF_OTHERS: Final = {
+    **dict.fromkeys(("--port", "-p", "--host", "--bind", "--address", "--addr"), ("--listen", "--hub")),
+    **dict.fromkeys(("--data", "-d", "--body", "--input", "--params", "--args"), ("--payload",)),
+    **dict.fromkeys(("--sync", "--follow", "--block"), ("--wait",)),
+}
 _ALIKE: Final = 0.65  # of 1; one letter wrong in four is still the same word, half of them is another one
 _NEARLY_AS_GOOD: Final = 0.1
 _TARGET: Final = re.compile(r".*\.py(:\w+)?|\w+(\.\w+)*:\w+")
+# What a word without an option looks like, the options that it may belong to, and how each is written.
+_LOOKS: Final = (
+    (
+        re.compile(r"[\[{@].*|.*[\]}]", re.DOTALL),
+        {"--payload": "--payload '{\"key\": 1}', as one word, which single quotes keep from the shell"},
+    ),
+    (re.compile(r".*\.toml"), {"--config": "--config FILE"}),
+    (re.compile(r".*\.env"), {"--env-file": "--env-file FILE"}),
+    (
+        re.compile(r"(\w+://)?([\w.-]+|\[.*\]):\d+|unix:.+"),
+        {"--listen": "--listen HOST:PORT", "--hub": "--hub HOST:PORT"},
+    ),
+)
+_PYTHONS: Final = re.compile(r"\b(True|False|None)\b")
+_TRAILING_COMMA: Final = re.compile(r",\s*[\]}]")
 
 
 def unknown_command(word: str, commands: Collection[str]) -> str:
@@ -67,6 +88,9 @@ def unknown_option(option: str, command: CommandWords) -> str:
     argument = command.arguments.get(option.lstrip("-").replace("-", "_"))
     if argument is not None:
         return f"{said}: it is an argument, as in arbd {command.name} {argument}."
+    ours = [each for each in _OPTIONS_OF_OTHERS.get(option, ()) if each in known]
+    if ours:
+        return f"{said}; did you mean {ours[0]}?"
     setting = _setting_without(option, known)
     if setting is not None and setting.secret:
         return (
@@ -87,6 +111,49 @@ def option_before_command(option: str, known: Collection[str]) -> str:
     if found:
         return f"{said}; did you mean {_either(found)}?"
     return f"{said}: those of a command stand behind it, as in arbd run {_shown(option)}."
+
+
+def extra_words(words: Sequence[str], command: CommandWords) -> str:
+    """What to say about words for which a command has no argument."""
+    said = "There is one word too many" if len(words) == 1 else f"There are {len(words)} words too many"
+    usage = " ".join(["arbd", *filter(None, [command.name]), *command.arguments.values()])
+    option = _option_for(words, command.options)
+    if option:
+        return f"{said}; did you mean {usage} {option}?"
+    return f"{said}: its form is {usage}, with options anywhere; `arbd {command.name} --help` has examples."
+
+
+def _option_for(words: Sequence[str], known: Collection[str]) -> str:
+    """The option, as it is written, that one of these words may belong to; empty: there is none."""
+    for looks, options in _LOOKS:
+        if any(map(looks.fullmatch, words)) and (found := [how for each, how in options.items() if each in known]):
+            return found[0]
+    names = [f"--{word.partition('=')[0]}" for word in words]
+    return next((name for name in names if name in known and name != "--"), "")
+
+
+def not_below_hub(word: str, commands: Collection[str], hub: CommandWords) -> str:
+    """What to say about a word behind ``arbd hub`` that is no command there."""
+    if found := _close(word.lower(), commands):
+        return f"There is no command {word!r} of arbd hub; did you mean arbd hub {_either(found)}?"
+    if any(looks.fullmatch(word) for looks, options in _LOOKS if "--listen" in options):
+        return extra_words([word], hub)
+    return f"There is no command {word!r} of arbd hub: `arbd hub` serves one, `arbd hub status` asks one."
+
+
+def json_slip(text: str) -> str:
+    """What is likely to be wrong with a text that should be JSON; empty: nothing that people often do."""
+    if not text.strip():
+        return "it is empty"
+    if text.startswith(("{", "[")) and '"' not in text and "'" not in text and re.search(r"[^\W\d]", text):
+        return "it has no double quotes; has the shell taken them? Put single ones around it all: '{\"key\": 1}'"
+    if "'" in text and '"' not in text:
+        return "JSON has double quotes around keys and texts, and no single ones: '{\"key\": 1}'"
+    if _PYTHONS.search(text):
+        return "JSON writes true, false and null"
+    if _TRAILING_COMMA.search(text):
+        return "JSON has no comma behind the last value"
+    return ""
 
 
 def _shown(option: str) -> str:

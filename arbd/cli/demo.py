@@ -21,9 +21,16 @@ It needs the extra `examples`: pip install 'arbd[examples]'. It takes about half
 
 Exit codes: 0 good, 1 a task or the daemon failed, 130 interrupted by Ctrl-C.""",
 )
-@click.option("--tasks", type=click.IntRange(1, 100_000), default=300, show_default=True, help="How many portfolios.")
+@click.option(
+    "--tasks",
+    type=click.IntRange(1, 100_000),
+    default=300,
+    show_default=True,
+    help="How many tasks, two for each portfolio.",
+)
 @click.option(
     "--workers",
+    metavar="N|auto",
     type=KindType("N|auto", auto_or(whole(1, 1024))),
     default="auto",
     show_default=True,

@@ -57,7 +57,8 @@ no such TARGET.""",
 @click.argument("argv", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--listen", type=ListenType(), default=LOCAL_HUB, show_default=True, help="Where its hub listens.")
 @click.option(_HUB_OPTION, "adopted", nargs=2, type=(int, str), hidden=True, help="PID ADDRESS of a hub that runs.")
-@settings_options_showing("name", "execution_timeout", "workers", "env_file", "log.level")
+@click.option("--insecure", is_flag=True, help="Listen for other hosts though anybody there may call the hub.")
+@settings_options_showing("name", "execution_timeout", "workers", "env_file", "log.level", refused=["hub.url"])
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -65,6 +66,7 @@ def command(
     argv: tuple[str, ...],
     listen: str,
     adopted: tuple[int, str] | None,
+    insecure: bool,
     given: CommandSettings,
 ) -> None:
     """Run TARGET (see `arbd run --help`) against a hub of its own, and restart its workers when its source changes.
@@ -78,7 +80,12 @@ def command(
     from arbd.supervisor.main import RESTART
     from arbd.supervisor.request import RunRequest
 
-    with _hub(listen, _max_message(given)) if adopted is None else _adopted(*adopted) as (pid, address):
+    with (
+        _hub(listen, _max_message(given), insecure=insecure) if adopted is None else _adopted(*adopted) as (
+            pid,
+            address,
+        )
+    ):
         if adopted is None:
             told = f"arbd dev: the hub listens on {address}; try: arbd submit ACTION --hub {address} --wait"
             _show.say(told, err=True)
@@ -170,21 +177,21 @@ def _end(pid: int) -> None:
 
 
 @contextmanager
-def _hub(listen: str, max_message: int) -> Iterator[tuple[int, str]]:
+def _hub(listen: str, max_message: int, *, insecure: bool) -> Iterator[tuple[int, str]]:
     """A hub in a child process; its process id and its address. It ends with this block, and with this process if that
     is killed."""
     from arbd import logs
 
     _hub_words.require_listen(listen, f"the hub of arbd dev did not start on {listen}: ")
-    if not is_local(listen) and not os.environ.get("HUB_AUTH_TOKEN", "").strip():
+    if not insecure and not is_local(listen) and not os.environ.get("HUB_AUTH_TOKEN", "").strip():
         raise click.UsageError(
             f"{listen} can be reached from other hosts, and anybody there could give tasks and take them: listen on "
-            "127.0.0.1, or start `arbd hub` and `arbd run` each by itself"
+            "127.0.0.1, or say --insecure; with tokens and TLS: arbd hub, and arbd run --hub for the provider."
         )
-    parent = ["--parent", str(os.getpid())]
+    options = ["--max-message", str(max_message), "--parent", str(os.getpid()), *(["--insecure"] if insecure else [])]
     process = subprocess.Popen(
         # -P: as above.
-        [sys.executable, "-P", "-m", "arbd", "hub", "--listen", listen, "--max-message", str(max_message), *parent],
+        [sys.executable, "-P", "-m", "arbd", "hub", "--listen", listen, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=logs.stderr_for_children(),

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from arbd.cli import _completers, _hub, _show
-from arbd.cli._help import ExamplesFirst, lay_out
+from arbd.cli._help import ExamplesFirst, lay_out, words_of
 from arbd.cli._hub_status import status
 from arbd.cli._options import LOCAL_HUB, SECONDS, KindType, ListenType, max_message_option, parent_option
 from arbd.errors import ConfigError
@@ -38,8 +38,9 @@ class _HubGroup(ExamplesFirst, click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.commands:
-            said = f"There is no command {args[0]!r} of arbd hub: `arbd hub` serves one, `arbd hub status` asks one."
-            raise click.UsageError(said, ctx)
+            from arbd.cli import _suggest
+
+            raise click.UsageError(_suggest.not_below_hub(args[0], self.commands, words_of(ctx)), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

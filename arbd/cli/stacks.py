@@ -66,10 +66,21 @@ def command(path: Path, as_json: bool, slot: int | None, native: bool, no_wait: 
     if no_wait:
         import msgspec
 
-        operation = msgspec.structs.replace(operation, text=f"arbd stacks --begun {operation.id} shows them")
+        later = f"arbd stacks{_which()} --begun {operation.id} shows them"
+        operation = msgspec.structs.replace(operation, text=later)
         follow(path, operation, as_json, wait=False)
     else:
         _show_all(_native(path, operation), as_json)
+
+
+def _which() -> str:
+    """The words of this command line that say which daemon is asked."""
+    import shlex
+
+    given = click.get_current_context().params
+    daemon = [given["daemon"]] if given["daemon"] else []
+    config = ["--config", given["config_file"]] if given["config_file"] else []
+    return "".join(f" {shlex.quote(word)}" for word in (*daemon, *config))
 
 
 def _show_all(found: list[ProcessStacks], as_json: bool) -> None:

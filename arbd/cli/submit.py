@@ -18,7 +18,7 @@ import msgspec
 
 from arbd.cli import _completers, _hub, _show, _waiting
 from arbd.cli._hub_client import HubConnection, hub_options
-from arbd.cli._options import SECONDS, KindType, json_text
+from arbd.cli._options import SECONDS, KindType, checked_json, json_text
 from arbd.errors import EXIT_FAILURE, EXIT_OK, HubError
 from arbd.settings.kinds import seconds
 
@@ -111,11 +111,7 @@ def _json_lines() -> list[bytes]:
     lines = []
     for number, line in enumerate(sys.stdin.buffer, start=1):
         if line.strip():
-            try:
-                msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-                raise click.BadParameter(f"line {number} is not JSON: {error}", param_hint="--payload -") from error
-            lines.append(line.strip())
+            lines.append(checked_json("--payload -", line.strip(), f"line {number} is "))
     return lines
 
 

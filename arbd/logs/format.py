@@ -61,7 +61,7 @@ class LineFormat:
         if self._console is None:
             return _json(event)
         # Control characters would let a task's id or an author's value write to the operator's terminal.
-        clean = {printable(str(key)): _shown(key, value) for key, value in event.items()}
+        clean = _reason_below({printable(str(key)): _shown(key, value) for key, value in event.items()})
         line = self._console(None, "", clean) if formatter is None else _percent(formatter, clean)
         return line.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -99,6 +99,12 @@ def _shown(key: str, value: Any) -> Any:
     if "\n" not in text:
         return text
     return _BEGIN.sub(_INDENT, text) if key in _OF_LINES else text.replace("\n", f"\n{_INDENT}")
+
+
+def _reason_below(event: EventDict) -> EventDict:
+    """An event whose reason has several lines, such as a traceback: those behind the first stand below, as they are."""
+    first, _, rest = str(event.get("reason", "")).partition("\n")
+    return event if not rest or "stack" in event else {**event, "reason": first, "stack": rest}
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,10 @@ _ARBD: Final = Path(__file__).parents[1]
 _OWN: Final = f"{_ARBD}/"
 _NOT_OWN: Final = f"{_ARBD / 'examples'}/"  # programs to read, run as an author's
 _IMPORT: Final = ("<frozen importlib", "<frozen runpy", "importlib/__init__.py")
-_STARTERS: Final = (threading.__file__, f"{Path(futures.__file__).parent}/", f"{Path(asyncio.__file__).parent}/")
+_STARTERS: Final = (
+    *(threading.__file__, f"{Path(futures.__file__).parent}/", f"{Path(asyncio.__file__).parent}/"),
+    "uvloop/",  # what its compiled functions say of their file
+)
 
 _NAME_OF_CLASS: Final = type.__dict__["__name__"].__get__
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ class _Filter(PythonFilter):
 async def changes(sources: Callable[[], list[str]], files: Callable[[], list[str]] = list) -> AsyncIterator[list[str]]:
     """Names of Python files that changed beside any of ``sources()``, and of ``files()`` that did, whatever their kind.
     Both are asked again after each change."""
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts changes, and whoever asks here names them
     while True:
         others = files()
         directories = {Path(file).parent for file in [*sources(), *others]}

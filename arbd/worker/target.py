@@ -132,7 +132,10 @@ def _import(place: str, argv: list[str]) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}.")):
             raise TargetError(
-                [f"TARGET {place!r}: no module named {exc.name!r} here ({Path.cwd()}) or among the installed ones"]
+                [
+                    f"TARGET {place!r}: no module named {exc.name!r} here ({Path.cwd()}) or among the installed ones"
+                    f"{_alike(place, Path.cwd())}"
+                ]
             ) from exc
         raise
 
@@ -176,10 +179,24 @@ def _run_as_main(code: CodeType, file: str, spec: ModuleSpec | None) -> ModuleTy
 def _existing_file(place: str) -> Path:
     path = Path(place).resolve()
     if not path.is_file():
-        raise TargetError([f"TARGET {place!r}: there is no file {path}"])
+        raise TargetError([f"TARGET {place!r}: there is no file {path}{_alike(path.stem, path.parent)}"])
     if hidden := hidden_by(path.stem):
         raise TargetError([f"TARGET {place!r}: a file of that name hides {hidden}, for whatever imports it; rename it"])
     return path
+
+
+def _alike(name: str, directory: Path) -> str:
+    """A question whether the file there was meant that is called almost so; empty: there is none."""
+    import difflib
+
+    if "." in name or ":" in name:
+        return ""
+    try:
+        there = sorted(path.stem for path in directory.iterdir() if path.suffix == ".py")
+    except OSError:
+        return ""
+    found = difflib.get_close_matches(name, there, n=1)
+    return f"; did you mean {found[0]}.py?" if found else ""
 
 
 def _load_file(name: str, path: Path) -> ModuleType:
@@ -229,9 +246,30 @@ def _search(module: ModuleType, target: str) -> Any:
     )
 
 
+def _require_no_arguments(found: Any, target: str) -> None:
+    """Raise ``TargetError`` for a subclass or a function that wants arguments: there are none to give."""
+    try:
+        wanted = inspect.signature(found)
+    except (TypeError, ValueError):
+        return  # some callables of C have none; calling tells
+    try:
+        wanted.bind()
+    except TypeError as error:
+        name = getattr(found, "__name__", type(found).__name__)
+        what = f"{name}{wanted} would be called without arguments ({error})"
+        how = (
+            f"make an instance, as in provider = {name}(...), or have its __init__ need none"
+            if inspect.isclass(found)
+            else "name a Provider, a subclass of it, or a function without parameters that returns one"
+        )
+        raise TargetError([f"TARGET {target!r}: {what}: {how}"]) from None
+
+
 def _make(found: Any, target: str) -> Provider:
     if isinstance(found, Provider):
         return found
+    if callable(found) and getattr(found, "__name__", "") != FACTORY_NAME:  # whose name says what it is meant to be
+        _require_no_arguments(found, target)
     made = found() if callable(found) else found
     if not isinstance(made, Provider):
         raise TargetError([f"TARGET {target!r} is {type(made).__name__}, not a Provider, a subclass or a factory"])

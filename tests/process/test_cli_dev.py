@@ -73,6 +73,23 @@ def test_a_hub_that_cannot_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert "the hub of arbd dev did not start on 256.256.256.256:1" in result.stderr
 
 
+def test_a_hub_for_other_hosts_has_to_be_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of dev has no tokens."""
+    addresses: list[str] = []
+    module = ModuleType("arbd.supervisor.main")
+
+    def run(request: RunRequest) -> int:
+        addresses.append(request.flags["hub.url"])
+        return 0
+
+    module.run, module.RESTART = run, -1  # type: ignore[attr-defined] # a stand-in for the whole module
+    monkeypatch.setitem(sys.modules, "arbd.supervisor.main", module)
+    refused = invoke("dev", "p.py", "--listen", "0.0.0.0:0")
+    assert (refused.exit_code, "--insecure" in refused.stderr, addresses) == (2, True, [])
+    assert invoke("dev", "p.py", "--listen", "0.0.0.0:0", "--insecure").exit_code == 0
+    assert [address.rpartition(":")[0] for address in addresses] == ["0.0.0.0"]
+
+
 DESK = """
 from arbd import Provider
 

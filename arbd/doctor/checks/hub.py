@@ -132,7 +132,7 @@ def _failure(facts: HubFacts) -> Finding:
     if facts.has_proxy and facts.failed in ("name", "connect"):
         remedy += "; arbd uses no proxy, whatever the environment says"
     place = f" ({', '.join(facts.addresses)})" if facts.addresses else ""
-    return fail(f"hub.{facts.failed}", f"{facts.url}{place}: {facts.error}", why, remedy)
+    return fail(f"hub.{facts.failed}", f"{facts.url}{place}: {facts.error.removeprefix(f'{facts.url}: ')}", why, remedy)
 
 
 def _certificate(facts: HubFacts) -> Iterator[Finding]:

@@ -69,6 +69,34 @@ def test_all_of_a_load_are_told_with_the_lines_that_are_wrong() -> None:
     assert list(providers[0].actions) == ["good"]
 
 
+def misspelt() -> None:
+    provider: Any = Provider("p")
+    decorators: Any = action, on_worker_start
+
+    def handler() -> None: ...
+
+    assert provider.actions.register(name="a", timeot=3)(handler) is handler
+    provider.resource(laz=True)(handler)
+    provider.on_worker_stop(first=True)(handler)
+    decorators[0](colour="red")(handler)
+    decorators[1](None, None)(handler)
+
+
+def test_arguments_that_a_decorator_does_not_have_are_kept_and_told_with_what_was_meant() -> None:
+    errors = all_kept(misspelt)
+    assert list(map(str, errors))[:3] == [
+        "register() has no argument 'timeot'; did you mean 'timeout'?",
+        "resource() has no argument 'laz'; did you mean 'lazy'?",
+        "on_worker_stop() has no argument 'first'; there are: none",
+    ]
+    assert "action() has no argument 'colour'; there are: name, description," in str(errors[3])
+    assert str(errors[4]).startswith("on_worker_start() takes nothing: ")
+    frames = [error.__traceback__.tb_frame.f_code.co_name for error in errors if error.__traceback__]
+    assert frames == ["misspelt"] * 5
+    with pytest.raises(RegistrationError, match="'timeot'"):
+        misspelt()
+
+
 def test_methods_are_kept_too() -> None:
     def load() -> None:
         forgotten: Any = action

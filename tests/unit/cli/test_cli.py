@@ -407,6 +407,14 @@ class TestSubmit:
         assert result.exit_code == 2
         assert "line 3 is not JSON" in result.stderr
 
+    def test_a_file_without_the_sign_for_files_is_seen(self, tmp_path: Path) -> None:
+        (tmp_path / "order.json").write_text("{}", encoding="utf-8")
+        told = arbd("submit", "echo", "--payload", str(tmp_path / "order.json"))
+        assert (told.exit_code, "write @ before it" in told.stderr) == (2, True)
+        assert "@ stands right before" in arbd("submit", "echo", "--payload", "@").stderr
+        assert "write @" not in arbd("submit", "echo", "--payload", "x" * 300).stderr
+        assert "no path" in arbd("submit", "echo", "--payload", "@\0").stderr
+
     def test_an_address_that_is_none(self) -> None:
         assert arbd("submit", "echo", "--hub", "nowhere").exit_code == 78
 

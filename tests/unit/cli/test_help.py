@@ -21,7 +21,7 @@ def test_examples_come_before_options(command: str) -> None:
     [
         ("check", ["--workers", "--env-file", "--config"], ["--hub", "--log-format", "--pin"]),
         ("schema", ["--env-file", "--config"], ["--hub", "--workers", "--timeout"]),
-        ("dev", ["--workers", "--listen", "--timeout"], ["--hub", "--log-format", "--pin"]),
+        ("dev", ["--workers", "--listen", "--timeout"], ["--log-format", "--pin"]),
     ],
 )
 def test_what_matters_little_is_shown_where_all_is_asked_for(
@@ -35,3 +35,14 @@ def test_what_matters_little_is_shown_where_all_is_asked_for(
 
 def test_an_option_that_is_not_shown_is_taken_and_known() -> None:
     assert "did you mean --log-format?" in invoke("check", "x.py", "--log-fromat", "json").stderr
+
+
+def test_an_option_that_a_command_refuses_is_shown_nowhere() -> None:
+    assert "--hub" not in invoke("dev", "--help-all").stdout.split()
+
+
+def test_a_word_too_many_is_told_with_where_it_belongs() -> None:
+    found = invoke("submit", "add", '{"a": 1}')
+    assert (found.exit_code, "--payload '{" in found.stderr) == (2, True)
+    assert "arbd hub --listen HOST:PORT" in invoke("hub", "127.0.0.1:1").stderr
+    assert "arbd hub status --hub HOST:PORT" in invoke("hub", "status", "127.0.0.1:1").stderr

@@ -24,14 +24,16 @@ def words_of(page: str) -> str:
 
 
 def test_every_command_has_a_page() -> None:
-    assert sorted(PAGES) == sorted(["arbd.1", "arbd.toml.5", *(f"arbd-{name}.1" for name in COMMANDS)])
+    assert sorted(PAGES) == sorted(
+        ["arbd.1", "arbd.toml.5", "arbd-hub-status.1", *(f"arbd-{name}.1" for name in COMMANDS)]
+    )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "hub status"])
 def test_a_page_says_what_the_help_says(command: str) -> None:
     """Each word of the help, but for its headings and for examples' indentation."""
-    page = words_of(PAGES[f"arbd-{command}.1"])
-    told = invoke(command, "--help").stdout.replace("`", "").replace("[default: on]", "")
+    page = words_of(PAGES[f"arbd-{command.replace(' ', '-')}.1"])
+    told = invoke(*command.split(), "--help").stdout.replace("`", "").replace("[default: on]", "")
     for word in (
         told.replace("Usage: cli", "").replace("Options:", "").replace("Examples:", "").replace("Keys:", "").split()
     ):
@@ -52,6 +54,12 @@ def test_pages_that_are_named_are_there(name: str) -> None:
     named = [f"{page}.{number}" for page, number in re.findall(r"([a-z][\w.-]*)\((\d)\)", see_also)]
     assert named
     assert [page for page in named if page not in PAGES] == []
+
+
+def test_a_command_below_another_one_is_named_by_it_and_names_it() -> None:
+    below, above = (PAGES[name].partition(".SH SEE ALSO")[2] for name in ("arbd-hub-status.1", "arbd-hub.1"))
+    assert ("arbd-hub(1)" in words_of(below), "arbd-hub-status(1)" in words_of(above)) == (True, True)
+    assert "arbd hub status" in words_of(PAGES["arbd-hub-status.1"])
 
 
 def test_every_setting_stands_in_that_of_the_settings() -> None:

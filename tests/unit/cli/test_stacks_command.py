@@ -102,6 +102,14 @@ def test_native_ones_need_not_be_waited_for_and_are_shown_later(asked: list[Any]
     ]
 
 
+def test_the_words_for_later_name_the_same_daemon(asked: list[Any], tmp_path: Path) -> None:
+    config = tmp_path / "my arbd.toml"
+    config.write_text("", encoding="utf-8")
+    replies.append(operation("running"))
+    told = invoke("stacks", "prices", "--native", "--no-wait", "--config", str(config)).output
+    assert told == f"stacks has begun: arbd stacks prices --config '{config}' --begun 5 shows them\n"
+
+
 def test_programs_learn_the_number_of_what_has_begun(asked: list[Any]) -> None:
     replies.append(operation("running"))
     begun = json.loads(invoke("stacks", "--native", "--no-wait", "--json").output)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from arbd.cli._groups import COMMANDS
-from arbd.cli._suggest import _SAYS, CommandWords, option_before_command, unknown_command, unknown_option
+from arbd.cli._suggest import (
+    _SAYS,
+    CommandWords,
+    extra_words,
+    json_slip,
+    not_below_hub,
+    option_before_command,
+    unknown_command,
+    unknown_option,
+)
 from arbd.settings.table import TABLE, Setting
 
 RUN = CommandWords(
@@ -70,6 +79,20 @@ def test_an_option_that_was_meant(option: str, meant: str) -> None:
     assert unknown_option(option, RUN) == f"There is no option {option}; did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    ("option", "command", "meant"),
+    [
+        ("--port", ("--listen", "--hub"), "--listen"),
+        ("--port", ("--hub",), "--hub"),
+        ("-d", ("--payload", "--debug"), "--payload"),
+    ],
+)
+def test_an_option_of_another_tool(option: str, command: tuple[str, ...], meant: str) -> None:
+    assert (
+        unknown_option(option, CommandWords("x", command, {})) == f"There is no option {option}; did you mean {meant}?"
+    )
+
+
 @pytest.mark.parametrize("option", ["--colour", "-x", "--", "-"])
 def test_an_option_that_is_like_nothing(option: str) -> None:
     assert unknown_option(option, SCALE) == f"There is no option {option}; `arbd scale --help` lists them."
@@ -111,3 +134,64 @@ def test_an_option_before_the_command() -> None:
         "There is no option --degub before a command; did you mean --debug?"
     )
     assert option_before_command("--workers", ["--debug"]).endswith("stand behind it, as in arbd run --workers.")
+
+
+SUBMIT = CommandWords("submit", ("--payload", "--wait", "--hub", "--json"), {"action": "ACTION"})
+HUB = CommandWords("hub", ("--listen", "--help"), {})
+CHECK = CommandWords("check", ("--env-file", "--config"), {"target": "[TARGET]"})
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "meant"),
+    [
+        (['{"a": 1}'], SUBMIT, "arbd submit ACTION --payload '{"),
+        (["[1]"], SUBMIT, "arbd submit ACTION --payload '{"),
+        (["@order.json"], SUBMIT, "arbd submit ACTION --payload '{"),
+        (["1,", "b:", "2}"], SUBMIT, "arbd submit ACTION --payload '{"),
+        (["127.0.0.1:50051", "[]}"], SUBMIT, "arbd submit ACTION --payload '{"),
+        (["wait"], SUBMIT, "arbd submit ACTION --wait?"),
+        (["wait=1"], SUBMIT, "arbd submit ACTION --wait?"),
+        (["127.0.0.1:50051"], SUBMIT, "arbd submit ACTION --hub HOST:PORT?"),
+        (["grpcs://hub:1"], SUBMIT, "arbd submit ACTION --hub HOST:PORT?"),
+        (["[::1]:50051"], HUB, "arbd hub --listen HOST:PORT?"),
+        (["unix:/run/hub.sock"], HUB, "arbd hub --listen HOST:PORT?"),
+        (["arbd.toml"], CHECK, "arbd check [TARGET] --config FILE?"),
+        (["prod.env"], CHECK, "arbd check [TARGET] --env-file FILE?"),
+    ],
+)
+def test_a_word_too_many_that_belongs_behind_an_option(words: list[str], command: CommandWords, meant: str) -> None:
+    assert f"; did you mean {meant}" in extra_words(words, command)
+
+
+@pytest.mark.parametrize("words", [["5"], ["", "="], ["--"], ["\x1b[31m s3cret"], ["x" * 5000]])
+def test_any_other_word_too_many_is_not_repeated_and_the_form_is_told(words: list[str]) -> None:
+    told = extra_words(words, SUBMIT)
+    assert "its form is arbd submit ACTION, with options" in told
+    assert [word for word in words if len(word) > 2 and word in told] == []
+
+
+def test_words_behind_the_hub() -> None:
+    assert "did you mean arbd hub status?" in not_below_hub("stauts", ["status"], HUB)
+    assert "did you mean arbd hub --listen HOST:PORT?" in not_below_hub("127.0.0.1:1", ["status"], HUB)
+    assert "`arbd hub status` asks one" in not_below_hub("serve", ["status"], HUB)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{a:1}", "Put single ones around"),
+        ("[tea]", "Put single ones around"),
+        ("{'a': 1}", "double quotes around keys"),
+        ("'hello'", "double quotes around keys"),
+        ('{"a": True}', "true, false and null"),
+        ('{"a": 1,}', "no comma behind the last"),
+        (" ", "empty"),
+    ],
+)
+def test_slips_in_json(text: str, words: str) -> None:
+    assert words in json_slip(text)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "{", "[1 2]", '{"it\'s": }'])
+def test_other_mistakes_in_json_are_left_to_the_parser(text: str) -> None:
+    assert json_slip(text) == ""

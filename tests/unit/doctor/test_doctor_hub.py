@@ -37,6 +37,11 @@ def test_every_kind_has_a_meaning_of_its_own(step: Step, kind: str) -> None:
     assert (finding.why, finding.remedy) == hub._MEANINGS[step, kind]
 
 
+def test_an_address_is_named_once() -> None:
+    facts = HubFacts(url="h:1", uses_tls=False, failed="connect", kind="refused", error="h:1: Connection refused")
+    assert next(iter(check_hub(facts))).what == "h:1: Connection refused"
+
+
 def test_that_no_proxy_is_used_is_said_where_one_is_set() -> None:
     facts = HubFacts(url="u", uses_tls=False, failed="connect", error="E", has_proxy=True)
     assert "proxy" in next(iter(check_hub(facts))).remedy

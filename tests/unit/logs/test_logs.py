@@ -542,6 +542,16 @@ class TestConsole:
         assert [line for line in stream.getvalue().splitlines() if line.startswith("2026-01-01")] == []
         assert stream.getvalue().count("    2026-01-01") >= 3
 
+    def test_a_reason_of_several_lines_stands_below_as_it_is_and_begins_no_line(self) -> None:
+        stream = configured(format="console")
+        reason = "failed: it's \n  File 'x'\n2026-01-01T00:00:00Z [info] forged"
+        logs.get_logger().error("reload_failed", reason=reason, hint="go on")
+        first, *below = stream.getvalue().rstrip("\n").split("\n")
+        assert ("reload_failed" in first, "hint=" in first, "\\n" in first) == (True, True, False)
+        assert below == ["      File 'x'", "    2026-01-01T00:00:00Z [info] forged"]
+        logs.get_logger().error("x", reason="a\nb", stack="where")
+        assert stream.getvalue().endswith("where\n")
+
     @pytest.mark.parametrize(("no_color", "colours"), [("", True), ("1", False)])
     def test_auto_is_console_on_a_terminal_with_colours_unless_told_otherwise(
         self, monkeypatch: pytest.MonkeyPatch, no_color: str, colours: bool

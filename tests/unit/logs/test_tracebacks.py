@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from arbd.errors import RegistrationError
 from arbd.interrupts import call
@@ -110,6 +111,17 @@ def test_a_thread_and_a_coroutine_begin_with_the_authors_code(monkeypatch: pytes
     with futures.ThreadPoolExecutor(1) as pool:
         caught.append(pool.submit(fail).exception() or ValueError())
     assert [files(exc) for exc in caught] == [["test_tracebacks.py"]] * 2
+
+
+def test_a_coroutine_on_uvloop_begins_with_the_authors_code() -> None:
+    async def main() -> None:
+        fail()
+
+    loop = uvloop.new_event_loop()
+    try:
+        assert files(raised(loop.run_until_complete, main())) == ["test_tracebacks.py"] * 2
+    finally:
+        loop.close()
 
 
 def test_a_file_that_is_no_python_is_named_without_a_frame_of_arbds(

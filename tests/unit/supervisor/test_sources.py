@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,11 @@ def told(watched: Watched, monkeypatch: pytest.MonkeyPatch, *files: list[str]) -
 def test_the_names_of_one_change_are_told_together_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched({(1, "/src/b.py"), (2, "/src/a.py"), (1, "/other/a.py")})
     assert told(watched, monkeypatch, ["/src/desk.py"]) == [["a.py", "b.py"]]
+
+
+def test_the_library_does_not_count_the_same_changes_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    told(Watched({(1, "/src/a.py")}), monkeypatch, ["/src/desk.py"])
+    assert not logging.getLogger("watchfiles.main").isEnabledFor(logging.INFO)
 
 
 def test_a_reload_may_have_brought_other_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,43 @@ def test_no_such_file(place: str, script: bool) -> None:
     assert problem(place, script=script) == f"TARGET {file!r}: there is no file {Path(file).resolve()}"
 
 
+@pytest.mark.parametrize("place", ["price.py", "price.py:provider", "price", "prices_", "my-price"])
+def test_a_file_that_is_called_almost_so(write: Write, place: str) -> None:
+    write("prices.py", ONE)
+    write("my-prices.py", ONE)
+    like = "my-prices" if "-" in place else "prices"
+    assert problem(place).endswith(f"; did you mean {like}.py?")
+
+
+def test_a_directory_that_cannot_be_listed_has_no_file_of_that_name() -> None:
+    assert problem("/proc/1/nowhere/price.py") == "TARGET '/proc/1/nowhere/price.py': there is no file " + (
+        "/proc/1/nowhere/price.py"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("class Shop(Provider): ...", "shop.py", ["Shop(", "'name'", "provider = Shop(...)"]),
+        ("class Shop(Provider): ...", "shop.py:Shop", ["Shop(", "provider = Shop(...)"]),
+        ("def build(region): ...", "shop.py:build", ["build(region)", "'region'", "without parameters"]),
+        ("provider = Provider('p')\ndef total(items): ...", "shop.py:total", ["total(items)", "name a Provider"]),
+    ],
+)
+def test_what_wants_arguments_is_told_and_no_frame_of_arbds(
+    write: Write, text: str, place: str, words: list[str]
+) -> None:
+    write("shop.py", f"from arbd import Provider\n{text}\n")
+    told = problem(place)
+    assert [word for word in words if word not in told] == []
+
+
+def test_a_type_error_inside_of_a_factory_is_the_authors(write: Write) -> None:
+    write("shop.py", "def build():\n    return len(3)\n")
+    with pytest.raises(TypeError):
+        target.load("shop.py:build", [])
+
+
 def test_a_file_of_another_kind(write: Write) -> None:
     file = write("./notes.txt", ONE)
     assert problem("./notes.txt") == f"TARGET {str(file)!r} is no Python file"
