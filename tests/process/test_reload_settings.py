@@ -119,7 +119,7 @@ RELOADS: dict[str, tuple[str, Any, tuple[Probe, ...]]] = {
     "max_payload": (
         "2MiB",
         2 << 20,
-        (lambda s: s.flow._settings.max_payload, lambda s: (s.link.max_receive - 65536) // 4),
+        (lambda s: s.flow.admission.max_payload, lambda s: (s.link.max_receive - 65536) // 4),
     ),
     "max_result": (
         "5MiB",
