@@ -4,6 +4,7 @@ what an author or a caller wrote.
     main.py (start, serve, drain, stop)
       ├─ flow.py         every task from its arrival to its verdict        halt.py   what ends one other than its answer
       │   ├─ wakeup.py   the doorbell, and when to look next                watch.py  deadlines, and slow tasks
+      │   ├─ admission.py   may a task run, and for how long          lost_run.py   a run that ended with its worker
       │   └─ limits/     rate limits: who may start
       ├─ pool.py, worker.py            worker processes: memory, life, replacement
       ├─ generations.py, loading.py, zygote_link.py   the author's code: load, reload, fork
