@@ -113,8 +113,9 @@ def test_cpu_time_is_that_of_the_action_that_used_it() -> None:
         scraped(address, 2)
         eventually(lambda: total(scrape(address)[0], "arbd_task_cpu_seconds_total", action="spin"))
         series, _ = scrape(address)
-    assert total(series, "arbd_task_cpu_seconds_total", action="spin") > 0.1
-    assert total(series, "arbd_task_cpu_seconds_total", action="sleep") < 0.1
+    # Of the 0.4 s that it spins, as much as a busy machine gave it; the other only waits.
+    assert total(series, "arbd_task_cpu_seconds_total", action="spin") > 0.04
+    assert total(series, "arbd_task_cpu_seconds_total", action="sleep") < 0.04
 
 
 def test_limits_and_what_workers_hold_are_shown(tmp_path: Path) -> None:
