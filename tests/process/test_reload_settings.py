@@ -183,7 +183,7 @@ RESTARTS: dict[str, tuple[str, Any]] = {
     "control.socket": ("/other.sock", "/other.sock"),
     "metrics.listen": ("127.0.0.1:1", "127.0.0.1:1"),
     "metrics.author_series": ("7", 7),
-    "tracing": ("yes", True),
+    "tracing": ("otel", "otel"),
     "hub.url": ("other:1", "other:1"),
     "hub.protocol": ("unary", "unary"),
     "hub.start_without": ("yes", True),
