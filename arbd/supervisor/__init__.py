@@ -10,6 +10,7 @@ what an author or a caller wrote.
       ├─ generations.py, loading.py, zygote_link.py   the author's code: load, reload, fork
       ├─ drain.py        the end of service
       └─ reporter.py     what the daemon tells about itself          tracing.py, profiling.py   pictures of time
+          └─ metrics.py, http_process.py   counted once a second, served by a process of its own
 
     request.py  what the command line asks for        describe.py  what is in a target, without running it
 """
