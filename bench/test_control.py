@@ -35,7 +35,7 @@ from arbd.host import control_socket
 from bench.harness import ROOT, SMOKE, Figure, Stage, alternate, conclude, rounds
 
 _WORKERS = len(os.sched_getaffinity(0))
-_ROUNDS = rounds(20, 2)
+_ROUNDS = rounds(20)
 _READY_S = 60.0
 _TIMEOUT_S = 10.0  # of one request: longer than any goal, so that what is slow is seen
 _SETTLE_S = 3.0  # a reload imports, and forks, on the same CPUs: at most so long until the next round

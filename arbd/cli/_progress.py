@@ -54,10 +54,6 @@ class ProgressLine:
         """Count one more as done."""
         self._progress.advance(self._task)
 
-    def set(self, done: int, total: int, description: str) -> None:
-        """Show how far it is."""
-        self._progress.update(self._task, completed=done, total=total or None, description=printable(description))
-
     def begin(self, description: str) -> None:
         """Count all that were begun as done, and show ``description`` while the next one runs."""
         self._progress.update(self._task, completed=self._begun, description=printable(description))

@@ -88,7 +88,7 @@ class View:
         """What the page shows."""
         seen = self.snapshot()
         pids = [] if seen is None else [worker.pid for worker in seen.status.workers if worker.pid]
-        holds = {pid: Footprint(footprint.rss_of(pid), footprint.descriptors_of(pid)) for pid in pids}
+        holds = {pid: _footprint(pid) for pid in pids}
         return status_document.encode(seen, self.age_s(), self.ready(), self.recent, holds)
 
     def add(self, kind: str, key: int, words: memoryview) -> None:
@@ -107,8 +107,8 @@ def _footprints(seen: Snapshot) -> Mapping[int, Footprint]:
         if not worker.pid:
             continue
         before = found.get(worker.slot, Footprint())
-        rss, descriptors = footprint.rss_of(worker.pid), footprint.descriptors_of(worker.pid)
-        found[worker.slot] = Footprint(_added(before.rss, rss), _added(before.descriptors, descriptors))
+        its = _footprint(worker.pid)
+        found[worker.slot] = Footprint(_added(before.rss, its.rss), _added(before.descriptors, its.descriptors))
     return found
 
 
@@ -116,8 +116,12 @@ def _added(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
 
 
+def _footprint(pid: int) -> Footprint:
+    return Footprint(footprint.rss_of(pid), footprint.descriptors_of(pid))
+
+
 def _supervisor(pid: int) -> Footprint:
-    return Footprint(footprint.rss_of(pid), footprint.descriptors_of(pid), cpu_clock.used_s(pid))
+    return _footprint(pid)._replace(cpu_s=cpu_clock.used_s(pid))
 
 
 def routes(view: View) -> dict[str, Route]:

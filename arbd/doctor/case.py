@@ -26,7 +26,6 @@ from arbd.settings.credentials import DIRECTORY_VARIABLE, SETTING_OF
 from arbd.settings.files import read_layers, read_token
 from arbd.settings.table import BY_NAME, CONFIG_FILE, Layer, RawValue, Resolved, Settings, resolve
 
-ETC: Final = Path("/etc/arbd")
 _ENCRYPTED: Final = ("LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted", "ImportCredential")
 
 

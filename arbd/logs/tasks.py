@@ -204,12 +204,6 @@ def name_spans(current: Callable[[], tuple[str, str] | None] | None = None) -> N
     _has_spans, _current_span = True, current
 
 
-def forget_spans() -> None:
-    """Undo ``name_spans``, for tests."""
-    global _has_spans, _current_span
-    _has_spans, _current_span = False, None
-
-
 def span_fields() -> dict[str, str]:
     """The fields of the span that this thread is in; none without one."""
     found = _current_span() if _current_span is not None else None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from arbd.settings.table import Settings, from_environment, secrets_in
+
 _MARK: Final = "arbd-redacted-"
 _SHORT: Final = 8  # a shorter secret is replaced only where it is the whole value: "a" is part of many words
 
@@ -25,6 +27,12 @@ def scrub(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
     for secret in sorted({s for s in secrets if s}, key=len, reverse=True):
         clean = {name: swap(value, secret, placeholder(secret)) for name, value in clean.items()}
     return clean
+
+
+def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """The environment for a process of the daemon that is to hold no token: neither the one in force, nor that of the
+    environment, which may be the one of before."""
+    return scrub(environ, [settings.hub_auth_token, *secrets_in([from_environment(environ)])])
 
 
 def restore(text: str, secret: str) -> str:

@@ -26,11 +26,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypedDict
+from typing import Final
 
 import msgspec
 
@@ -40,7 +39,6 @@ from arbd.core.history import Culprits, Why, is_worth_a_line, shown
 from arbd.core.lifecycle import State
 from arbd.core.metrics import TaskMetrics
 from arbd.core.outbox import MemoryOutbox, Verdicts
-from arbd.core.paused import PausedActions
 from arbd.core.progress import Sight
 from arbd.core.streaks import LENGTH, Streaks
 from arbd.core.stuck import Stuck
@@ -58,58 +56,31 @@ from arbd.model.reasons import NUMBER_OF, reason_of
 from arbd.model.response import (
     ProviderResponse,
     aborted,
-    action_not_found,
     cancelled,
-    error,
     expired,
     no_resources,
-    paused,
-    payload_too_large,
     timed_out,
     worker_lost,
 )
 from arbd.model.task import Outcome, Status, Task
 from arbd.settings.table import Settings
 from arbd.supervised import report
+from arbd.supervisor.admission import Admission
 from arbd.supervisor.joins import Joins
+from arbd.supervisor.later import Later
 from arbd.supervisor.limits.hold import Hold
+from arbd.supervisor.lost_run import LostRun, WorkerEnd, end_of
 from arbd.supervisor.pool import Pool, how_it_ended
 from arbd.supervisor.refusal_lines import RefusalLines
 from arbd.supervisor.task_stacks import TaskStacks
 from arbd.supervisor.worker import Worker
 
-# An id travels in the ring even where the payload goes by reference: it must fit the smallest ring in any language.
-_MAX_ID_CHARS: Final = 1000
-_PAUSED_WAIT_S: Final = 30.0  # what callers of a paused action are told: nobody knows how long, and they come in masses
 _RETRY_S: Final = 0.05  # until what could not be done is tried again, if nothing happens before
 _INVALID: Final = NUMBER_OF["invalid"]
 _BATCH: Final = 64  # results of one worker before the next one's turn
 _TRIES: Final = 20  # for a result whose body cannot be taken, while somebody waits for all that its worker has answered
 _TRY_PAUSE_S: Final = 0.001
 _UNREADABLE: Final = (RingCorruptError, struct.error, IndexError, ValueError, OSError)
-
-
-class WorkerEnd(TypedDict, total=False):
-    """The way a worker ended: by ``signal`` or with ``exit_code``; neither where nobody can tell."""
-
-    signal: str
-    exit_code: int
-
-
-class _LostRun(NamedTuple):
-    """A run that ended with its worker."""
-
-    worker: Worker
-    assignment: Assignment
-
-    def flight(self, status: Status, now_ns: int) -> Flight:
-        """Its times, as far as the worker's memory tells."""
-        worker, assignment = self
-        task, running = assignment.task, worker.cell.running()
-        since_ns = running.since_ns if running.is_for(assignment.seq) else 0
-        run_ns = max(0, now_ns - since_ns) if since_ns else 0
-        at = (assignment.taken_ns, assignment.sent_ns, since_ns, 0, run_ns, now_ns)
-        return Flight(task.id, task.action, worker.slot, worker.pid, status, *at)
 
 
 class Flow:
@@ -128,7 +99,8 @@ class Flow:
         self.outbox = MemoryOutbox(self.under_way, self.recorder.acks)
         self.verdicts = Verdicts(self.outbox)
         self.culprits = Culprits()
-        self.paused = PausedActions()
+        self.admission = Admission(settings.max_payload)
+        self.paused = self.admission.paused
         self.task_stacks = TaskStacks()
         self.streaks = Streaks()
         self.refusals = RefusalLines()
@@ -145,16 +117,14 @@ class Flow:
         self._encode = encoder.encode_any_size
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
-        self._timeouts: dict[str, float] = {}
         self._batch_ns = 0  # when the batch of answers was taken that is looked at
         self._record = self.recorder.flights.append
-        self._runnable: dict[str, float] = {}  # the same without paused actions: one look-up tells of both
-        self._closed = False
-        self._retry: asyncio.TimerHandle | None = None
+        self._timeout_of = self.admission.timeout_of
         self._stuck = Stuck()
         self._unfinished: list[Worker] = []  # those with more in their rings than one turn takes
-        self._late_collect: asyncio.TimerHandle | None = None
-        self._late_announce: asyncio.TimerHandle | None = None
+        self._late_pump = Later(_RETRY_S, self.pump)
+        self._late_collect = Later(_RETRY_S, self.look_soon)
+        self._late_announce = Later(_RETRY_S, self.announce)
         self._loop = asyncio.get_running_loop()
         self._log = get_logger("arbd.flow")
 
@@ -163,9 +133,8 @@ class Flow:
         self._hold.close()
         self.refusals.close()
         self._joins.close()
-        for timer in (self._retry, self._late_collect, self._late_announce):
-            if timer is not None:
-                timer.cancel()
+        for timer in (self._late_pump, self._late_collect, self._late_announce):
+            timer.cancel()
 
     # -- take: tasks in ----------------------------------------------------------------------------------
 
@@ -174,6 +143,10 @@ class Flow:
         if len(self.outbox) >= self._settings.outbox_limit:
             return 0
         return max(0, min(self.dispatcher.free_slots(), self._hold.room()) - self._joins.held)
+
+    @property
+    def _timeouts(self) -> dict[str, float]:
+        return self.admission.timeouts
 
     def timeout_of(self, action: str) -> float | None:
         """How long a task of this action may run, in seconds; ``None``: there is no such action."""
@@ -251,36 +224,9 @@ class Flow:
         self.decide(task, response)
         return True
 
-    def _timeout_of(self, task: Task) -> float | ProviderResponse:
-        """How long a task that has just come may run, in seconds; or why it is refused."""
-        if self._closed:
-            return aborted(task.action)
-        if len(task.id) > _MAX_ID_CHARS:
-            return error(f"The task's id has {len(task.id)} characters; this provider takes at most {_MAX_ID_CHARS}")
-        limit = self._settings.max_payload
-        if len(task.payload) > limit:
-            return payload_too_large(len(task.payload), limit)
-        if len(task.account) > limit:
-            return payload_too_large(len(task.account), limit, "account")
-        timeout = self._runnable.get(task.action)
-        return self._time_left(task) if timeout is None or task.deadline != math.inf else timeout
-
-    def _time_left(self, task: Task) -> float | ProviderResponse:
-        """How long it may run from now on, not beyond the moment from which nobody wants its result; or why it may not
-        run: there is no such action, perhaps since a reload, or it is paused, or that moment has come."""
-        timeout = self._runnable.get(task.action)
-        if timeout is None:
-            if task.action in self._timeouts:
-                return paused(task.action, _PAUSED_WAIT_S)
-            return action_not_found(task.action, list(self._timeouts))
-        if task.deadline == math.inf:
-            return timeout
-        left = task.deadline - time.monotonic()
-        return min(timeout, left) if left > 0 else expired(task.action)
-
     def refuse_all(self) -> None:
         """Abort every task that comes from now on: the drain is over."""
-        self._closed = True
+        self.admission.is_closed = True
 
     # -- pump: to the workers ------------------------------------------------------------------------------
 
@@ -318,7 +264,7 @@ class Flow:
             return cancelled(task.action)
         if self._stuck.is_given_up(assignment):
             return no_resources(task.action, "the provider has had no memory or descriptor for it")
-        timeout = self._time_left(task)
+        timeout = self.admission.time_left(task)
         if isinstance(timeout, ProviderResponse):
             return timeout
         if task.deadline != math.inf:
@@ -365,12 +311,8 @@ class Flow:
         self.on_sent(sent, shortest_s)  # while the worker wakes up
 
     def _pump_soon(self) -> None:
-        if self._retry is None and not self._closed:
-            self._retry = self._loop.call_later(_RETRY_S, self._pump_again)
-
-    def _pump_again(self) -> None:
-        self._retry = None
-        self.pump()
+        if not self.admission.is_closed:
+            self._late_pump.ask()
 
     # -- collect: from the workers ----------------------------------------------------------------------------
 
@@ -568,12 +510,7 @@ class Flow:
     def _collect_later(self, worker: Worker) -> None:
         if worker not in self._unfinished:
             self._unfinished.append(worker)
-        if self._late_collect is None:
-            self._late_collect = self._loop.call_later(_RETRY_S, self._collect_again)
-
-    def _collect_again(self) -> None:
-        self._late_collect = None
-        self.look_soon()
+        self._late_collect.ask()
 
     def look_soon(self) -> None:
         """Have workers' answers looked at, as if one had rung: one that was stopped between its answer and the ring
@@ -587,13 +524,13 @@ class Flow:
         try:
             self.verdicts.add(Outcome(task, status, result))
         except BaseException as exc:
-            self._announce_later()
+            self._late_announce.ask()
             if not isinstance(exc, OSError):
                 raise
             fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
             self._log.warning("result_put_off", **fields, reason=str(exc))
 
-    def decide(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
+    def decide(self, task: Task, response: ProviderResponse, run: LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, in the form of a worker's answer. The caller announces it.
         ``run``: the run that was lost."""
         if self.metrics is not None:
@@ -611,7 +548,7 @@ class Flow:
         else:
             self._record(run.flight(response.status, time.monotonic_ns()))
 
-    def give(self, task: Task, response: ProviderResponse, run: _LostRun | None = None) -> None:
+    def give(self, task: Task, response: ProviderResponse, run: LostRun | None = None) -> None:
         """Give a task a verdict of the supervisor's own, and tell the link."""
         self.decide(task, response, run)
         self.announce()
@@ -632,17 +569,9 @@ class Flow:
         """Tell the link that there is something to send."""
         try:
             if self.verdicts.kept and not self.verdicts.save_kept():
-                self._announce_later()
+                self._late_announce.ask()
         finally:
             self.link.results_ready()
-
-    def _announce_later(self) -> None:
-        if self._late_announce is None:
-            self._late_announce = self._loop.call_later(_RETRY_S, self._announce_again)
-
-    def _announce_again(self) -> None:
-        self._late_announce = None
-        self.announce()
 
     def tell_of_room(self) -> None:
         """Tell the link that more tasks could start now. Told after what was announced has gone out: nobody waits for
@@ -663,7 +592,7 @@ class Flow:
         ran_ns = None if assignment.cancelled or verdict is not None else round(assignment.timeout * 1e9)
         self.dispatcher.finish(worker.id, assignment.seq, ran_ns)
         late = cancelled(task.action) if assignment.cancelled else self._timed_out(assignment)
-        self.give(task, verdict or late, _LostRun(worker, assignment))
+        self.give(task, verdict or late, LostRun(worker, assignment))
 
     def _timed_out(self, assignment: Assignment) -> ProviderResponse:
         action = assignment.task.action
@@ -693,7 +622,7 @@ class Flow:
         self.progress.set()
 
     def _settle_rest(self, worker: Worker, status: int | None) -> None:
-        how = _how(status)
+        how = end_of(status)
         had = self.dispatcher.outstanding(worker.id)
         cannot_tell = set(had) if worker.damaged else {frame.decode_result(each).seq for each in worker.unread}
         for seq in cannot_tell & had.keys():
@@ -716,13 +645,14 @@ class Flow:
         task = assignment.task
         fields = task_fields(task.id, task.action, task.traceparent, task.attempt)
         note(self._log, "error", "worker_lost", **fields, worker=worker.slot, pid=worker.pid, **how)
-        self.give(task, worker_lost(task.action, **how), _LostRun(worker, assignment))
+        self.give(task, worker_lost(task.action, **how), LostRun(worker, assignment))
 
     # -- workers, actions and link processes come and go ------------------------------------------------------------
 
     def configure(self, settings: Settings, encoder: Encoder) -> None:
         """Put these settings in force for tasks that come from now on. Timeouts of actions: by ``set_actions``."""
         self._settings = settings
+        self.admission.max_payload = settings.max_payload
         self._largest_result = max(self._largest_result, settings.max_result)
         self._encode = encoder.encode_any_size
         self.dispatcher.set_prefetch(settings.prefetch)
@@ -731,11 +661,10 @@ class Flow:
         """Set which actions can be run from now on. Tasks that wait for one that is gone are told so."""
         default = self._settings.execution_timeout
         self.actions = description.actions
-        self._timeouts = {action.name: action.timeout or default for action in description.actions}
+        self.admission.offer({action.name: action.timeout or default for action in description.actions})
         self.verdicts.tally.offer(list(self._timeouts))
         if self.metrics is not None:
             self.metrics.offer(self._timeouts)
-        self._note_paused()
         self.shortest_s = min(self._timeouts.values(), default=default)
         self._joins.look_at(self._timeouts)
         self._offer(self.paused.take_out(lambda task: task.action not in self._timeouts))
@@ -746,14 +675,10 @@ class Flow:
             self.under_way.pop(task.id, None)
         self.take(again)
 
-    def _note_paused(self) -> None:
-        self._runnable = {action: timeout for action, timeout in self._timeouts.items() if action not in self.paused}
-
     def pause(self, action: str) -> bool:
         """Send no more tasks of this action, until ``resume``; whether it was not paused before. What waits in rings
         is the business of ``halt.pause``."""
-        is_new = self.paused.pause(action, time.monotonic())
-        self._note_paused()
+        is_new = self.admission.pause(action, time.monotonic())
         self.set_aside(action)
         return is_new
 
@@ -765,8 +690,7 @@ class Flow:
 
     def resume(self, action: str) -> int:
         """Run tasks of this action again; how many had waited for that."""
-        waited = self.paused.resume(action)
-        self._note_paused()
+        waited = self.admission.resume(action)
         self._offer(waited)
         return len(waited)
 
@@ -853,15 +777,3 @@ class Flow:
             worker = self.pool.workers[worker_id]
             worker.cell.cancel(assignment.seq)
             worker.signal_cancel()
-
-
-def _how(status: int | None) -> WorkerEnd:
-    """A worker's end: the name of the signal, or the exit code."""
-    if status is None:
-        return {}
-    if status >= 0:
-        return {"exit_code": status}
-    try:
-        return {"signal": signal.Signals(-status).name}
-    except ValueError:  # a real-time signal
-        return {"signal": f"signal {-status}"}

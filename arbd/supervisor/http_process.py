@@ -23,8 +23,8 @@ from arbd.host import http_listener, parcels
 from arbd.host.notify import Notifier
 from arbd.logs import get_logger
 from arbd.logs.notable import note
-from arbd.settings.secrets import scrub
-from arbd.settings.table import Settings, from_environment, secrets_in
+from arbd.settings.secrets import without_secrets
+from arbd.settings.table import Settings
 
 _RESTART_MIN_S: Final = 0.1
 _RESTART_MAX_S: Final = 5.0  # shorter than it takes a probe to give up three times
@@ -165,8 +165,6 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    # That of the environment as well: it may be the one of before.
-    secrets = [settings.hub_auth_token, *secrets_in([from_environment(os.environ)])]
-    environment = scrub(os.environ, secrets)
+    environment = without_secrets(os.environ, settings)
     Notifier.remove_from(environment)  # systemd is told about the daemon by the supervisor alone
     return environment

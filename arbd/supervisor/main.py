@@ -301,22 +301,9 @@ class Daemon:
         self._in_force.add(lambda settings: setattr(drain, "long_poll", settings.hub_long_poll))
         started.push_async_callback(self._generations.close)
         self._generations.adopt(loaded)
-        steering = Steering(flow, self._stop_requested.is_set, settings.kill_grace)
-        started.callback(steering.close)
-        in_force = self._in_force
-        reporter = Reporter(settings, flow, lambda: steering.state, lambda: pinning.workers_of(in_force.next_start))
-        self._in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
-        self._in_force.add(lambda settings: setattr(reporter, "settings", settings))
+        steering, reporter, commands = self._control(flow, self._generations, pinning, started)
         if page is not None and listener is not None:
-            self.metrics_address = metrics.serve(page, listener, flow, reporter, in_force, started)
-        operations = Operations()
-        started.push_async_callback(operations.close)
-        scaling = self._scaling = Scaling(in_force, flow.pool, pinning, operations)
-        started.callback(scaling.close)
-        log_level = LogLevelChange(self._in_force, flow, self._generations)
-        stacks = Stacks(flow.pool.workers.values, reporter.running)
-        self._self_report = SelfReport(stacks, reporter.status)
-        commands = Commands(flow, self._generations, reporter, operations, steering, scaling, log_level, stacks)
+            self.metrics_address = metrics.serve(page, listener, flow, reporter, self._in_force, started)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:
@@ -348,6 +335,26 @@ class Daemon:
         if self._reload_is_due:
             self.request_reload()
         return self._drain
+
+    def _control(
+        self, flow: Flow, generations: Generations, pinning: Pinning, started: AsyncExitStack
+    ) -> tuple[Steering, Reporter, Commands]:
+        """What an operator may ask of the daemon, and what it tells of itself."""
+        in_force, settings = self._in_force, self._in_force.settings
+        steering = Steering(flow, self._stop_requested.is_set, settings.kill_grace)
+        started.callback(steering.close)
+        in_force.add(lambda settings: setattr(steering, "kill_grace_s", settings.kill_grace))
+        reporter = Reporter(settings, flow, lambda: steering.state, lambda: pinning.workers_of(in_force.next_start))
+        in_force.add(lambda settings: setattr(reporter, "settings", settings))
+        operations = Operations()
+        started.push_async_callback(operations.close)
+        scaling = self._scaling = Scaling(in_force, flow.pool, pinning, operations)
+        started.callback(scaling.close)
+        log_level = LogLevelChange(in_force, flow, generations)
+        stacks = Stacks(flow.pool.workers.values, reporter.running)
+        self._self_report = SelfReport(stacks, reporter.status)
+        commands = Commands(flow, generations, reporter, operations, steering, scaling, log_level, stacks)
+        return steering, reporter, commands
 
     def _assemble(
         self, loaded: Loaded, pinned: list[tuple[int, ...]], link: HubLink, encoder: Encoder, started: AsyncExitStack

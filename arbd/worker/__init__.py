@@ -8,4 +8,5 @@ They do not talk to the hub and do not import gRPC.
     execute.py            one task, from bytes to bytes             aio.py         ``async`` handlers
     descendants.py        what they start           watcher.py     ends what one that was killed has left
     limits/               rate limits                               soft_timer.py  deadline and cancel
+    tracing.py            the loop with a span for each task        error_place.py where an author's code has raised
 """

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, NoReturn
@@ -125,13 +126,11 @@ def run(
     words = memory.words_of(mapping)
     output = None if output_fds is None else WorkerOutput(words, output_fds)
     cell = WorkerCell(mapping, words)
-    bells = Bells(ask=handles.limits_bell, answer=handles.answers_bell)
     if output is not None:
         child_starts.tell(output.before_child)
     keep_streams()
-    metrics_page = memory.words_of(memory.attach(handles.metrics))
-    author_metrics.REGISTRY.move(metrics_page, spawn.worker_id, here)
-    limits = WorkerLimits(words, provider, numbers, bells)
+    author_metrics.REGISTRY.move(memory.words_of(memory.attach(handles.metrics)), spawn.worker_id, here)
+    limits = WorkerLimits(words, provider, numbers, Bells(ask=handles.limits_bell, answer=handles.answers_bell))
     if spawn.trial:
         inherited.tidy_up_own()
         leave(0)
@@ -139,33 +138,13 @@ def run(
     reasons = LeaveReasons(process, lambda action: provider.actions[action].after_timeout == "keep")
     timer = SoftTimer(cell.is_cancelled, on_strike=reasons.strike)
     runner = AsyncRunner(timer, here=here, spoil=reasons.spoil)
-    children.loop_is(lambda: runner.running_loop)
-    coroutine_stacks.answer_into(handles.stacks, lambda: runner.running_loop)
-    for signum in (CANCEL_SIGNAL, timer.signum, STACKS_SIGNAL, COROUTINES_SIGNAL):
-        children.own_handler(signum)
-    lifespan = provider.actions.lifespan
-    resources = OpenResources(lifespan, common_values(provider), runner.run_apart)
+    _own_signals(handles, timer, runner)
+    resources = OpenResources(provider.actions.lifespan, common_values(provider), runner.run_apart)
     resources.end_if_child = lambda: children.end_if_child(here)
-    context = Context(
-        provider,
-        utc_now=lambda: datetime.now(UTC),
-        run_async=runner,
-        resources=resources,
-        envelope=configure.envelope,
-        max_result=configure.max_result,
-        here=here,
-        nan=configure.nan,
-        spoil=reasons.spoil,
-    )
+    context = _context(provider, configure, runner, resources, reasons.spoil)
     side = socket.socket(fileno=handles.side)
-    log_fd = logs.log_descriptor()
-    ring_bytes = int(words[layout.RING_SIZE])
-    cpu_at = layout.action_cpu_at(ring_bytes, len(numbers.limits), len(numbers.actions))
-    action_cpu = ActionCpu(words[cpu_at : cpu_at + len(numbers.actions)], numbers.actions)
     quota = Quota(spawn.max_tasks, spawn.memory_limit)
-    log_fds: tuple[int, ...] = () if log_fd is None else (log_fd,)
-    log_fds += logs.journal_descriptors()
-    descriptors.protect(*handles, *(output_fds or ()), *log_fds, *quota.descriptors)
+    _protect(handles, output_fds, quota)
     loop = _loop_kind(configure)(
         cell,
         memory.attach(handles.board),
@@ -180,12 +159,32 @@ def run(
         timer=timer,
         quota=quota,
         leave_reasons=reasons,
-        action_cpu=action_cpu,
+        action_cpu=_action_cpu(words, numbers),
         set_level=partial(_set_level, process),
         **({} if output is None else {"look": output.look}),
     )
-    life = WorkerLife(
-        lifespan,
+    life = _life(provider, configure, resources, runner, timer, loop)
+    _start(life, loop)
+    children.end_if_child(here)  # a hook has forked, and this is not the worker
+    keep_streams()
+    loop.trace(configure.name, spawn.slot)
+    resources.opening = process.adopting
+    process.arm(here)
+    loop.run()
+    life.stop()
+
+
+def _life(
+    provider: Provider,
+    configure: protocol.Configure,
+    resources: OpenResources,
+    runner: AsyncRunner,
+    timer: SoftTimer,
+    loop: Loop,
+) -> WorkerLife:
+    """The worker's start and stop, with the author's hooks."""
+    return WorkerLife(
+        provider.actions.lifespan,
         resources,
         runner,
         timer,
@@ -195,14 +194,48 @@ def run(
         end_if_child=resources.end_if_child,
         flush=loop.flush,
     )
-    _start(life, loop)
-    children.end_if_child(here)  # a hook has forked, and this is not the worker
-    keep_streams()
-    loop.trace(configure.name, spawn.slot)
-    resources.opening = process.adopting
-    process.arm(here)
-    loop.run()
-    life.stop()
+
+
+def _own_signals(handles: Handles, timer: SoftTimer, runner: AsyncRunner) -> None:
+    """Answer the supervisor's signals; what an action forks does not."""
+    children.loop_is(lambda: runner.running_loop)
+    coroutine_stacks.answer_into(handles.stacks, lambda: runner.running_loop)
+    for signum in (CANCEL_SIGNAL, timer.signum, STACKS_SIGNAL, COROUTINES_SIGNAL):
+        children.own_handler(signum)
+
+
+def _context(
+    provider: Provider,
+    configure: protocol.Configure,
+    runner: AsyncRunner,
+    resources: OpenResources,
+    spoil: Callable[[str], None],
+) -> Context:
+    """What a task runs in."""
+    return Context(
+        provider,
+        utc_now=lambda: datetime.now(UTC),
+        run_async=runner,
+        resources=resources,
+        envelope=configure.envelope,
+        max_result=configure.max_result,
+        here=runner.here,
+        nan=configure.nan,
+        spoil=spoil,
+    )
+
+
+def _protect(handles: Handles, output_fds: OutputFds | None, quota: Quota) -> None:
+    """Refuse to have arbd's own descriptors closed by an action."""
+    log_fd = logs.log_descriptor()
+    of_logs = (*(() if log_fd is None else (log_fd,)), *logs.journal_descriptors())
+    descriptors.protect(*handles, *(output_fds or ()), *of_logs, *quota.descriptors)
+
+
+def _action_cpu(words: memoryview, numbers: Numbers) -> ActionCpu:
+    """The counters of CPU time by action, in this worker's cell."""
+    at = layout.action_cpu_at(int(words[layout.RING_SIZE]), len(numbers.limits), len(numbers.actions))
+    return ActionCpu(words[at : at + len(numbers.actions)], numbers.actions)
 
 
 def _loop_kind(configure: protocol.Configure) -> type[Loop]:

@@ -311,6 +311,8 @@ class Arbd:
     ) -> None:
         self.log = directory / "stderr.log"
         self.out = directory / "stdout.log"
+        self._read = 0  # bytes of the log
+        self._events: list[dict[str, Any]] = []
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("ARBD_", "PROVIDER_"))}
         with self.log.open("wb") as log, self.out.open("wb") as out:
             self.process = subprocess.Popen(
@@ -352,9 +354,13 @@ class Arbd:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log lines, of one event or all."""
-        lines = self.log.read_text().splitlines()
-        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-        return [line for line in found if name in ("", line["event"])]
+        with self.log.open("rb") as log:  # from where it was read last: tests look often, and logs grow long
+            log.seek(self._read)
+            whole = log.read().rpartition(b"\n")[0]
+        self._read += len(whole) + 1 if whole else 0
+        lines = whole.decode().split("\n")
+        self._events += [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [line for line in self._events if name in ("", line["event"])]
 
     def wait_event(self, name: str, count: int = 1, timeout_s: float = 20.0) -> list[dict[str, Any]]:
         """Wait until an event was logged so often."""

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import urllib.request
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
+from http_support import Series, scrape
 
 from arbd.testing import RunningProvider, running
 
 PROVIDER = Path(__file__).parent / "providers" / "counting.py"
-Lines = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 TASKS = ("tasks_seen_total", ())
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def scrape(port: int) -> Lines:
-    """Every line of the text, by its name and its labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
-        text = answer.read().decode()
-    found: Lines = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            key = (sample.name, tuple(sorted(sample.labels.items())))
-            assert key not in found
-            found[key] = sample.value
-    return found
-
-
-def counters_of(lines: Lines) -> Lines:
+def counters_of(lines: Series) -> Series:
     """Those that must never fall."""
     ends = ("_total", "_bucket", "_count", "_sum")
     return {key: value for key, value in lines.items() if key[0].endswith(ends) and not key[0].startswith("arbd_")}
@@ -55,11 +33,10 @@ def http_process(daemon: RunningProvider) -> int:
 
 
 def test_what_is_scraped_is_what_was_counted_whoever_dies() -> None:
-    port = free_port()
-    with running(PROVIDER, workers=2, metrics_listen=str(port)) as daemon:
+    with running(PROVIDER, workers=2, metrics_listen="0") as daemon:
         for number in range(20):
             assert daemon.run("count", {"kind": 'q"\n\\', "size": number * 20}).status == "success"
-        lines = scrape(port)
+        lines = scrape(daemon.daemon.metrics_address)[0]
         assert lines[TASKS] == 20
         assert lines["kinds_total", (("kind", 'q"\n\\'),)] == 20
         assert lines["sizes_bytes_bucket", (("le", "100.0"),)] == 6
@@ -71,26 +48,25 @@ def test_what_is_scraped_is_what_was_counted_whoever_dies() -> None:
         before = counters_of(lines)
         for deaths in range(1, 11):
             assert daemon.run("die").error_code == "WORKER_LOST"
-            now = counters_of(scrape(port))
+            now = counters_of(scrape(daemon.daemon.metrics_address)[0])
             assert all(now[key] >= value for key, value in before.items())
             assert now[TASKS] == 20 + deaths
             before = now
 
         os.kill(http_process(daemon), signal.SIGKILL)  # the next one knows all that this one knew
         assert daemon.run("count").status == "success"
-        now = counters_of(scrape(port))
+        now = counters_of(scrape(daemon.daemon.metrics_address)[0])
         assert all(now[key] >= value for key, value in before.items())
         assert now[TASKS] == 31
 
 
 def test_one_over_the_limit_is_dropped_counted_and_no_error() -> None:
-    port = free_port()
-    with running(PROVIDER, workers=2, metrics_listen=str(port), metrics_author_series=20) as daemon:
+    with running(PROVIDER, workers=2, metrics_listen="0", metrics_author_series=20) as daemon:
         for number in range(60):
             assert daemon.run("count", {"kind": str(number)}).status == "success"
-        lines = scrape(port)
+        lines = scrape(daemon.daemon.metrics_address)[0]
         assert lines["arbd_author_series", ()] == 20
         assert sum(not name.startswith("arbd_") for name, _ in lines) <= 20
         assert lines[TASKS] == 60
         assert 30 <= lines["arbd_author_updates_dropped_total", ()] < 60
-        assert counters_of(scrape(port)) == counters_of(lines)
+        assert counters_of(scrape(daemon.daemon.metrics_address)[0]) == counters_of(lines)

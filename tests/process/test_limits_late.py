@@ -10,7 +10,7 @@ from daemon_support import PROVIDERS, daemon_of, eventually, responses
 
 LATE = PROVIDERS / "late.py"
 TIMEOUTS = 5
-ROUNDS = 30
+ROUNDS = 20
 
 
 @pytest.mark.parametrize("limit", ["budget", "adaptive"])

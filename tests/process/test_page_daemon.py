@@ -6,16 +6,14 @@ import itertools
 import json
 import os
 import signal
-import socket
-import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser_support import Browser, browser, needs_browser
 from daemon_support import Arbd, Hub, eventually, responses
+from http_support import get
 from page_support import HOSTILE
 
 from arbd.control.page import page
@@ -37,46 +35,29 @@ def hostile():
 def die():
     os._exit(3)
 """
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[tuple[RunningProvider, str]]:
-    """A daemon of three workers with a hostile action, and the address of its page."""
+    """A daemon of three workers with a hostile action, and where its page is."""
     target = tmp_path / "hostile.py"
     target.write_text(PROVIDER)
-    port = free_port()
-    with running(target, workers=3, log_level="critical", metrics_listen=f"127.0.0.1:{port}") as found:
-        yield found, f"http://127.0.0.1:{port}/"
-
-
-def get(url: str) -> tuple[bytes, HTTPMessage]:
-    """The body and the headers of an answer."""
-    with OPENER.open(url, timeout=10) as answer:
-        return answer.read(), answer.headers
+    with running(target, workers=3, log_level="critical", metrics_listen="0") as found:
+        yield found, found.daemon.metrics_address
 
 
 def document(address: str) -> dict[str, Any]:
     """What the page is told."""
-    found: dict[str, Any] = json.loads(get(f"{address}status.json")[0])
+    found: dict[str, Any] = json.loads(get(address, "/status.json").text)
     return found
 
 
 def test_the_page_comes_whole_and_with_its_policy(daemon: tuple[RunningProvider, str]) -> None:
-    body, headers = get(daemon[1])
-    assert body == page().body
-    assert headers["Content-Type"] == "text/html; charset=utf-8"
-    assert headers["Cache-Control"] == "no-store"
-    for name, value in page().headers:
-        assert headers.get_all(name) == [value]
+    got = get(daemon[1], "/")
+    assert got.text.encode() == page().body
+    assert got.headers["content-type"] == "text/html; charset=utf-8"
+    assert got.headers["cache-control"] == "no-store"
+    assert {name: got.headers[name.lower()] for name, _ in page().headers} == dict(page().headers)
 
 
 def test_the_document_follows_the_daemon(daemon: tuple[RunningProvider, str]) -> None:
@@ -130,7 +111,7 @@ def column(window: Browser, table: str, number: int) -> list[str]:
 def test_a_browser_shows_the_workers_of_the_daemon(window: Browser, daemon: tuple[RunningProvider, str]) -> None:
     running_daemon, address = daemon
     window.log("browser")
-    window.open(address)
+    window.open(f"http://{address}/")
     pids = [str(worker.pid) for worker in running_daemon.daemon.pool.workers.values()]
     eventually(lambda: column(window, "workers", 2) == pids)
     responses(running_daemon, [running_daemon.submit(HOSTILE, {}) for _ in range(30)])
@@ -146,11 +127,10 @@ def test_a_browser_shows_the_workers_of_the_daemon(window: Browser, daemon: tupl
 
 @needs_browser
 def test_a_browser_tells_a_daemon_that_hangs_from_one_that_is_gone(window: Browser, tmp_path: Path) -> None:
-    port = free_port()
-    env = {"ARBD_METRICS_LISTEN": f"127.0.0.1:{port}"}
-    with Hub() as hub, Arbd.run(hub.address, tmp_path, env=env) as arbd:
+    with Hub() as hub, Arbd.run(hub.address, tmp_path, env={"ARBD_METRICS_LISTEN": "0"}) as arbd:
+        [started] = arbd.wait_event("started")
         arbd.wait_serving()
-        window.open(f"http://127.0.0.1:{port}/")
+        window.open(f"http://{started['metrics']}/")
         window.wait("document.querySelector('#state').innerText == 'serving'")
         arbd.signal(signal.SIGSTOP)
         window.wait("!document.querySelector('#gone').hidden")

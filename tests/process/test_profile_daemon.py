@@ -117,8 +117,8 @@ def profile(here: Path, *words: str, code: int = 0) -> str:
 @pytest.mark.usefixtures("py_spy")
 def test_only_what_is_in_the_action_is_drawn(tmp_path: Path) -> None:
     with busy(tmp_path, "computes", "other", workers=2):
-        found = json.loads(profile(tmp_path, "computes", "--seconds", "2", "--out", str(tmp_path / "a.svg"), "--json"))
-        profile(tmp_path, "computes", "--seconds", "2", "--out", str(tmp_path / "a.txt"))
+        found = json.loads(profile(tmp_path, "computes", "--seconds", "1", "--out", str(tmp_path / "a.svg"), "--json"))
+        profile(tmp_path, "computes", "--seconds", "1", "--out", str(tmp_path / "a.txt"))
     assert found["workers"] == found["of_workers"] == 2
     assert found["samples"] > 10
     ElementTree.parse(tmp_path / "a.svg")
@@ -130,9 +130,9 @@ def test_only_what_is_in_the_action_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("py_spy")
 def test_all_of_them_are_seen_and_what_waits_with_idle(tmp_path: Path) -> None:
     with busy(tmp_path, "computes", "waits"):
-        profile(tmp_path, "--seconds", "2", "--out", str(tmp_path / "all.txt"))
+        profile(tmp_path, "--seconds", "1", "--out", str(tmp_path / "all.txt"))
         assert "computes (" in (tmp_path / "all.txt").read_text()
-        profile(tmp_path, "waits", "--idle", "--seconds", "2", "--out", str(tmp_path / "waits.txt"))
+        profile(tmp_path, "waits", "--idle", "--seconds", "1", "--out", str(tmp_path / "waits.txt"))
         assert (tmp_path / "waits.txt").read_text().startswith("waits (")
         said = profile(tmp_path, "other", "--seconds", "1", "--out", str(tmp_path / "no.svg"), code=1)
         assert "no worker was seen in other" in said

@@ -119,7 +119,7 @@ RELOADS: dict[str, tuple[str, Any, tuple[Probe, ...]]] = {
     "max_payload": (
         "2MiB",
         2 << 20,
-        (lambda s: s.flow._settings.max_payload, lambda s: (s.link.max_receive - 65536) // 4),
+        (lambda s: s.flow.admission.max_payload, lambda s: (s.link.max_receive - 65536) // 4),
     ),
     "max_result": (
         "5MiB",
@@ -183,7 +183,7 @@ RESTARTS: dict[str, tuple[str, Any]] = {
     "control.socket": ("/other.sock", "/other.sock"),
     "metrics.listen": ("127.0.0.1:1", "127.0.0.1:1"),
     "metrics.author_series": ("7", 7),
-    "tracing": ("yes", True),
+    "tracing": ("otel", "otel"),
     "hub.url": ("other:1", "other:1"),
     "hub.protocol": ("unary", "unary"),
     "hub.start_without": ("yes", True),

@@ -19,8 +19,8 @@ import msgspec
 
 from arbd.host import channel, child, memory
 from arbd.host.notify import Notifier
-from arbd.settings.secrets import scrub
-from arbd.settings.table import Settings, from_environment, secrets_in
+from arbd.settings.secrets import without_secrets
+from arbd.settings.table import Settings
 from arbd.wire.grpc_channel import Tls
 
 PROGRAM: Final = "arbd.links.processes.process"
@@ -83,8 +83,6 @@ def receive(control: socket.socket) -> tuple[LinkBoot, Descriptors]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    # That of the environment as well: it may be the one of before.
-    secrets = [settings.hub_auth_token, *secrets_in([from_environment(os.environ)])]
-    environment = scrub(os.environ, secrets)
+    environment = without_secrets(os.environ, settings)
     Notifier.remove_from(environment)  # systemd is told about the daemon by the supervisor alone
     return environment

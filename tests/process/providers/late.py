@@ -1,4 +1,5 @@
-"""Actions under limits that measure calls, whose timeouts are about as long as it takes to be let through."""
+"""Actions under limits that measure calls, whose timeouts are about as long as it takes to be let through. They leave
+nothing half done, so their worker stays after a timeout: with a new one whatever was held would be gone."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ LIMITS = {
     "adaptive": AdaptiveRateLimitMonitor(max_concurrency=1),
 }
 
+register = provider.actions.register
+
 for name, limit in LIMITS.items():
     for number, timeout in enumerate((0.0001, 0.0002, 0.0003, 0.0005, 0.001)):
-        provider.actions.register(name=f"{name} {number}", timeout=timeout, rate_limit_monitor=limit)(lambda: None)
-    provider.actions.register(name=name, rate_limit_monitor=limit)(lambda: "through")
+        register(name=f"{name} {number}", timeout=timeout, rate_limit_monitor=limit, after_timeout="keep")(lambda: None)
+    register(name=name, rate_limit_monitor=limit)(lambda: "through")

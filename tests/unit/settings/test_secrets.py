@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.settings.files import read_secrets
-from arbd.settings.secrets import own_settings, placeholder, restore, scrub
+from arbd.settings.secrets import own_settings, placeholder, restore, scrub, without_secrets
 from arbd.settings.table import from_constructor, from_environment, from_flags, from_toml, resolve, secrets_in
 from arbd.supervisor.request import zygote_environment
 
@@ -140,6 +140,15 @@ def test_a_token_is_hidden_with_and_without_the_spaces_around_it() -> None:
 
 def test_a_short_secret_is_hidden_with_spaces_around_it_as_well() -> None:
     assert scrub({"A": " tok ", "B": "token"}, ["tok"]) == {"A": "arb", "B": "token"}
+
+
+def test_an_environment_without_secrets_has_neither_the_token_in_force_nor_the_one_of_before() -> None:
+    settings = resolve([from_constructor({"hub.auth_token": "token-in-force"})]).settings
+    environ = {"PROVIDER_AUTH_TOKEN": "token-of-before", "COPY": "Bearer token-in-force", "HOME": "/root"}
+    clean = without_secrets(environ, settings)
+    assert clean.keys() == environ.keys()
+    assert [name for name, value in clean.items() if "token-" in value] == []
+    assert clean["HOME"] == "/root"
 
 
 @pytest.mark.parametrize("blank", ["", "  ", None])

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,14 +23,15 @@ TASK = Task("t-1", "price", attempt=2, traceparent=f"00-{TRACE}-00f067aa0ba902b7
 
 
 @pytest.fixture
-def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     """Of a provider that the author has set: the process has one, for good."""
     made = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(made))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    yield made
-    tasks.forget_spans()
+    monkeypatch.setattr(tasks, "_has_spans", False)  # put back with what the test has made of it
+    monkeypatch.setattr(tasks, "_current_span", None)
+    return made
 
 
 def only(exporter: InMemorySpanExporter) -> Any:
