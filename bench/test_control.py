@@ -42,7 +42,7 @@ _SETTLE_S = 3.0  # a reload imports, and forks, on the same CPUs: at most so lon
 _PYTHON: Final = "python -c pass"
 _BURNING: Final = ("holding", "computing")
 _WAITING: Final = ("waiting", "waiting")
-_INTERACTIVE: Final = frozenset({"top"})  # commands that end when somebody says so
+_LONG: Final = frozenset({"top", "profile"})  # commands that end when somebody says so, or after their seconds
 
 
 @contextmanager
@@ -92,6 +92,8 @@ def requests(round_: int, ids: Sequence[str]) -> dict[str, ControlRequest]:
         "GetStacks": protocol.GetStacks(),
         "GetStacks, one": protocol.GetStacks(worker=0),
         "GetStacks, native": protocol.GetStacks(native=True),
+        "GetTrace": protocol.GetTrace(),
+        "GetProfile": protocol.GetProfile(action="nobody's", seconds=1),  # begun, it would burn CPU in what follows
         "GetOperation": protocol.GetOperation(id=1),
         "SetLogLevel": protocol.SetLogLevel(level="error"),
         "PauseAction": protocol.PauseAction(action="computing"),
@@ -114,6 +116,7 @@ def commands(round_: int, path: Path, ids: Sequence[str]) -> dict[str, list[str]
         "limits": [of],
         "events": [of],
         "stacks": [of],
+        "trace": [of, "--last", "--out", str(path.with_suffix(".json"))],
         "log-level": ["error", of],
         "pause": ["computing", *at],
         "drain": [of, "--no-wait"],
@@ -182,7 +185,7 @@ def test_every_request_on_the_socket(benchmark: BenchmarkFixture) -> None:
 def test_every_command(benchmark: BenchmarkFixture, actions: Sequence[str], how: str) -> None:
     found = {name: import_module(f"arbd.cli.{name.replace('-', '_')}").command for name in COMMANDS}
     asking = {name for name, each in found.items() if any(param.name == "daemon" for param in each.params)}
-    assert asking - _INTERACTIVE == set(commands(0, Path("x"), ["x"])), "each command that asks a daemon is measured"
+    assert asking - _LONG == set(commands(0, Path("x"), ["x"])), "each command that asks a daemon is measured"
     with stuck_daemon(actions) as (path, ids):
         numbers = iter(range(10_000))
 
