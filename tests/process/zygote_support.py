@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from arbd.host import channel, doorbell, memory
-from arbd.ipc import frame, layout
+from arbd.ipc import author_page, frame, layout
 from arbd.ipc import zygote_protocol as protocol
 from arbd.ipc.cell import SupervisorCell
 from arbd.model.description import Description
@@ -38,7 +38,10 @@ class WorkerEnds:
         self._bells = [doorbell.create() for _ in range(4)]
         bell, results_bell, limits_bell, answers_bell = self._bells
         stacks_fd = memory.create("arbd-stacks", 1 << 16)
-        self.handles = (cell_fd, bell, board_fd, results_bell, theirs.fileno(), limits_bell, answers_bell, stacks_fd)
+        metrics_fd = memory.create("arbd-metrics", author_page.page_bytes(0))
+        author_page.begin(memory.words_of(memory.attach(metrics_fd)), 0)
+        fds = (cell_fd, bell, board_fd, results_bell, theirs.fileno(), limits_bell, answers_bell, stacks_fd, metrics_fd)
+        self.handles = fds
         self._theirs = theirs
 
     def push(self, record: bytes) -> None:
