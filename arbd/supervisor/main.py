@@ -115,7 +115,7 @@ class Daemon:
         self._stop_at_once = asyncio.Event()
         self._exit_code = EXIT_OK
         self.is_to_be_restarted = False
-        self.metrics_address = ""  # where they are served, as it stands in a URL
+        self._metrics: metrics.Metrics | None = None
         self._reload_is_due = False
         self._source_watch: asyncio.Task[None] | None = None
         self._generations: Generations | None = None
@@ -132,6 +132,11 @@ class Daemon:
     def settings(self) -> Settings:
         """The settings in force."""
         return self._in_force.settings
+
+    @property
+    def metrics_address(self) -> str:
+        """Where metrics are served, as it stands in a URL; empty: nowhere."""
+        return "" if self._metrics is None else self._metrics.address
 
     # -- what a signal, or anybody else, may ask --------------------------------------------------------
 
@@ -211,6 +216,8 @@ class Daemon:
             drain = await self._start(loaded, started)
             await self._stop_requested.wait()
             self._service.stopping()
+            if self._metrics is not None:
+                self._metrics.write_soon()  # who asks /readyz gives it no more
             if self._exit_code != EXIT_OK:  # since before there was a drain that could be told
                 drain.hurry(HURRIED_DRAIN_S)
             sent_all = await drain.run(self.settings.drain_timeout)
@@ -303,7 +310,7 @@ class Daemon:
         self._generations.adopt(loaded)
         steering, reporter, commands = self._control(flow, self._generations, pinning, started)
         if page is not None and listener is not None:
-            self.metrics_address = metrics.serve(page, listener, flow, reporter, self._in_force, started)
+            self._metrics = metrics.serve(page, listener, flow, reporter, self._in_force, started)
         await started.enter_async_context(server.serving(control, commands.handlers()))
         started.callback(self._cancel_source_watch)
         if self._request.dev:

@@ -65,9 +65,10 @@ class MetricsPage:
 
 
 class Metrics:
-    """Writes the page, once a second, from ``start`` on."""
+    """Writes the page, once a second, from ``start`` on. ``address``: where it is served, as it stands in a URL."""
 
     def __init__(self, page: MetricsPage, flow: Flow, reporter: Reporter) -> None:
+        self.address = ""
         self._page = page
         self._tasks = page.tasks
         self._flow = flow
@@ -86,10 +87,17 @@ class Metrics:
         self._timer = self._loop.call_later(EVERY_S, self.start)  # first: whatever is raised below
         self.write()
 
+    def write_soon(self) -> None:
+        """Write in the next turn of the loop: something has changed that nobody should learn a second late."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(0, self.start)
+
     def close(self) -> None:
         """Write no more."""
         if self._timer is not None:
             self._timer.cancel()
+        self._timer = None
 
     def write(self) -> None:
         """Write what there is now into the page."""
@@ -235,8 +243,8 @@ def serve(
     reporter: Reporter,
     in_force: InForce,
     started: AsyncExitStack,
-) -> str:
-    """Count from now on, and serve that; where. ``started`` undoes it."""
+) -> Metrics:
+    """Count from now on, and serve that. ``started`` undoes it."""
     metrics = Metrics(page, flow, reporter)
     flow.on_worker_gone = metrics.worker_gone
     metrics.start()
@@ -246,7 +254,7 @@ def serve(
     for number, fd in enumerate(pages.descriptors):
         process.add_page(http_boot.AUTHOR, number, fd)
     pages.on_new = lambda number, fd: process.add_page(http_boot.AUTHOR, number, fd)
-    reporter.metrics = process.address
+    metrics.address = reporter.metrics = process.address
     process.start()
     started.callback(process.close)
-    return process.address
+    return metrics

@@ -36,7 +36,7 @@ import msgspec
 
 from arbd import logs
 from arbd.author.provider import Provider, describe
-from arbd.errors import EXIT_OK, EXIT_UNEXPECTED
+from arbd.errors import EXIT_OK, EXIT_UNEXPECTED, RegistrationError
 from arbd.host import (
     channel,
     cpus,
@@ -52,6 +52,7 @@ from arbd.host import (
     tags,
 )
 from arbd.ipc import zygote_protocol as protocol
+from arbd.model.description import Description
 from arbd.rate_limit import registry
 from arbd.rate_limit.limit_monitor import LimitMonitor
 from arbd.worker import child_starts, children, inherited, target
@@ -171,7 +172,7 @@ class Zygote:
         description = msgspec.structs.replace(description, load_s=after.load_s, load_bytes=after.load_bytes)
         self._numbers = Numbers.of(description)
         self._monitor_process = MonitorProcess(self._provider, threads=after.threads)
-        return memory.create_parcel((protocol.encode(description),))
+        return memory.create_parcel((_encoded(description),))
 
     def describe(self, parcel: int) -> None:
         """Send the description of what was loaded to the supervisor."""
@@ -365,6 +366,17 @@ class Zygote:
                 if exc.errno not in parcels.NOT_NOW or attempt == _SEND_ATTEMPTS - 1:
                     raise
             time.sleep(_SEND_PAUSE_S)
+
+
+def _encoded(description: Description) -> bytes:
+    """The description as bytes. Raises ``RegistrationError`` for text that no file and no message can hold."""
+    try:
+        return protocol.encode(description)
+    except UnicodeEncodeError as error:
+        raise RegistrationError(
+            f"{error.object!a} has half of a character in it (a surrogate): names, descriptions and schemas have to "
+            "be text that UTF-8 can hold"
+        ) from error
 
 
 def _preload_tracing() -> None:

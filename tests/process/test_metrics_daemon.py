@@ -229,6 +229,16 @@ def http_pid(arbd: Arbd) -> int:
     return int(eventually(lambda: arbd.family().get("arbd:http", [0])[0]))
 
 
+def test_a_daemon_that_was_asked_to_stop_is_not_ready_while_its_tasks_end(tmp_path: Path) -> None:
+    with Hub() as hub, operated(tmp_path, hub) as (arbd, address):
+        [task_id] = hub.submit("sleep", {"seconds": 3.0})
+        eventually(lambda: total(scrape(address)[0], "arbd_tasks_running", action="sleep") == 1)
+        arbd.signal(signal.SIGTERM)
+        refused = eventually(lambda: (found := get(address, "/readyz")).status == 503 and found)
+        assert "it drains" in refused.text
+        assert hub.results()[task_id].status == "success"
+
+
 def test_it_answers_while_the_supervisor_is_stopped_and_says_so_at_once(tmp_path: Path) -> None:
     with Hub() as hub, operated(tmp_path, hub) as (arbd, address):
         eventually(lambda: get(address, "/readyz").status == 200)

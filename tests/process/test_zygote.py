@@ -94,6 +94,9 @@ def test_what_actions_started_does_not_survive_the_zygote(tmp_path: Path) -> Non
         (HEAD + "os._exit(4)\n", EXIT_ZYGOTE, "status 4"),
         (HEAD + "os.kill(os.getpid(), 9)\n", EXIT_ZYGOTE, "status -9"),
         ("x = 1\n", EXIT_CONFIG, "holds no provider"),
+        (HEAD.replace("'p'", r"'caf\udce9'"), EXIT_CONFIG, r"'caf\udce9' has half of a character in it"),
+        (HEAD + "@provider.actions.register(name='x\\udc80')\ndef x(): ...\n", EXIT_CONFIG, "half of a character"),
+        (HEAD + "@provider.actions.register('x', description='\\udc80')\ndef x(): ...\n", EXIT_CONFIG, "a surrogate"),
     ],
 )
 def test_code_that_does_not_load_is_told_and_ends_the_daemon(tmp_path: Path, text: str, code: int, told: str) -> None:

@@ -114,6 +114,25 @@ def test_it_is_written_once_a_second_until_it_is_closed(rig: Rig) -> None:
     assert rig.loop.later == []
 
 
+def test_it_is_written_sooner_where_nobody_should_learn_a_change_late(rig: Rig) -> None:
+    rig.metrics.start()
+    rig.actions = []
+    rig.metrics.write_soon()
+    rig.loop.step(0)
+    assert rig.seen().status.actions == []
+    rig.actions = [ActionReport("quote")]
+    rig.loop.step(EVERY_S)  # as ever after that, and once
+    assert [each.name for each in rig.seen().status.actions] == ["quote"]
+    assert len(rig.loop.later) == 1
+
+
+def test_one_that_was_closed_is_not_written_any_more(rig: Rig) -> None:
+    rig.metrics.start()
+    rig.metrics.close()
+    rig.metrics.write_soon()
+    assert rig.loop.later == []
+
+
 def test_a_report_that_fails_is_asked_for_again(rig: Rig) -> None:
     rig.error = RuntimeError("no report")
     with pytest.raises(RuntimeError, match="no report"):
