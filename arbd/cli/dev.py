@@ -27,13 +27,15 @@ from arbd.cli._options import LOCAL_HUB, CommandSettings, ListenType, room_for, 
 from arbd.cli.hub import READY
 from arbd.errors import EXIT_CONFIG, EXIT_ZYGOTE, ConfigError, HubError, ZygoteError
 from arbd.settings.hub_address import is_local
-from arbd.settings.table import CONFIG_FILE, from_flags, resolve
+from arbd.settings.secrets import hub_tokens
+from arbd.settings.table import BY_NAME, CONFIG_FILE, from_flags, resolve
 
 if TYPE_CHECKING:
     from arbd.supervisor.request import RunRequest
 
 _STOP_TIMEOUT_S: Final = 5.0
 _HUB_OPTION: Final = "--hub-process"
+_TOKEN: Final = BY_NAME["hub.auth_token"].variable
 _BROKEN: Final = (EXIT_ZYGOTE, EXIT_CONFIG)  # a change of a file may mend it
 _MOST_NAMES: Final = 5
 
@@ -76,6 +78,8 @@ def command(
     if "hub.url" in given.flags:
         raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")
     found = given.required_target(target)
+    if tokens := hub_tokens(os.environ):
+        os.environ.setdefault(_TOKEN, tokens[0])  # its provider is let in by what its hub asks for
     resolve([from_flags(given.flags)])  # what is wrong with the command line is mended by no change of a file
     from arbd.supervisor.main import RESTART
     from arbd.supervisor.request import RunRequest
@@ -183,7 +187,7 @@ def _hub(listen: str, max_message: int, *, insecure: bool) -> Iterator[tuple[int
     from arbd import logs
 
     _hub_words.require_listen(listen, f"the hub of arbd dev did not start on {listen}: ")
-    if not insecure and not is_local(listen) and not os.environ.get("HUB_AUTH_TOKEN", "").strip():
+    if not insecure and not is_local(listen) and not hub_tokens(os.environ):
         raise click.UsageError(
             f"{listen} can be reached from other hosts, and anybody there could give tasks and take them: listen on "
             "127.0.0.1, or say --insecure; with tokens and TLS: arbd hub, and arbd run --hub for the provider."

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from arbd.settings.table import Settings, from_environment, secrets_in
 
+#: The tokens that an embedded hub accepts, separated by white space; a daemon may have been started beside one.
+HUB_TOKENS: Final = "HUB_AUTH_TOKEN"
 _MARK: Final = "arbd-redacted-"
 _SHORT: Final = 8  # a shorter secret is replaced only where it is the whole value: "a" is part of many words
 
@@ -21,10 +23,16 @@ def placeholder(secret: str) -> str:
     return (_MARK * (len(secret) // len(_MARK) + 1))[: len(secret)]
 
 
+def hub_tokens(environ: Mapping[str, str]) -> list[str]:
+    """The tokens of an embedded hub in an environment."""
+    return environ.get(HUB_TOKENS, "").split()
+
+
 def scrub(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
-    """The environment with every occurrence of each secret replaced by its placeholder."""
+    """The environment with every occurrence of each secret replaced by its placeholder; an embedded hub's tokens are
+    secrets, too."""
     clean = dict(environ)
-    for secret in sorted({s for s in secrets if s}, key=len, reverse=True):
+    for secret in sorted({s for s in [*secrets, *hub_tokens(environ)] if s}, key=len, reverse=True):
         clean = {name: swap(value, secret, placeholder(secret)) for name, value in clean.items()}
     return clean
 

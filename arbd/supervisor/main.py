@@ -39,6 +39,7 @@ from arbd.links.base import HubLink
 from arbd.logs import get_logger
 from arbd.logs.notable import note
 from arbd.model.encoding import Encoder
+from arbd.settings.secrets import hub_tokens
 from arbd.settings.table import CONFIG_FILE, Settings, from_environment, secrets_in
 from arbd.supervisor import listening, loading, metrics, needs
 from arbd.supervisor.adopted import Adopted
@@ -181,7 +182,7 @@ class Daemon:
         supervised.install(asyncio.get_running_loop(), self._on_unexpected)
         if self._owns_process:
             secrecy.seclude()  # here too, for whoever does not come from the command line
-            secrecy.overwrite_environment(secrets_in([from_environment(os.environ)]))
+            secrecy.overwrite_environment([*secrets_in([from_environment(os.environ)]), *hub_tokens(os.environ)])
             # Where this is PID 1, the kernel kills everything with it.
             watched: Watched = "" if os.getpid() == 1 else "daemon"
             limit = open_files.raise_limit()

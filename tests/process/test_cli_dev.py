@@ -59,11 +59,6 @@ def test_another_hub_is_refused() -> None:
     assert (result.exit_code, "has a hub of its own" in result.stderr) == (2, True)
 
 
-def test_for_other_hosts_its_hub_does_not_listen_without_a_token() -> None:
-    result = invoke("dev", "p.py", "--listen", "0.0.0.0:0")
-    assert (result.exit_code, "other hosts" in result.stderr, "--insecure" in result.stderr) == (2, True, False)
-
-
 def test_a_hub_that_cannot_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "arbd.supervisor.main", ModuleType("arbd.supervisor.main"))
     sys.modules["arbd.supervisor.main"].run = lambda request: 0  # type: ignore[attr-defined] # a stand-in
@@ -130,6 +125,26 @@ def test_a_setting_that_needs_a_restart_restarts_the_daemon_and_not_the_hub(tmp_
         dev.signal(signal.SIGTERM)
         assert dev.exit_code() == 0
         assert not is_listening(second["hub"])
+
+
+def test_tokens_of_its_hub_let_its_provider_in_and_no_action_sees_them(tmp_path: Path) -> None:
+    token = "the-hub-s-own-61c"
+    text = (
+        DESK + "import os\n\n@provider.actions.register(name='look')\ndef look(): return sorted(os.environ.values())\n"
+    )
+    (tmp_path / "desk.py").write_text(text)
+    env = {"ARBD_LOG_FORMAT": "json", "HUB_AUTH_TOKEN": f"{token} another-token-7d"}
+    arguments = ["-m", "arbd", "dev", "desk.py", "--listen", "127.0.0.1:0", "--workers", "1", "--no-pin"]
+    with Arbd(arguments, tmp_path, env) as dev:
+        [started] = dev.wait_event("started")
+        asked = ["submit", "look", "--hub", started["hub"], "--wait", "--timeout", "20"]
+        answer = invoke(*asked, env={"PROVIDER_AUTH_TOKEN": token})
+        assert answer.exit_code == 0
+        assert "HUB_AUTH_TOKEN" in answer.stdout
+        assert token not in answer.stdout
+        assert "another-token-7d" not in answer.stdout
+        dev.signal(signal.SIGTERM)
+        assert dev.exit_code() == 0
 
 
 def titles_below(pid: int) -> set[str]:

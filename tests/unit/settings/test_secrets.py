@@ -83,6 +83,11 @@ def test_scrub_leaves_its_argument_alone() -> None:
     assert environ == {"A": "0123456789"}
 
 
+def test_an_embedded_hub_s_tokens_are_secrets_wherever_they_stand() -> None:
+    environ = {"HUB_AUTH_TOKEN": "token-of-one token-of-two", "COPY": "Bearer token-of-two"}
+    assert not [value for value in scrub(environ, []).values() if "token-of" in value]
+
+
 # Where they come from and go to ----------------------------------------------------------------------------------
 
 
