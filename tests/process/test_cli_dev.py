@@ -129,10 +129,8 @@ def test_a_setting_that_needs_a_restart_restarts_the_daemon_and_not_the_hub(tmp_
 
 def test_tokens_of_its_hub_let_its_provider_in_and_no_action_sees_them(tmp_path: Path) -> None:
     token = "the-hub-s-own-61c"
-    text = (
-        DESK + "import os\n\n@provider.actions.register(name='look')\ndef look(): return sorted(os.environ.values())\n"
-    )
-    (tmp_path / "desk.py").write_text(text)
+    look = "import os\n\n@provider.actions.register(name='look')\ndef look(): return sorted(os.environ.items())\n"
+    (tmp_path / "desk.py").write_text(DESK + look)
     env = {"ARBD_LOG_FORMAT": "json", "HUB_AUTH_TOKEN": f"{token} another-token-7d"}
     arguments = ["-m", "arbd", "dev", "desk.py", "--listen", "127.0.0.1:0", "--workers", "1", "--no-pin"]
     with Arbd(arguments, tmp_path, env) as dev:
