@@ -379,7 +379,14 @@ def test_example_4_everything_and_with_the_real_logger() -> None:
         "timezone": "UTC",
         "now": "2024-03-20T12:00:00Z",
         "now_utc": "2024-03-20T12:00:00Z",
-        "task": {"id": "task-1", "action": "catch_all", "deadline": 1.0, "traceparent": ""},
+        "task": {
+                "id": "task-1",
+                "action": "catch_all",
+                "deadline": 1.0,
+                "traceparent": "",
+                "tracestate": "",
+                "attempt": 1,
+            },
         "any": 1,
     }
 
