@@ -380,13 +380,13 @@ def test_example_4_everything_and_with_the_real_logger() -> None:
         "now": "2024-03-20T12:00:00Z",
         "now_utc": "2024-03-20T12:00:00Z",
         "task": {
-                "id": "task-1",
-                "action": "catch_all",
-                "deadline": 1.0,
-                "traceparent": "",
-                "tracestate": "",
-                "attempt": 1,
-            },
+            "id": "task-1",
+            "action": "catch_all",
+            "deadline": 1.0,
+            "traceparent": "",
+            "tracestate": "",
+            "attempt": 1,
+        },
         "any": 1,
     }
 
