@@ -22,7 +22,7 @@ _CASES = {
 def test_recycling(benchmark: BenchmarkFixture, case: str) -> None:
     action, most = _CASES[case]
     if SMOKE:
-        most //= 20
+        most //= 20 if action == "burn" else 4  # with fewer of them a fast machine does nothing but replace workers
     payload = {"rounds": rounds_of_burn(0.001)} if action == "burn" else {}
     count = 2 * most * _WORKERS
     with Stage(keep_finished=2 * count) as stage:
