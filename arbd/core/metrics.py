@@ -6,7 +6,7 @@ Counted by the supervisor, at the verdict: nothing is lost with a worker that is
 and outcomes is the number of verdicts. Counters only grow; who reads them is another process
 (``arbd.ipc.metrics_page``, where the places in a row are).
 
-``finished`` is called for each task, so it looks up and adds, and makes nothing that the collector follows.
+What workers have answered is counted batch by batch, from the records of the flight recorder.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 
 from arbd.ipc import metrics_page as page
 from arbd.ipc.metrics_page import MetricsWriter
+from arbd.model.flight import Flight
 from arbd.model.reasons import NUMBER_OF, Reason
 
 _OTHER: Final = NUMBER_OF["other"]
@@ -102,22 +103,22 @@ class TaskMetrics:
 
     # -- counting ----------------------------------------------------------------------------------------------
 
-    def finished(self, action: str, status: str, run_ns: int, since_ns: int, now_ns: int) -> None:
-        """A task that a worker answered: it came at ``since_ns``, its answer was taken at ``now_ns``, and it ran for
-        ``run_ns`` in between, as the worker says; no longer than it was here."""
-        try:  # not `get`: for each task, that takes longer
-            row = self._counters[action]
-        except KeyError:
-            row = self._shared
-        took_ns = now_ns - since_ns
-        if run_ns > took_ns:
-            run_ns = took_ns
-        wait_ns = took_ns - run_ns
-        row[_OF_STATUS[status] + took_ns.bit_length()] += 1
-        row[_RUN + run_ns.bit_length()] += 1
-        row[_WAIT + wait_ns.bit_length()] += 1
-        row[_RUN_NS] += run_ns
-        row[_WAIT_NS] += wait_ns
+    def finished(self, flights: Iterable[Flight]) -> None:
+        """Tasks that a worker answered: how long each was here, and how long of that it ran, as the worker says; no
+        longer than it was here."""
+        counters, shared = self._counters, self._shared
+        for flight in flights:
+            row = counters.get(flight.action, shared)
+            took_ns = flight.answered_ns - flight.taken_ns if flight.taken_ns else 0
+            run_ns = flight.run_ns
+            if run_ns > took_ns:
+                run_ns = took_ns
+            wait_ns = took_ns - run_ns
+            row[_OF_STATUS[flight.status] + took_ns.bit_length()] += 1
+            row[_RUN + run_ns.bit_length()] += 1
+            row[_WAIT + wait_ns.bit_length()] += 1
+            row[_RUN_NS] += run_ns
+            row[_WAIT_NS] += wait_ns
 
     def decided(self, action: str, status: str, reason: Reason, took_ns: int) -> None:
         """A task that the supervisor itself answered, so long after it came."""

@@ -118,6 +118,7 @@ class Flow:
         self._hold = Hold(pool.limits, pool, self.dispatcher, link)
         self._joins = Joins(link)
         self._batch_ns = 0  # when the batch of answers was taken that is looked at
+        self._uncounted: list[Flight] = []  # of that batch
         self._record = self.recorder.flights.append
         self._timeout_of = self.admission.timeout_of
         self._stuck = Stuck()
@@ -393,6 +394,8 @@ class Flow:
             return 0
         finally:
             worker.unread = [*held_back, *left]  # what was raised concerns one of them; the others are finished results
+            if self._uncounted:
+                self._count(worker)
         if held_back:
             self._collect_later(worker)
         return len(records) - len(held_back)
@@ -433,33 +436,33 @@ class Flow:
                     if failed and result.reason == _INVALID:
                         self.refusals.invalid(assignment.task)
                     self._watch_failures(worker, assignment.task.action, failed)
-                if self.metrics is not None:
-                    self._count(self.metrics, worker, assignment, result)
-                self.pass_on(assignment.task, result.status, body)
-                self._record(
-                    Flight(
-                        assignment.task.id,
-                        assignment.task.action,
-                        worker.slot,
-                        worker.pid,
-                        result.status,
-                        assignment.taken_ns,
-                        assignment.sent_ns,
-                        result.since_ns,
-                        result.woke_ns,
-                        result.run_ns,
-                        self._batch_ns,
-                    )
+                flight = Flight(
+                    assignment.task.id,
+                    assignment.task.action,
+                    worker.slot,
+                    worker.pid,
+                    result.status,
+                    assignment.taken_ns,
+                    assignment.sent_ns,
+                    result.since_ns,
+                    result.woke_ns,
+                    result.run_ns,
+                    self._batch_ns,
                 )
+                if self.metrics is not None:
+                    self._uncounted.append(flight)
+                    if failed:
+                        self.metrics.failed(flight.action, result.reason)
+                self.pass_on(assignment.task, result.status, body)
+                self._record(flight)
         return True
 
-    def _count(self, metrics: TaskMetrics, worker: Worker, assignment: Assignment, result: frame.ResultFrame) -> None:
-        """Count a task that a worker answered."""
-        action, status, now_ns = assignment.task.action, result.status, self._batch_ns
-        worker.answered += 1
-        metrics.finished(action, status, result.run_ns, assignment.taken_ns or now_ns, now_ns)
-        if status == "error":
-            metrics.failed(action, result.reason)
+    def _count(self, worker: Worker) -> None:
+        """Count the tasks of a batch, all at once: one after the other takes half as long again."""
+        flights, self._uncounted = self._uncounted, []
+        worker.answered += len(flights)
+        if self.metrics is not None:
+            self.metrics.finished(flights)
 
     def _watch_failures(self, worker: Worker, action: str, failed: bool) -> None:
         """Have a worker replaced that fails over and over where another does well."""

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from unit_flights import answered
 
 from arbd.control import exposition
 from arbd.control.exposition import BY_NAME, OTHER_ACTIONS, PREFIX, TABLE, Exposition, Footprint, MetricFigures
@@ -103,8 +104,8 @@ def busy() -> Snapshot:
 
 def counted() -> MetricsReader:
     tasks, page = reader("a")
-    tasks.finished("a", "success", S, 0, 3 * S)
-    tasks.finished("a", "error", S, 0, 3 * S)
+    tasks.finished(answered("a", "success", S, 1, 3 * S + 1))
+    tasks.finished(answered("a", "error", S, 1, 3 * S + 1))
     tasks.failed("a", 2)
     tasks.decided("a", "limit", "other", 5)
     tasks.killed("a")
@@ -150,7 +151,7 @@ def test_what_was_counted_is_what_is_shown() -> None:
 def test_a_histogram_holds_what_histograms_hold() -> None:
     tasks, page = reader("a")
     for run_ns in (1, 2**13 - 1, 2**13, 2**20, 2**39 - 1, 2**39, 2**60):
-        tasks.finished("a", "success", run_ns, 0, 2**61)
+        tasks.finished(answered("a", "success", run_ns, 1, 2**61 + 1))
     tasks.publish()
     family = parsed(figures(page, None))["arbd_task_run_seconds"]
     of_a = [sample for sample in family.samples if sample.labels["action"] == "a"]
@@ -175,8 +176,8 @@ def test_end_to_end_counts_every_verdict_also_of_tasks_that_were_not_run() -> No
 )
 def test_no_name_breaks_out_of_its_label(name: str) -> None:
     tasks, page = reader(name)
-    tasks.finished(name, "success", 1, 1, 5)
-    tasks.finished("unknown", "success", 1, 1, 5)
+    tasks.finished(answered(name, "success", 1, 1, 5))
+    tasks.finished(answered("unknown", "success", 1, 1, 5))
     tasks.publish()
     snapshot = Snapshot(at=0, status=status(provider=name, actions=[ActionReport(name, running=1)]))
     families = parsed(figures(page, snapshot))
@@ -186,8 +187,8 @@ def test_no_name_breaks_out_of_its_label(name: str) -> None:
 
 def test_actions_that_are_cut_to_the_same_name_share_their_series() -> None:
     tasks, page = reader("a" * 600, "a" * 601)
-    tasks.finished("a" * 600, "success", 1, 1, 5)
-    tasks.finished("a" * 601, "success", 1, 1, 5)
+    tasks.finished(answered("a" * 600, "success", 1, 1, 5))
+    tasks.finished(answered("a" * 601, "success", 1, 1, 5))
     tasks.publish()
     assert values(parsed(figures(page, None))["arbd_tasks"])["a" * 504, "success"] == 2
 

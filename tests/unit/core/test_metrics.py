@@ -6,6 +6,7 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+from unit_flights import answered
 
 from arbd.core.metrics import TaskMetrics
 from arbd.ipc import metrics_page as page
@@ -32,7 +33,7 @@ class Counted:
 def test_a_task_is_counted_by_action_and_outcome_with_its_times() -> None:
     counted = Counted()
     counted.tasks.offer(["a"])
-    counted.tasks.finished("a", "success", 3 * S, 10 * S, 15 * S)
+    counted.tasks.finished(answered("a", "success", 3 * S, 10 * S, 15 * S))
     row = counted.rows()["a"]
     assert [row.count(status) for status in STATUSES] == [1, 0, 0]
     assert (row.words[page.RUN_NS], row.words[page.WAIT_NS]) == (3 * S, 2 * S)
@@ -43,7 +44,7 @@ def test_a_task_is_counted_by_action_and_outcome_with_its_times() -> None:
 
 def test_a_worker_that_says_it_ran_for_longer_than_its_task_was_here_is_not_believed() -> None:
     counted = Counted()
-    counted.tasks.finished("a", "error", 2**64 - 1, 10, 17)
+    counted.tasks.finished(answered("a", "error", 2**64 - 1, 10, 17))
     counted.tasks.failed("a", 2**16 - 1)
     row = counted.rows()[""]
     assert (row.words[page.RUN_NS], row.words[page.WAIT_NS]) == (7, 0)
@@ -67,7 +68,7 @@ def test_callers_make_no_rows() -> None:
     counted = Counted()
     counted.tasks.offer(["a"])
     for name in ("b", "c", "\x1b[2J", ""):
-        counted.tasks.finished(name, "error", 1, 1, 3)
+        counted.tasks.finished(answered(name, "error", 1, 1, 3))
         counted.tasks.killed(name)
         counted.tasks.ended_worker(name)
         counted.tasks.used_cpu(name, 5)
@@ -81,11 +82,11 @@ def test_callers_make_no_rows() -> None:
 def test_an_action_that_goes_keeps_its_row_until_another_needs_it() -> None:
     counted = Counted(rows=3)
     counted.tasks.offer(["a", "b"])
-    counted.tasks.finished("a", "success", 1, 1, 3)
+    counted.tasks.finished(answered("a", "success", 1, 1, 3))
     counted.tasks.offer(["b"])
     assert counted.rows()["a"].count("success") == 1
     counted.tasks.offer(["b", "c"])
-    counted.tasks.finished("c", "success", 1, 1, 3)
+    counted.tasks.finished(answered("c", "success", 1, 1, 3))
     rows = counted.rows()
     assert set(rows) == {"", "b", "c"}
     assert (rows[""].count("success"), rows["c"].count("success")) == (1, 1)
@@ -94,7 +95,7 @@ def test_an_action_that_goes_keeps_its_row_until_another_needs_it() -> None:
 def test_more_actions_than_rows_share_one() -> None:
     counted = Counted(rows=2)
     counted.tasks.offer(["a", "b"])
-    counted.tasks.finished("b", "success", 1, 1, 3)
+    counted.tasks.finished(answered("b", "success", 1, 1, 3))
     rows = counted.rows()
     assert (set(rows), rows[""].count("success")) == ({"", "a"}, 1)
 
@@ -128,7 +129,7 @@ def test_no_sum_ever_falls_and_all_are_exact(steps: list[tuple[object, ...]]) ->
             case ("offer", list(names)):
                 counted.tasks.offer(names)
             case ("finished", str(name), str(status), int(run_ns)):
-                counted.tasks.finished(name, status, run_ns, 5, 2**40)
+                counted.tasks.finished(answered(name, status, run_ns, 5, 2**40))
                 expected[status] += 1
             case ("decided", str(name), str(status), reason):
                 counted.tasks.decided(name, status, reason, 2**30)  # type: ignore[arg-type] # of REASONS
