@@ -10,6 +10,7 @@ from bench.harness import ROOT
 
 def test_a_state_can_be_compared_with_itself() -> None:
     command = [sys.executable, "-m", "bench.versus", str(ROOT), "--rounds", "2", "--only", "latency"]
+    command += ["--setting", "metrics_listen=0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "here / there" in done.stdout

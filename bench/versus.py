@@ -2,7 +2,8 @@
 
 ``CHECKOUT`` is a directory with another state, such as ``git worktree add ../before COMMIT`` makes. Both run on the
 interpreter, the packages, the hub and the client of this one, so all that differs is the daemon. The machine's speed
-drifts by a factor of two within minutes: the ratio of the two in each round is what counts.
+drifts by a factor of two within minutes: the ratio of the two in each round is what counts. ``--setting
+metrics_listen=0`` and the like hold for this state's daemons alone: what a setting costs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +34,16 @@ _STREAM_TASKS: Final = 40_000
 _LOOK_S: Final = 0.01
 
 Sample = dict[str, float]  # by figure
-Sides = dict[str, Path]  # the checkout of each side
+
+
+class Side(NamedTuple):
+    """A checkout, and settings of its daemons beside those of the comparison."""
+
+    checkout: Path
+    settings: dict[str, str]
+
+
+Sides = dict[str, Side]
 Daemons = dict[str, subprocess.Popen[bytes]]
 
 
@@ -108,8 +118,10 @@ def _stream(sides: Sides, rounds: int) -> Iterator[dict[str, Sample]]:
 
 def _start(stage: Stage, sides: Sides, protocol: str, *, warm: bool = True, **settings: str) -> Daemons:
     daemons = {
-        side: stage.arbd(side, "--workers", "2", protocol=protocol, checkout=checkout, **settings)
-        for side, checkout in sides.items()
+        side: stage.arbd(
+            side, "--workers", "2", protocol=protocol, checkout=there.checkout, **settings, **there.settings
+        )
+        for side, there in sides.items()
     }
     for side in sides if warm else ():
         stage.run(side, "nothing", 300)
@@ -149,14 +161,18 @@ def main() -> None:
     parser.add_argument("checkout", type=Path, help="a directory with the other state of the code")
     parser.add_argument("--rounds", type=int, default=9, help="samples of each side (default: 9)")
     parser.add_argument("--only", nargs="+", choices=sorted(_COMPARISONS), default=list(_COMPARISONS))
+    parser.add_argument(
+        "--setting", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for this state"
+    )
     arguments = parser.parse_args()
     there = arguments.checkout.resolve()
     if not (there / "arbd" / "__main__.py").is_file():
         parser.error(f"{there} is no checkout of arbd")
     if arguments.rounds < 2:
         parser.error("a spread needs at least two rounds")
+    sides = {"there": Side(there, {}), "here": Side(ROOT, dict(each.split("=", 1) for each in arguments.setting))}
     for name in arguments.only:
-        Console().print(table(list(_COMPARISONS[name]({"there": there, "here": ROOT}, arguments.rounds))))
+        Console().print(table(list(_COMPARISONS[name](sides, arguments.rounds))))
 
 
 if __name__ == "__main__":
