@@ -31,7 +31,7 @@ class _Seconds(click.FloatRange):
     short_help="When each task came, waited, ran and was acknowledged: a file for Perfetto.",
     epilog="""\b
 Examples:
-  arbd trace --last --out last.json        what the daemon remembers: its last 4096 tasks
+  arbd trace --last --out last.json        what the daemon remembers: its last 1024 tasks
   arbd trace --seconds 5 --out trace.json  what happens in the next 5 seconds
   arbd trace prices --out trace.json.gz    compressed; Perfetto reads that as well
   arbd trace --out trace.json --json | jq .file

@@ -1,6 +1,6 @@
 """Reading a daemon's flight recorder: what it holds, or what happens from now on for some seconds.
 
-The recorder holds a few thousand tasks, so it is read again and again while the time passes; what was overwritten
+The recorder holds a thousand tasks, so it is read again and again while the time passes; what was overwritten
 meanwhile is counted, not hidden. Once the time is over, acknowledgements of what was answered in it are waited for, a
 moment. What is read is bounded: after ``MOST_TASKS`` the reading ends by itself.
 """
@@ -17,7 +17,7 @@ from arbd.control.protocol import GetTrace, TraceReply
 from arbd.model.flight import Flight
 
 MOST_TASKS: Final = 100_000  # some 80 MB of JSON, which a browser still opens
-_PAUSE_S: Final = 0.05  # in which 80,000 tasks a second fill what the recorder holds
+_PAUSE_S: Final = 0.02  # in which 50,000 tasks a second fill what the recorder holds
 _SHORTEST_S: Final = 0.001
 _ACKS_S: Final = 0.5
 _NOW: Final = 2**62  # no moment of a monotonic clock comes after it: a page from there on is empty
