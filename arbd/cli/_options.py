@@ -18,7 +18,7 @@ from arbd.cli._help import RareOption, help_all_option
 from arbd.model.description import Description
 from arbd.settings.files import read_layers, read_secrets, read_sources, read_token
 from arbd.settings.kinds import Kind, size
-from arbd.settings.secrets import own_settings, scrub
+from arbd.settings.secrets import hub_tokens, own_settings, scrub
 from arbd.settings.table import CONFIG_FILE, TABLE, Resolved, from_constructor, from_flags, resolve
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class CommandSettings(msgspec.Struct, frozen=True):
         """
         layers = read_layers(self.config_file, os.environ, self.flags.get("env_file"))
         flags = from_flags(self.flags)
-        given = own_settings(description.given, self._secrets()) if description else {}
+        given = own_settings(description.given, self._secrets(), hub_tokens(self.environ())) if description else {}
         return read_token(resolve([*layers, from_constructor(given), flags], required=["name"] if description else []))
 
     def _secrets(self) -> list[str]:

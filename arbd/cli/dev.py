@@ -78,8 +78,8 @@ def command(
     if "hub.url" in given.flags:
         raise click.UsageError("arbd dev has a hub of its own: choose its address by --listen, or use arbd run --hub.")
     found = given.required_target(target)
-    if tokens := hub_tokens(os.environ):
-        os.environ.setdefault(_TOKEN, tokens[0])  # its provider is let in by what its hub asks for
+    if (tokens := hub_tokens(os.environ)) and not os.environ.get(_TOKEN, "").strip():
+        os.environ[_TOKEN] = tokens[0]  # its provider is let in by what its hub asks for
     resolve([from_flags(given.flags)])  # what is wrong with the command line is mended by no change of a file
     from arbd.supervisor.main import RESTART
     from arbd.supervisor.request import RunRequest

@@ -13,7 +13,7 @@ from arbd.cli import _show, _unit_files
 from arbd.cli._options import CommandSettings, settings_options
 from arbd.core.history import shown
 from arbd.errors import EXIT_FAILURE, EXIT_OK, ArbdError, ConfigError, os_reason
-from arbd.settings.secrets import own_settings
+from arbd.settings.secrets import hub_tokens, own_settings
 from arbd.settings.table import Layer, from_constructor, from_flags, secrets_in
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def command(ctx: click.Context, target: str | None, unit: str | None, as_json: b
     description, error = _described(target, given)
 
     def last(layers: list[Layer]) -> list[Layer]:
-        constructor = own_settings(description.given, secrets_in(layers)) if description is not None else {}
+        tokens = hub_tokens(given.environ())
+        constructor = own_settings(description.given, secrets_in(layers), tokens) if description is not None else {}
         return [from_constructor(constructor), from_flags(given.flags)]
 
     try:

@@ -5,7 +5,8 @@
 Bounded in all that somebody outside can make it spend: ``MAX_CONNECTIONS`` at once, ``http_request.MAX_HEAD`` bytes for
 each request, ``REQUEST_TIMEOUT_S`` until its head is there, ``IDLE_TIMEOUT_S`` between two, ``SEND_TIMEOUT_S`` for an
 answer that nobody reads. One connection more takes the place of the one that has waited longest for its client, to ask
-or to read: whoever holds connections open keeps nobody out. Only where all are being answered it is told so and closed.
+or to read: whoever holds connections open keeps nobody out. Only where all are being answered it is told so and closed;
+of several that come at once, the last.
 A long answer is made in pieces, and between two pieces, as between two requests, others get their turn: a probe does
 not wait for a scrape, nor for who sends a thousand requests at once.
 """
@@ -66,6 +67,7 @@ class HttpServer:
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], None] = {}  # for their clients, longest first
+        self._is_closing = False
 
     async def start(self, listener: socket.socket) -> None:
         """Serve on this socket from now on."""
@@ -76,6 +78,7 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop, and hang up on everybody."""
+        self._is_closing = True
         if self._server is not None:
             self._server.close()
         for client in self._clients:
@@ -103,7 +106,7 @@ class HttpServer:
         # Not in the task itself: one that is cancelled before its first step never gets to its `finally`.
         self._clients.discard(client)
         self._waiting.pop(client, None)
-        if client.cancelled():
+        if client.cancelled() and not self._is_closing:
             writer.transport.abort()  # what it has not read would be kept for it, perhaps for ever
         else:
             writer.close()  # what has been written still goes out

@@ -1,12 +1,12 @@
 """The flight recorder: the times of the last tasks, always on.
 
     a verdict ──> flights      one record each, no payload, no result
-    an ack    ──> ids, at      the hub has a result, or gave it up; who reads joins the two by the task's id
+    an ack    ──> AckLog       the hub has a result, or gave it up; who reads joins the two by the task's id
 
 Both are bounded, so the memory is, too. Nothing here is tracked by the garbage collector, and no system call is made:
-a task costs the supervisor about 0.3 µs (``python -m bench.flights``).
+a task costs the supervisor about 0.2 µs (``python -m bench.flights``).
 
-Pure; times are nanoseconds of one monotonic clock.
+Pure; times are of one monotonic clock: nanoseconds, but for acknowledgements, whose moments come in seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from arbd.core.under_way import UnderWay
 from arbd.model.flight import NO_WORKER, Flight
 from arbd.model.task import Status, Task
 
-KEPT: Final = 1024  # of each; some 0.4 MB: with 4096 they fill the CPU's cache, which costs the supervisor 4 %
+KEPT: Final = (
+    1024  # of each; some 0.4 MB; with four times as many a task takes 2 % longer, if anything (bench/README.md)
+)
 _LONGEST_NAME: Final = 200  # of a task that no worker has seen: its id and action are a caller's, and may be long
 
 

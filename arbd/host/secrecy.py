@@ -28,6 +28,9 @@ _ENVIRONMENT_FIELDS: Final = slice(
 )  # env_start, env_end; counted from the third, the first after the name
 _STAND_IN: Final = ord("-")
 _LEAST: Final = 4  # bytes: a shorter one is part of too many words
+_SHORT: Final = 8  # bytes: a shorter one is written over only where it is a whole word
+_BEFORE: Final = (b"=", b" ")
+_BEHIND: Final = (b" ", b"\0", b"")
 
 
 def seclude() -> None:
@@ -48,7 +51,9 @@ def overwrite_environment(secrets: Iterable[str]) -> None:
         raw = secret.encode("utf-8", "surrogateescape")
         at = block.find(raw) if len(raw) >= _LEAST else -1
         while at >= 0:
-            ctypes.memset(start + at, _STAND_IN, len(raw))
+            end = at + len(raw)
+            if len(raw) >= _SHORT or (block[at - 1 : at] in _BEFORE and block[end : end + 1] in _BEHIND):
+                ctypes.memset(start + at, _STAND_IN, len(raw))
             at = block.find(raw, at + len(raw))
 
 

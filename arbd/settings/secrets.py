@@ -31,8 +31,10 @@ def hub_tokens(environ: Mapping[str, str]) -> list[str]:
 def scrub(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
     """The environment with every occurrence of each secret replaced by its placeholder; an embedded hub's tokens are
     secrets, too."""
-    clean = dict(environ)
-    for secret in sorted({s for s in [*secrets, *hub_tokens(environ)] if s}, key=len, reverse=True):
+    clean, tokens = dict(environ), hub_tokens(environ)
+    if tokens:  # word by word, however short they are
+        clean[HUB_TOKENS] = " ".join(map(placeholder, tokens))
+    for secret in sorted({s for s in [*secrets, *tokens] if s}, key=len, reverse=True):
         clean = {name: swap(value, secret, placeholder(secret)) for name, value in clean.items()}
     return clean
 
@@ -48,9 +50,10 @@ def restore(text: str, secret: str) -> str:
     return swap(text, placeholder(secret), secret) if secret else text
 
 
-def own_settings(given: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+def own_settings(given: Mapping[str, Any], secrets: Iterable[str], tokens_of_hub: Iterable[str] = ()) -> dict[str, Any]:
     """The constructor's settings as their author meant them: secrets back in their places. A token that is nothing but
-    a stand-in was read from the operator's variable, so it is the operator's setting and not the constructor's."""
+    a stand-in was read from the operator's variable, so it is the operator's setting and not the constructor's; but one
+    of ``tokens_of_hub`` was the author's choice."""
     own = dict(given)
     token = own.get("hub.auth_token")
     if isinstance(token, str):
@@ -58,7 +61,7 @@ def own_settings(given: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, 
         if token in map(placeholder, known):
             del own["hub.auth_token"]
         else:
-            for secret in known:
+            for secret in [*known, *tokens_of_hub]:
                 token = restore(token, secret)
             own["hub.auth_token"] = token
     return own

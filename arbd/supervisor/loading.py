@@ -21,7 +21,7 @@ from arbd.links.tls_files import read_tls
 from arbd.logs import get_logger
 from arbd.model.description import Description
 from arbd.settings.files import Sources, read_secrets, read_sources, read_token
-from arbd.settings.secrets import own_settings
+from arbd.settings.secrets import hub_tokens, own_settings
 from arbd.settings.table import Layer, Resolved, Settings, from_constructor, from_flags, resolve
 from arbd.supervisor.cpu_share import share_of
 from arbd.supervisor.lives import WorkerTimes
@@ -73,7 +73,7 @@ async def load(request: RunRequest, before: Earlier | None = None) -> Loaded:
     except ConfigError as exc:
         raise ConfigError([*problems, *exc.problems]) from exc
     try:
-        constructor = from_constructor(own_settings(zygote.description.given, hidden))
+        constructor = from_constructor(own_settings(zygote.description.given, hidden, hub_tokens(sources.environ)))
         resolved = resolve([*layers[:-1], constructor, layers[-1]], required=["name"])
         resolved = read_token(resolved, secrets.held or in_force)
         if resolved.settings.tracing == "otel":

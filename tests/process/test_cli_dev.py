@@ -127,11 +127,12 @@ def test_a_setting_that_needs_a_restart_restarts_the_daemon_and_not_the_hub(tmp_
         assert not is_listening(second["hub"])
 
 
-def test_tokens_of_its_hub_let_its_provider_in_and_no_action_sees_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blank", [{}, {"PROVIDER_AUTH_TOKEN": ""}])
+def test_tokens_of_its_hub_let_its_provider_in_and_no_action_sees_them(tmp_path: Path, blank: dict[str, str]) -> None:
     token = "the-hub-s-own-61c"
     look = "import os\n\n@provider.actions.register(name='look')\ndef look(): return sorted(os.environ.items())\n"
     (tmp_path / "desk.py").write_text(DESK + look)
-    env = {"ARBD_LOG_FORMAT": "json", "HUB_AUTH_TOKEN": f"{token} another-token-7d"}
+    env = {"ARBD_LOG_FORMAT": "json", "HUB_AUTH_TOKEN": f"{token} another-token-7d", **blank}
     arguments = ["-m", "arbd", "dev", "desk.py", "--listen", "127.0.0.1:0", "--workers", "1", "--no-pin"]
     with Arbd(arguments, tmp_path, env) as dev:
         [started] = dev.wait_event("started")

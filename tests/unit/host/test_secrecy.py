@@ -18,6 +18,13 @@ def test_secrets_are_written_over_and_nothing_else(monkeypatch: pytest.MonkeyPat
     assert block.raw == b"A=------\0B=Bearer ------ ------\0C=abc\0D=----\0\0"
 
 
+def test_a_short_one_is_written_over_only_where_it_is_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = ctypes.create_string_buffer(b"A=/etc/test/ca.pem\0B=other test\0C=latest\0test=1\0D=long-token-x\0")
+    monkeypatch.setattr(secrecy, "_environment_block", lambda: (ctypes.addressof(block), len(block)))
+    secrecy.overwrite_environment(["test", "long-token"])
+    assert block.raw == b"A=/etc/test/ca.pem\0B=other ----\0C=latest\0test=1\0D=-----------x\0\0"
+
+
 def test_it_is_found_and_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = secrecy._environment_block()
     assert found is not None

@@ -88,6 +88,18 @@ def test_an_embedded_hub_s_tokens_are_secrets_wherever_they_stand() -> None:
     assert not [value for value in scrub(environ, []).values() if "token-of" in value]
 
 
+@pytest.mark.parametrize("tokens", ["abc def", "longtoken-123456 abc", " x\ty "])
+def test_none_of_them_stays_however_short(tokens: str) -> None:
+    clean = scrub({"HUB_AUTH_TOKEN": tokens}, [])["HUB_AUTH_TOKEN"]
+    assert [len(each) for each in clean.split()] == [len(each) for each in tokens.split()]
+    assert not set(clean.split()) & set(tokens.split())
+
+
+def test_an_author_may_choose_one_of_them() -> None:
+    clean = scrub({"HUB_AUTH_TOKEN": "token-of-hub"}, [])["HUB_AUTH_TOKEN"]
+    assert own_settings({"hub.auth_token": clean}, ["own"], ["token-of-hub"]) == {"hub.auth_token": "token-of-hub"}
+
+
 # Where they come from and go to ----------------------------------------------------------------------------------
 
 

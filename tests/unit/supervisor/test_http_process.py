@@ -1,5 +1,6 @@
 """The process `arbd:http` is started again whenever it cannot be started, or ends, and nothing that it does reaches the
-daemon. A process and a loop of fakes."""
+daemon. Pages of an author's metrics come to it in order, each once, also where the socket does not take them all, and
+again to the next process. A process and a loop of fakes."""
 
 from __future__ import annotations
 
@@ -27,9 +28,11 @@ class FakeHttp:
 
     def __init__(self, *, is_stuck: bool) -> None:
         self.returncode: int | None = None
+        self.kills = 0
         self.is_stuck = is_stuck
 
     def kill(self) -> None:
+        self.kills += 1
         if not self.is_stuck:
             self.returncode = -9
 
@@ -40,7 +43,8 @@ class FakeHttp:
 
 
 class Rig:
-    """The process of a daemon whose token is known, and what is made for it. ``errors``: what the next starts raise."""
+    """The process of a daemon whose token is known, and what is made for it. ``errors``: what the next starts raise.
+    ``room``: for so many pages; then the socket says ``error``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loop = HandLoop()
@@ -49,11 +53,15 @@ class Rig:
         self.environments: list[dict[str, str]] = []
         self.sockets: list[socket.socket] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.told: list[int] = []
+        self.room = 1000
+        self.error = errno.ETOOMANYREFS
         self.is_stuck = False
         self.now = 1000.0
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: self.loop)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(http_boot, "start", self._start)
+        monkeypatch.setattr(http_boot, "tell", self._tell)
         monkeypatch.setattr(http_process, "note", lambda _log, _level, event, **told: self.events.append((event, told)))
         settings = resolve([from_constructor({"hub.auth_token": "the-token"})]).settings
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -67,6 +75,17 @@ class Rig:
         ours, theirs = socket.socketpair()
         self.sockets += [ours, theirs]
         return self.started[-1], ours
+
+    def _tell(self, _control: Any, message: http_boot.PageAdded, descriptors: tuple[int, ...]) -> None:
+        if not self.room:
+            raise OSError(self.error, "no room")
+        self.room -= 1
+        assert descriptors == (message.key + 100,)
+        self.told.append(message.key)
+
+    def add(self, *keys: int) -> None:
+        for key in keys:
+            self.http.add_page("author", key, key + 100)
 
     def next_in_s(self) -> float:
         """After what time it is started again."""
@@ -171,3 +190,47 @@ def test_it_has_neither_the_token_nor_a_way_to_tell_systemd(rig: Rig, monkeypatc
     rig.http.start()
     assert "NOTIFY_SOCKET" not in rig.environments[0]
     assert not [value for value in rig.environments[0].values() if "the-token" in value]
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_pages_of_before_and_after_its_start_are_told_in_order(rig: Rig) -> None:
+    rig.add(0, 1)
+    rig.http.start()
+    rig.add(2)
+    assert rig.told == [0, 1, 2]
+
+
+def test_what_the_socket_does_not_take_is_told_when_it_does(rig: Rig) -> None:
+    rig.room = 2
+    rig.add(*range(4))
+    rig.http.start()
+    rig.add(4)
+    assert rig.told == [0, 1]
+    rig.loop.step(1)
+    assert rig.told == [0, 1]
+    rig.room = 100
+    rig.loop.step(1)
+    rig.add(5)
+    assert rig.told == [0, 1, 2, 3, 4, 5]
+    assert rig.started[0].kills == 0
+
+
+def test_the_next_process_is_told_of_all(rig: Rig) -> None:
+    rig.room = 1
+    rig.add(0, 1)
+    rig.http.start()
+    rig.ends()
+    rig.told.clear()
+    rig.room = 100
+    rig.loop.step(60)
+    assert rig.told == [0, 1]
+    assert len(rig.started) == 2
+
+
+def test_one_that_cannot_be_told_at_all_is_replaced(rig: Rig) -> None:
+    rig.http.start()
+    rig.room, rig.error = 0, errno.EBADF
+    rig.add(0)
+    assert rig.started[0].kills == 1
