@@ -123,7 +123,9 @@ def test_limits_and_what_workers_hold_are_shown(tmp_path: Path) -> None:
     with shown(target=target) as (daemon, address):
         for _ in range(5):
             daemon.run("few")
-        series = scraped(address, 5)
+        scraped(address, 5)
+        # What limits and workers tell is written just after the tasks, once a second.
+        series = eventually(lambda: total(found := scrape(address)[0], "arbd_limit_refused_total") == 4 and found)
         pid = serving(daemon).pid
         rss = psutil.Process(pid).memory_info().rss
     assert total(series, "arbd_tasks_total", action="few", outcome="limit") == 4
